@@ -1,0 +1,31 @@
+# Two commands do everything on a fresh machine with python3 and make: `make quickstart` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# pesq is compiled from C when it is installed; everything else comes as wheels.
+INSTALLED := $(VENV)/installed
+
+.PHONY: quickstart test check install clean
+
+quickstart: $(INSTALLED)
+	$(BIN)/phonemi quickstart --run quickstart
+
+test: $(INSTALLED) check
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis

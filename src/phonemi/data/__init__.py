@@ -1,0 +1,1 @@
+"""Recordings on disk -> training and evaluation examples: manifests, alignments, mixtures, batches and corpora."""

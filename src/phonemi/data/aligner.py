@@ -1,0 +1,141 @@
+"""Waveform `[sample]` and its transcript -> phone intervals in seconds, on a 10 ms grid, by forced alignment.
+
+The aligner is pocketsphinx with the American English model and dictionary that its package brings: no download, no
+GPU, about thirty times faster than real time on one core.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from phonemi import audio
+from phonemi.data.alignment import check_fit
+from phonemi.data.manifest import Interval, Recording
+from phonemi.errors import DataError, PhonemiError, require_extra
+
+_FRAMES_PER_S = 100
+_SAMPLE_RATE = 16_000
+# Shorter than three states of one phone there is nothing to align.
+_MINIMUM_S = 0.1
+
+
+class PocketsphinxAligner:
+    """Forced alignment of English speech; one instance serves any number of recordings, one at a time.
+
+    Raises:
+        MissingExtra: if pocketsphinx is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._pocketsphinx = require_extra("pocketsphinx", "eval")
+        self._decoder = self._new_decoder()
+
+    def align(self, waveform: np.ndarray, text: str) -> list[Interval]:
+        """Find when each phone of `text` is said.
+
+        Args:
+            waveform: float32 `[sample]` at 16 kHz, full scale 1.
+            text: what is said in it; case and punctuation do not matter, numbers must be words.
+
+        Returns:
+            phones and silences without gaps, from 0 s to the last whole 10 ms; labels of `alignment.PHONES`, or
+            "+NSN+" and "+SPN+" for noises.
+
+        Raises:
+            DataError: if a word is not in the dictionary, the text is empty, the audio is silent or shorter than 0.1 s,
+                or no alignment is found.
+        """
+        words = self._words(text)
+        duration_s = len(waveform) / _SAMPLE_RATE
+        if duration_s < _MINIMUM_S:
+            raise DataError(f"{duration_s:.3f} s of audio cannot be aligned, at least {_MINIMUM_S} s are needed")
+        samples = (np.clip(waveform, -1, 1) * 32767).astype("<i2")
+        if not samples.any():
+            raise DataError("silent audio cannot be aligned")
+        try:
+            # The words first; then the phones within each word.
+            self._decoder.set_align_text(" ".join(words))
+            self._decode(samples)
+            self._decoder.set_alignment()
+            self._decode(samples)
+            phones = list(self._decoder.get_alignment().phones())
+        except RuntimeError:
+            # A decoder that failed refuses all later work.
+            self._decoder = self._new_decoder()
+            raise DataError(f"no alignment found of {len(words)} words with {duration_s:.2f} s of audio") from None
+        return [
+            Interval(phone.start / _FRAMES_PER_S, (phone.start + phone.duration) / _FRAMES_PER_S, phone.name)
+            for phone in phones
+        ]
+
+    def _words(self, text: str) -> list[str]:
+        """Dictionary words of a transcript.
+
+        Raises:
+            DataError: naming the words that are not in the dictionary.
+        """
+        tokens = re.sub(r"[^\w']+", " ", text.lower().replace("’", "'")).split()
+        # "'em" is a word; the apostrophes of 'yes' are quotation marks.
+        known = [next(filter(self._decoder.lookup_word, (token, token.strip("'"))), None) for token in tokens]
+        unknown = sorted(
+            {token for token, word in zip(tokens, known, strict=True) if word is None and token.strip("'")}
+        )
+        if unknown:
+            raise DataError(f"not in the pronunciation dictionary: {', '.join(unknown)}")
+        words = [word for word in known if word]
+        if not words:
+            raise DataError("the transcript has no word")
+        return words
+
+    def _new_decoder(self) -> Any:
+        # bestpath gives some words fewer frames than their phones have states, and the second pass then fails
+        # (github.com/cmusphinx/pocketsphinx/pull/500). Batch normalisation: no memory of the recordings before.
+        return self._pocketsphinx.Decoder(lm=None, samprate=_SAMPLE_RATE, bestpath=False, cmn="batch", loglevel="FATAL")
+
+    def _decode(self, samples: np.ndarray) -> None:
+        self._decoder.start_utt()
+        self._decoder.process_raw(samples.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+
+
+def align_manifest(
+    recordings: Iterable[Recording], progress: Callable[[int, int], None] | None = None
+) -> tuple[list[Recording], dict[str, str]]:
+    """Add phones to every recording that has none; those that have some are passed through.
+
+    Args:
+        recordings: with transcripts.
+        progress: called with (done, total) after every recording.
+
+    Returns:
+        the aligned recordings in their order, and for each of the others its id with the reason in one line.
+
+    Raises:
+        MissingExtra: if pocketsphinx is not installed.
+    """
+    recordings = list(recordings)
+    aligner = PocketsphinxAligner()
+    aligned: list[Recording] = []
+    reasons: dict[str, str] = {}
+    for done, recording in enumerate(recordings, start=1):
+        try:
+            aligned.append(recording if recording.phones else _aligned(aligner, recording))
+        except PhonemiError as error:
+            reasons[recording.id] = str(error)
+        if progress is not None:
+            progress(done, len(recordings))
+    return aligned, reasons
+
+
+def _aligned(aligner: PocketsphinxAligner, recording: Recording) -> Recording:
+    if not recording.text:
+        raise DataError("no transcript")
+    phones = aligner.align(audio.load(recording.path), recording.text)
+    recording = replace(recording, phones=tuple(phones))
+    check_fit(recording)
+    return recording

@@ -1,0 +1,247 @@
+"""Alignment files (TextGrid, CTM, HTK labels) -> phone intervals in seconds -> one class a frame, int64 `[frame]`.
+
+Classes are the 39 ARPAbet phones and silence (algorithms.md 2.4); frames are the 20 ms frames of HuBERT, WavLM and
+wav2vec 2.0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from phonemi.data.manifest import Interval, Recording
+from phonemi.errors import DataError, nearest
+
+PHONES: tuple[str, ...] = (
+    "SIL",
+    *(
+        "AA",
+        "AE",
+        "AH",
+        "AO",
+        "AW",
+        "AY",
+        "B",
+        "CH",
+        "D",
+        "DH",
+        "EH",
+        "ER",
+        "EY",
+        "F",
+        "G",
+        "HH",
+        "IH",
+        "IY",
+        "JH",
+        "K",
+    ),
+    *("L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH"),
+)
+IGNORE = -100
+
+_CLASSES = {phone: index for index, phone in enumerate(PHONES)}
+_SILENCE = ("", "SIL", "SP", "SILENCE")
+_SAMPLE_RATE, _HOP, _CENTRE = 16_000, 320, 200  # of the 20 ms grid, in samples
+
+# How far an alignment may run past its audio, or an interval past the next: aligners count in frames of 10 ms.
+_END_TOLERANCE_S = 0.05
+_OVERLAP_TOLERANCE_S = 0.001
+
+# Praat itself reads a TextGrid so: quoted text and free-standing numbers count, all else ("xmin =") is comment.
+_TEXTGRID_VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)')
+
+
+@lru_cache(maxsize=4096)
+def phone_class(label: str) -> int | None:
+    """Index in `PHONES` of an aligner's label; None for what is not an ARPAbet phone ("spn", unknown).
+
+    Case, one stress digit and a position suffix (_B, _I, _E, _S) do not matter; no label at all is silence.
+
+    >>> [phone_class(label) for label in ("AE1_B", "ae", "sp", "", "spn")]
+    [2, 2, 0, 0, None]
+    """
+    name = re.sub(r"_[BIES]$", "", label.strip().upper())
+    if name in _SILENCE:
+        return 0
+    return _CLASSES.get(re.sub(r"(?<=[A-Z])[0-2]$", "", name))
+
+
+def frame_labels(intervals: Sequence[Interval], frames: int) -> np.ndarray:
+    """Phone class of each 20 ms frame.
+
+    A frame has the phone whose interval [start, end) holds the centre of its receptive field,
+    (320 t + 200) / 16000 s. Where there is no interval it is silence; where the phone is unknown it is `IGNORE`.
+
+    Args:
+        intervals: in any order, without overlap (see `check_fit`).
+        frames: (samples - 400) // 320 + 1 for `samples` at 16 kHz.
+
+    Returns:
+        int64 `[frame]`, 0 .. 39 or -100.
+
+    >>> frame_labels([Interval(0.0, 0.03, "HH"), Interval(0.03, 0.06, "spn")], 4).tolist()
+    [16, -100, -100, 0]
+    """
+    labels = np.zeros(frames, dtype=np.int64)
+    if not intervals:
+        return labels
+    intervals = sorted(intervals)
+    classes = np.array([IGNORE if (known := phone_class(phone)) is None else known for *_, phone in intervals])
+    starts_s, ends_s = np.array([interval[:2] for interval in intervals], dtype=np.float64).T
+    centres_s = (_HOP * np.arange(frames) + _CENTRE) / _SAMPLE_RATE
+    current = np.searchsorted(starts_s, centres_s, side="right") - 1
+    inside = (current >= 0) & (centres_s < ends_s[current])
+    labels[inside] = classes[current[inside]]
+    return labels
+
+
+def check_fit(recording: Recording) -> None:
+    """Refuse an alignment that cannot belong to its recording; a recording without one passes.
+
+    Raises:
+        DataError: if there is no interval, or one is negative, overlaps the one before or ends more than 50 ms after
+            the audio, or if the labels are not ARPAbet.
+    """
+    if recording.phones is None:
+        return
+    name = f"alignment of {recording.id}"
+    if not recording.phones:
+        raise DataError(f"{name} has no interval")
+    previous_end_s = 0.0
+    for start_s, end_s, phone in recording.phones:
+        if not (0 <= start_s <= end_s < math.inf):
+            raise DataError(f"{name}: {phone!r} lasts from {start_s:.3f} to {end_s:.3f} s")
+        if start_s < previous_end_s - _OVERLAP_TOLERANCE_S:
+            raise DataError(f"{name}: {phone!r} starts at {start_s:.3f} s, before the end at {previous_end_s:.3f} s")
+        previous_end_s = max(previous_end_s, end_s)
+    if previous_end_s > recording.duration_s + _END_TOLERANCE_S:
+        raise DataError(f"{name} ends at {previous_end_s:.3f} s, the audio at {recording.duration_s:.3f} s")
+    labels = {phone for *_, phone in recording.phones}
+    # Half of the IPA's consonants look like ARPAbet, its vowels do not.
+    foreign = sorted(label for label in labels if not label.isascii())
+    if foreign or not any(phone_class(label) for label in labels):
+        raise DataError(f"{name} is not in ARPAbet: {', '.join(map(repr, foreign[:5] or sorted(labels)[:5]))}")
+
+
+def read_textgrid(path: str | Path, tier: str = "phones") -> list[Interval]:
+    """Read one tier of a Praat TextGrid, in the long or the short text format, UTF-8 or UTF-16.
+
+    Args:
+        path: the file.
+        tier: name of an interval tier; case does not matter, and "SPEAKER - phones" (Montreal Forced Aligner) is
+            found as "phones".
+
+    Returns:
+        every interval of the tier, labels as written: silence usually has an empty label.
+
+    Raises:
+        DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier.
+    """
+    values = _TextGridValues(path)
+    if "TextGrid" not in (values.text(), values.text()):
+        raise DataError(f"{path} is not a TextGrid: its first lines do not say so")
+    values.numbers(2)
+    names = []
+    for _ in range(values.count()):
+        is_interval_tier, name = values.text() == "IntervalTier", values.text()
+        values.numbers(2)
+        # Marks of a point tier have one time.
+        entries = [(values.numbers(2 if is_interval_tier else 1), values.text()) for _ in range(values.count())]
+        if is_interval_tier and name.lower().split(" - ")[-1] == tier.lower():
+            return [Interval(start_s, end_s, label) for (start_s, end_s), label in entries]
+        names.append(name)
+    raise DataError(f"{path} has no interval tier {tier!r}; {nearest(tier, names)}")
+
+
+def read_ctm(path: str | Path) -> dict[str, list[Interval]]:
+    """Read a CTM file, lines of "utterance channel start_s duration_s phone [confidence]"; ";;" starts a comment.
+
+    Returns:
+        the intervals of each utterance, by start.
+
+    Raises:
+        DataError: naming file and line, if the file is missing or a line has another form.
+    """
+    utterances: dict[str, list[Interval]] = {}
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        fields = line.split()
+        if not fields or fields[0].startswith(";;"):
+            continue
+        try:
+            name, _, start, duration, phone = fields[:5]
+            start_s = float(start)
+            interval = Interval(start_s, round(start_s + float(duration), 6), phone)
+        except ValueError:
+            raise DataError(
+                f"{path}:{number}: expected 'utterance channel start_s duration_s phone', found {line.strip()[:80]!r}"
+            ) from None
+        utterances.setdefault(name, []).append(interval)
+    return {name: sorted(intervals) for name, intervals in utterances.items()}
+
+
+def read_htk(path: str | Path) -> list[Interval]:
+    """Read an HTK label file, lines of "start end phone [score ...]" in units of 100 ns.
+
+    Raises:
+        DataError: naming file and line, if the file is missing or a line has another form.
+    """
+    intervals = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        try:
+            start, end, phone = fields[:3]
+            intervals.append(Interval(int(start) / 1e7, int(end) / 1e7, phone))
+        except ValueError:
+            raise DataError(f"{path}:{number}: expected 'start end phone', found {line.strip()[:80]!r}") from None
+    return intervals
+
+
+def _text(path: str | Path) -> str:
+    """The text of a file that may be UTF-8, or UTF-16 as Praat writes it."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from None
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encoding = "utf-16"
+    elif b"\0" in data[:2]:
+        encoding = "utf-16-be" if data[:1] == b"\0" else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        name = encoding.removesuffix("-sig").upper()
+        raise DataError(f"{path} is not {name} text ({error.reason} at byte {error.start})") from None
+
+
+class _TextGridValues:
+    """The values of a TextGrid one after the other, whichever way it spells the names between them."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._values = _TEXTGRID_VALUE.finditer(_text(path))
+
+    def text(self) -> str:
+        return self._next(1, "a text in quotes").replace('""', '"')
+
+    def numbers(self, count: int) -> list[float]:
+        return [float(self._next(2, "a number")) for _ in range(count)]
+
+    def count(self) -> int:
+        return int(self.numbers(1)[0])
+
+    def _next(self, group: int, kind: str) -> str:
+        match = next(self._values, None)
+        if match is None or match[group] is None:
+            found = "its end" if match is None else match[0]
+            raise DataError(f"{self._path} is not a complete TextGrid: expected {kind}, found {found}")
+        return match[group]

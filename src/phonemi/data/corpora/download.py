@@ -1,0 +1,261 @@
+"""A web address -> a verified file; an archive -> a folder. Interrupted work goes on where it stopped."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import stat
+import tarfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from phonemi.errors import DataError
+from phonemi.files import write_text
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all); the second is 0 where the server does not say."""
+
+MARKER = ".phonemi-complete"
+
+_CHUNK_BYTES = 1 << 20
+_TIMEOUT_S = 60.0
+# Connections cut without a single new byte before giving up, with a pause before each further try.
+_FRUITLESS_TRIES = 4
+_PAUSE_S = 1.0
+# Too busy (429) and its own faults (5xx) may pass; other refusals do not.
+_FINAL_ANSWERS = set(range(400, 500)) - {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
+
+
+def fetch(
+    url: str,
+    path: str | Path,
+    *,
+    md5: str | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Download a file, unless it is there already.
+
+    What has arrived is kept beside `path` as "<name>.part"; a later call, or a further try after a cut connection,
+    asks the server only for the rest. The file takes its name when it is complete and its checksum is right.
+
+    Args:
+        url: http or https.
+        path: where to.
+        md5: checksum in hexadecimal digits, if known.
+        sha256: the same; one of the two is enough.
+        progress: told about every chunk.
+
+    Returns:
+        `path`.
+
+    Raises:
+        DataError: if the server refuses, the connection keeps breaking, the disk is full or the checksum is wrong (a
+            download with a wrong checksum is removed).
+    """
+    path = Path(path)
+    if path.exists():
+        if wrong := _wrong_checksum(path, md5, sha256):
+            raise DataError(f"{path} is not the file of {url}: {wrong}; remove it and run it again")
+        return path
+    if not url.startswith(("http://", "https://")):
+        raise DataError(f"cannot download {url}: only http and https addresses are supported")
+    part = path.with_name(f"{path.name}.part")
+    _receive_all(url, part, progress)
+    if wrong := _wrong_checksum(part, md5, sha256):
+        part.unlink()
+        raise DataError(f"downloaded {url} but {wrong}; it was removed, run it again")
+    os.replace(part, path)
+    return path
+
+
+def extract(archive: str | Path, folder: str | Path) -> None:
+    """Unpack a zip or tar archive into `folder`, unless that was done before.
+
+    Only plain files and folders come out, with the permissions of new files. The last thing written is the archive's
+    name in the file `.phonemi-complete` of the folder: a folder without it is not complete.
+
+    Raises:
+        DataError: if the archive is missing, damaged or of another kind, or if a member has an absolute path, leads
+            out of the folder, or is a link or a device; such a member is never written.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if is_extracted(archive.name, folder):
+        return
+    done = _extracted(folder)
+    with _one_line_errors(archive):
+        folder.mkdir(parents=True, exist_ok=True)
+        # In this order: a tar archive may hold a zip archive, which is found at its end.
+        if tarfile.is_tarfile(archive):
+            members = _tar_members
+        elif zipfile.is_zipfile(archive):
+            members = _zip_members
+        else:
+            raise DataError(f"{archive} is neither a zip nor a tar archive")
+        for name, content in members(archive):
+            target = _inside(folder, name, archive)
+            if content is None:
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with content, open(target, "wb") as file:
+                shutil.copyfileobj(content, file, _CHUNK_BYTES)
+    write_text(folder / MARKER, "".join(f"{name}\n" for name in [*done, archive.name]))
+
+
+def is_extracted(name: str, folder: str | Path) -> bool:
+    """Whether the archive called `name` was unpacked into `folder` to its end."""
+    return name in _extracted(Path(folder))
+
+
+def fetch_and_extract(
+    url: str,
+    folder: str | Path,
+    *,
+    md5: str | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Download an archive into `folder`, unpack it there and remove it; nothing to do if that was done before.
+
+    Raises:
+        DataError: as `fetch` and `extract`.
+    """
+    folder = Path(folder)
+    name = url.split("?")[0].rsplit("/", 1)[-1]
+    if is_extracted(name, folder):
+        return
+    archive = fetch(url, folder / name, md5=md5, sha256=sha256, progress=progress)
+    extract(archive, folder)
+    archive.unlink()
+
+
+def checksum(path: str | Path, algorithm: str) -> str:
+    """Checksum of a file in hexadecimal digits; `algorithm` is "md5" or "sha256"."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
+    """Open connections until all has arrived."""
+    fruitless = 0
+    while True:
+        before = _size(part)
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            return _receive(url, part, progress)
+        except urllib.error.HTTPError as error:
+            reason, hopeless = f"the server answered {error.code} {error.reason}", error.code in _FINAL_ANSWERS
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+            hopeless = getattr(error, "errno", None) in _DISK_ERRORS
+        fruitless = 0 if _size(part) > before else fruitless + 1
+        if hopeless or fruitless == _FRUITLESS_TRIES:
+            raise DataError(f"cannot download {url}: {reason} (after {_size(part)} bytes; run it again to go on)")
+        time.sleep(_PAUSE_S)
+
+
+def _receive(url: str, part: Path, progress: Progress | None) -> None:
+    """One connection: append to `part` what it lacks. Raises as urllib does, and OSError when the body ends early."""
+    done = _size(part)
+    # Compressed transfer would make byte positions meaningless.
+    headers = {"User-Agent": "phonemi", "Accept-Encoding": "identity"}
+    if done:
+        headers["Range"] = f"bytes={done}-"
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        # Either all of it is here already, which the length tells, or the file on the server is another one.
+        if error.headers.get("Content-Range") == f"bytes */{done}":
+            return
+        part.unlink()
+        raise OSError("the file on the server has changed") from None
+    with answer:
+        resumed = answer.status == http.client.PARTIAL_CONTENT
+        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
+            part.unlink()
+            raise OSError(f"the server sent {answer.headers.get('Content-Range')!r} when asked from byte {done}")
+        done = done if resumed else 0
+        length = answer.headers.get("Content-Length")
+        total = done + int(length) if length else 0
+        with open(part, "ab" if resumed else "wb") as file:
+            while chunk := answer.read(_CHUNK_BYTES):
+                file.write(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    if done < total:
+        raise OSError(f"the connection broke after {done} of {total} bytes")
+
+
+def _wrong_checksum(file: Path, md5: str | None, sha256: str | None) -> str:
+    """What is wrong with the checksum; empty if nothing is."""
+    for algorithm, expected in (("md5", md5), ("sha256", sha256)):
+        if expected is not None and (found := checksum(file, algorithm)) != expected.lower():
+            return f"its {algorithm} is {found}, expected {expected}"
+    return ""
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Names and contents; None for a folder."""
+    with zipfile.ZipFile(archive) as opened:
+        for member in opened.infolist():
+            kind = stat.S_IFMT(member.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise DataError(f"{archive}: {member.filename!r} is a link or a device; not extracted")
+            yield member.filename, None if member.is_dir() else opened.open(member)
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Names and contents; None for a folder."""
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            if not (member.isfile() or member.isdir()):
+                raise DataError(f"{archive}: {member.name!r} is a link or a device; not extracted")
+            yield member.name, opened.extractfile(member)
+
+
+def _inside(folder: Path, name: str, archive: Path) -> Path:
+    """Where a member goes; "a\\b" and "C:" lead elsewhere on some systems, so they are refused on all."""
+    parts = name.rstrip("/").split("/")
+    unsafe = name.startswith("/") or re.match("[A-Za-z]:", name) or re.search(r"[\\\0]", name) or ".." in parts
+    target = folder.joinpath(*parts)
+    # A link that was in the folder before could lead out of it too.
+    if unsafe or not target.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{archive}: {name!r} leads out of the folder; not extracted")
+    return target
+
+
+def _extracted(folder: Path) -> list[str]:
+    try:
+        return (folder / MARKER).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def _one_line_errors(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{archive} is damaged or not supported ({error}); remove it and download it again") from None
+    except OSError as error:
+        raise DataError(f"cannot extract {archive}: {error.strerror or error}") from None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

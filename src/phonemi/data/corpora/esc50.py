@@ -1,0 +1,106 @@
+"""ESC-50 or ESC-10 on disk, `audio/<fold>-<clip>-<take>-<target>.wav` -> noise recordings in folds 1 to 5.
+
+CC BY-NC 3.0 (the ESC-10 part CC BY 3.0), https://github.com/karolpiczak/ESC-50. Clips of one source are in one fold.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from pathlib import Path
+
+from phonemi import audio
+from phonemi.data.corpora.download import Progress, checksum, extract, fetch, is_extracted
+from phonemi.data.corpora.prepared import LeftOut, Prepared, read_all
+from phonemi.data.manifest import Recording
+from phonemi.errors import DataError, PhonemiError
+
+URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
+MD5 = "7771e4b9d86d0945acce719c7a59305a"
+
+_NAME = re.compile(r"([1-5])-[^-]+-[A-Z]-\d+")
+# Digital silence after lossy coding; the quietest sounds of ESC-50 are far louder.
+_SILENCE_DB = -90.0
+
+
+def download_esc50(folder: str | Path, *, progress: Progress | None = None) -> list[str]:
+    """Download ESC-50 (600 MB) into `folder`/ESC-50-master.
+
+    Returns:
+        notes for the user: GitHub makes the archive anew at times, so another checksum is worth a remark only.
+
+    Raises:
+        DataError: as `download.fetch` and `download.extract`.
+    """
+    archive = Path(folder) / "master.zip"
+    if is_extracted(archive.name, folder):
+        return []
+    fetch(URL, archive, progress=progress)
+    found = checksum(archive, "md5")
+    extract(archive, folder)
+    archive.unlink()
+    return [] if found == MD5 else [f"the ESC-50 archive is not the one known here: md5 {found}, known {MD5}"]
+
+
+def prepare_esc50(folder: str | Path) -> Prepared:
+    """List the clips; the id is the stem of the file, the fold comes from meta/esc50.csv or from the file name.
+
+    Args:
+        folder: the corpus, or a folder that holds it (`audio` at any depth), or the clips themselves. Any sound format.
+
+    Raises:
+        DataError: if there are no clips, or meta/esc50.csv is not as published.
+    """
+    clips = _clip_folder(Path(folder))
+    folds = _folds(clips.parent / "meta" / "esc50.csv")
+    paths = audio.find_recordings(clips)
+    skipped = LeftOut()
+    recordings = []
+    for path, clip in zip(paths, read_all(_info_and_level, paths), strict=True):
+        name = _NAME.fullmatch(path.stem)
+        fold = folds.get(path.stem, int(name[1]) if name else None)
+        if isinstance(clip, PhonemiError):
+            skipped.add("unreadable", str(clip))
+        elif clip[1] < _SILENCE_DB:
+            skipped.add("silent", path.name)
+        elif fold is None:
+            skipped.add("neither in meta/esc50.csv nor named <fold>-<clip>-<take>-<target>", path.name)
+        else:
+            info = clip[0]
+            recordings.append(
+                Recording(
+                    id=path.stem,
+                    path=os.path.abspath(path),
+                    sample_rate=info.sample_rate,
+                    samples=info.samples,
+                    fold=fold,
+                )
+            )
+    notes = skipped.notes("recording", "skipped")
+    if not recordings:
+        raise DataError(f"no ESC-50 clips in {clips}: {'; '.join(notes) or 'found no sound files'}")
+    absent = sorted(folds.keys() - {path.stem for path in paths})
+    if absent:
+        notes.append(f"{len(absent)} of {len(folds)} clips of meta/esc50.csv are not there ({absent[0]})")
+    return Prepared(recordings, notes)
+
+
+def _info_and_level(path: Path) -> tuple[audio.AudioInfo, float]:
+    return audio.probe(path), audio.level_db(audio.load(path, sample_rate=None))
+
+
+def _clip_folder(folder: Path) -> Path:
+    found = [folder / "audio", *sorted(path for path in folder.rglob("audio") if path.is_dir())]
+    return next((path for path in found if path.is_dir()), folder)
+
+
+def _folds(table: Path) -> dict[str, int]:
+    """Fold of each clip by the stem of its file; the extension in the table may be another one."""
+    if not table.exists():
+        return {}
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as lines:
+            return {Path(row["filename"]).stem: int(row["fold"]) for row in csv.DictReader(lines)}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{table} needs columns filename and fold, numbers in the second ({error!r})") from None

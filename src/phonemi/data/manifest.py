@@ -1,0 +1,263 @@
+"""A JSON-lines file, one recording a line <-> `list[Recording]`, checked against the sound files that it names."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from phonemi import audio
+from phonemi.errors import AudioError, DataError, nearest
+from phonemi.files import read_jsonl, write_jsonl
+
+_NAMED_PROBLEMS = 3
+# Aligners round to 10 ms and pad the last frame; more than this means an alignment of other audio.
+_OVERHANG_S = 0.05
+# Start plus duration in decimal text may exceed the next start by a rounding error.
+_OVERLAP_S = 0.001
+
+
+class Interval(NamedTuple):
+    """One phone from `start_s` to `end_s`, seconds from the start of the recording."""
+
+    start_s: float
+    end_s: float
+    phone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One sound file and what is known about it; `sample_rate` and `samples` are those of its header."""
+
+    id: str
+    path: str
+    sample_rate: int
+    samples: int
+    speaker: str | None = None
+    text: str | None = None
+    phones: tuple[Interval, ...] | None = None
+    clean: str | None = None  # path of the clean counterpart of a noisy recording
+    fold: int | None = None  # noise corpora: cross-validation fold
+
+    @property
+    def duration_s(self) -> float:
+        """Duration in seconds."""
+        return self.samples / self.sample_rate
+
+
+def read_manifest(path: str | Path) -> list[Recording]:
+    """Read a manifest; relative paths in it are taken from its own folder.
+
+    Raises:
+        DataError: naming file and line, for a line that is not JSON, an unknown or missing key, or a wrong type.
+    """
+    recordings = []
+    for index, row in enumerate(read_jsonl(path)):
+        try:
+            recordings.append(_recording(row, Path(path).parent))
+        except DataError as error:
+            raise DataError(f"{path}:{_line_number(path, index)}: {error}") from None
+    return recordings
+
+
+def write_manifest(path: str | Path, recordings: Iterable[Recording]) -> None:
+    """Write a manifest atomically; files under its folder are named relative to it, so that the folder can move."""
+    folder = Path(os.path.abspath(path)).parent
+    write_jsonl(path, (_row(recording, folder) for recording in recordings))
+
+
+def validate(recordings: Sequence[Recording], *, check_files: bool = True) -> None:
+    """Check that a manifest agrees with itself and with the files that it names.
+
+    Args:
+        recordings: the manifest.
+        check_files: also read the header of every sound file.
+
+    Raises:
+        DataError: one line with the number of problems and the first few of them: no recordings, an id used twice, a
+            file that is missing or has another length or rate, intervals that overlap, run backwards or end more
+            than 50 ms after the audio.
+    """
+    if not recordings:
+        raise DataError("the manifest is empty: no recordings")
+    counts = Counter(recording.id for recording in recordings)
+    problems = [f"{id}: used {count} times as an id" for id, count in counts.items() if count > 1]
+    for recording in recordings:
+        problems += [f"{recording.id}: {problem}" for problem in _interval_problems(recording)]
+        if check_files:
+            problems += [f"{recording.id}: {problem}" for problem in _file_problems(recording)]
+    if problems:
+        named = "; ".join(problems[:_NAMED_PROBLEMS])
+        more = f"; and {len(problems) - _NAMED_PROBLEMS} more" if len(problems) > _NAMED_PROBLEMS else ""
+        plural = "" if len(problems) == 1 else "s"
+        raise DataError(f"{len(problems)} problem{plural} in {len(recordings)} recordings: {named}{more}")
+
+
+def speaker_of(recording: Recording) -> str:
+    """The speaker, or a name of its own for a recording whose speaker is not known."""
+    return recording.speaker if recording.speaker is not None else f"unknown:{recording.id}"
+
+
+def split_by_speaker(
+    recordings: Sequence[Recording],
+    *,
+    test_share: float,
+    validation_share: float,
+    seed: int,
+    keep_in_training: Iterable[str] = (),
+) -> dict[str, list[Recording]]:
+    """Split so that no speaker is in two parts; the same on every machine.
+
+    Speakers are ordered by a hash of (seed, speaker); the first go to the test part, the next to validation. A share
+    above 0 takes round(share * speakers) of them, at least one. Recordings without a speaker are for training only,
+    since nobody knows whether they share one with another part.
+
+    Args:
+        recordings: what to split.
+        test_share: share of the speakers, 0 to 1.
+        validation_share: share of the speakers, 0 to 1.
+        seed: chooses among the possible splits.
+        keep_in_training: speakers that must not leave the training part.
+
+    Returns:
+        `{"train": ..., "validation": ..., "test": ...}`, each in the order of `recordings`.
+
+    Raises:
+        DataError: if the shares leave no speaker for training or ask for more speakers than there are.
+    """
+    if min(test_share, validation_share) < 0 or test_share + validation_share >= 1:
+        raise DataError(
+            f"test_share {test_share} and validation_share {validation_share} must be at least 0 and sum to less than 1"
+        )
+    speakers = {recording.speaker for recording in recordings if recording.speaker is not None}
+    kept = set(keep_in_training)
+    movable = sorted(speakers - kept, key=lambda speaker: hashlib.sha256(f"{seed}\n{speaker}".encode()).digest())
+    test, validation = (
+        max(1, round(share * len(speakers))) if share else 0 for share in (test_share, validation_share)
+    )
+    if test + validation > len(movable) or (test + validation and test + validation == len(speakers)):
+        raise DataError(
+            f"{test} test and {validation} validation speakers asked for, but there are {len(speakers)} speakers, "
+            f"{len(speakers) - len(movable)} of them kept in training, and training needs one: lower the shares"
+        )
+    part_of = dict.fromkeys(movable[:test], "test") | dict.fromkeys(movable[test : test + validation], "validation")
+    parts: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
+    for recording in recordings:
+        parts[part_of.get(recording.speaker or "", "train")].append(recording)
+    return parts
+
+
+def split_by_fold(
+    recordings: Sequence[Recording], train: Iterable[int], validation: Iterable[int], test: Iterable[int]
+) -> dict[str, list[Recording]]:
+    """Split a noise corpus by its folds; recordings of a fold that no part names are left out.
+
+    Returns:
+        `{"train": ..., "validation": ..., "test": ...}`, each in the order of `recordings`.
+
+    Raises:
+        DataError: if a fold is in two parts or does not exist, or a recording has none.
+    """
+    folds = {"train": set(train), "validation": set(validation), "test": set(test)}
+    named = [fold for part in folds.values() for fold in part]
+    if len(named) > len(set(named)):
+        raise DataError(f"fold {Counter(named).most_common(1)[0][0]} is in two parts")
+    without = [recording.id for recording in recordings if recording.fold is None]
+    if without:
+        raise DataError(f"{len(without)} of {len(recordings)} recordings have no fold, for instance {without[0]}")
+    known = {recording.fold for recording in recordings}
+    if missing := set(named) - known:
+        raise DataError(f"no recording is in fold {min(missing)}; the folds are {sorted(known)}")  # type: ignore[type-var]
+    return {part: [recording for recording in recordings if recording.fold in chosen] for part, chosen in folds.items()}
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "path": (str,),
+    "sample_rate": (int,),
+    "samples": (int,),
+    "speaker": (str, type(None)),
+    "text": (str, type(None)),
+    "phones": (list, type(None)),
+    "clean": (str, type(None)),
+    "fold": (int, type(None)),
+}
+
+
+def _recording(row: dict[str, Any], folder: Path) -> Recording:
+    for key, value in row.items():
+        if key not in _TYPES:
+            raise DataError(f"unknown key {key!r}; {nearest(key, _TYPES)}")
+        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
+            wanted = " or ".join("null" if type_ is type(None) else type_.__name__ for type_ in _TYPES[key])
+            raise DataError(f"{key} must be {wanted}, found {value!r}")
+    for key in ("id", "path", "sample_rate", "samples"):
+        if key not in row:
+            raise DataError(f"missing key {key!r}")
+    if row["sample_rate"] < 1 or row["samples"] < 1:
+        raise DataError(f"{row['samples']} samples at {row['sample_rate']} Hz: both must be positive")
+    values = dict(row)
+    for key in ("path", "clean"):
+        if values.get(key) is not None:
+            values[key] = os.path.abspath(folder / values[key])
+    if values.get("phones") is not None:
+        values["phones"] = tuple(_interval(item) for item in values["phones"])
+    return Recording(**values)
+
+
+def _interval(item: Any) -> Interval:
+    match item:
+        case [int() | float() as start_s, int() | float() as end_s, str() as phone] if math.isfinite(
+            start_s
+        ) and math.isfinite(end_s):
+            return Interval(float(start_s), float(end_s), phone)
+    raise DataError(f"an interval of phones must be [start_s, end_s, phone], found {item!r}")
+
+
+def _row(recording: Recording, folder: Path) -> dict[str, Any]:
+    row = {field.name: getattr(recording, field.name) for field in fields(recording)}
+    for key in ("path", "clean"):
+        if row[key] is not None:
+            absolute = Path(os.path.abspath(row[key]))
+            row[key] = (absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute).as_posix()
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _line_number(path: str | Path, index: int) -> int:
+    """Line of the row `index` of a JSON-lines file, which may have blank lines."""
+    with open(path, encoding="utf-8") as lines:
+        return [number for number, line in enumerate(lines, start=1) if line.strip()][index]
+
+
+def _interval_problems(recording: Recording) -> Iterator[str]:
+    previous_end_s = 0.0
+    for start_s, end_s, phone in recording.phones or ():
+        where = f"phone {phone!r} at {start_s:.3f}-{end_s:.3f} s"
+        if start_s < 0 or end_s < start_s:
+            yield f"{where} runs backwards or starts before 0"
+        elif start_s < previous_end_s - _OVERLAP_S:
+            yield f"{where} overlaps the one before, which ends at {previous_end_s:.3f} s"
+        elif end_s > recording.duration_s + _OVERHANG_S:
+            yield f"{where} ends after the audio ({recording.duration_s:.3f} s)"
+        previous_end_s = max(previous_end_s, end_s)
+
+
+def _file_problems(recording: Recording) -> Iterator[str]:
+    try:
+        info = audio.probe(recording.path)
+        if (info.samples, info.sample_rate) != (recording.samples, recording.sample_rate):
+            yield (
+                f"{recording.path} has {info.samples} samples at {info.sample_rate} Hz, "
+                f"the manifest says {recording.samples} at {recording.sample_rate} Hz"
+            )
+        if recording.clean is not None:
+            clean = audio.probe(recording.clean)
+            if abs(clean.duration_s - info.duration_s) > 1 / min(clean.sample_rate, info.sample_rate):
+                yield f"clean counterpart {recording.clean} lasts {clean.duration_s:.4f} s, not {info.duration_s:.4f} s"
+    except AudioError as error:
+        yield str(error)

@@ -1,0 +1,61 @@
+"""What went wrong -> one clear line: the few exceptions that the command line turns into `phonemi: ...` and exit 1."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class PhonemiError(Exception):
+    """The work cannot be done; the message says what was asked, what was found and what to do, in one line."""
+
+
+class AudioError(PhonemiError):
+    """A recording that is missing, empty, truncated, not audio, or holds samples that are not finite."""
+
+
+class DataError(PhonemiError):
+    """A manifest, alignment or corpus that contradicts itself or the files it names."""
+
+
+class ConfigError(PhonemiError):
+    """A configuration key or value that does not exist or does not fit."""
+
+
+class ModelError(PhonemiError):
+    """Weights that are missing or do not fit the model they are meant for."""
+
+
+class MissingExtra(PhonemiError):
+    """A package outside the core install is needed."""
+
+
+def require_extra(module: str, extra: str) -> ModuleType:
+    """Import an optional package, or say how to install it.
+
+    Args:
+        module: name to import, for instance `"pesq"`.
+        extra: the extra of this package that installs it, for instance `"eval"`.
+
+    Raises:
+        MissingExtra: if the package cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"{module} is not installed ({error}): pip install 'phonemi[{extra}]'") from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End of an error message about an unknown name.
+
+    >>> nearest("sed", ["seed", "steps"])
+    "did you mean 'seed'?"
+    >>> nearest("zzz", ["seed", "steps"])
+    'known: seed, steps'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"

@@ -1,0 +1,9 @@
+"""Enhanced, noisy and clean recordings -> scores that keep their reason when they fail, and tables with intervals.
+
+| module | turns | into |
+|---|---|---|
+| `score` | one number per utterance, or the reason why there is none | mean, interval, `scored` / `total`, reasons |
+| `statistics` | the same number for two systems | paired difference, interval, p-value |
+| `intrusive` | estimate and clean waveform | SI-SDR, SI-SDR improvement, STOI, wide-band PESQ |
+| `words` | waveform and transcript | words heard, word error rate |
+"""

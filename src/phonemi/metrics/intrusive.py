@@ -1,0 +1,205 @@
+"""Estimate and clean waveform, both [sample] at 16 kHz -> SI-SDR, SI-SDR improvement, STOI and wide-band PESQ.
+
+Everything is float64. What cannot be scored (silence, too short, not finite, a package that is not installed) is a
+failed `Score` with one of a few fixed reasons; only shapes that do not fit are an error.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from phonemi.errors import DataError, MissingExtra, require_extra
+from phonemi.metrics.score import NOT_FINITE, Score
+
+SAMPLE_RATE = 16_000
+INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
+
+REFERENCE_SILENT = "reference silent"
+REFERENCE_NOT_FINITE = "reference not finite"
+ESTIMATE_SILENT = "estimate silent"
+ESTIMATE_NOT_FINITE = "estimate not finite"
+ESTIMATE_EQUAL = "estimate equals reference"
+ESTIMATE_UNRELATED = "estimate orthogonal to reference"
+STOI_TOO_SHORT = "fewer than 30 frames of speech for STOI"
+PESQ_TOO_SHORT = "shorter than 0.25 s for PESQ"
+PESQ_NO_SPEECH = "PESQ found no speech"
+PESQ_TOO_MANY = "more than 45 utterances for PESQ"
+
+# Beyond this, the residual is what float64 rounding leaves of an exact copy of the reference.
+_ROUNDING_DB = 280.0
+_PESQ_WINDOW = 64
+_PESQ_MOST_UTTERANCES = 45
+
+Waveform = NDArray[np.float64]
+
+
+def si_sdr(estimate: ArrayLike, clean: ArrayLike) -> Score:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019).
+
+    With a = <estimate, clean> / <clean, clean>: 10 log10(|a clean|^2 / |a clean - estimate|^2). The mean is not
+    removed and nothing is added to either term, as in the evaluation of SUPERB's speech enhancement.
+
+    Args:
+        estimate: `[sample]`.
+        clean: `[sample]`, of the same length.
+
+    Raises:
+        DataError: if the shapes differ or are not one-dimensional.
+
+    >>> clean, noise = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    >>> round(si_sdr(3 * clean + 0.3 * noise, clean).value, 6)
+    20.0
+    """
+    pair = _comparable(estimate, clean)
+    return pair if isinstance(pair, Score) else _si_sdr(*pair)
+
+
+def si_sdr_improvement(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> Score:
+    """SI-SDR of the estimate minus SI-SDR of the noisy input, in dB: what SUPERB tables print under "SI-SDR".
+
+    Raises:
+        DataError: if the shapes differ or are not one-dimensional.
+    """
+    after, before = si_sdr(estimate, clean), si_sdr(noisy, clean)
+    return _improvement(after, before)
+
+
+def stoi(estimate: ArrayLike, clean: ArrayLike) -> Score:
+    """Short-time objective intelligibility (Taal et al. 2011), plain, not extended; at most 1.
+
+    Raises:
+        DataError: if the shapes differ or are not one-dimensional.
+    """
+    pair = _comparable(estimate, clean)
+    return pair if isinstance(pair, Score) else _stoi(*pair)
+
+
+def pesq_wb(estimate: ArrayLike, clean: ArrayLike) -> Score:
+    """Wide-band PESQ as MOS-LQO (ITU-T P.862.2), from about 1.02 to 4.64.
+
+    Raises:
+        DataError: if the shapes differ or are not one-dimensional.
+    """
+    pair = _comparable(estimate, clean)
+    return pair if isinstance(pair, Score) else _pesq_wb(*pair)
+
+
+def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[str, Score]:
+    """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS`.
+
+    Args:
+        estimate: enhanced waveform `[sample]` at 16 kHz.
+        noisy: what the enhancer was given, `[sample]`.
+        clean: the reference, `[sample]`.
+
+    Raises:
+        DataError: if the shapes differ or are not one-dimensional.
+    """
+    before = si_sdr(noisy, clean)
+    pair = _comparable(estimate, clean)
+    if isinstance(pair, Score):
+        return dict.fromkeys(INTRUSIVE_KEYS, pair)
+    after = _si_sdr(*pair)
+    scores = (after, _improvement(after, before), _stoi(*pair), _pesq_wb(*pair))
+    return dict(zip(INTRUSIVE_KEYS, scores, strict=True))
+
+
+def _comparable(estimate: ArrayLike, clean: ArrayLike) -> tuple[Waveform, Waveform] | Score:
+    """Both waveforms with peaks between 0.5 and 1, or why they cannot be scored.
+
+    The gain is a power of two, so no sample is rounded; it keeps very quiet recordings clear of the small constants
+    inside the metrics, all of which ignore the level of either signal.
+    """
+    estimate, clean = np.asarray(estimate, dtype=np.float64), np.asarray(clean, dtype=np.float64)
+    if estimate.ndim != 1 or estimate.shape != clean.shape:
+        raise DataError(
+            f"estimate {list(estimate.shape)} and clean {list(clean.shape)} must both be [sample] and equal"
+        )
+    if not np.isfinite(clean).all():
+        return Score.failed(REFERENCE_NOT_FINITE)
+    if not np.isfinite(estimate).all():
+        return Score.failed(ESTIMATE_NOT_FINITE)
+    if not clean.any():
+        return Score.failed(REFERENCE_SILENT)
+    if not estimate.any():
+        return Score.failed(ESTIMATE_SILENT)
+    return _peak_near_one(estimate), _peak_near_one(clean)
+
+
+def _peak_near_one(waveform: Waveform) -> Waveform:
+    return np.ldexp(waveform, -np.frexp(np.abs(waveform).max())[1])
+
+
+def _si_sdr(estimate: Waveform, clean: Waveform) -> Score:
+    target = (estimate @ clean) / (clean @ clean) * clean
+    residual = target - estimate
+    target_energy, residual_energy = target @ target, residual @ residual
+    if target_energy <= residual_energy * 10 ** (-_ROUNDING_DB / 10):
+        return Score.failed(ESTIMATE_UNRELATED)
+    if residual_energy <= target_energy * 10 ** (-_ROUNDING_DB / 10):
+        return Score.failed(ESTIMATE_EQUAL)
+    return Score(float(10 * np.log10(target_energy / residual_energy)))
+
+
+def _improvement(after: Score, before: Score) -> Score:
+    if after.reason is not None:
+        return after
+    if before.reason is not None:
+        return Score.failed(before.reason.replace("estimate", "noisy input"))
+    return Score(after.value - before.value)
+
+
+def _stoi(estimate: Waveform, clean: Waveform) -> Score:
+    try:
+        pystoi = require_extra("pystoi", "eval")
+    except MissingExtra:
+        return Score.failed("pystoi is not installed")
+    # 29 hops of 128 samples and one window of 256 at 10 kHz; shorter input makes pystoi fail in obscure ways.
+    if len(clean) < 0.3968 * SAMPLE_RATE:
+        return Score.failed(STOI_TOO_SHORT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        value = float(pystoi.stoi(clean, estimate, SAMPLE_RATE, extended=False))
+    # pystoi's way to say that too little is left once silent frames are removed.
+    if value == 1e-5:
+        return Score.failed(STOI_TOO_SHORT)
+    return Score(value) if math.isfinite(value) else Score.failed(NOT_FINITE)
+
+
+def _pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
+    try:
+        pesq = require_extra("pesq", "eval")
+    except MissingExtra:
+        return Score.failed("pesq is not installed")
+    if len(clean) < 0.25 * SAMPLE_RATE:
+        return Score.failed(PESQ_TOO_SHORT)
+    # The C code has room for 50 utterances, does not check, and takes the process down with it.
+    if _utterances(clean) > _PESQ_MOST_UTTERANCES:
+        return Score.failed(PESQ_TOO_MANY)
+    try:
+        value = float(pesq.pesq(SAMPLE_RATE, clean, estimate, "wb"))
+    except pesq.BufferTooShortError:
+        return Score.failed(PESQ_TOO_SHORT)
+    except (pesq.PesqError, ValueError):
+        return Score.failed(PESQ_NO_SPEECH)
+    return Score(value) if math.isfinite(value) else Score.failed(NOT_FINITE)
+
+
+def _utterances(clean: Waveform) -> int:
+    """The most utterances that PESQ's voice activity detector could find, at whichever level it puts its threshold.
+
+    It joins activity across pauses of up to 50 windows of 4 ms and drops utterances shorter than 50 windows.
+    """
+    windows = len(clean) // _PESQ_WINDOW
+    power = np.square(clean[: windows * _PESQ_WINDOW]).reshape(windows, _PESQ_WINDOW).mean(1)
+    most = 0
+    for threshold_db in range(-40, 0, 2):
+        active = np.flatnonzero(power > power.max() * 10 ** (threshold_db / 10))
+        pauses = np.flatnonzero(np.diff(active) > 50)
+        starts, ends = np.r_[active[:1], active[pauses + 1]], np.r_[active[pauses], active[-1:]]
+        most = max(most, int(np.count_nonzero(ends - starts >= 45)))
+    return most

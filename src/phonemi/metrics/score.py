@@ -1,0 +1,112 @@
+"""One number per utterance, or the reason why there is none -> mean, interval and counts of a table's cell."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from phonemi.metrics.statistics import bootstrap_interval
+
+NOT_FINITE = "value not finite"
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one utterance.
+
+    Attributes:
+        value: the number; NaN when it could not be computed.
+        reason: why it could not be computed; None when it could.
+
+    >>> Score(1.5).ok, Score.failed("reference silent").ok
+    (True, False)
+    """
+
+    value: float
+    reason: str | None = None
+
+    @classmethod
+    def failed(cls, reason: str) -> Score:
+        """A score that is not there, and why. Keep reasons few and fixed: tables count them."""
+        return cls(math.nan, reason)
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a finite number."""
+        return self.reason is None and math.isfinite(self.value)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric over a set of utterances.
+
+    Attributes:
+        mean: mean over the scored utterances; NaN when none was scored.
+        low, high: ends of the 95 % bootstrap interval; NaN with fewer than two scored utterances (or clusters).
+        scored, total: utterances with a number, and all of them.
+        reasons: how many utterances failed for which reason.
+    """
+
+    mean: float
+    low: float
+    high: float
+    scored: int
+    total: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def as_row(self, key: str) -> dict[str, float | int | dict[str, int]]:
+        """The cells of a results table.
+
+        >>> Summary(0.9, 0.8, 1.0, 3, 4, {"reference silent": 1}).as_row("stoi")["stoi_reasons"]
+        {'reference silent': 1}
+        """
+        row: dict[str, float | int | dict[str, int]] = {
+            key: self.mean,
+            f"{key}_low": self.low,
+            f"{key}_high": self.high,
+            f"{key}_scored": self.scored,
+            f"{key}_total": self.total,
+        }
+        if self.reasons:
+            row[f"{key}_reasons"] = self.reasons
+        return row
+
+
+def summarise(
+    scores: Sequence[Score],
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Summary:
+    """Mean over the utterances that were scored, with a 95 % percentile bootstrap interval.
+
+    A failed score never becomes a number and is never dropped unseen: it is missing from `scored`, present in `total`
+    and counted in `reasons`.
+
+    Args:
+        scores: one per utterance.
+        clusters: one label per utterance, usually its speaker. Whole clusters are then resampled, because utterances
+            of one speaker are alike and an interval over utterances would be too narrow. None: utterances.
+        seed: of the bootstrap; the same scores and seed give the same interval.
+        resamples: number of bootstrap samples.
+
+    Raises:
+        DataError: if `clusters` has another length than `scores`.
+
+    >>> summary = summarise([Score(1.0), Score(3.0), Score.failed("reference silent")])
+    >>> summary.mean, summary.scored, summary.total, summary.reasons
+    (2.0, 2, 3, {'reference silent': 1})
+    """
+    ok = np.array([score.ok for score in scores], dtype=bool)
+    values = np.array([score.value if score.ok else 0.0 for score in scores])
+    # A failed score weighs nothing: numerator and denominator are both zero.
+    low, high = bootstrap_interval(values, ok, clusters=clusters, seed=seed, resamples=resamples)
+    scored = int(ok.sum())
+    reasons = Counter(score.reason or NOT_FINITE for score in scores if not score.ok)
+    mean = float(values.sum() / scored) if scored else math.nan
+    return Summary(mean, low, high, scored, len(scores), dict(reasons.most_common()))

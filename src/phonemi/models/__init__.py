@@ -1,0 +1,1 @@
+"""Tensors -> tensors: representations, aggregations, probes, the mask enhancer and the enhancer that joins them."""

@@ -1,0 +1,131 @@
+"""Noisy waveform [batch, sample] + one sequence [batch, frame, dim] -> enhanced waveform [batch, sample].
+
+The model, loss and reconstruction are those of the SUPERB recipe `enhancement_stft2` (S3PRL): a bidirectional LSTM
+predicts a sigmoid amplitude mask that is applied to the log1p magnitude; the phase stays noisy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from phonemi import signal
+from phonemi.errors import ModelError
+
+
+class MaskEnhancer(nn.Module):
+    """BLSTM mask on the log1p spectrum.
+
+    Args:
+        dim: size of the conditioning features; 0 when there are none.
+        log1p: whether the noisy log1p spectrum (257 bins) is an input, after the features. Without features it must be.
+        hop: samples between feature frames: 320 (repeated twice to meet the STFT) or 160.
+        hidden: LSTM units for each direction.
+        layers: LSTM layers.
+        dropout: between the layers and before the output.
+
+    >>> sum(p.numel() for p in MaskEnhancer(768).parameters())  # algorithms.md 1.3
+    5387009
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        log1p: bool = False,
+        hop: int = signal.SSL_HOP,
+        hidden: int = 256,
+        layers: int = 3,
+        dropout: float = 0.1,
+    ):
+        super().__init__()
+        if not dim and not log1p:
+            raise ModelError("a mask enhancer needs features (dim > 0), the log1p spectrum, or both")
+        if hop not in (signal.HOP, signal.SSL_HOP):
+            raise ModelError(f"features every {hop} samples cannot meet the STFT's hop of 160: only 160 and 320 can")
+        self.dim, self.log1p, self.hop = dim, log1p, hop
+        self.blstm = nn.LSTM(
+            dim + log1p * signal.BINS,
+            hidden,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(2 * hidden, signal.BINS)
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        return {
+            "dim": self.dim,
+            "log1p": self.log1p,
+            "hop": self.hop,
+            "hidden": self.blstm.hidden_size,
+            "layers": self.blstm.num_layers,
+            "dropout": self.dropout.p,
+        }
+
+    def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        """Predict the mask.
+
+        Args:
+            log1p: noisy log1p magnitude, [batch, frame, 257].
+            features: [batch, frame or half as many, dim], or None when dim is 0.
+            lengths: valid STFT frames of each item, [batch]; None when all are valid.
+
+        Returns:
+            Amplitude mask in (0, 1), [batch, frame, 257]; anything beyond `lengths`.
+        """
+        inputs = [] if features is None else [self._on_stft_grid(features, log1p.shape[1])]
+        if self.log1p:
+            inputs.append(log1p)
+        sequence = torch.cat(inputs, dim=-1)
+        if sequence.shape[-1] != self.blstm.input_size:
+            raise ModelError(
+                f"mask enhancer expects {self.blstm.input_size} features a frame, got {sequence.shape[-1]}"
+            )
+        if lengths is None or bool((lengths == log1p.shape[1]).all()):
+            hidden, _ = self.blstm(sequence)
+        else:
+            # Packing keeps the backward direction from starting in the padding.
+            packed = nn.utils.rnn.pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            hidden, _ = nn.utils.rnn.pad_packed_sequence(
+                self.blstm(packed)[0], batch_first=True, total_length=log1p.shape[1]
+            )
+        return torch.sigmoid(self.output(self.dropout(hidden)))
+
+    def loss(self, noisy: Tensor, clean: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        """L1 between masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
+
+        Args:
+            noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
+            features: see `forward`.
+            lengths: valid samples, [batch].
+        """
+        noisy_log1p, clean_log1p = signal.log1p_spectrum(noisy), signal.log1p_spectrum(clean)
+        frames = torch.full((len(noisy),), noisy_log1p.shape[1], device=noisy.device)
+        if lengths is not None:
+            frames = signal.stft_frames(lengths)
+        mask = self(noisy_log1p, features, None if lengths is None else frames)
+        distance = (mask * noisy_log1p - clean_log1p).abs().sum(-1)
+        valid = signal.valid_mask(frames, distance.shape[1])
+        return ((distance * valid).sum(1) / frames).mean()
+
+    def enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        """Masked magnitude, noisy phase, [batch, sample] -> [batch, sample]; never louder than the input in any bin."""
+        spectrum = signal.stft(noisy)
+        magnitude = spectrum.abs()
+        frames = None if lengths is None else signal.stft_frames(lengths)
+        mask = self(magnitude.log1p(), features, frames).float()
+        gain = torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)
+        enhanced = signal.istft(spectrum * gain, noisy.shape[-1])
+        if lengths is not None:
+            enhanced = enhanced * signal.valid_mask(lengths, noisy.shape[-1])
+        return enhanced
+
+    def _on_stft_grid(self, features: Tensor, frames: int) -> Tensor:
+        if self.hop == signal.SSL_HOP:
+            return signal.repeat_to_stft(features, frames)
+        return signal.match_frames(features, frames)

@@ -1,0 +1,115 @@
+"""Noisy speech with phones -> RUN/aggregations/{ws,dws}: linguistic aggregations, pre-trained with a linear probe.
+
+Sections 3 and 3.1 of the main paper: the aggregation and a linear probe minimise the cross-entropy of the phones, which
+maximises the lower bound of the MI; the probe is thrown away and the aggregation frozen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phonemi.data.alignment import IGNORE, PHONES
+from phonemi.files import write_json
+from phonemi.models.aggregation import Aggregation, DynamicWeightedSum, WeightedSum, load_aggregation, save_aggregation
+from phonemi.stages.information import Material
+from phonemi.stages.run import Run
+from phonemi.training.loop import FitSettings, fit
+
+
+def run(run: Run) -> None:
+    """Pre-train every aggregation of the configuration that is not there yet."""
+    for kind in run.config.aggregate.aggregations:
+        if run.is_done(f"aggregations/{kind}/result.json", result_key(run)):
+            run.say(f"aggregate: {kind} done already")
+            continue
+        with run.timed("aggregate"):
+            _pretrain(run, kind, Material(run, run.representation))
+
+
+def result_key(run: Run) -> str:
+    """Hash of what an aggregation depends on."""
+    settings = run.config.information
+    material = settings.model_dump(include={"snrs_db", "copies", "train_utterances"})
+    return run.key("aggregate", run.config.aggregate.model_dump(exclude={"aggregations"}), material, run.encoder_key)
+
+
+def new_aggregation(kind: str, layers: int, dim: int) -> Aggregation:
+    """An untrained aggregation, `"ws"` or `"dws"`."""
+    return WeightedSum(layers) if kind == "ws" else DynamicWeightedSum(layers, dim)
+
+
+def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
+    """The pre-trained aggregation of this run.
+
+    Raises:
+        DataError: if it has not been pre-trained.
+        ModelError: if it was made for another encoder.
+    """
+    run.read(f"aggregations/{kind}/result.json", needed_by, "aggregate")
+    representation = run.representation
+    return load_aggregation(run.folder / "aggregations" / kind, layers=representation.layers, dim=representation.dim)
+
+
+class LinearProbe(nn.Module):
+    """An aggregation and a linear layer: states [layer, 1, frame, dim], phones [frame] -> cross-entropy in nats."""
+
+    def __init__(self, aggregation: Aggregation, dim: int):
+        super().__init__()
+        self.aggregation = aggregation
+        self.linear = nn.Linear(dim, len(PHONES))
+
+    def forward(self, states: Tensor, phones: Tensor) -> Tensor:
+        return functional.cross_entropy(self.linear(self.aggregation(states.float())[0]).float(), phones)
+
+
+def _pretrain(run: Run, kind: str, material: Material) -> None:
+    settings = run.config.aggregate
+    torch.manual_seed(run.config.seed)
+    model = LinearProbe(
+        new_aggregation(kind, run.representation.layers, run.representation.dim), run.representation.dim
+    )
+    states, phones = material.train.values, material.labels["train"].phones
+    labelled = np.flatnonzero(phones.numpy() != IGNORE)
+
+    def batch_at(step: int) -> tuple[Tensor, Tensor]:
+        drawn = np.random.default_rng([run.config.seed, step]).choice(labelled, settings.batch_frames)
+        chosen = torch.from_numpy(np.sort(drawn))  # in order of the file, which is memory-mapped
+        return states[chosen].permute(1, 0, 2)[:, None], phones[chosen]
+
+    @torch.inference_mode()
+    def validate(model: nn.Module) -> dict[str, float]:
+        held_out = material.validation
+        known = torch.from_numpy(np.flatnonzero(material.labels["validation"].phones.numpy() != IGNORE)[::7])
+        wanted = material.labels["validation"].phones[known]
+        batch = held_out.values[known].permute(1, 0, 2)[:, None]
+        return {"validation_cross_entropy_nats": model(batch.to(run.device), wanted.to(run.device)).item()}
+
+    folder = run.folder / "aggregations" / kind
+    result = fit(
+        model,
+        batch_at=batch_at,
+        loss=lambda model, batch: model(*batch),
+        settings=FitSettings(
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            eps=1e-8,
+            validate_every=max(1, settings.steps // 4),
+            checkpoint_every=max(1, settings.steps // 4),
+            seed=run.config.seed,
+        ),
+        folder=folder / "checkpoints" / result_key(run),
+        label=f"{kind} (linguistic)",
+        validate=validate,
+        tracker=run.tracker,
+        progress=run.progress,
+        device=run.device,
+    )
+    save_aggregation(model.aggregation.cpu(), folder)
+    last = next(row for row in reversed(result.history) if "validation_cross_entropy_nats" in row)
+    write_json(
+        folder / "result.json",
+        {"key": result_key(run), "kind": kind, "validation_cross_entropy_nats": last["validation_cross_entropy_nats"]},
+    )

@@ -1,0 +1,31 @@
+"""A manifest with transcripts -> the same manifest with phones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from phonemi.data.aligner import align_manifest
+from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.errors import DataError
+from phonemi.progress import Progress
+
+
+def run(manifest: Path, output: Path) -> None:
+    """Align what has a transcript and no phones yet; the rest is kept as it is and counted.
+
+    Raises:
+        DataError: if nothing could be aligned.
+    """
+    progress = Progress()
+    recordings = read_manifest(manifest)
+    with progress.task("aligning", len(recordings)) as task:
+        aligned, failures = align_manifest(recordings, lambda done, total: task.advance(1))
+    write_manifest(output, aligned)
+    with_phones = sum(recording.phones is not None for recording in aligned)
+    progress.say(f"{output}: {with_phones} of {len(aligned)} recordings have phones")
+    for reason, count in Counter(failures.values()).most_common(5):
+        names = [name for name, why in failures.items() if why == reason]
+        progress.say(f"not aligned: {count} ({names[0]}{', ...' if count > 1 else ''}): {reason}")
+    if not with_phones:
+        raise DataError(f"nothing in {manifest} could be aligned")

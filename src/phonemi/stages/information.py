@@ -1,0 +1,172 @@
+"""Noisy speech with phones -> RUN/information.json: MI by layer and SNR, beside log1p (Fig. 1 of the main paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from phonemi.data.alignment import PHONES
+from phonemi.data.manifest import Recording, speaker_of
+from phonemi.data.mixing import AudioStore, PlannedMixtures, generator
+from phonemi.errors import DataError
+from phonemi.information import EvaluationSet, bits, entropy_nats, measure
+from phonemi.models.representations import Log1p, Representation
+from phonemi.stages.run import Run
+from phonemi.stages.states import Mixtures, States, cached_states, labels_of
+
+RESULT = "information.json"
+AVERAGE = "average"  # all SNRs pooled: the same frames at each, so it is the mean over SNRs
+VALIDATION = "validation"  # pooled too, other speakers and noises: what a layer may be chosen by
+
+
+def run(run: Run) -> None:
+    """Measure every layer of the encoder and the log1p spectrum at every SNR."""
+    key = result_key(run)
+    if run.is_done(RESULT, key):
+        run.say("information: done already")
+        return
+    with run.timed("information"):
+        rows = []
+        for representation, name in ((run.representation, run.representation_name), (Log1p(), "log1p")):
+            material = Material(run, representation)
+            run.say(f"information: {name}, {material.describe()}")
+            for row in material.measure(
+                material.train.by_layer, material.test.by_layer, material.validation.by_layer, name
+            ):
+                rows.append({"representation": name, "layer": row.pop("slot"), **row})
+        run.write(RESULT, {"key": key, **_protocol(run, material), **_by_split(rows)})
+
+
+def result_key(run: Run) -> str:
+    """Hash of what the result depends on."""
+    return run.key("information", run.config.information, run.encoder_key)
+
+
+def best_layer(run: Run, needed_by: str) -> int:
+    """The layer of the encoder with the highest MI on validation speakers and noises; never the test set."""
+    rows = run.read(RESULT, needed_by, "information")["validation"]
+    own = [row for row in rows if row["representation"] == run.representation_name]
+    return max(own, key=lambda row: row["mi_bits"])["layer"]
+
+
+class Material:
+    """What probes are trained and judged on: states, labels and who spoke, for the three splits."""
+
+    def __init__(self, run: Run, representation: Representation):
+        """Encode what is not in RUN/cache yet."""
+        self.run = run
+        settings = run.config.information
+        key = run.key(
+            "information", settings.model_dump(include={"snrs_db", "copies", "train_utterances", "test_utterances"})
+        )
+        name = representation.name if representation.name == "log1p" else "encoder"
+        self.states: dict[str, States] = {}
+        self.mixtures: dict[str, Mixtures] = {}
+        for split in ("train", "validation", "test"):
+            self.mixtures[split] = planned(run, split)
+            self.states[split] = cached_states(
+                run, representation, self.mixtures[split], f"information.{name}.{split}", f"{key} {split}"
+            )
+        self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
+        self.labels = {split: labels_of(self.mixtures[split]) for split in self.mixtures}
+
+    def measure(self, train: Tensor, test: Tensor, validation: Tensor, label: str) -> list[dict[str, Any]]:
+        """Train one probe per slot on `train` and judge them on every SNR, on all pooled, and on `validation`.
+
+        Args:
+            train, test, validation: features of the three splits, [slot, frame, dim].
+            label: for the progress bar.
+        """
+        settings = self.run.config.information
+        labels, utterances, speakers, snrs_db = self.labels["test"]
+        sets: dict[Any, EvaluationSet] = {}
+        for snr_db in settings.snrs_db:
+            chosen = np.flatnonzero(snrs_db == snr_db)
+            sets[snr_db] = EvaluationSet(test[:, chosen], labels[chosen], utterances[chosen], speakers[chosen])
+        sets[AVERAGE] = EvaluationSet(test, labels, utterances, speakers)
+        sets[VALIDATION] = EvaluationSet(validation, *self.labels["validation"][:3])
+        with self.run.progress.task(f"probes of {label}") as task:
+
+            def show(done: int, total: int, loss: float) -> None:
+                task.total = total
+                task.advance(1, f"cross-entropy {bits(loss):.3f} bits")
+
+            return measure(
+                train,
+                self.labels["train"].phones,
+                sets,
+                classes=len(PHONES),
+                seed=self.run.config.seed,
+                hidden=settings.hidden,
+                dropout=settings.dropout,
+                epochs=settings.epochs,
+                learning_rate=settings.learning_rate,
+                batch_frames=settings.batch_frames,
+                device=self.run.device,
+                bf16=settings.precision == "bf16",
+                progress=show,
+            )
+
+    def describe(self) -> str:
+        """Sizes of the three splits, for the person watching."""
+        parts = []
+        for split, mixtures in self.mixtures.items():
+            speakers = self.labels[split].speakers
+            hours = self.states[split].starts[-1] * 0.02 / 3600
+            parts.append(f"{split} {len(mixtures)} mixtures of {len(np.unique(speakers))} speakers ({hours:.2f} h)")
+        return ", ".join(parts)
+
+
+def planned(run: Run, split: str) -> PlannedMixtures:
+    """The noisy utterances of a split: `copies` drawn SNRs for training, every SNR for testing."""
+    settings = run.config.information
+    limit = {"train": settings.train_utterances, "validation": None, "test": settings.test_utterances}[split]
+    labelled = [recording for recording in run.speech[split] if recording.phones is not None]
+    if not labelled:
+        raise DataError(
+            f"no recording of the {split} split has phones: run `phonemi align` on the manifests of data.speech"
+        )
+    return PlannedMixtures(
+        AudioStore(evenly(labelled, limit, run.config.seed)),
+        run.noise_store(split),
+        snrs_db=settings.snrs_db,
+        seed=run.config.seed,
+        per_utterance=settings.copies if split == "train" else None,
+    )
+
+
+def evenly(recordings: Sequence[Recording], limit: int | None, seed: int) -> list[Recording]:
+    """At most `limit` recordings, one of each speaker before a second of any; the order of the manifest is kept."""
+    if limit is None or limit >= len(recordings):
+        return list(recordings)
+    by_speaker: dict[str, list[int]] = {}
+    for index in generator(seed, "evenly").permutation(len(recordings)):
+        by_speaker.setdefault(speaker_of(recordings[index]), []).append(int(index))
+    turns = sorted((turn, index) for own in by_speaker.values() for turn, index in enumerate(own))
+    return [recordings[index] for index in sorted(index for _, index in turns[:limit])]
+
+
+def _protocol(run: Run, material: Material) -> dict[str, Any]:
+    return {
+        "unit": "bits",
+        "classes": len(PHONES),
+        "snrs_db": run.config.information.snrs_db,
+        "protocol": {
+            **run.config.information.model_dump(mode="json"),
+            "data": material.describe(),
+            "train_entropy_bits": bits(entropy_nats(material.labels["train"].phones, len(PHONES))),
+        },
+    }
+
+
+def _by_split(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows per SNR, their average, and those of the validation split, apart."""
+    named = {AVERAGE: "average", VALIDATION: "validation"}
+    found: dict[str, list[dict[str, Any]]] = {"rows": [], "average": [], "validation": []}
+    for row in rows:
+        place = named.get(row["snr_db"], "rows")
+        found[place].append(row if place == "rows" else {key: value for key, value in row.items() if key != "snr_db"})
+    return found

@@ -1,0 +1,77 @@
+"""Names of the rows of the papers' tables -> what conditions the enhancer and how it is tuned.
+
+log1p                                    the spectrum alone
+layer | layer-11                         one layer: the one with the most MI on the validation split, or a given one
+ws-acoustic | ws-linguistic | ws-hybrid  weighted sum, eq. (2)
+dws-acoustic | ...                       dynamic weighted sum, eq. (3)
+NAME+log1p                               the log1p spectrum beside the fused features
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from phonemi.errors import ConfigError, nearest
+
+Tuning = Literal["acoustic", "linguistic", "hybrid"]
+KNOWN = ("log1p", "layer", *(f"{kind}-{how}" for kind in ("ws", "dws") for how in ("acoustic", "linguistic", "hybrid")))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        name: as in the configuration.
+        kind: what aggregates the layers.
+        tuning: when the aggregation is learned; None where there is nothing to learn.
+        layer: index of a given single layer; None to choose it.
+        log1p: whether the log1p spectrum is an input.
+    """
+
+    name: str
+    kind: Literal["log1p", "layer", "ws", "dws"]
+    tuning: Tuning | None = None
+    layer: int | None = None
+    log1p: bool = False
+
+    @property
+    def label(self) -> str:
+        """As the paper prints it.
+
+        >>> parse("ws-hybrid+log1p").label
+        'WS (Hybrid) + log1p'
+        """
+        plain = {"log1p": "log1p", "layer": f"layer {self.layer}" if self.layer is not None else "best single layer"}
+        text = plain.get(self.kind) or f"{self.kind.upper()} ({(self.tuning or '').capitalize()})"
+        return text + (" + log1p" if self.log1p and self.kind != "log1p" else "")
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the aggregation stays as it is while the enhancer learns, so that fused features can be cached."""
+        return self.tuning in (None, "linguistic")
+
+
+def parse(name: str) -> Row:
+    """Read a row's name.
+
+    Raises:
+        ConfigError: naming the nearest known row.
+
+    >>> parse("layer-11")
+    Row(name='layer-11', kind='layer', tuning=None, layer=11, log1p=False)
+    """
+    base, plus, extra = name.partition("+")
+    if (plus and extra != "log1p") or (plus and base == "log1p"):
+        raise ConfigError(f"unknown row {name!r}: only +log1p can be added, to a row with an encoder")
+    if base == "log1p":
+        return Row(name, "log1p", log1p=True)
+    single = re.fullmatch(r"layer(?:-(\d+))?", base)
+    if single:
+        return Row(name, "layer", layer=int(single[1]) if single[1] else None, log1p=bool(plus))
+    if base not in KNOWN:
+        raise ConfigError(f"unknown row {name!r}; {nearest(base, KNOWN)}")
+    kind, tuning = base.split("-")
+    return Row(name, cast(Literal["ws", "dws"], kind), cast(Tuning, tuning), log1p=bool(plus))

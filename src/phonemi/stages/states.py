@@ -1,0 +1,153 @@
+"""Waveforms -> hidden states on disk, computed once: [frame, layer, dim] half precision, memory-mapped.
+
+Everything that needs the states of the same noisy speech (probes of all layers, aggregations, every enhancer row) reads
+one file, so that the encoder never runs twice on the same audio. States are written as they come: memory stays flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phonemi.data.alignment import IGNORE, frame_labels
+from phonemi.data.mixing import Mixture
+from phonemi.errors import DataError
+from phonemi.files import read_json, replacing, write_json
+from phonemi.models.aggregation import Aggregation
+from phonemi.models.representations import Representation, at_50_hz
+from phonemi.signal import SSL_FIELD, ssl_frames
+from phonemi.stages.run import Run
+
+ENCODED_AT_ONCE_S = 64.0
+
+
+class Mixtures(Protocol):
+    """A sequence of mixtures that makes each one when asked."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mixture: ...
+
+
+@dataclass(frozen=True)
+class States:
+    """Hidden states of a set of mixtures on the 50 Hz grid.
+
+    Attributes:
+        values: [frame, layer, dim], all items one after the other.
+        starts: first frame of each item, and the number of frames, [item + 1].
+    """
+
+    values: Tensor
+    starts: list[int]
+
+    @property
+    def by_layer(self) -> Tensor:
+        """[layer, frame, dim], a view."""
+        return self.values.permute(1, 0, 2)
+
+    def item(self, index: int) -> Tensor:
+        """States of one item, float32 [layer, 1, frame, dim]."""
+        return self.values[self.starts[index] : self.starts[index + 1]].permute(1, 0, 2)[:, None].float()
+
+    def stack(self, indices: Sequence[int]) -> Tensor:
+        """States of items of equal length, half precision [layer, batch, frame, dim]."""
+        return torch.stack([self.values[self.starts[i] : self.starts[i + 1]] for i in indices], 0).permute(2, 0, 1, 3)
+
+    def fused(self, aggregation: Aggregation, frames_at_once: int = 8192) -> Tensor:
+        """One sequence from a frozen aggregation, half precision [frame, dim]."""
+        with torch.inference_mode():
+            chunks = self.values.split(frames_at_once)
+            return torch.cat([aggregation(chunk.permute(1, 0, 2)[:, None].float())[0].half() for chunk in chunks])
+
+
+def cached_states(run: Run, representation: Representation, mixtures: Mixtures, name: str, key: str) -> States:
+    """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds those of this `key`."""
+    index_path, path = run.folder / "cache" / f"{name}.json", run.folder / "cache" / f"{name}.bin"
+    key = run.key(key, run.encoder_key, representation.name)
+    if not (index_path.exists() and path.exists() and read_json(index_path).get("key") == key):
+        index_path.unlink(missing_ok=True)
+        starts = _encode(run, representation, mixtures, name, path)
+        # Written last: without it the file beside it is not believed.
+        write_json(
+            index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
+        )
+    index = read_json(index_path)
+    shape = (index["starts"][-1], index["layers"], index["dim"])
+    return States(_mapped(path, shape), index["starts"])
+
+
+def _mapped(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    if path.stat().st_size != 2 * int(np.prod(shape)):
+        raise DataError(f"{path} was cut short or changed: delete {path.parent} and run the stage again")
+    # Copy-on-write, because torch has no read-only tensors; nothing writes to it.
+    return torch.from_numpy(np.memmap(path, np.float16, "c", shape=shape))
+
+
+@torch.inference_mode()
+def _encode(run: Run, representation: Representation, mixtures: Mixtures, name: str, path: Path) -> list[int]:
+    starts = [0]
+    with (
+        replacing(path) as temporary,
+        open(temporary, "wb") as file,
+        run.progress.task(f"encoding {name}", len(mixtures)) as task,
+    ):
+        for batch in _batches(mixtures):
+            lengths = torch.tensor([len(item.noisy) for item in batch])
+            waveforms = nn.utils.rnn.pad_sequence([torch.from_numpy(item.noisy) for item in batch], batch_first=True)
+            hidden = representation(waveforms.to(run.device), lengths.to(run.device))
+            states, frames = at_50_hz(hidden, representation.hop, lengths)
+            for row, count in enumerate(frames.tolist()):
+                item = states[:, row, :count].permute(1, 0, 2).half().cpu().contiguous()
+                file.write(item.numpy().tobytes())
+                starts.append(starts[-1] + count)
+            task.advance(len(batch))
+    return starts
+
+
+def _batches(mixtures: Mixtures) -> Iterator[list[Mixture]]:
+    """Neighbouring items, as many as make about a minute."""
+    batch: list[Mixture] = []
+    for index in range(len(mixtures)):
+        item = mixtures[index]
+        if len(item.noisy) < SSL_FIELD:
+            raise DataError(f"{item.id} has {len(item.noisy)} samples: the encoder needs at least {SSL_FIELD}")
+        longest = max(len(item.noisy), *(len(other.noisy) for other in batch)) if batch else len(item.noisy)
+        if batch and longest * (len(batch) + 1) > ENCODED_AT_ONCE_S * 16_000:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+class FrameLabels(NamedTuple):
+    """What is known about every frame of `cached_states`, in its order; arrays [frame]."""
+
+    phones: Tensor  # int64, IGNORE where the phone is unknown
+    utterances: np.ndarray  # one number for the same utterance at several SNRs
+    speakers: np.ndarray
+    snrs_db: np.ndarray
+
+
+def labels_of(mixtures: Mixtures) -> FrameLabels:
+    """Labels of the frames of all mixtures, one after the other."""
+    phones, utterances, speakers, snrs_db = [], [], [], []
+    names: dict[str, int] = {}
+    for index in range(len(mixtures)):
+        item = mixtures[index]
+        frames = ssl_frames(len(item.noisy))
+        utterance = item.id.rsplit("@", 1)[0]
+        phones.append(np.full(frames, IGNORE) if item.phones is None else frame_labels(item.phones, frames))
+        utterances.append(np.full(frames, names.setdefault(utterance, len(names))))
+        speakers.append(np.full(frames, names.setdefault(f"speaker {item.speaker or utterance}", len(names))))
+        snrs_db.append(np.full(frames, item.snr_db))
+    return FrameLabels(
+        torch.from_numpy(np.concatenate(phones)), *(np.concatenate(part) for part in (utterances, speakers, snrs_db))
+    )

@@ -1,0 +1,202 @@
+"""A run in progress <-> last.pt, its best weights <-> best.safetensors: each file whole or absent, whatever happens.
+
+Frozen parameters are in neither: they do not change, and a frozen speech encoder would make every checkpoint hundreds
+of megabytes larger.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from phonemi.errors import ModelError, PhonemiError
+from phonemi.files import replacing
+
+LAST_NAME = "last.pt"
+BEST_NAME = "best.safetensors"
+
+
+class WeightsRecord(NamedTuple):
+    """Where the weights of a file come from: updates done, and the value they were selected on, if any."""
+
+    step: int
+    value: float | None
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies on the CPU of everything training changes: trainable parameters and persistent buffers, by name."""
+    frozen = {name for name, value in model.named_parameters(remove_duplicate=False) if not value.requires_grad}
+    return {
+        name: value.detach().to("cpu", copy=True).contiguous()
+        for name, value in model.state_dict().items()
+        if name not in frozen and isinstance(value, Tensor)
+    }
+
+
+def load_trained_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Put `state` back into `model`; frozen parameters stay as they are.
+
+    Raises:
+        ModelError: if `state`, read from `path`, has other names or shapes than `trained_state(model)`.
+    """
+    expected = {name: tuple(value.shape) for name, value in trained_state(model).items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    check_same(found, expected, path)
+    model.load_state_dict(state, strict=False)
+
+
+def check_same(found: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+    """Refuse to continue the work of `path` as something else.
+
+    Raises:
+        ModelError: naming the first entry that differs, and how many more do.
+    """
+    different = [name for name in [*asked, *found] if found.get(name) != asked.get(name)]
+    if different:
+        name = different[0]
+        more = len(set(different)) - 1
+        raise ModelError(
+            f"{path} was written with {name} = {found.get(name, 'absent')}, now {name} = {asked.get(name, 'absent')}"
+            f"{f' (and {more} more differences)' if more else ''}: "
+            "ask for the same again, or use another folder to start over"
+        )
+
+
+def write_checkpoint(path: Path, contents: dict[str, Any]) -> None:
+    """Replace `path` by `contents`: tensors, numbers, text, and lists, tuples and dictionaries of them.
+
+    Raises:
+        PhonemiError: if it cannot be written, for instance on a full disk; the file that was there is untouched.
+    """
+    # In memory first: torch hides a full disk behind an internal error, an ordinary write names it.
+    buffer = io.BytesIO()
+    torch.save(contents, buffer)
+    _write(path, buffer.getbuffer())
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """What `write_checkpoint` wrote, on the CPU; None when there is no such file. Never runs code from the file.
+
+    Raises:
+        ModelError: if the file is damaged or is something else.
+    """
+    if not path.exists():
+        return None
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path} is not a readable checkpoint ({reason}): delete it to start over") from None
+    if not isinstance(contents, dict):
+        raise ModelError(f"{path} holds {type(contents).__name__}, not a checkpoint: delete it to start over")
+    return contents
+
+
+def write_weights(path: Path, model: nn.Module, record: WeightsRecord) -> None:
+    """Replace `path` by the trained state of `model`, with where it comes from in the header.
+
+    The record travels with the weights, so that the two cannot disagree after a kill.
+
+    Raises:
+        PhonemiError: if it cannot be written; the file that was there is untouched.
+    """
+    header = {"step": str(record.step)} | ({} if record.value is None else {"value": repr(record.value)})
+    _write(path, safetensors.torch.save(trained_state(model), metadata=header))
+
+
+def read_weights_record(path: Path) -> WeightsRecord | None:
+    """The record in the header of `path`; None when there is no such file.
+
+    Raises:
+        ModelError: if the file is damaged or `write_weights` did not write it.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as weights:
+            header = weights.metadata() or {}
+        return WeightsRecord(int(header["step"]), float(header["value"]) if "value" in header else None)
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        raise ModelError(f"{path} does not hold weights of a training run ({error}): delete it") from None
+
+
+def load_weights(path: Path, model: nn.Module) -> WeightsRecord:
+    """Put the weights of `path` into `model`.
+
+    Raises:
+        ModelError: if the file is missing or damaged, or is of another model.
+    """
+    record = read_weights_record(path)
+    if record is None:
+        raise ModelError(f"{path} is missing although its training has finished: delete {path.parent} to train again")
+    load_trained_state(model, safetensors.torch.load_file(path), path)
+    return record
+
+
+def remove_unfinished(*paths: Path) -> None:
+    """Delete what a killed process left of a write to any of `paths`, which no other process may be writing now."""
+    for path in paths:
+        for part in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
+            part.unlink()
+
+
+class Interruption:
+    """While the block runs, Ctrl-C and SIGTERM raise KeyboardInterrupt, but never in the middle of a deferred part.
+
+    A second signal does not wait any longer. Signals that were ignored (a job started with nohup) stay ignored. Outside
+    the main thread, where Python delivers no signals, this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self._deferring = False
+        self._pending = False
+        self._replaced: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._replaced[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Hold a signal back until the block has ended."""
+        self._deferring = True
+        try:
+            yield
+        finally:
+            self._deferring = False
+        if self._pending:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._deferring and not self._pending:
+            self._pending = True
+        else:
+            raise KeyboardInterrupt
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        kept = "the one before is intact" if path.exists() else "there was none before"
+        raise PhonemiError(f"cannot write {path} ({error}; {kept}): make room, then run again to continue") from error

@@ -1,0 +1,160 @@
+"""Model, batches and a loss -> the trained model, and a folder from which the same run continues bit for bit.
+
+Nothing in a run depends on when it was started or stopped. A batch is a function of its index, the random numbers of a
+forward pass (dropout) are a function of the seed and that index, and the learning rate is a function of the step. So
+a checkpoint needs no generator state, and a run killed a hundred times ends with the weights of one that never was.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from phonemi.errors import ConfigError
+from phonemi.progress import Progress
+from phonemi.training.checkpoint import Interruption, load_weights
+from phonemi.training.run import MAX_SKIPPED_IN_A_ROW, Loss, Run, accelerator_for
+from phonemi.training.settings import FitSettings
+from phonemi.training.tracking import Tracker
+
+PREFETCHED_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a finished run found.
+
+    Attributes:
+        best_step: updates after which the model was best; `steps` when nothing was selected on.
+        best_value: its validation value; None when nothing was selected on.
+        steps: updates asked for.
+        history: one row per logged stretch (`stage` "train": step, loss, learning_rate, skipped_steps, and what the
+            loss reports) and per validation (`stage` "validate": step and what it returns), in order.
+        skipped_steps: updates left out because their gradient was not finite.
+    """
+
+    best_step: int
+    best_value: float | None
+    steps: int
+    history: list[dict[str, Any]]
+    skipped_steps: int
+
+
+def fit(
+    model: nn.Module,
+    *,
+    batch_at: Callable[[int], Any],
+    loss: Loss,
+    settings: FitSettings,
+    folder: str | Path,
+    label: str,
+    validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    tracker: Tracker | None = None,
+    progress: Progress | None = None,
+    device: str | torch.device | None = None,
+) -> FitResult:
+    """Train the parameters of `model` that require a gradient; it ends in eval mode with the best weights.
+
+    Calling it again with the same arguments continues an interrupted run exactly, and returns at once after a finished
+    one. Ctrl-C or SIGTERM writes the state after the last complete update and raises KeyboardInterrupt.
+
+    Args:
+        model: trained in place and left on the device. Parts of it without any trainable parameter stay in eval mode.
+        batch_at: batch number i, where i = (step * accumulate + k) * processes + rank. Must depend on i alone, and not
+            use torch's global generator: it runs ahead in a thread. Tensors, alone or nested in tuples, lists,
+            dictionaries and named tuples, are moved to the device.
+        loss: called with the model and a batch; returns the loss `[]`, or the loss and numbers to log with it, under
+            the same names every time. Runs under autocast when `precision` is not "no".
+        settings: how to train.
+        folder: for last.pt and best.safetensors (the weights the model has when this returns); one run per folder.
+        label: names the run in the log and the progress bar.
+        validate: called with the model in eval mode, without gradients, in full precision, in one process; returns
+            numbers by name.
+        tracker: where to log.
+        progress: where to show how far it is.
+        device: default: the GPU when there is one. With several processes each has its own.
+
+    Raises:
+        ModelError: if nothing is trainable, the folder belongs to a run with other settings or parameters, more than 50
+            updates in a row had a gradient that is not finite, or no validation gave a number to select on.
+        ConfigError: if `select_on` or `precision` cannot be had.
+        PhonemiError: if the folder cannot be written.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM.
+    """
+    if settings.select_on is not None and validate is None:
+        raise ConfigError(f"select_on is {settings.select_on!r} but {label} has no validation")
+    run = Run(model, loss, settings, Path(folder), label, tracker, accelerator_for(settings.precision, device))
+    run.resume()
+    if not run.finished:
+        if progress is None or not run.writes:
+            progress = Progress(enabled=False)
+        _train(run, batch_at, validate, progress)
+        run.finish()
+    model.eval()
+    record = load_weights(run.best_path, model)
+    return FitResult(record.step, record.value, settings.steps, run.history, int(run.skipped))
+
+
+def _train(run: Run, batch_at: Callable[[int], Any], validate: Callable | None, progress: Progress) -> None:
+    settings = run.settings
+    cuda = [run.device] if run.device.type == "cuda" else []
+    with (
+        torch.random.fork_rng(cuda),  # every pass sets the generators; the caller gets them back as they were
+        Interruption() as interruption,
+        closing(prefetched(batch_at, run.batch_indices())) as batches,
+        progress.task(run.label, settings.steps, completed=run.step) as task,
+    ):
+        try:
+            run.set_training_mode()
+            while True:
+                if validate is not None and run.is_due(settings.validate_every) and run.validated < run.step:
+                    values = run.validate(validate)
+                    with interruption.deferred():
+                        run.record_validation(values)
+                if run.is_due(settings.checkpoint_every):
+                    with interruption.deferred():
+                        run.save()
+                if run.step == settings.steps:
+                    break
+                update_batches = list(islice(batches, settings.accumulate))
+                with interruption.deferred():
+                    run.update(update_batches)
+                    note = run.log() if run.is_due(settings.log_every) else None
+                if run.step % MAX_SKIPPED_IN_A_ROW == 0 or note is not None:
+                    run.check_skips()
+                task.advance(1, note)
+        except KeyboardInterrupt:
+            if run.between_updates:
+                run.save()
+            raise
+
+
+def prefetched(batch_at: Callable[[int], Any], indices: Iterable[int]) -> Generator[Any, None, None]:
+    """Yield `batch_at(i)` for every index, in order, computed in one thread up to two batches early.
+
+    An exception of `batch_at` appears where its batch would have. Closing the generator ends the thread, after the
+    batch it is working on.
+
+    >>> list(prefetched(lambda index: index * 10, [3, 1, 2]))
+    [30, 10, 20]
+    """
+    waiting: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="phonemi-batches") as thread:
+        try:
+            for index in indices:
+                waiting.append(thread.submit(batch_at, index))
+                if len(waiting) > PREFETCHED_BATCHES:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)

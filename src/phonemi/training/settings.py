@@ -1,0 +1,85 @@
+"""The few numbers that say how to train -> the learning rate of every update."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from phonemi.errors import ConfigError, nearest
+
+Schedule = Literal["constant", "cosine", "linear"]
+Precision = Literal["no", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """How to train. The defaults are SUPERB's optimiser: AdamW, eps 1e-7, no weight decay, gradient norm cut at 1.
+
+    Attributes:
+        steps: optimiser updates.
+        learning_rate: the largest one.
+        warmup_steps: updates over which it rises linearly from `learning_rate / warmup_steps`.
+        schedule: what it does afterwards: stay, or fall to 0 at `steps` along half a cosine or a line.
+        betas: decay of AdamW's running mean and square.
+        eps: added to the root of the square.
+        weight_decay: decoupled, times the learning rate.
+        gradient_clip: largest gradient norm, over all trainable parameters; None for no limit.
+        accumulate: batches per update; their gradients are averaged.
+        validate_every: updates; also after the last one.
+        checkpoint_every: updates; also after the last one.
+        log_every: updates over which the logged loss is averaged.
+        select_on: name in the validation's result to keep the best weights by; None keeps the last ones.
+        higher_is_better: direction of `select_on`.
+        precision: of the matrix products; the weights stay float32. `"fp16"` needs a GPU.
+        seed: of dropout and everything else that draws from torch's own generator.
+
+    Raises:
+        ConfigError: for a value out of range.
+    """
+
+    steps: int
+    learning_rate: float = 1e-3
+    warmup_steps: int = 0
+    schedule: Schedule = "constant"
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-7
+    weight_decay: float = 0.0
+    gradient_clip: float | None = 1.0
+    accumulate: int = 1
+    validate_every: int
+    checkpoint_every: int
+    log_every: int = 50
+    select_on: str | None = None
+    higher_is_better: bool = True
+    precision: Precision = "no"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(self.betas))
+        for name in ("steps", "accumulate", "validate_every", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}: {nearest(str(getattr(self, name)), known)}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(f"learning_rate is {self.learning_rate}: it must be above 0")
+        if not 0 <= self.warmup_steps <= self.steps:
+            raise ConfigError(f"warmup_steps is {self.warmup_steps}: it must be between 0 and steps ({self.steps})")
+        if self.gradient_clip is not None and not self.gradient_clip > 0:
+            raise ConfigError(f"gradient_clip is {self.gradient_clip}: it must be above 0, or null for no limit")
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of the update after `step` others, 0 <= step < steps.
+
+        >>> settings = FitSettings(steps=6, learning_rate=1.0, warmup_steps=2, schedule="linear",
+        ...                        validate_every=6, checkpoint_every=6)
+        >>> [settings.learning_rate_at(step) for step in range(6)]
+        [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+        """
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        factor = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
+        return self.learning_rate * factor

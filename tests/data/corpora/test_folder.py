@@ -1,0 +1,173 @@
+"""Folders of made-up sound files: with nothing beside them, with transcripts, with a table and alignments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.data.corpora.folder import prepare_folder
+from phonemi.data.manifest import Interval, validate
+from phonemi.errors import DataError
+
+
+def sound(path: Path, samples: int = 8000) -> Path:
+    audio.save(path, np.full(samples, 0.1), 16_000)
+    return path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_plain_folder(tmp_path: Path) -> None:
+    sound(tmp_path / "b.wav")
+    sound(tmp_path / "anna" / "a.flac")
+    recordings, notes = prepare_folder(tmp_path)
+    assert [(recording.id, recording.speaker, recording.text) for recording in recordings] == [
+        ("a", "anna", None),
+        ("b", None, None),
+    ]
+    assert notes == []
+    validate(recordings)
+
+
+def test_transcripts_beside_the_files(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        sound(tmp_path / f"{name}.wav")
+    write(tmp_path / "a.txt", "\ufeffone two\n  three\n")
+    write(tmp_path / "b.txt", "\n")
+    (tmp_path / "c.txt").write_bytes(b"\xff\xfe\xe9")
+    recordings, notes = prepare_folder(tmp_path)
+    assert [recording.text for recording in recordings] == ["one two three", None, None, None]
+    assert len(notes) == 1
+    assert notes[0].startswith("1 transcript ignored: 1 unreadable (")
+
+
+def test_colliding_stems_get_the_path_and_then_the_extension(tmp_path: Path) -> None:
+    for name in ("x/1.wav", "y/1.wav", "y/2.wav", "z/3.wav", "z/3.flac"):
+        sound(tmp_path / name)
+    assert [recording.id for recording in prepare_folder(tmp_path).recordings] == [
+        "x__1",
+        "y__1",
+        "2",
+        "z__3.flac",
+        "z__3.wav",
+    ]
+
+
+def test_unreadable_files_are_counted(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    write(tmp_path / "b.wav", "")
+    write(tmp_path / "c.wav", "not sound")
+    recordings, notes = prepare_folder(tmp_path)
+    assert len(recordings) == 1
+    assert notes == [f"2 recordings skipped: 2 unreadable ({tmp_path / 'b.wav'} is empty (0 bytes))"]
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no recordings in .*found no file of \.wav"):
+        prepare_folder(tmp_path)
+    write(tmp_path / "b.wav", "")
+    with pytest.raises(DataError, match="1 recording skipped: 1 unreadable"):
+        prepare_folder(tmp_path)
+
+
+def test_a_table_chooses_and_describes(tmp_path: Path) -> None:
+    for name in ("s/a.wav", "s/b.wav", "s/c.wav", "s/unlisted.wav"):
+        sound(tmp_path / name)
+    write(tmp_path / "s" / "b.txt", "from the file")
+    table = write(
+        tmp_path / "t.csv",
+        'path,speaker,text,bak,seconds\ns/a.wav,anna,"Yes, it is.",4,1\ns/b.wav,,,3.5,1\ns/c.wav,x,y,3.4,1\n'
+        "s/gone.wav,x,y,5,1\ns/a.wav,x,y,,1\n",
+    )
+    recordings, notes = prepare_folder(tmp_path, table=table, where=["bak >= 3.5", "seconds<2"])
+    assert [(recording.id, recording.speaker, recording.text) for recording in recordings] == [
+        ("a", "anna", "Yes, it is."),
+        ("b", None, "from the file"),
+    ]
+    assert notes[0] == f"2 of 5 rows of {table} left out by bak >= 3.5, seconds<2"
+    assert notes[1].startswith("1 recording skipped: 1 unreadable (cannot read")
+
+
+def test_a_table_without_speakers_takes_the_folders(tmp_path: Path) -> None:
+    sound(tmp_path / "anna" / "a.wav")
+    table = write(tmp_path / "t.csv", "\ufeffpath\nanna/a.wav\nanna/a.wav\n")
+    recordings, notes = prepare_folder(tmp_path, table=table)
+    assert [recording.speaker for recording in recordings] == ["anna"]
+    assert notes == [f"1 rows of {table} repeat a path; the last of each was taken"]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (["bac>=3"], "no column 'bac'; did you mean 'bak'"),
+        (["bak is good"], "'bak is good' is not a condition"),
+        (["bak>=good"], "'bak>=good' is not a condition"),
+    ],
+)
+def test_conditions_that_make_no_sense(tmp_path: Path, where: list[str], message: str) -> None:
+    table = write(tmp_path / "t.csv", "path,bak\na.wav,3\n")
+    with pytest.raises(DataError, match=message):
+        prepare_folder(tmp_path, table=table, where=where)
+
+
+def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="but no table was given"):
+        prepare_folder(tmp_path, where=["bak>=3"])
+    with pytest.raises(DataError, match="cannot be read as a CSV table"):
+        prepare_folder(tmp_path, table=tmp_path / "absent.csv")
+    with pytest.raises(DataError, match="no column 'path'; its columns are file, text"):
+        prepare_folder(tmp_path, table=write(tmp_path / "t.csv", "file,text\n"))
+
+
+def test_alignments_of_several_corpora_with_the_same_names(tmp_path: Path) -> None:
+    for corpus, phone in (("one", "K"), ("two", "M")):
+        sound(tmp_path / corpus / "0001.wav")
+        write(tmp_path / corpus / "alignments" / "phones.ctm", f"0001 1 0 0.5 {phone}\n")
+    ctm = [tmp_path / corpus / "alignments" / "phones.ctm" for corpus in ("one", "two")]
+    recordings, notes = prepare_folder(tmp_path, alignments=ctm)
+    assert {recording.id: recording.phones for recording in recordings} == {
+        "one__0001": (Interval(0.0, 0.5, "K"),),
+        "two__0001": (Interval(0.0, 0.5, "M"),),
+    }
+    assert notes == []
+    recordings, _ = prepare_folder(tmp_path, alignments=ctm[:1])
+    assert [recording.phones is not None for recording in recordings] == [True, False]
+
+
+def test_an_alignment_that_could_be_of_two_recordings_is_not_guessed(tmp_path: Path) -> None:
+    sound(tmp_path / "one" / "0001.wav")
+    sound(tmp_path / "two" / "0001.wav")
+    ctm = write(tmp_path / "phones.ctm", "0001 1 0 0.5 K\n")
+    recordings, notes = prepare_folder(tmp_path, alignments=[ctm])
+    assert [recording.phones for recording in recordings] == [None, None]
+    assert notes == ["2 recordings without an alignment: 2 ambiguous (one__0001)"]
+    write(ctm, "two__0001 1 0 0.5 K\n")
+    recordings, _ = prepare_folder(tmp_path, alignments=[ctm])
+    assert [recording.phones is not None for recording in recordings] == [False, True]
+
+
+def test_textgrids_in_folders_of_the_same_names(tmp_path: Path) -> None:
+    grid = '"ooTextFile" "TextGrid" 0 .5 <exists> 1 "IntervalTier" "phones" 0 .5 1 0 .5 "{}"\n'
+    for speaker, phone in (("anna", "K"), ("ben", "M")):
+        sound(tmp_path / "wav" / speaker / "1.wav")
+        write(tmp_path / "grids" / speaker / "1.TextGrid", grid.format(phone))
+    recordings, _ = prepare_folder(tmp_path / "wav", alignments=[tmp_path / "grids"])
+    assert [recording.phones[0].phone for recording in recordings if recording.phones] == ["K", "M"]
+    with pytest.raises(DataError, match="holds no CTM file and no TextGrid"):
+        prepare_folder(tmp_path / "wav", alignments=[tmp_path / "wav"])
+    with pytest.raises(DataError, match=r"absent.ctm cannot be read"):
+        prepare_folder(tmp_path / "wav", alignments=[tmp_path / "absent.ctm"])
+
+
+def test_a_misfit_stays_without_phones(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    sound(tmp_path / "b.wav")
+    ctm = write(tmp_path / "phones.ctm", "a 1 0 0.5 K\nb 1 0 0.9 K\n")
+    recordings, notes = prepare_folder(tmp_path, alignments=[ctm])
+    assert [recording.phones is not None for recording in recordings] == [True, False]
+    assert notes == ["1 recording left unaligned: 1 misfits (alignment of b ends at 0.900 s, the audio at 0.500 s)"]

@@ -1,0 +1,83 @@
+"""Noise clips: levels, spectra, and that a clip is a function of its generator."""
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.data.corpora.procedural_noise import FAMILIES, babble, procedural_noise
+from phonemi.errors import DataError
+
+SECOND = 16_000
+
+
+def power_slope(waveform: np.ndarray) -> float:
+    """Slope of the power spectrum in powers of the frequency, from two octave bands."""
+    power = np.abs(np.fft.rfft(waveform)) ** 2
+    hz = np.fft.rfftfreq(len(waveform), 1 / SECOND)
+    low, high = (power[(hz >= edge) & (hz < 2 * edge)].mean() for edge in (125, 2000))
+    return float(np.log(low / high) / np.log(2000 / 125))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_level_peak_and_no_silence(family: str) -> None:
+    for seed in range(4):
+        clip = procedural_noise(family, 6 * SECOND, np.random.default_rng(seed))
+        assert clip.dtype == np.float32
+        assert clip.shape == (6 * SECOND,)
+        assert np.abs(clip).max() <= 0.951
+        assert -32 < audio.level_db(clip) <= -22.99
+        quietest = min(audio.level_db(part) for part in np.split(clip, 30))
+        assert quietest > audio.level_db(clip) - 40
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_clip_is_a_function_of_its_generator(family: str) -> None:
+    first, again, other = (procedural_noise(family, SECOND, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert abs(np.corrcoef(first, other)[0, 1]) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("family", "lowest", "highest"), [("white", -0.3, 0.3), ("pink", 0.6, 1.3), ("brown", 1.5, 2.3)]
+)
+def test_colours(family: str, lowest: float, highest: float) -> None:
+    clip = procedural_noise(family, 6 * SECOND, np.random.default_rng(0))
+    assert lowest < power_slope(clip) < highest
+
+
+def test_speech_shaped_noise_lies_below_1_khz() -> None:
+    power = np.abs(np.fft.rfft(procedural_noise("speech-shaped", 4 * SECOND, np.random.default_rng(0)))) ** 2
+    assert power[: 4 * 1000].sum() > 0.8 * power.sum()
+
+
+def test_hum_stands_at_the_harmonics_of_the_mains() -> None:
+    clip = procedural_noise("hum", 6 * SECOND, np.random.default_rng(3))
+    hz = np.argmax(np.abs(np.fft.rfft(clip))) / 6
+    assert min(abs(hz - mains * round(hz / mains)) for mains in (50, 60)) < 0.01 * hz
+
+
+def test_any_length() -> None:
+    for family in FAMILIES:
+        for samples in (1, 2, 999):
+            clip = procedural_noise(family, samples, np.random.default_rng(0))
+            assert clip.shape == (samples,)
+            assert np.isfinite(clip).all()
+
+
+def test_unknown_family() -> None:
+    with pytest.raises(DataError, match="did you mean 'pink'"):
+        procedural_noise("pinc", SECOND, np.random.default_rng(0))
+
+
+def test_babble_holds_every_voice_at_about_one_level() -> None:
+    time_s = np.arange(SECOND) / SECOND
+    voices = [level * np.sin(2 * np.pi * hz * time_s) for level, hz in ((0.01, 300), (0.5, 900))]
+    spectrum = np.abs(np.fft.rfft(babble(voices, SECOND, np.random.default_rng(0))))
+    assert abs(20 * np.log10(spectrum[300] / spectrum[900])) <= 6.5
+    assert audio.level_db(babble(voices, 3 * SECOND, np.random.default_rng(0))) == pytest.approx(-23, abs=0.01)
+
+
+@pytest.mark.parametrize("voices", [[], [np.zeros(100)]])
+def test_babble_needs_voices(voices: list[np.ndarray]) -> None:
+    with pytest.raises(DataError, match="babble needs voices"):
+        babble(voices, 100, np.random.default_rng(0))
