@@ -162,6 +162,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> N
 
     Example: `phonemi report OUT`
     """
+    from phonemi.markdown import write_markdown
     from phonemi.report import build_report
     from phonemi.stages import showcase
 
@@ -169,6 +170,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> N
         raise PhonemiError(f"{run} is no run folder")
     if (run / "metrics.json").exists():
         showcase.run(_open(run, None, []))
+    write_markdown(run)
     typer.echo(build_report(run))
 
 

@@ -151,9 +151,15 @@ def difference_text(comparison: Mapping[str, Any], digits: int) -> str:
 
 
 def is_significant(comparison: Mapping[str, Any]) -> bool:
-    """Whether the 95 % interval of a difference leaves out zero."""
-    low, high = comparison["low"], comparison["high"]
-    return low is not None and high is not None and (low > 0 or high < 0)
+    """Whether the 95 % interval of a difference leaves out zero and its permutation test gives p < 0.05.
+
+    Both, because with a handful of speakers the bootstrap interval is too narrow, while the test knows that few signs
+    can be flipped.
+    """
+    low, high, p_value = comparison["low"], comparison["high"], comparison.get("p_value")
+    if low is None or high is None:
+        return False
+    return (low > 0 or high < 0) and (p_value is None or p_value < 0.05)
 
 
 def _headline_pairs(comparisons: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

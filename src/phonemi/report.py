@@ -243,7 +243,8 @@ def _protocol(information: Mapping[str, Any]) -> str:
 
 def _metrics_section(metrics: Mapping[str, Any]) -> str:
     compared = comparisons_table(metrics)
-    compared = f'<div class="panel"><h3>Paired differences</h3>{compared}</div>' if compared else ""
+    title = f"Paired differences ({compared.count('<tr>') - 1} tests at p &lt; 0.05, not corrected for their number)"
+    compared = f'<div class="panel"><details><summary>{title}</summary>{compared}</details></div>' if compared else ""
     return (
         f"<p class='note'>{escape(_data_text(metrics.get('data', {})))} Below each number its 95 % interval. "
         "● best of its column among the compared rows, equal numbers all marked. Click a heading to sort.</p>"

@@ -10,6 +10,7 @@ from phonemi.data.corpora.synthetic import synthesise
 from phonemi.files import read_json
 from phonemi.headlines import headlines
 from phonemi.inference import enhance_file
+from phonemi.markdown import write_markdown
 from phonemi.models.enhancer import Enhancer
 from phonemi.progress import Progress
 from phonemi.report import build_report
@@ -33,6 +34,7 @@ def run(folder: Path, overrides: list[str]) -> None:
     run = Run(folder, load_config("quickstart", [*data, *overrides]), progress)
     for stage in (pretrain, information, aggregate, train, evaluate, showcase):
         stage.run(run)
+    write_markdown(folder)
     page = build_report(folder)
 
     example = read_json(folder / "examples.json")[0]["files"]
