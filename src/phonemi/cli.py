@@ -75,7 +75,9 @@ def prepare(
     folder: Annotated[Path, typer.Argument(help="Where the corpus is, or will be.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write.")] = Path("manifest.jsonl"),
     download: Annotated[bool, typer.Option(help="Fetch the corpus into the folder first.")] = False,
-    alignments: Annotated[list[Path], typer.Option(help="CTM file or folder of TextGrids; repeatable.")] = [],  # noqa: B006
+    alignments: Annotated[
+        list[Path], typer.Option(help="CTM file, or folder of TextGrids or HTK labels; repeatable.")
+    ] = [],  # noqa: B006
     subset: Annotated[list[str], typer.Option(help="librispeech: only these subsets; repeatable.")] = [],  # noqa: B006
     table: Annotated[Path | None, typer.Option(help="folder: CSV with path, speaker and text columns.")] = None,
     where: Annotated[list[str], typer.Option(help="folder: keep rows such as 'dnsmos_bak>=3.5'; repeatable.")] = [],  # noqa: B006

@@ -40,7 +40,7 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("hello Zzzzq and 'Brrrk'", "not in the pronunciation dictionary: 'brrrk', zzzzq"),
+        ("hello Zzzzq and 'Brrrk'", "not in the pronunciation dictionary: brrrk, zzzzq"),
         ("room 101", "not in the pronunciation dictionary: 101"),
         (" - '' ?", "the transcript has no word"),
         ("hello world", "no alignment found of 2 words with 1.00 s"),
@@ -77,6 +77,13 @@ def test_synthetic_speech(aligner: PocketsphinxAligner, speech: Recording) -> No
     assert np.mean(frame_labels(found, frames) == frame_labels(speech.phones or (), frames)) > 0.6
 
 
+def test_words_outside_the_dictionary_are_pronounced(speech: Recording) -> None:
+    spoken = PocketsphinxAligner(pronounce=lambda word: ["B", "AE", "T"])
+    intervals = spoken.align(audio.load(speech.path), "zzzzq")
+    assert [interval.phone for interval in intervals if interval.phone in ("B", "AE", "T")] == ["B", "AE", "T"]
+    assert spoken.pronounced == {"zzzzq": ("B", "AE", "T")}
+
+
 def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
     def variant(id: str, **changes: object) -> Recording:
         values = {name: getattr(speech, name) for name in ("path", "sample_rate", "samples", "text")}
@@ -85,15 +92,18 @@ def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
     recordings = [
         variant("new"),
         variant("done", phones=speech.phones, text=None),
-        variant("silent word", text="zzzzq"),
+        variant("wrong word", text=" ".join(["zzzzq"] * 40)),
         variant("no text", text=None),
         variant("gone", path=str(tmp_path / "absent.wav")),
     ]
     seen: list[tuple[int, int]] = []
-    aligned, reasons = align_manifest(recordings, progress=lambda *at: seen.append(at))
-    assert [recording.id for recording in aligned] == ["new", "done"]
+    aligned, reasons, pronounced = align_manifest(recordings, progress=lambda *at: seen.append(at))
+    assert [recording.id for recording in aligned] == [recording.id for recording in recordings], "nothing is lost"
+    assert [bool(recording.phones) for recording in aligned] == [True, True, False, False, False]
     assert aligned[0].phones
     assert aligned[1] == recordings[1]
-    assert list(reasons) == ["silent word", "no text", "gone"]
+    assert list(reasons) == ["wrong word", "no text", "gone"]
+    assert reasons["wrong word"].startswith("no alignment found of 40 words")
+    assert pronounced == {"zzzzq": pronounced["zzzzq"]}
     assert reasons["no text"] == "no transcript"
     assert seen == [(done, 5) for done in range(1, 6)]

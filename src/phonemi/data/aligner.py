@@ -7,9 +7,9 @@ GPU, about thirty times faster than real time on one core.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,13 +27,21 @@ _MINIMUM_S = 0.1
 class PocketsphinxAligner:
     """Forced alignment of English speech; one instance serves any number of recordings, one at a time.
 
+    Args:
+        pronounce: gives the ARPAbet phones of a word that the dictionary lacks; None refuses such words.
+
+    Attributes:
+        pronounced: the words that `pronounce` was asked for, with their phones.
+
     Raises:
         MissingExtra: if pocketsphinx is not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pronounce: Callable[[str], Sequence[str]] | None = None) -> None:
         self._pocketsphinx = require_extra("pocketsphinx", "eval")
         self._decoder = self._new_decoder()
+        self._pronounce = pronounce
+        self.pronounced: dict[str, tuple[str, ...]] = {}
 
     def align(self, waveform: np.ndarray, text: str) -> list[Interval]:
         """Find when each phone of `text` is said.
@@ -47,8 +55,8 @@ class PocketsphinxAligner:
             "+NSN+" and "+SPN+" for noises.
 
         Raises:
-            DataError: if a word is not in the dictionary, the text is empty, the audio is silent or shorter than 0.1 s,
-                or no alignment is found.
+            DataError: if a word is neither in the dictionary nor pronounced, the text is empty, the audio is silent or
+                shorter than 0.1 s, or no alignment is found.
         """
         words = self._words(text)
         duration_s = len(waveform) / _SAMPLE_RATE
@@ -67,6 +75,8 @@ class PocketsphinxAligner:
         except RuntimeError:
             # A decoder that failed refuses all later work.
             self._decoder = self._new_decoder()
+            for word, added in self.pronounced.items():
+                self._decoder.add_word(word, " ".join(added), True)
             raise DataError(f"no alignment found of {len(words)} words with {duration_s:.2f} s of audio") from None
         return [
             Interval(phone.start / _FRAMES_PER_S, (phone.start + phone.duration) / _FRAMES_PER_S, phone.name)
@@ -82,15 +92,23 @@ class PocketsphinxAligner:
         tokens = re.sub(r"[^\w']+", " ", text.lower().replace("’", "'")).split()
         # "'em" is a word; the apostrophes of 'yes' are quotation marks.
         known = [next(filter(self._decoder.lookup_word, (token, token.strip("'"))), None) for token in tokens]
-        unknown = sorted(
-            {token for token, word in zip(tokens, known, strict=True) if word is None and token.strip("'")}
-        )
-        if unknown:
+        spoken = [(token.strip("'"), word) for token, word in zip(tokens, known, strict=True) if token.strip("'")]
+        unknown = sorted({token for token, word in spoken if word is None})
+        if unknown and self._pronounce is None:
             raise DataError(f"not in the pronunciation dictionary: {', '.join(unknown)}")
-        words = [word for word in known if word]
+        for token in unknown:
+            self._add(token)
+        words = [word or token for token, word in spoken]
         if not words:
             raise DataError("the transcript has no word")
         return words
+
+    def _add(self, word: str) -> None:
+        phones = tuple(self._pronounce(word)) if self._pronounce else ()
+        if not phones:
+            raise DataError(f"not in the pronunciation dictionary, and without a pronunciation: {word}")
+        self._decoder.add_word(word, " ".join(phones), True)
+        self.pronounced[word] = phones
 
     def _new_decoder(self) -> Any:
         # bestpath gives some words fewer frames than their phones have states, and the second pass then fails
@@ -103,23 +121,28 @@ class PocketsphinxAligner:
         self._decoder.end_utt()
 
 
-def align_manifest(
-    recordings: Iterable[Recording], progress: Callable[[int, int], None] | None = None
-) -> tuple[list[Recording], dict[str, str]]:
+class Aligned(NamedTuple):
+    """What became of a manifest."""
+
+    recordings: list[Recording]  # all of them, in their order
+    reasons: dict[str, str]  # by id, why a recording has no phones, in one line
+    pronounced: dict[str, tuple[str, ...]]  # words that were not in the dictionary, with the phones assumed
+
+
+def align_manifest(recordings: Iterable[Recording], progress: Callable[[int, int], None] | None = None) -> Aligned:
     """Add phones to every recording that has none; those that have some are passed through.
+
+    Words that the dictionary lacks are pronounced by espeak-ng where it is installed (the extra `synth`).
 
     Args:
         recordings: with transcripts.
         progress: called with (done, total) after every recording.
 
-    Returns:
-        the aligned recordings in their order, and for each of the others its id with the reason in one line.
-
     Raises:
         MissingExtra: if pocketsphinx is not installed.
     """
     recordings = list(recordings)
-    aligner = PocketsphinxAligner()
+    aligner = PocketsphinxAligner(_espeak_pronunciation())
     aligned: list[Recording] = []
     reasons: dict[str, str] = {}
     for done, recording in enumerate(recordings, start=1):
@@ -127,9 +150,27 @@ def align_manifest(
             aligned.append(recording if recording.phones else _aligned(aligner, recording))
         except PhonemiError as error:
             reasons[recording.id] = str(error)
+            aligned.append(recording)
         if progress is not None:
             progress(done, len(recordings))
-    return aligned, reasons
+    return Aligned(aligned, reasons, aligner.pronounced)
+
+
+def _espeak_pronunciation() -> Callable[[str], list[str]] | None:
+    """American pronunciations by espeak-ng, or None where it is not installed."""
+    from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
+
+    try:
+        espeak = Espeak()
+    except PhonemiError:
+        return None
+    voice = Voice("en-us")
+
+    def pronounce(word: str) -> list[str]:
+        intervals = phone_intervals(espeak.speak(word, voice), voice.language)
+        return [interval.phone for interval in intervals if interval.phone != "SIL"]
+
+    return pronounce
 
 
 def _aligned(aligner: PocketsphinxAligner, recording: Recording) -> Recording:

@@ -20,10 +20,13 @@ def run(manifest: Path, output: Path) -> None:
     progress = Progress()
     recordings = read_manifest(manifest)
     with progress.task("aligning", len(recordings)) as task:
-        aligned, failures = align_manifest(recordings, lambda done, total: task.advance(1))
+        aligned, failures, pronounced = align_manifest(recordings, lambda done, total: task.advance(1))
     write_manifest(output, aligned)
     with_phones = sum(recording.phones is not None for recording in aligned)
     progress.say(f"{output}: {with_phones} of {len(aligned)} recordings have phones")
+    if pronounced:
+        words = ", ".join(sorted(pronounced)[:8])
+        progress.say(f"{len(pronounced)} words not in the dictionary were pronounced by espeak-ng: {words}, ...")
     for reason, count in Counter(failures.values()).most_common(5):
         names = [name for name, why in failures.items() if why == reason]
         progress.say(f"not aligned: {count} ({names[0]}{', ...' if count > 1 else ''}): {reason}")

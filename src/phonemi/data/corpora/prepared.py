@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from phonemi import audio
-from phonemi.data.alignment import check_fit, read_ctm, read_textgrid
+from phonemi.data.alignment import check_fit, read_ctm, read_htk, read_textgrid
 from phonemi.data.manifest import Interval, Recording
 from phonemi.errors import DataError, PhonemiError
 
 T = TypeVar("T")
+
+_ONE_A_FILE = {".textgrid": read_textgrid, ".lab": read_htk}
 
 
 class Prepared(NamedTuple):
@@ -88,7 +90,7 @@ def attach_phones(recordings: Sequence[Recording], alignments: Iterable[str | Pa
 
     Args:
         recordings: in any order.
-        alignments: CTM files, or folders of them and of TextGrids.
+        alignments: CTM files, or folders of them, of TextGrids and of HTK labels (.lab).
 
     Raises:
         DataError: if an alignment file does not exist or a CTM file cannot be parsed.
@@ -135,16 +137,17 @@ def _entries(alignments: Iterable[str | Path]) -> dict[str, list[_Entry]]:
     files: list[Path] = []
     for path in map(Path, alignments):
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".ctm", ".textgrid"))
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".ctm", *_ONE_A_FILE))
             if not inside:
-                raise DataError(f"{path} holds no CTM file and no TextGrid")
+                raise DataError(f"{path} holds no CTM file, no TextGrid and no HTK label file (.lab)")
             files += inside
         else:
             files.append(path)
     entries: dict[str, list[_Entry]] = defaultdict(list)
     for file in files:
-        if file.suffix.lower() == ".textgrid":
-            entries[file.stem].append(_Entry(file.stem, file, partial(read_textgrid, file)))
+        if file.suffix.lower() in _ONE_A_FILE:
+            read = _ONE_A_FILE[file.suffix.lower()]
+            entries[file.stem].append(_Entry(file.stem, file, partial(read, file)))
         else:
             for name, intervals in read_ctm(file).items():
                 entries[name].append(_Entry(name, file, partial(list, intervals)))
