@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from phonemi import signal
 from phonemi.errors import ModelError
@@ -102,28 +103,42 @@ class MaskEnhancer(nn.Module):
         Args:
             noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
             features: see `forward`.
-            lengths: valid samples, [batch].
+            lengths: valid samples, [batch]; None: all.
         """
         noisy_log1p, clean_log1p = signal.log1p_spectrum(noisy), signal.log1p_spectrum(clean)
-        frames = torch.full((len(noisy),), noisy_log1p.shape[1], device=noisy.device)
-        if lengths is not None:
-            frames = signal.stft_frames(lengths)
-        mask = self(noisy_log1p, features, None if lengths is None else frames)
+        if lengths is None:
+            lengths = torch.full((len(noisy),), noisy.shape[-1], device=noisy.device)
+        frames = signal.stft_frames(lengths)
+        mask = self(noisy_log1p, features, frames)
         distance = (mask * noisy_log1p - clean_log1p).abs().sum(-1)
         valid = signal.valid_mask(frames, distance.shape[1])
         return ((distance * valid).sum(1) / frames).mean()
 
     def enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        """Masked magnitude, noisy phase, [batch, sample] -> [batch, sample]; never louder than the input in any bin."""
-        spectrum = signal.stft(noisy)
+        """Masked magnitude, noisy phase: expm1(M log1p|X|) X / (|X| + 1e-10), never louder than X in any bin.
+
+        Args:
+            noisy: waveforms [batch, sample], zero beyond `lengths`.
+            features: see `forward`.
+            lengths: valid samples, [batch]; None: all.
+
+        Returns:
+            [batch, sample], zero beyond `lengths`; the same for an item alone and beside longer ones.
+        """
+        samples = noisy.shape[-1]
+        # Two more frames reach into the last samples. Without them the inverse STFT would divide by the edge of the
+        # last window there, which makes a click, and an item would end otherwise beside longer ones, where they exist.
+        spectrum = signal.stft(functional.pad(noisy, (0, 2 * signal.HOP)))
         magnitude = spectrum.abs()
-        frames = None if lengths is None else signal.stft_frames(lengths)
-        mask = self(magnitude.log1p(), features, frames).float()
-        gain = torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)
-        enhanced = signal.istft(spectrum * gain, noisy.shape[-1])
-        if lengths is not None:
-            enhanced = enhanced * signal.valid_mask(lengths, noisy.shape[-1])
-        return enhanced
+        log1p = magnitude.log1p()
+        if lengths is None:
+            lengths = torch.full((len(noisy),), samples, device=noisy.device)
+        frames = signal.stft_frames(lengths)
+        mask = self(log1p[:, : signal.stft_frames(samples)], features, frames).float()
+        nearest_valid = torch.arange(log1p.shape[1], device=noisy.device).minimum(frames[:, None] - 1)
+        mask = mask.take_along_dim(nearest_valid[..., None], dim=1)
+        gain = torch.expm1(mask * log1p) / (magnitude + 1e-10)
+        return signal.istft(spectrum * gain, samples) * signal.valid_mask(lengths, samples)
 
     def _on_stft_grid(self, features: Tensor, frames: int) -> Tensor:
         if self.hop == signal.SSL_HOP:

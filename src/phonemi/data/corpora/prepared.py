@@ -18,7 +18,7 @@ from phonemi.errors import DataError, PhonemiError
 
 T = TypeVar("T")
 
-_ONE_A_FILE = {".textgrid": read_textgrid, ".lab": read_htk}
+_ONE_A_FILE: dict[str, Callable[[Path], list[Interval]]] = {".textgrid": read_textgrid, ".lab": read_htk}
 
 
 class Prepared(NamedTuple):
