@@ -192,3 +192,7 @@ def main() -> None:
 def _explain(text: str, code: int) -> int:
     print(f"phonemi: {text}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    main()
