@@ -173,7 +173,7 @@ def test_figures_are_saved_twice_and_shown_once(page, run):
 
 def test_an_empty_run_says_which_stages_are_missing(tmp_path):
     words = Page(build_report(tmp_path).read_text()).words
-    assert "Not run yet: information (information.json); train (layer_weights.json, " in words
+    assert "Not run yet: information (information.json); report (layer_weights.json, " in words
     assert "metrics.json is not there: stage evaluate has not been run." in words
     assert not (tmp_path / "figures").exists()
 

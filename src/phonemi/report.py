@@ -233,7 +233,9 @@ def _absent(file: str, results: Mapping[str, Any]) -> str:
 
 
 def _protocol(information: Mapping[str, Any]) -> str:
-    protocol = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in information.get("protocol", {}).items())
+    settings = information.get("protocol", {}).items()
+    plain = ((key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value) for key, value in settings)
+    protocol = ", ".join(f"{key} {value}" for key, value in plain)
     frames = max((row.get("frames") or 0 for row in information.get("rows", [])), default=0)
     parts = [f"{information['classes']} phone classes"] if "classes" in information else []
     parts += [f"{frames:,} test frames at each SNR".replace(",", " ")] if frames else []

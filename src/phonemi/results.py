@@ -17,10 +17,10 @@ from phonemi.files import read_json
 
 STAGES = {
     "information.json": "information",
-    "layer_weights.json": "train",
-    "dynamic_weights.json": "train",
+    "layer_weights.json": "report",
+    "dynamic_weights.json": "report",
     "metrics.json": "evaluate",
-    "examples.json": "evaluate",
+    "examples.json": "report",
     "per_utterance.csv": "evaluate",
     "log.jsonl": "train",
     "timings.json": "any",
