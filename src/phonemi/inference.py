@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,74 +36,98 @@ class Summary:
         return ", ".join(parts)
 
 
-def enhance_file(enhancer: Enhancer, source: Path, target: Path) -> None:
-    """Enhance one file: same sample rate, channels, length and, for the same extension, sample format.
+def enhance_file(
+    enhancer: Enhancer, source: Path, target: Path, chunk_s: float = CHUNK_S, overlap_s: float = OVERLAP_S
+) -> None:
+    """Enhance one file: same sample rate, channels, length and, for the same extension, format and sample format.
 
-    Memory does not grow with the length: chunks of 30 s overlap by 1 s and are cross-faded. A failure leaves nothing
-    under the final name.
+    Memory does not grow with the length of the file. A failure leaves nothing under the target's name.
+
+    Args:
+        enhancer: see `Enhancer.enhance`.
+        source: any sound file.
+        target: where to; another extension than the source's chooses another format, with 16 bits for wav and flac.
+        chunk_s: the most that is enhanced at once.
+        overlap_s: what two chunks share: a quarter at each end is context only, the half between is cross-faded.
 
     Raises:
         AudioError: naming the file and what is wrong with it.
     """
+    info = audio.probe(source)
     if target.resolve() == source.resolve():
         raise AudioError(f"{source} would be overwritten by its own enhancement: choose another output")
-    info = audio.probe(source)
     same_format = source.suffix.lower() == target.suffix.lower()
     format_, subtype = (info.format, info.subtype) if same_format else (None, None)
     with audio.Writer(target, info.sample_rate, info.channels, format_, subtype) as writer:
-        for block in _enhanced_blocks(enhancer, source, info):
+        for block in _enhanced_blocks(enhancer, info, chunk_s, overlap_s):
             writer.write(block)
 
 
-def _enhanced_blocks(enhancer: Enhancer, source: Path, info: audio.AudioInfo) -> Iterator[np.ndarray]:
+def _enhanced_blocks(
+    enhancer: Enhancer, info: audio.AudioInfo, chunk_s: float, overlap_s: float
+) -> Iterator[np.ndarray]:
     """Enhanced [channel, sample] blocks that join without a seam and have the input's length in total."""
-    chunk, overlap = int(CHUNK_S * info.sample_rate), int(OVERLAP_S * info.sample_rate)
-    fade_in = np.linspace(0, 1, overlap, dtype=np.float32)
-    carried = np.zeros((info.channels, 0), np.float32)  # input samples that the next chunk starts with
-    tail = None  # enhanced end of the previous chunk, to be cross-faded with the next one's beginning
-    for block in audio.blocks(source, chunk - overlap):
-        if not np.isfinite(block).all():
-            raise AudioError(f"{source}: {int((~np.isfinite(block)).sum())} samples are NaN or infinite")
-        enhanced = enhancer.enhance(np.concatenate([carried, block], axis=1), info.sample_rate)
-        if tail is not None:
-            width = tail.shape[1]
-            fade = fade_in[:width]
-            enhanced[:, :width] = tail * (1 - fade) + enhanced[:, :width] * fade
-        keep = enhanced.shape[1] - overlap if enhanced.shape[1] > overlap else 0
-        yield enhanced[:, :keep]
-        tail = enhanced[:, keep:]
-        carried = np.concatenate([carried, block], axis=1)[:, keep:]
-    if tail is not None:
-        yield tail
+    # Chunks begin on the 20 ms grid of the encoder, so that all frames are those of the whole recording. They are
+    # equally long, because a short last one would be enhanced with hardly any context.
+    frame = max(1, info.sample_rate // 50)
+    overlap = round(overlap_s * info.sample_rate / frame) * frame
+    longest_step = max(1, round(chunk_s * info.sample_rate - overlap) // frame) * frame
+    chunks = math.ceil(info.samples / longest_step)
+    step = math.ceil(info.samples / chunks / frame) * frame
+    noisy = tail = np.zeros((info.channels, 0), np.float32)
+    for block in audio.blocks(info.path, step):
+        noisy = np.concatenate([noisy[:, noisy.shape[1] - tail.shape[1] :], block], axis=1)
+        enhanced = enhancer.enhance(noisy, info.sample_rate)
+        shared = tail.shape[1]
+        fade = np.linspace(-0.5, 1.5, shared, dtype=np.float32).clip(0, 1)
+        enhanced[:, :shared] = tail * (1 - fade) + enhanced[:, :shared] * fade
+        kept = max(0, enhanced.shape[1] - overlap)
+        yield enhanced[:, :kept]
+        tail = enhanced[:, kept:]
+    yield tail
 
 
 def plan(inputs: Iterable[Path], output: Path) -> list[tuple[Path, Path]]:
     """Pair every recording with where its enhancement goes; a folder keeps its tree below `output`.
 
-    One input file and an output with an audio extension: that very file. Otherwise `output` is a folder.
+    One input file and an output with an audio extension: that very file. Otherwise `output` is a folder; if it lies
+    inside an input folder, what it holds is no input.
 
     Raises:
-        AudioError: if there is nothing to enhance, or two inputs would be written to one place.
+        AudioError: if an input is missing, there is nothing to enhance, two inputs would be written to one place, or
+            one of them would be overwritten.
     """
     inputs = list(inputs)
-    if len(inputs) == 1 and inputs[0].is_file() and output.suffix.lower() in audio.EXTENSIONS and not output.is_dir():
-        return [(inputs[0], output)]
-    pairs: list[tuple[Path, Path]] = []
-    for source in inputs:
-        if source.is_dir():
-            inside = [path for path in audio.find_recordings(source) if output.resolve() not in path.resolve().parents]
-            pairs += [(path, output / path.relative_to(source)) for path in inside]
-        else:
-            pairs.append((source, output / source.name))
+    if absent := [str(path) for path in inputs if not path.exists()]:
+        raise AudioError(f"no such file or folder: {', '.join(absent)}")
+    names_file = output.suffix.lower() in audio.EXTENSIONS and not output.is_dir()
+    if names_file and len(inputs) == 1 and inputs[0].is_file():
+        pairs = [(inputs[0], output)]
+    elif names_file or output.is_file():
+        raise AudioError(f"{output} is one file: for folders and several inputs name a folder as output")
+    else:
+        pairs = [pair for source in inputs for pair in _below(source, output)]
     if not pairs:
         named = ", ".join(str(path) for path in inputs) or "no input"
         raise AudioError(f"no recordings in {named}: expected {', '.join(audio.EXTENSIONS)}")
+    sources = {source.resolve() for source, _ in pairs}
     taken: dict[Path, Path] = {}
     for source, target in pairs:
-        if target in taken:
+        if taken.setdefault(target, source) != source:
             raise AudioError(f"{taken[target]} and {source} would both be written to {target}: enhance them apart")
-        taken[target] = source
-    return pairs
+        if target.resolve() in sources:
+            raise AudioError(f"{target} is an input and would be overwritten: choose another output")
+    return [(source, target) for target, source in taken.items()]
+
+
+def _below(source: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Pairs for one input, a file or a folder, and an output folder."""
+    if not source.is_dir():
+        return [(source, output / source.name)]
+    found = audio.find_recordings(source)
+    if source.resolve() in output.resolve().parents:
+        found = [path for path in found if output.resolve() not in path.resolve().parents]
+    return [(path, output / path.relative_to(source)) for path in found]
 
 
 def enhance_files(
@@ -112,13 +137,13 @@ def enhance_files(
     summary = Summary()
     with progress.task("enhancing", len(pairs)) as task:
         for source, target in pairs:
-            if skip_existing and target.exists():
-                summary.skipped.append(source)
-            else:
-                try:
+            try:
+                if skip_existing and target.exists():
+                    summary.skipped.append(source)
+                else:
                     enhance_file(enhancer, source, target)
                     summary.done.append(source)
-                except PhonemiError as error:
-                    summary.failed[source] = str(error)
+            except (PhonemiError, OSError) as error:
+                summary.failed[source] = str(error)
             task.advance(1)
     return summary

@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from phonemi import audio
-from phonemi.errors import AudioError, ModelError
+from phonemi.errors import AudioError, ModelError, PhonemiError
 from phonemi.files import read_json, replacing, write_json
 from phonemi.models.aggregation import Aggregation, build_aggregation
 from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.models.mel_transformers import MelTransformer
-from phonemi.models.representations import Representation, load_representation
-from phonemi.signal import SAMPLE_RATE, SSL_FIELD
+from phonemi.models.mel_transformers import MelTransformer, load_weights
+from phonemi.models.representations import HuggingFaceRepresentation, Representation, load_representation
+from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
 
 MODEL_TYPE = "phonemi-enhancer"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+ENCODER = "encoder"  # folder of the encoder's own files, inside the enhancer's
+ENCODER_OPTIONS = ("normalise", "layer_norm_states")  # what a transformers encoder does that its files do not say
+MOST_CHANNELS = 64
+
 Waveform = TypeVar("Waveform", np.ndarray, Tensor)
 
 
 class Enhancer(nn.Module):
     """Representation, aggregation and mask enhancer joined: all that a user who wants clean speech meets.
 
+    In evaluation mode from the start.
+
     Args:
         representation: frozen encoder; None for a mask from the log1p spectrum alone.
         aggregation: turns its hidden states into one sequence; None exactly when there is no representation.
         mask_enhancer: turns the noisy waveform and that sequence into the enhanced waveform.
         name: what tables and model cards call it.
+
+    Raises:
+        ModelError: if the three do not fit each other.
     """
 
     def __init__(
@@ -42,13 +54,23 @@ class Enhancer(nn.Module):
         name: str = "enhancer",
     ):
         super().__init__()
+        if (representation is None) != (aggregation is None):
+            raise ModelError("an enhancer has an encoder and an aggregation of its layers, or neither")
         dim = 0 if representation is None else representation.dim
-        if (representation is None) != (aggregation is None) or mask_enhancer.dim != dim:
+        if mask_enhancer.dim != dim:
             raise ModelError(f"the mask enhancer expects features of size {mask_enhancer.dim}, the encoder gives {dim}")
+        if representation is not None and aggregation is not None:
+            aggregation.check_fits(representation.layers, dim)
+            if mask_enhancer.hop != representation.hop:
+                raise ModelError(
+                    f"the mask enhancer expects a frame every {mask_enhancer.hop} samples, "
+                    f"the encoder gives one every {representation.hop}"
+                )
         self.representation = representation
         self.aggregation = aggregation
         self.mask_enhancer = mask_enhancer
         self.name = name
+        self.eval()
 
     def fuse(self, noisy: Tensor, lengths: Tensor | None = None) -> Tensor | None:
         """Conditioning features of noisy waveforms [batch, sample] -> [batch, frame, dim], or None without encoder."""
@@ -59,46 +81,59 @@ class Enhancer(nn.Module):
     def forward(self, noisy: Tensor, lengths: Tensor | None = None) -> Tensor:
         """16 kHz waveforms [batch, sample], valid samples [batch] -> [batch, sample]; each as if it were alone."""
         samples = noisy.shape[-1]
-        if samples < SSL_FIELD:  # the encoder needs one receptive field
-            noisy = nn.functional.pad(noisy, (0, SSL_FIELD - samples))
-        if lengths is not None:
-            lengths = lengths.clamp_min(SSL_FIELD)
-        return self.mask_enhancer.enhance(noisy, self.fuse(noisy, lengths), lengths)[:, :samples]
+        valid = None if lengths is None else valid_mask(lengths, samples)
+        if valid is not None:
+            noisy = noisy * valid
+        # The encoder needs one receptive field.
+        noisy = nn.functional.pad(noisy, (0, max(0, SSL_FIELD - samples)))
+        at_least = None if lengths is None else lengths.clamp_min(SSL_FIELD)
+        enhanced = self.mask_enhancer.enhance(noisy, self.fuse(noisy, at_least), at_least)[:, :samples]
+        return enhanced if valid is None else enhanced * valid
 
-    @torch.inference_mode()
     def enhance(self, waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> Waveform:
-        """Enhance one recording.
+        """Enhance one recording, all of it at once (`inference.enhance_file` takes long ones in pieces).
 
         Args:
             waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
             sample_rate: in Hz. Anything but 16 kHz is resampled and back; what is above 8 kHz is then removed.
 
         Returns:
-            Same type, shape and rate. Digital silence stays digital silence.
+            A new array or tensor of the same type, shape and rate. Digital silence stays digital silence.
 
         Raises:
-            AudioError: for another number of dimensions, or samples that are not finite.
+            AudioError: for integers, another number of dimensions, [sample, channel], or samples that are not finite.
         """
-        array = waveform.detach().cpu().numpy() if isinstance(waveform, Tensor) else np.asarray(waveform)
-        if array.ndim not in (1, 2):
-            raise AudioError(f"expected [sample] or [channel, sample], got an array of shape {list(array.shape)}")
-        if not np.isfinite(array).all():
-            raise AudioError(f"{int((~np.isfinite(array)).sum())} samples are NaN or infinite")
-        if array.shape[-1] == 0 or not array.any():
-            return waveform
-        channels = audio.resample(np.atleast_2d(array).astype(np.float32), sample_rate, SAMPLE_RATE)
-        device = next(self.mask_enhancer.parameters()).device
-        enhanced = self(torch.from_numpy(channels).to(device)).float().cpu().numpy()
-        enhanced = audio.resample(enhanced, SAMPLE_RATE, sample_rate)
-        # Resampling there and back may be a sample off.
-        missing = max(0, array.shape[-1] - enhanced.shape[-1])
-        enhanced = np.pad(enhanced, ((0, 0), (0, missing)))[:, : array.shape[-1]].reshape(array.shape)
+        waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
+        _check(waveform, sample_rate)
+        if isinstance(waveform, Tensor):
+            channels = waveform.detach().float().cpu().numpy()
+        else:
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is counted
+                channels = waveform.astype(np.float32)
+        if bad := channels.size - int(np.count_nonzero(np.isfinite(channels))):
+            raise AudioError(f"{bad} of {channels.size} samples are NaN or infinite")
+        enhanced = self._enhanced(np.atleast_2d(channels), sample_rate).reshape(channels.shape)
         if isinstance(waveform, Tensor):
             return torch.from_numpy(enhanced).to(waveform)
-        return enhanced.astype(array.dtype if np.issubdtype(array.dtype, np.floating) else np.float32)
+        return enhanced.astype(waveform.dtype, copy=False)
+
+    @torch.inference_mode()  # not on `enhance`: tensors made in this mode cannot be changed by who gets them
+    def _enhanced(self, channels: np.ndarray, sample_rate: int) -> np.ndarray:
+        """Float32 [channel, sample] -> a new array of the same shape."""
+        enhanced = np.zeros_like(channels)
+        if channels.any():
+            at_16_khz = torch.from_numpy(audio.resample(channels, sample_rate, SAMPLE_RATE))
+            device = next(self.mask_enhancer.parameters()).device
+            made = audio.resample(self(at_16_khz.to(device)).float().cpu().numpy(), SAMPLE_RATE, sample_rate)
+            samples = min(made.shape[1], channels.shape[1])  # there and back may be two samples off
+            enhanced[:, :samples] = made[:, :samples]
+        return enhanced
 
     def save_pretrained(self, folder: str | Path, facts: dict[str, Any] | None = None) -> None:
-        """Write config.json and model.safetensors, and the encoder beside them when it is one of our own.
+        """Write config.json, model.safetensors and, unless the hub has it, the encoder: the folder may be moved.
+
+        config.json comes last and holds a hash of every other file, so that an interrupted save over an older model is
+        noticed by `from_pretrained`.
 
         Args:
             folder: made if absent.
@@ -114,18 +149,18 @@ class Enhancer(nn.Module):
             "aggregation": None,
             "facts": facts or {},
         }
+        files = [WEIGHTS_FILE]
         if self.representation is not None and self.aggregation is not None:
             settings["aggregation"] = self.aggregation.settings()
             settings["representation"] = self.representation.name
-            if isinstance(self.representation, MelTransformer):
-                self.representation.save(folder / "encoder")
-                settings["representation"] = "encoder"
-        weights = {
-            key: value.cpu() for key, value in self.state_dict().items() if not key.startswith("representation.")
-        }
-        with replacing(folder / "model.safetensors") as temporary:
-            save_file({key: value.contiguous() for key, value in weights.items()}, temporary)
-        write_json(folder / "config.json", settings)
+            options = self.representation.settings()
+            settings["representation_options"] = {key: options[key] for key in ENCODER_OPTIONS if key in options}
+            if _save_encoder(self.representation, folder / ENCODER):
+                settings["representation"] = ENCODER
+                files += [f"{ENCODER}/{CONFIG_FILE}", f"{ENCODER}/{WEIGHTS_FILE}"]
+        _save_weights(_trained(self.mask_enhancer, self.aggregation), folder / WEIGHTS_FILE)
+        settings["files"] = {file: _sha256(folder / file) for file in files}
+        write_json(folder / CONFIG_FILE, settings)
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Enhancer:
@@ -135,41 +170,102 @@ class Enhancer(nn.Module):
             name: a folder written by `save_pretrained`, a hub id, or the name of one shipped in the package.
 
         Raises:
-            ModelError: if there is no such model, or its weights do not fit.
+            ModelError: if there is no such model, files are missing or of different models, or do not fit each other.
         """
         folder = _find(str(name))
-        settings = read_json(folder / "config.json")
+        try:
+            return cls._load(folder)
+        except PhonemiError as error:
+            raise ModelError(f"loading enhancer {name}: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"loading enhancer {name}: {CONFIG_FILE} does not describe one ({error!r})") from None
+
+    @classmethod
+    def _load(cls, folder: Path) -> Enhancer:
+        settings = read_json(folder / CONFIG_FILE)
         if settings.get("model_type") != MODEL_TYPE:
-            raise ModelError(f"{name} holds a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
+            raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
         if settings["sample_rate"] != SAMPLE_RATE:
-            raise ModelError(f"{name} was trained at {settings['sample_rate']} Hz; this version runs 16000 Hz models")
+            raise ModelError(
+                f"it was trained at {settings['sample_rate']} Hz; this version runs {SAMPLE_RATE} Hz models"
+            )
+        for file, digest in settings.get("files", {}).items():
+            if not (folder / file).is_file():
+                raise ModelError(f"{file} is missing: copy or train the model again")
+            if _sha256(folder / file) != digest:
+                raise ModelError(
+                    f"{file} is not the one that {CONFIG_FILE} was written with, because a save was interrupted or the "
+                    "file damaged: copy or train the model again"
+                )
         representation = aggregation = None
         if settings["representation"] is not None:
             encoder = settings["representation"]
-            representation = load_representation(str(folder / "encoder") if encoder == "encoder" else encoder)
+            representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder)
+            for option, value in settings.get("representation_options", {}).items():
+                setattr(representation, option, value)
             aggregation = build_aggregation(settings["aggregation"])
         model = cls(representation, aggregation, MaskEnhancer(**settings["mask_enhancer"]), settings["name"])
-        weights = load_file(folder / "model.safetensors")
-        try:
-            missing, unexpected = model.load_state_dict(weights, strict=False)
-        except RuntimeError as error:
-            raise ModelError(f"the weights in {folder} do not fit: {' '.join(str(error).split())[:300]}") from None
-        missing = [key for key in missing if not key.startswith("representation.")]
-        if missing or unexpected:
-            raise ModelError(f"the weights in {folder} do not fit: missing {missing}, unexpected {unexpected}")
-        return model.eval()
+        load_weights(_trained(model.mask_enhancer, aggregation), folder / WEIGHTS_FILE)
+        return model
+
+
+def _check(waveform: np.ndarray | Tensor, sample_rate: int) -> None:
+    """Raise AudioError for what cannot be meant as a recording."""
+    is_float = waveform.is_floating_point() if isinstance(waveform, Tensor) else waveform.dtype.kind == "f"
+    shape = list(waveform.shape)
+    if not is_float:
+        raise AudioError(
+            f"expected floats with full scale 1, got {waveform.dtype}: divide integers by their full scale first, "
+            "16-bit ones by 32768"
+        )
+    if len(shape) not in (1, 2):
+        raise AudioError(f"expected [sample] or [channel, sample], got an array of shape {shape}")
+    if len(shape) == 2 and shape[0] > max(shape[1], MOST_CHANNELS):
+        raise AudioError(f"expected [channel, sample], got an array of shape {shape}: transpose it")
+    if sample_rate <= 0:
+        raise AudioError(f"a sample rate of {sample_rate} Hz is impossible")
+
+
+def _trained(mask_enhancer: MaskEnhancer, aggregation: Aggregation | None) -> nn.Module:
+    """What model.safetensors holds: all but the encoder."""
+    parts: dict[str, nn.Module] = {"mask_enhancer": mask_enhancer}
+    return nn.ModuleDict(parts if aggregation is None else parts | {"aggregation": aggregation})
+
+
+def _save_encoder(encoder: Representation, folder: Path) -> bool:
+    """Write the encoder's own files, if it has any and they are not on the hub; whether it did."""
+    if isinstance(encoder, MelTransformer):
+        encoder.save(folder)
+    elif isinstance(encoder, HuggingFaceRepresentation) and Path(encoder.name).is_dir():
+        _save_weights(encoder.model, folder / WEIGHTS_FILE)
+        with replacing(folder / CONFIG_FILE) as temporary:
+            encoder.model.config.to_json_file(temporary)  # type: ignore[operator, union-attr]
+    else:
+        return False
+    return True
+
+
+def _save_weights(module: nn.Module, path: Path) -> None:
+    weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, {"format": "pt"})  # transformers refuses files that do not say so
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _find(name: str) -> Path:
     """A folder with config.json: local, shipped in the package, or from the hub."""
-    if (Path(name) / "config.json").is_file():
+    if (Path(name) / CONFIG_FILE).is_file():
         return Path(name)
     shipped = Path(str(resources.files("phonemi") / "weights" / name))
-    if name.isidentifier() and (shipped / "config.json").is_file():
+    if name.isidentifier() and (shipped / CONFIG_FILE).is_file():
         return shipped
-    if Path(name).exists() or name.count("/") != 1:
+    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
-            f"no enhancer {name!r}: expected a folder with config.json (phonemi train makes one) or a hub id"
+            f"no enhancer {name!r}: expected a folder with {CONFIG_FILE} (phonemi train makes one) or a hub id"
         )
     from huggingface_hub import snapshot_download
 

@@ -78,15 +78,17 @@ class MaskEnhancer(nn.Module):
 
         Returns:
             Amplitude mask in (0, 1), [batch, frame, 257]; anything beyond `lengths`.
+
+        Raises:
+            ModelError: for features of another size, or 5 frames or more away from the spectrum's number.
         """
+        found = 0 if features is None else features.shape[-1]
+        if found != self.dim:
+            raise ModelError(f"the mask enhancer expects {self.dim} features a frame, got {found}")
         inputs = [] if features is None else [self._on_stft_grid(features, log1p.shape[1])]
         if self.log1p:
             inputs.append(log1p)
         sequence = torch.cat(inputs, dim=-1)
-        if sequence.shape[-1] != self.blstm.input_size:
-            raise ModelError(
-                f"mask enhancer expects {self.blstm.input_size} features a frame, got {sequence.shape[-1]}"
-            )
         if lengths is None or bool((lengths == log1p.shape[1]).all()):
             hidden, _ = self.blstm(sequence)
         else:
