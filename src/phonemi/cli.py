@@ -81,6 +81,7 @@ def prepare(
     subset: Annotated[list[str], typer.Option(help="librispeech: only these subsets; repeatable.")] = [],  # noqa: B006
     table: Annotated[Path | None, typer.Option(help="folder: CSV with path, speaker and text columns.")] = None,
     where: Annotated[list[str], typer.Option(help="folder: keep rows such as 'dnsmos_bak>=3.5'; repeatable.")] = [],  # noqa: B006
+    clean: Annotated[Path | None, typer.Option(help="folder: clean counterparts of noisy recordings.")] = None,
     utterances: Annotated[int | None, typer.Option(help="synthetic: how many utterances.")] = None,
     seed: Annotated[int | None, typer.Option(help="synthetic: seed.")] = None,
 ) -> None:
@@ -91,7 +92,7 @@ def prepare(
     from phonemi.stages import prepare as stage
 
     options = {"alignments": alignments, "subsets": subset, "table": table, "where": where}
-    options |= {"utterances": utterances, "seed": seed}
+    options |= {"clean": clean, "utterances": utterances, "seed": seed}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 

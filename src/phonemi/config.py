@@ -131,6 +131,8 @@ class Evaluate(Section):
     snrs_db: tuple[float, ...] = (2.5, 7.5, 12.5, 17.5)
     per_utterance: int | None = Field(1, description="SNRs drawn for each test utterance; none: all of them")
     utterances: int | None = None
+    pairs: str | None = Field(None, description="manifest of noisy recordings with clean ones to judge")
+    systems: dict[str, str] = Field({}, description="more rows: name -> enhancer, or folder of enhanced files")
     recogniser: Literal["pocketsphinx", "pocketsphinx-grammar", "none"] = "pocketsphinx"
     examples: int = 4
     resamples: int = 2_000

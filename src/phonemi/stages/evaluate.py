@@ -6,42 +6,27 @@ signal are rows of their own, and every score that cannot be computed is counted
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
-from phonemi.data.mixing import AudioStore, Mixture, PlannedMixtures
 from phonemi.errors import DataError
-from phonemi.files import read_json, replacing
+from phonemi.files import read_json
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS, score_pair
-from phonemi.metrics.score import Score, summarise
-from phonemi.metrics.statistics import PairedDifference, paired_difference
-from phonemi.metrics.words import (
-    Failure,
-    PocketsphinxRecogniser,
-    Recogniser,
-    WordCounts,
-    corpus_wer,
-    count_words,
-    paired_wer_difference,
-    transcribe_all,
-)
+from phonemi.metrics.words import Failure, count_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
 from phonemi.stages import information, train
-from phonemi.stages.information import Material, evenly
+from phonemi.stages.comparison import Utterance, by_snr, comparisons, summary, write_csv
+from phonemi.stages.information import Material
 from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
+from phonemi.stages.states import Mixtures
+from phonemi.stages.systems import REFERENCES, evaluation_set, label_of, recogniser_of, rows_of, system
 
 RESULT = "metrics.json"
-REFERENCES = ("noisy", "clean")
-COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", "wer")
-
-Utterance = dict[str, Any]
 
 
 def run(run: Run) -> None:
@@ -50,70 +35,34 @@ def run(run: Run) -> None:
     if run.is_done(RESULT, key):
         run.say("evaluate: done already")
         return
-    names = [*REFERENCES, *run.config.enhance.rows]
     mixtures = evaluation_set(run)
     with run.timed("evaluate"):
-        judged = {name: _judged(run, name, mixtures) for name in names}
+        judged = {name: _judged(run, name, mixtures) for name in rows_of(run)}
     with run.timed("evaluate: information"):
         bounds = _bounds(run)
     rows = [
-        {"row": name, "label": _label(name), **bounds.get(name, {}), **_summary(run, judged[name])} for name in names
+        {"row": name, "label": label_of(run, name), **bounds.get(name, {}), **summary(run, utterances)}
+        for name, utterances in judged.items()
     ]
-    _write_csv(run, judged)
+    write_csv(run, judged)
     run.write(
         RESULT,
         {
             "key": key,
-            "data": _facts(run, mixtures),
+            "data": _facts(run, judged["noisy"]),
             "rows": rows,
-            "comparisons": _comparisons(run, judged),
-            "by_snr": _by_snr(run, judged),
+            "comparisons": comparisons(run, judged),
+            "by_snr": by_snr(run, judged),
         },
     )
 
 
-def evaluation_set(run: Run) -> PlannedMixtures:
-    """The test set: utterances with a transcript, of the test speakers, in noise of the test folds."""
-    settings = run.config.evaluate
-    spoken = [recording for recording in run.speech["test"] if recording.text]
-    if not spoken:
-        raise DataError("no recording of the test split has a transcript: the words cannot be judged")
-    return PlannedMixtures(
-        AudioStore(evenly(spoken, settings.utterances, run.config.seed)),
-        run.noise_store("test"),
-        snrs_db=settings.snrs_db,
-        seed=run.config.seed,
-        per_utterance=settings.per_utterance,
-    )
-
-
-def system(run: Run, name: str) -> Callable[[Mixture], np.ndarray]:
-    """What turns a mixture into the signal that row `name` is judged on."""
-    if name in REFERENCES:
-        return lambda mixture: getattr(mixture, name)
-    row = parse(name)
-    if not train.is_done(run, row):
-        raise DataError(f"row {name!r} is not trained with this configuration: run `phonemi train` first")
-    enhancer = Enhancer.from_pretrained(run.folder / "rows" / name / "model").to(run.device)
-    return lambda mixture: enhancer.enhance(mixture.noisy)
-
-
-def recogniser_of(run: Run) -> Recogniser | None:
-    """The recogniser of the configuration."""
-    chosen = run.config.evaluate.recogniser
-    if chosen == "none":
-        return None
-    if chosen == "pocketsphinx-grammar":
-        from phonemi.data.corpora.synthetic import grammar_jsgf
-
-        return PocketsphinxRecogniser(grammar_jsgf())
-    return PocketsphinxRecogniser()
-
-
-def _judged(run: Run, name: str, mixtures: PlannedMixtures) -> list[Utterance]:
+def _judged(run: Run, name: str, mixtures: Mixtures) -> list[Utterance]:
     """Scores, transcript and word counts of one row, one dictionary an utterance."""
-    made_by = None if name in REFERENCES else train.row_key(run, parse(name))
-    settings = run.config.evaluate.model_dump(mode="json", exclude={"examples", "resamples"})
+    systems = run.config.evaluate.systems
+    own = name not in REFERENCES and name not in systems
+    made_by = train.row_key(run, parse(name)) if own else systems.get(name)
+    settings = run.config.evaluate.model_dump(mode="json", exclude={"examples", "resamples", "systems"})
     key = run.key("scores", name, settings, made_by)
     path = f"rows/{name}/scores.json"
     if run.is_done(path, key):
@@ -148,8 +97,8 @@ def _judged(run: Run, name: str, mixtures: PlannedMixtures) -> list[Utterance]:
         else:
             heard = transcribe_all(recogniser, signals(), processes=_processes(), progress=lambda _: task.advance(1))
     for utterance, words in zip(found, heard, strict=True):
-        if isinstance(words, Failure):
-            utterance["word_failure"] = words.reason
+        if utterance["text"] is None or isinstance(words, Failure):
+            utterance["word_failure"] = words.reason if isinstance(words, Failure) else "no transcript"
         else:
             utterance["heard"] = words
             utterance["words"] = asdict(count_words(utterance["text"], words))
@@ -161,63 +110,11 @@ def _processes() -> int:
     return max(1, min(8, torch.get_num_threads()))
 
 
-def _scores(utterances: list[Utterance], metric: str) -> list[Score]:
-    # JSON has no NaN: a failed score comes back as null.
-    return [
-        Score(math.nan if u[metric]["value"] is None else u[metric]["value"], u[metric]["reason"]) for u in utterances
-    ]
-
-
-def _counts(utterances: list[Utterance]) -> list[WordCounts | Failure]:
-    return [WordCounts(**u["words"]) if "words" in u else Failure(u["word_failure"]) for u in utterances]
-
-
-def _bootstrap(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
-    """Whole speakers are drawn, because utterances of one speaker are alike."""
-    speakers = [u["speaker"] or u["id"] for u in utterances]
-    return {"clusters": speakers, "seed": run.config.seed, "resamples": run.config.evaluate.resamples}
-
-
-def _summary(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
-    drawn = _bootstrap(run, utterances)
-    cells: dict[str, Any] = {}
-    for metric in INTRUSIVE_KEYS:
-        cells |= summarise(_scores(utterances, metric), **drawn).as_row(metric)
-    return cells | corpus_wer(_counts(utterances), **drawn)
-
-
-def _comparisons(run: Run, judged: dict[str, list[Utterance]]) -> list[dict[str, Any]]:
-    """Every row against the noisy input, and against the acoustic aggregation where it was trained."""
-    found = []
-    for against in ("noisy", "ws-acoustic"):
-        for name in run.config.enhance.rows:
-            if against not in judged or name == against:
-                continue
-            for metric in COMPARED:
-                difference = _difference(run, judged[name], judged[against], metric)
-                found.append({"row": name, "against": against, "metric": metric, **asdict(difference)})
-    return found
-
-
-def _difference(run: Run, first: list[Utterance], second: list[Utterance], metric: str) -> PairedDifference:
-    drawn = _bootstrap(run, first)
-    if metric == "wer":
-        return paired_wer_difference(_counts(first), _counts(second), **drawn)
-    return paired_difference(_scores(first, metric), _scores(second, metric), **drawn)
-
-
-def _by_snr(run: Run, judged: dict[str, list[Utterance]]) -> list[dict[str, Any]]:
-    found = []
-    for name, utterances in judged.items():
-        for snr_db in sorted({u["snr_db"] for u in utterances}):
-            cells = _summary(run, [u for u in utterances if u["snr_db"] == snr_db])
-            found.append({"row": name, "snr_db": snr_db, **cells})
-    return found
-
-
 def _bounds(run: Run) -> dict[str, dict[str, float]]:
     """MI of what conditions each row: a fresh probe on the frozen aggregation, as in Table 1 of the main paper."""
     wanted = [parse(name) for name in run.config.enhance.rows]
+    if not wanted:
+        return {}
     measured = run.read(information.RESULT, "evaluate", "information")["average"]
     bounds = {
         row.name: _cells(one)
@@ -254,33 +151,12 @@ def _cells(row: dict[str, Any]) -> dict[str, float]:
     return {key: row[key] for key in ("mi_bits", "mi_bits_low", "mi_bits_high")}
 
 
-def _label(name: str) -> str:
-    return name if name in REFERENCES else parse(name).label
-
-
-def _facts(run: Run, mixtures: PlannedMixtures) -> dict[str, Any]:
+def _facts(run: Run, judged: list[Utterance]) -> dict[str, Any]:
     recogniser = recogniser_of(run)
     return {
-        "utterances": len(mixtures),
-        "speakers": len({recording.speaker for recording in mixtures.speech.recordings}),
-        "snrs_db": run.config.evaluate.snrs_db,
+        "utterances": len(judged),
+        "speakers": len({utterance["speaker"] for utterance in judged}),
+        "snrs_db": sorted({utterance["snr_db"] for utterance in judged if utterance["snr_db"] is not None}),
         "recogniser": "none" if recogniser is None else recogniser.name,
         "recogniser_settings": None if recogniser is None else recogniser.settings,
     }
-
-
-def _write_csv(run: Run, judged: dict[str, list[Utterance]]) -> None:
-    columns = ["row", "id", "speaker", "snr_db", "noise", *INTRUSIVE_KEYS, "wer", "failed", "text", "heard"]
-    with (
-        replacing(run.folder / "per_utterance.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        table = csv.DictWriter(file, columns)
-        table.writeheader()
-        for name, utterances in judged.items():
-            for utterance in utterances:
-                reasons = {utterance[metric]["reason"] for metric in INTRUSIVE_KEYS} - {None}
-                line = {key: utterance.get(key) for key in ("id", "speaker", "snr_db", "noise", "text", "heard")}
-                line |= {metric: utterance[metric]["value"] for metric in INTRUSIVE_KEYS}
-                wer = WordCounts(**utterance["words"]).wer if "words" in utterance else None
-                table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(reasons))})

@@ -14,9 +14,9 @@ from phonemi.data.mixing import Mixture, generator, noise_segment
 from phonemi.files import read_json, write_json
 from phonemi.models.aggregation import Aggregation
 from phonemi.models.enhancer import Enhancer
-from phonemi.stages.evaluate import REFERENCES, evaluation_set, system
 from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
+from phonemi.stages.systems import evaluation_set, label_of, noisy_test_speech, rows_of, system
 
 SNR_STEPS_DB = (20.0, -5.0, 10.0, -10.0)  # the figure's utterance goes through these, a quarter of its length each
 
@@ -77,7 +77,7 @@ def _states(run: Run, noisy: np.ndarray) -> Tensor:
 
 def _changing(run: Run) -> Mixture:
     """The longest test utterance in test noise whose SNR steps through `SNR_STEPS_DB`."""
-    mixtures = evaluation_set(run)
+    mixtures = noisy_test_speech(run)
     longest = int(np.argmax([recording.duration_s for recording in mixtures.speech.recordings]))
     recording, clean = mixtures.speech.recordings[longest], mixtures.speech[longest]
     random = generator(run.config.seed, "showcase")
@@ -96,7 +96,7 @@ def _write_examples(run: Run) -> None:
     count = min(run.config.evaluate.examples, len(mixtures))
     by_snr = sorted(range(len(mixtures)), key=lambda index: (mixtures[index].snr_db, index))
     chosen = [by_snr[int(position)] for position in np.linspace(0, len(by_snr) - 1, count)]
-    names = [*REFERENCES, *run.config.enhance.rows]
+    names = rows_of(run)
     systems = {name: system(run, name) for name in names}
     scored = {name: _scored(run, name) for name in names}
     examples = []
@@ -108,7 +108,7 @@ def _write_examples(run: Run) -> None:
             file = f"examples/{re.sub(r'[^A-Za-z0-9_.-]', '_', f'{mixture.id}.{name}')}.flac"
             audio.save(run.folder / file, enhance(mixture), signal.SAMPLE_RATE)
             example["files"][name] = file
-            example["labels"][name] = name if name in REFERENCES else parse(name).label
+            example["labels"][name] = label_of(run, name)
             found = scored[name].get(mixture.id)
             if found:
                 example["words"][name] = found.get("heard")

@@ -158,7 +158,7 @@ def test_textgrids_in_folders_of_the_same_names(tmp_path: Path) -> None:
         write(tmp_path / "grids" / speaker / "1.TextGrid", grid.format(phone))
     recordings, _ = prepare_folder(tmp_path / "wav", alignments=[tmp_path / "grids"])
     assert [recording.phones[0].phone for recording in recordings if recording.phones] == ["K", "M"]
-    with pytest.raises(DataError, match="holds no CTM file and no TextGrid"):
+    with pytest.raises(DataError, match="holds no CTM file, no TextGrid and no HTK label"):
         prepare_folder(tmp_path / "wav", alignments=[tmp_path / "wav"])
     with pytest.raises(DataError, match=r"absent.ctm cannot be read"):
         prepare_folder(tmp_path / "wav", alignments=[tmp_path / "absent.ctm"])
@@ -171,3 +171,14 @@ def test_a_misfit_stays_without_phones(tmp_path: Path) -> None:
     recordings, notes = prepare_folder(tmp_path, alignments=[ctm])
     assert [recording.phones is not None for recording in recordings] == [True, False]
     assert notes == ["1 recording left unaligned: 1 misfits (alignment of b ends at 0.900 s, the audio at 0.500 s)"]
+
+
+def test_clean_counterparts_are_found_by_their_path(tmp_path: Path) -> None:
+    for place in ("noisy/s1/a.wav", "noisy/s2/b.wav", "clean/s1/a.flac", "clean/s2/b.flac"):
+        audio.save(tmp_path / place, np.full(800, 0.1, np.float32), 16_000)
+    prepared = prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean")
+    found = [(recording.id, Path(recording.clean or "").relative_to(tmp_path)) for recording in prepared.recordings]
+    assert found == [("a", Path("clean/s1/a.flac")), ("b", Path("clean/s2/b.flac"))]
+    (tmp_path / "clean/s2/b.flac").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 recordings have no clean counterpart in .* s2/b"):
+        prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean")

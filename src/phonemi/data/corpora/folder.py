@@ -8,6 +8,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ def prepare_folder(
     table: str | Path | None = None,
     where: Sequence[str] = (),
     alignments: Sequence[str | Path] = (),
+    clean: str | Path | None = None,
 ) -> Prepared:
     """List the sound files of a folder.
 
@@ -53,9 +55,11 @@ def prepare_folder(
         where: conditions on number columns of the table, for instance "dnsmos_bak>=3.5"; all must hold, and a row
             without the number is left out.
         alignments: CTM files or folders of TextGrids, matched by id or stem.
+        clean: folder with the clean counterparts of noisy recordings: the same path below it, any audio extension.
 
     Raises:
-        DataError: if nothing is found or left, for an unknown column, or if the table cannot be read.
+        DataError: if nothing is found or left, for an unknown column, if the table cannot be read, or if a clean
+            counterpart is missing.
     """
     folder = Path(folder)
     conditions = [where] if isinstance(where, str) else list(where)
@@ -74,6 +78,8 @@ def prepare_folder(
     if not recordings:
         kinds = ", ".join(audio.EXTENSIONS)
         raise DataError(f"no recordings in {table or folder}: {'; '.join(notes) or f'found no file of {kinds}'}")
+    if clean is not None:
+        recordings = _with_clean(recordings, folder, Path(clean))
     aligned = attach_phones(recordings, alignments)
     return Prepared(aligned.recordings, notes + aligned.notes)
 
@@ -87,6 +93,19 @@ def _recording(id: str, file: _Listed, info: audio.AudioInfo, unread: LeftOut) -
         speaker=file.speaker,
         text=file.text or _text_beside(file.path, unread),
     )
+
+
+def _with_clean(recordings: list[Recording], folder: Path, clean: Path) -> list[Recording]:
+    """Each with the file of the same relative path, less the extension, below `clean`."""
+    counterparts = {path.relative_to(clean).with_suffix(""): path for path in audio.find_recordings(clean)}
+    places = [Path(os.path.relpath(recording.path, folder)).with_suffix("") for recording in recordings]
+    alone = [str(place) for place in places if place not in counterparts]
+    if alone:
+        raise DataError(
+            f"{len(alone)} of {len(places)} recordings have no clean counterpart in {clean}: {alone[0]}, ..."
+        )
+    pairs = zip(recordings, places, strict=True)
+    return [replace(recording, clean=os.path.abspath(counterparts[place])) for recording, place in pairs]
 
 
 def _read_table(folder: Path, table: Path, conditions: Sequence[str]) -> tuple[list[_Listed], list[str]]:
