@@ -5,107 +5,149 @@ Exit codes: 0 done, 1 the work failed (one line says why), 2 wrong usage, 130 in
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from phonemi.errors import PhonemiError
 
 if TYPE_CHECKING:
     from phonemi.stages.run import Run
 
+WIDEST_HELP = 80
+
+
+class Commands(TyperGroup):
+    """The commands, with help as wide as the terminal and an interruption that says how to go on."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        # By itself the help takes 50 columns even on a terminal of 40.
+        columns = min(WIDEST_HELP, shutil.get_terminal_size().columns)
+        return super().make_context(info_name, args, parent, terminal_width=columns, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # here, because typer would turn it into an exit without a word
+            sys.exit(_explain("interrupted; run the same command again to go on", 130))
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # its tables cut the names of options in narrow terminals
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Speech enhancement that keeps the words. Start with `phonemi quickstart`.",
+    help="Speech enhancement that keeps the words.\n\n\b\nExample:\nphonemi quickstart",
 )
 
-RunFolder = Annotated[Path, typer.Option("--run", "-r", help="Folder of the run: results, checkpoints, report.")]
+RunFolder = Annotated[
+    Path, typer.Option("--run", "-r", metavar="RUN", help="Folder of the run: results, checkpoints, report.")
+]
 ConfigFile = Annotated[
-    str | None, typer.Option("--config", "-c", help="YAML file or preset name. Default: RUN/config.yaml if it exists.")
+    str | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="YAML file or preset name. Default: RUN/config.yaml if it exists."
+    ),
 ]
 Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one value; repeatable.")]
 
 
-def _open(folder: Path, config: str | None, overrides: list[str]) -> Run:
+def _command(name: str, example: str, text: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command. Its help is `text`, or its docstring, and an example to copy: lines of up to 38 columns."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        said = text or function.__doc__ or ""
+        return app.command(name, short_help=said, help=f"{said}\n\n\b\nExample:\n{example}")(function)
+
+    return register
+
+
+def _stage(name: str, text: str) -> None:
+    """A command that runs one stage on a run folder."""
+
+    @_command(name, f"phonemi {name} --run OUT \\\n  --config runs/real.yaml", text)
+    def command(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
+        import importlib
+
+        importlib.import_module(f"phonemi.stages.{name}").run(_open(run, config, set_))
+
+
+def _open(folder: Path, config: str | None, overrides: list[str], save: bool = True) -> Run:
     from phonemi.config import load_config
     from phonemi.progress import Progress
     from phonemi.stages.run import Run
 
     saved = folder / "config.yaml"
     source = config or (saved if saved.exists() else None)
-    return Run(folder, load_config(source, overrides), Progress())
+    return Run(folder, load_config(source, overrides), Progress(), save)
 
 
-def _stage(name: str, text: str) -> Callable[[RunFolder, ConfigFile, Overrides], None]:
-    """A command that runs one stage on a run folder."""
-
-    @app.command(name=name, help=f"{text}\n\nExample: `phonemi {name} --run OUT --config runs/real.yaml`")
-    def command(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
-        import importlib
-
-        importlib.import_module(f"phonemi.stages.{name}").run(_open(run, config, set_))
-
-    return command
-
-
-@app.command()
+@_command("quickstart", "phonemi quickstart --run quickstart")
 def quickstart(
-    run: Annotated[Path, typer.Option("--run", "-r", help="Folder for everything it makes.")] = Path("quickstart"),
+    run: Annotated[Path, typer.Option("--run", "-r", metavar="RUN", help="Folder for everything it makes.")] = Path(
+        "quickstart"
+    ),
     set_: Overrides = [],  # noqa: B006
 ) -> None:
-    """The whole paper in miniature, offline: synthetic speech, encoder, information, enhancers, report.
-
-    Example: `phonemi quickstart --run quickstart`
-    """
+    """The whole paper in miniature, offline: synthetic speech, encoder, information, enhancers, report."""
     from phonemi.stages import quickstart as stage
 
     stage.run(run, set_)
 
 
-@app.command()
+@_command(
+    "prepare", "phonemi prepare librispeech \\\n  LibriSpeech -o speech.jsonl \\\n  --alignments alignments/phones.ctm"
+)
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="librispeech, esc50, folder or synthetic.")],
-    folder: Annotated[Path, typer.Argument(help="Where the corpus is, or will be.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Manifest to write.")] = Path("manifest.jsonl"),
-    download: Annotated[bool, typer.Option(help="Fetch the corpus into the folder first.")] = False,
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="librispeech, esc50, folder or synthetic.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the corpus is, or will be.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write.")] = Path(
+        "manifest.jsonl"
+    ),
+    download: Annotated[bool, typer.Option("--download", help="Fetch the corpus into the folder first.")] = False,
     alignments: Annotated[
-        list[Path], typer.Option(help="CTM file, or folder of TextGrids or HTK labels; repeatable.")
+        list[Path],
+        typer.Option(metavar="PATH", help="CTM file, or folder of TextGrids or HTK labels; repeatable."),
     ] = [],  # noqa: B006
-    subset: Annotated[list[str], typer.Option(help="librispeech: only these subsets; repeatable.")] = [],  # noqa: B006
-    table: Annotated[Path | None, typer.Option(help="folder: CSV with path, speaker and text columns.")] = None,
-    where: Annotated[list[str], typer.Option(help="folder: keep rows such as 'dnsmos_bak>=3.5'; repeatable.")] = [],  # noqa: B006
-    clean: Annotated[Path | None, typer.Option(help="folder: clean counterparts of noisy recordings.")] = None,
-    utterances: Annotated[int | None, typer.Option(help="synthetic: how many utterances.")] = None,
-    seed: Annotated[int | None, typer.Option(help="synthetic: seed.")] = None,
+    subset: Annotated[
+        list[str], typer.Option(metavar="NAME", help="librispeech: only these subsets; repeatable.")
+    ] = [],  # noqa: B006
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="folder: CSV with path, speaker and text columns.")
+    ] = None,
+    where: Annotated[
+        list[str], typer.Option(metavar="TEST", help="folder: keep rows such as 'dnsmos_bak>=3.5'; repeatable.")
+    ] = [],  # noqa: B006
+    clean: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="folder: clean counterparts of noisy recordings.")
+    ] = None,
+    utterances: Annotated[int | None, typer.Option(metavar="COUNT", help="synthetic: how many utterances.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="SEED", help="synthetic: seed.")] = None,
 ) -> None:
-    """A corpus on disk (or downloaded) to a validated manifest.
-
-    Example: `phonemi prepare librispeech LibriSpeech --alignments phones.ctm -o speech.jsonl`
-    """
+    """A corpus on disk (or downloaded) to a validated manifest."""
     from phonemi.stages import prepare as stage
 
-    options = {"alignments": alignments, "subsets": subset, "table": table, "where": where}
+    options = {"alignments": alignments, "subset": subset, "table": table, "where": where}
     options |= {"clean": clean, "utterances": utterances, "seed": seed}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 
 
-@app.command()
+@_command("align", "phonemi align speech.jsonl \\\n  -o aligned.jsonl")
 def align(
-    manifest: Annotated[Path, typer.Argument(help="Manifest whose recordings have a transcript.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: the manifest itself.")] = None,
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest whose recordings have a transcript.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: the manifest itself.")
+    ] = None,
 ) -> None:
-    """Phone alignments for recordings with a transcript, by pocketsphinx; says what it could not align.
-
-    Example: `phonemi align speech.jsonl -o aligned.jsonl`
-    """
+    """Phone alignments for recordings with a transcript, by pocketsphinx; says what it could not align."""
     from phonemi.stages import align as stage
 
     stage.run(manifest, output or manifest)
@@ -116,17 +158,16 @@ _stage("information", "MI of phones and hidden states, by layer and SNR (Fig. 1)
 _stage("aggregate", "Pre-train the linguistic aggregations on phones (Fig. 2, 3).")
 
 
-@app.command()
+@_command("train", "phonemi train --run OUT \\\n  --row ws-linguistic")
 def train(
     run: RunFolder,
     config: ConfigFile = None,
     set_: Overrides = [],  # noqa: B006
-    row: Annotated[str | None, typer.Option(help="Only this row, for instance ws-linguistic+log1p.")] = None,
+    row: Annotated[
+        str | None, typer.Option(metavar="ROW", help="Only this row, for instance ws-linguistic+log1p.")
+    ] = None,
 ) -> None:
-    """Train the enhancers: every row of the configuration, or one (Tables 1, 2).
-
-    Example: `phonemi train --run OUT --row ws-linguistic`
-    """
+    """Train the enhancers: every row of the configuration, or one (Tables 1, 2)."""
     from phonemi.stages import train as stage
 
     stage.run(_open(run, config, set_), row)
@@ -135,36 +176,33 @@ def train(
 _stage("evaluate", "SI-SDR, STOI, PESQ, WER and MI of every row, with intervals.")
 
 
-@app.command()
+@_command("enhance", "phonemi enhance noisy -o clean \\\n  --model OUT/rows/ws-hybrid/model")
 def enhance(
-    inputs: Annotated[list[Path], typer.Argument(help="Recordings or folders.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File (for one input) or folder.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Folder of a trained row, or hub id.")],
-    overwrite: Annotated[bool, typer.Option(help="Enhance again what is already there.")] = False,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Recordings or folders.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="File (for one input) or folder.")],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Folder of a trained row, or hub id.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Enhance again what is already there.")] = False,
 ) -> None:
-    """Enhance recordings: same sample rate, channels and length out; a folder keeps its tree.
-
-    Example: `phonemi enhance noisy/ -o clean/ --model OUT/rows/ws-linguistic/model`
-    """
+    """Enhance recordings: same sample rate, channels and length out; a folder keeps its tree."""
     from phonemi.inference import enhance_files, plan
     from phonemi.models.enhancer import Enhancer
     from phonemi.progress import Progress
 
     pairs = plan(inputs, output)
     summary = enhance_files(Enhancer.from_pretrained(model), pairs, Progress(), skip_existing=not overwrite)
-    for path, reason in summary.failed.items():
-        typer.echo(f"failed: {reason if str(path) in reason else f'{path}: {reason}'}", err=True)
+    failed = [reason if str(path) in reason else f"{path}: {reason}" for path, reason in summary.failed.items()]
+    if len(pairs) == len(failed) == 1:
+        raise PhonemiError(failed[0])
+    for reason in failed:
+        typer.echo(f"failed: {reason}", err=True)
     typer.echo(f"phonemi: {summary.line()}", err=True)
-    if summary.failed:
+    if failed:
         raise typer.Exit(1)
 
 
-@app.command()
-def report(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> None:
-    """One self-contained HTML page of a run: figures, tables, players.
-
-    Example: `phonemi report OUT`
-    """
+@_command("report", "phonemi report OUT")
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]) -> None:
+    """One self-contained HTML page of a run: figures, tables, players."""
     from phonemi.markdown import write_markdown
     from phonemi.report import build_report
     from phonemi.stages import showcase
@@ -172,7 +210,7 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> N
     if not run.is_dir():
         raise PhonemiError(f"{run} is no run folder")
     if (run / "metrics.json").exists():
-        showcase.run(_open(run, None, []))
+        showcase.run(_open(run, None, [], save=False))
     write_markdown(run)
     typer.echo(build_report(run))
 
@@ -180,19 +218,28 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of the run.")]) -> N
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code."""
     try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(_explain("interrupted; run the same command again to go on", 130))
+        app(prog_name="phonemi")
     except PhonemiError as error:
-        sys.exit(_explain(" ".join(str(error).split()), 1))
+        sys.exit(_explain(str(error), 1))
     except OSError as error:  # disk full, permissions, a name too long
         place = f": {error.filename}" if error.filename else ""
         sys.exit(_explain(f"{error.strerror or error}{place}", 1))
+    except Exception as error:  # ours to mend, or memory ran out: its trace is for a report, not for the screen
+        sys.exit(_explain(f"unexpected {type(error).__name__}: {error} (traceback in {_kept_traceback()})", 1))
 
 
 def _explain(text: str, code: int) -> int:
-    print(f"phonemi: {text}", file=sys.stderr)
+    print("phonemi:", " ".join(text.split()), file=sys.stderr)
     return code
+
+
+def _kept_traceback() -> str:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="phonemi-", suffix=".txt", delete=False) as file:
+        file.write(traceback.format_exc())
+    return file.name
 
 
 if __name__ == "__main__":

@@ -13,21 +13,22 @@ import sys
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from phonemi.errors import ConfigError, nearest
 from phonemi.files import write_text
 
 SNRS_DB = (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
+YAML_NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML reads a bare `no` as false
 
 
 class Section(BaseModel):
     """A part of the configuration: immutable, and nothing but the keys it declares."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Folds(Section):
@@ -65,33 +66,33 @@ class Round(Section):
 class Encoder(Section):
     """MelHuBERT-style encoder trained by `phonemi pretrain`: masked prediction of units, round by round."""
 
-    mels: int = 80
-    dim: int = 256
-    blocks: int = 6
-    heads: int = 4
-    feedforward: int = 1024
-    position_kernel: int = 31
-    rounds: tuple[Round, ...] = (Round(), Round(units="encoder", clusters=200))
+    mels: int = Field(80, ge=1)
+    dim: int = Field(256, ge=1)
+    blocks: int = Field(6, ge=1)
+    heads: int = Field(4, ge=1)
+    feedforward: int = Field(1024, ge=1)
+    position_kernel: int = Field(31, ge=1, description="odd")
+    rounds: tuple[Round, ...] = Field((Round(), Round(units="encoder", clusters=200)), min_length=1)
     batch: int = Field(16, ge=1, description="crops in a batch")
     crop_frames: int = Field(256, ge=16, description="20 ms frames in a crop")
     mask_start: float = Field(0.08, gt=0, lt=1, description="probability that a masked span starts at a frame")
     mask_span: int = Field(10, ge=1, description="frames in a masked span")
-    precision: Literal["no", "bf16", "fp16"] = "bf16"
+    precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = "bf16"
 
 
 class Information(Section):
     """The analysis of section 2.2: MI by layer and SNR with one MLP probe per layer."""
 
-    snrs_db: tuple[float, ...] = SNRS_DB
+    snrs_db: tuple[float, ...] = Field(SNRS_DB, min_length=1)
     copies: int = Field(2, ge=1, description="noisy copies of each training utterance, each at a drawn SNR")
-    train_utterances: int | None = Field(None, description="at most this many, drawn evenly over speakers")
-    test_utterances: int | None = None
-    hidden: int = 512
-    dropout: float = 0.1
-    epochs: int = 15
-    learning_rate: float = 1e-3
-    batch_frames: int = 4096
-    precision: Literal["no", "bf16"] = "bf16"
+    train_utterances: int | None = Field(None, ge=1, description="at most this many, drawn evenly over speakers")
+    test_utterances: int | None = Field(None, ge=1)
+    hidden: int = Field(512, ge=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    epochs: int = Field(15, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    batch_frames: int = Field(4096, ge=1)
+    precision: Annotated[Literal["no", "bf16"], YAML_NO] = "bf16"
 
 
 class Aggregate(Section):
@@ -99,7 +100,7 @@ class Aggregate(Section):
 
     aggregations: tuple[Literal["ws", "dws"], ...] = ("ws", "dws")
     steps: int = Field(1_500, ge=1)
-    learning_rate: float = 1e-3
+    learning_rate: float = Field(1e-3, gt=0)
     batch_frames: int = Field(4096, ge=1)
 
 
@@ -111,16 +112,16 @@ class Enhance(Section):
     )  # fmt: skip
     hidden: int = Field(256, ge=1)
     layers: int = Field(3, ge=1)
-    dropout: float = 0.1
+    dropout: float = Field(0.1, ge=0, lt=1)
     steps: int = Field(100_000, ge=1)
     batch: int = Field(8, ge=1)
-    learning_rate: float = 1e-3
-    snrs_db: tuple[float, ...] = (0.0, 5.0, 10.0, 15.0)
+    learning_rate: float = Field(1e-3, gt=0)
+    snrs_db: tuple[float, ...] = Field((0.0, 5.0, 10.0, 15.0), min_length=1)
     train_mixtures: int = Field(10_802, ge=1, description="noisy utterances made once and seen every epoch")
     validation_mixtures: int = Field(770, ge=1)
-    crop_s: float | None = Field(None, description="seconds of speech in a training mixture; none: whole utterances")
+    crop_s: float | None = Field(None, gt=0, description="seconds of a training mixture; none: whole utterances")
     validate_every: int = Field(1_250, ge=1)
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = "no"
     select_on: Literal["pesq_wb_lqo", "stoi", "si_sdri_db"] = "pesq_wb_lqo"
     jobs: int = Field(1, ge=1, description="rows trained side by side, each with its share of the cores")
 
@@ -128,20 +129,20 @@ class Enhance(Section):
 class Evaluate(Section):
     """The test set and how it is judged."""
 
-    snrs_db: tuple[float, ...] = (2.5, 7.5, 12.5, 17.5)
-    per_utterance: int | None = Field(1, description="SNRs drawn for each test utterance; none: all of them")
-    utterances: int | None = None
+    snrs_db: tuple[float, ...] = Field((2.5, 7.5, 12.5, 17.5), min_length=1)
+    per_utterance: int | None = Field(1, ge=1, description="SNRs drawn for each test utterance; none: all of them")
+    utterances: int | None = Field(None, ge=1)
     pairs: str | None = Field(None, description="manifest of noisy recordings with clean ones to judge")
     systems: dict[str, str] = Field({}, description="more rows: name -> enhancer, or folder of enhanced files")
     recogniser: Literal["pocketsphinx", "pocketsphinx-grammar", "none"] = "pocketsphinx"
-    examples: int = 4
-    resamples: int = 2_000
+    examples: int = Field(4, ge=1)
+    resamples: int = Field(2_000, ge=1)
 
 
 class Config(Section):
     """Everything a run depends on."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     representation: str = Field("encoder", description="'encoder' (trained by this run), hub name, or local folder")
     data: Data = Data()
@@ -167,16 +168,7 @@ def load_config(source: str | Path | None = None, overrides: Iterable[str] = ())
     """
     tree = _read(source) if source is not None else {}
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: expected KEY=VALUE, for instance --set enhance.steps=100")
-        node = tree
-        *parents, last = key.strip().split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"--set {override}: {parent} is a value, not a section")
-        node[last] = yaml.safe_load(value)
+        _apply(tree, override)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -216,9 +208,11 @@ def _cores() -> int:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():  # installed; git would describe whatever repository that happens to be in
+        return "unknown (not a git checkout)"
     try:
-        describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
         return subprocess.run(describe, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown (not a git checkout)"
@@ -249,6 +243,23 @@ def _read(source: str | Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{source}: expected sections with keys, found {type(tree).__name__}")
     return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    """Put the value of `a.b=value` into nested dictionaries."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for instance --set enhance.steps=100")
+    node = tree
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"--set {override}: {parent} is a value, not a section")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML ({' '.join(str(error).split())})") from None
 
 
 def _explain(error: ValidationError, source: str | Path | None) -> str:

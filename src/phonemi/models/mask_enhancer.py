@@ -89,14 +89,7 @@ class MaskEnhancer(nn.Module):
         if self.log1p:
             inputs.append(log1p)
         sequence = torch.cat(inputs, dim=-1)
-        if lengths is None or bool((lengths == log1p.shape[1]).all()):
-            hidden, _ = self.blstm(sequence)
-        else:
-            # Packing keeps the backward direction from starting in the padding.
-            packed = nn.utils.rnn.pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            hidden, _ = nn.utils.rnn.pad_packed_sequence(
-                self.blstm(packed)[0], batch_first=True, total_length=log1p.shape[1]
-            )
+        hidden = self._recur(sequence, lengths)
         return torch.sigmoid(self.output(self.dropout(hidden)))
 
     def loss(self, noisy: Tensor, clean: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
@@ -141,6 +134,23 @@ class MaskEnhancer(nn.Module):
         mask = mask.take_along_dim(nearest_valid[..., None], dim=1)
         gain = torch.expm1(mask * log1p) / (magnitude + 1e-10)
         return signal.istft(spectrum * gain, samples) * signal.valid_mask(lengths, samples)
+
+    def _recur(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
+        """BLSTM of each item alone, [batch, frame, feature] -> [batch, frame, 2 * hidden]; zero beyond `lengths`."""
+        if lengths is None or bool((lengths == sequence.shape[1]).all()):
+            return self.blstm(sequence)[0]
+        if sequence.is_cuda:  # packing keeps the backward direction from starting in the padding
+            packed = nn.utils.rnn.pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            frames = sequence.shape[1]
+            return nn.utils.rnn.pad_packed_sequence(self.blstm(packed)[0], batch_first=True, total_length=frames)[0]
+        # On a CPU a packed LSTM goes frame by frame, and its gradient costs time quadratic in the frames: five times
+        # slower (measured: 1.18 against 0.24 s a step) than one fast call for the items of each length.
+        hidden = sequence.new_zeros(*sequence.shape[:2], 2 * self.blstm.hidden_size)
+        for length in lengths.unique().tolist():
+            chosen = (lengths == length).nonzero()[:, 0]
+            found = self.blstm(sequence[chosen, :length])[0]
+            hidden = hidden.index_put((chosen,), functional.pad(found, (0, 0, 0, hidden.shape[1] - length)).to(hidden))
+        return hidden
 
     def _on_stft_grid(self, features: Tensor, frames: int) -> Tensor:
         if self.hop == signal.SSL_HOP:

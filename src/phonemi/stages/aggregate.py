@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.data.alignment import IGNORE, PHONES
+from phonemi.errors import ConfigError
 from phonemi.files import write_json
 from phonemi.models.aggregation import Aggregation, DynamicWeightedSum, WeightedSum, load_aggregation, save_aggregation
 from phonemi.stages.information import Material
@@ -21,12 +22,14 @@ from phonemi.training.loop import FitSettings, fit
 
 def run(run: Run) -> None:
     """Pre-train every aggregation of the configuration that is not there yet."""
+    material = None
     for kind in run.config.aggregate.aggregations:
         if run.is_done(f"aggregations/{kind}/result.json", result_key(run)):
             run.say(f"aggregate: {kind} done already")
             continue
         with run.timed("aggregate"):
-            _pretrain(run, kind, Material(run, run.representation))
+            material = material or Material(run, run.representation)
+            _pretrain(run, kind, material)
 
 
 def result_key(run: Run) -> str:
@@ -45,10 +48,13 @@ def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
     """The pre-trained aggregation of this run.
 
     Raises:
-        DataError: if it has not been pre-trained.
+        ConfigError: if the configuration does not ask for it.
+        DataError: if it has not been pre-trained with this configuration.
         ModelError: if it was made for another encoder.
     """
-    run.read(f"aggregations/{kind}/result.json", needed_by, "aggregate")
+    if kind not in run.config.aggregate.aggregations:
+        raise ConfigError(f"{needed_by} needs the aggregation {kind!r}: add it to aggregate.aggregations")
+    run.read(f"aggregations/{kind}/result.json", result_key(run), needed_by, "aggregate")
     representation = run.representation
     return load_aggregation(run.folder / "aggregations" / kind, layers=representation.layers, dim=representation.dim)
 

@@ -22,7 +22,7 @@ Utterance = dict[str, Any]
 
 
 def _scores(utterances: list[Utterance], metric: str) -> list[Score]:
-    # JSON has no NaN: a failed score comes back as null.
+    # A failed score is null in JSON, which has no NaN.
     return [
         Score(math.nan if u[metric]["value"] is None else u[metric]["value"], u[metric]["reason"]) for u in utterances
     ]
@@ -90,7 +90,8 @@ def write_csv(run: Run, judged: dict[str, list[Utterance]]) -> None:
         table.writeheader()
         for name, utterances in judged.items():
             for utterance in utterances:
-                reasons = {utterance[metric]["reason"] for metric in INTRUSIVE_KEYS} - {None}
+                reasons = {utterance[metric]["reason"] for metric in INTRUSIVE_KEYS}
+                reasons = (reasons | {utterance.get("word_failure")}) - {None}
                 line = {key: utterance.get(key) for key in ("id", "speaker", "snr_db", "noise", "text", "heard")}
                 line |= {metric: utterance[metric]["value"] for metric in INTRUSIVE_KEYS}
                 wer = WordCounts(**utterance["words"]).wer if "words" in utterance else None

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from phonemi.errors import DataError
+from phonemi.errors import DataError, MissingExtra, require_extra
 from phonemi.files import read_json
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS, score_pair
-from phonemi.metrics.words import Failure, count_words, transcribe_all
+from phonemi.metrics.words import Failure, Recogniser, count_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_snr, comparisons, summary, write_csv
@@ -27,17 +27,31 @@ from phonemi.stages.states import Mixtures
 from phonemi.stages.systems import REFERENCES, evaluation_set, label_of, recogniser_of, rows_of, system
 
 RESULT = "metrics.json"
+SCORED_BY = ("pesq", "pystoi")  # packages without which a score is missing
 
 
 def run(run: Run) -> None:
-    """Judge every row; rows already judged are read from RUN/rows/<row>/scores.json."""
-    key = run.key("evaluate", run.config.model_dump(mode="json", exclude={"device"}))
+    """Judge every row; rows already judged are read from RUN/rows/<row>/scores.json.
+
+    Raises:
+        DataError: if an earlier stage has not been run with this configuration.
+        MissingExtra: if the package of the recogniser is not installed. Without that of a score, the score is counted
+            as failed, and made up for once the package is there.
+    """
+    key = result_key(run)
     if run.is_done(RESULT, key):
         run.say("evaluate: done already")
         return
+    for package in _missing():
+        run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[eval]'")
+    recogniser = recogniser_of(run)
+    if run.rows:  # now, not after an hour of judging
+        run.read(information.RESULT, information.result_key(run), "evaluate", "information")
+    for row in run.rows:
+        train.require_done(run, row)
     mixtures = evaluation_set(run)
     with run.timed("evaluate"):
-        judged = {name: _judged(run, name, mixtures) for name in rows_of(run)}
+        judged = {name: _judged(run, name, mixtures, recogniser) for name in rows_of(run)}
     with run.timed("evaluate: information"):
         bounds = _bounds(run)
     rows = [
@@ -49,7 +63,7 @@ def run(run: Run) -> None:
         RESULT,
         {
             "key": key,
-            "data": _facts(run, judged["noisy"]),
+            "data": _facts(judged["noisy"], recogniser),
             "rows": rows,
             "comparisons": comparisons(run, judged),
             "by_snr": by_snr(run, judged),
@@ -57,16 +71,37 @@ def run(run: Run) -> None:
     )
 
 
-def _judged(run: Run, name: str, mixtures: Mixtures) -> list[Utterance]:
+def result_key(run: Run) -> str:
+    """Hash of what the result depends on: everything."""
+    return run.key("evaluate", run.config.model_dump(mode="json", exclude={"device"}), *_missing())
+
+
+def _missing() -> list[str]:
+    """Packages of scores that are not installed: part of the keys, so that installing one makes the scores anew."""
+    missing = []
+    for package in SCORED_BY:
+        try:
+            require_extra(package, "eval")
+        except MissingExtra:
+            missing.append(package)
+    return missing
+
+
+def _judged(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | None) -> list[Utterance]:
     """Scores, transcript and word counts of one row, one dictionary an utterance."""
     systems = run.config.evaluate.systems
     own = name not in REFERENCES and name not in systems
     made_by = train.row_key(run, parse(name)) if own else systems.get(name)
     settings = run.config.evaluate.model_dump(mode="json", exclude={"examples", "resamples", "systems"})
-    key = run.key("scores", name, settings, made_by)
+    key = run.key("scores", name, settings, made_by, *_missing())
     path = f"rows/{name}/scores.json"
-    if run.is_done(path, key):
-        return read_json(run.folder / path)["utterances"]
+    if not run.is_done(path, key):
+        run.write(path, {"key": key, "utterances": _judge(run, name, mixtures, recogniser)})
+    # Read back even now, since JSON has no NaN: results must not depend on when a row was judged.
+    return read_json(run.folder / path)["utterances"]
+
+
+def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | None) -> list[Utterance]:
     enhance = system(run, name)
     found: list[Utterance] = []
 
@@ -86,23 +121,20 @@ def _judged(run: Run, name: str, mixtures: Mixtures) -> list[Utterance]:
                     **{metric: asdict(scores[metric]) for metric in INTRUSIVE_KEYS},
                 }
             )
+            task.advance()
             yield estimate
 
-    recogniser = recogniser_of(run)
     with run.progress.task(f"evaluating {name}", len(mixtures)) as task:
         if recogniser is None:
-            heard: list[str | Failure] = [
-                Failure("no recogniser asked for") for _ in run.progress.over(signals(), name)
-            ]
+            heard: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
-            heard = transcribe_all(recogniser, signals(), processes=_processes(), progress=lambda _: task.advance(1))
+            heard = transcribe_all(recogniser, signals(), processes=_processes())
     for utterance, words in zip(found, heard, strict=True):
         if utterance["text"] is None or isinstance(words, Failure):
             utterance["word_failure"] = words.reason if isinstance(words, Failure) else "no transcript"
         else:
             utterance["heard"] = words
             utterance["words"] = asdict(count_words(utterance["text"], words))
-    run.write(path, {"key": key, "utterances": found})
     return found
 
 
@@ -112,18 +144,17 @@ def _processes() -> int:
 
 def _bounds(run: Run) -> dict[str, dict[str, float]]:
     """MI of what conditions each row: a fresh probe on the frozen aggregation, as in Table 1 of the main paper."""
-    wanted = [parse(name) for name in run.config.enhance.rows]
-    if not wanted:
+    if not run.rows:
         return {}
-    measured = run.read(information.RESULT, "evaluate", "information")["average"]
+    measured = read_json(run.folder / information.RESULT)["average"]
     bounds = {
         row.name: _cells(one)
-        for row in wanted
+        for row in run.rows
         if row.kind == "log1p"
         for one in measured
         if one["representation"] == "log1p"
     }
-    aggregated = [row for row in wanted if row.kind != "log1p"]
+    aggregated = [row for row in run.rows if row.kind != "log1p"]
     if not aggregated:
         return bounds
     key = run.key("bounds", information.result_key(run), [train.row_key(run, row) for row in aggregated])
@@ -151,8 +182,7 @@ def _cells(row: dict[str, Any]) -> dict[str, float]:
     return {key: row[key] for key in ("mi_bits", "mi_bits_low", "mi_bits_high")}
 
 
-def _facts(run: Run, judged: list[Utterance]) -> dict[str, Any]:
-    recogniser = recogniser_of(run)
+def _facts(judged: list[Utterance], recogniser: Recogniser | None) -> dict[str, Any]:
     return {
         "utterances": len(judged),
         "speakers": len({utterance["speaker"] for utterance in judged}),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from phonemi.data.alignment import PHONES
+from phonemi.data.alignment import IGNORE, PHONES
 from phonemi.data.manifest import Recording, speaker_of
 from phonemi.data.mixing import AudioStore, PlannedMixtures, generator
 from phonemi.errors import DataError
@@ -47,7 +47,7 @@ def result_key(run: Run) -> str:
 
 def best_layer(run: Run, needed_by: str) -> int:
     """The layer of the encoder with the highest MI on validation speakers and noises; never the test set."""
-    rows = run.read(RESULT, needed_by, "information")["validation"]
+    rows = run.read(RESULT, result_key(run), needed_by, "information")["validation"]
     own = [row for row in rows if row["representation"] == run.representation_name]
     return max(own, key=lambda row: row["mi_bits"])["layer"]
 
@@ -72,6 +72,9 @@ class Material:
             )
         self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
         self.labels = {split: labels_of(self.mixtures[split]) for split in self.mixtures}
+        for split, labels in self.labels.items():
+            if bool((labels.phones == IGNORE).all()):
+                raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
 
     def measure(self, train: Tensor, test: Tensor, validation: Tensor, label: str) -> list[dict[str, Any]]:
         """Train one probe per slot on `train` and judge them on every SNR, on all pooled, and on `validation`.

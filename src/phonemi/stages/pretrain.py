@@ -6,7 +6,6 @@ crops of that stream; spans of them are masked, and the units of the masked fram
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +20,9 @@ from phonemi.data.mixing import AudioStore
 from phonemi.errors import DataError
 from phonemi.files import write_json
 from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
+from phonemi.signal import SSL_FIELD
 from phonemi.stages.run import Run
-from phonemi.training.loop import FitSettings, fit
+from phonemi.training.loop import FitSettings, fit, prefetched
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
 HELD_OUT_EVERY = 20  # one crop in twenty of the stream is validation
@@ -53,11 +53,15 @@ class Stream:
 def run(run: Run) -> None:
     """Train RUN/encoder/model, one round after the other; a finished round is not repeated."""
     settings = run.config.encoder
+    if run.config.representation != "encoder":
+        run.say(f"pretrain: nothing to do, the representation is {run.config.representation}")
+        return
     if run.is_done("encoder/result.json", run.encoder_key):
         run.say("pretrain: done already")
         return
     with run.timed("pretrain"):
         recordings = run.encoder_speech
+        torch.manual_seed(run.config.seed)
         model = _fresh(settings)
         stream = _load_stream(run, model, recordings)
         seconds = len(stream.features) * 0.02
@@ -90,10 +94,13 @@ def _fresh(settings: Encoder, statistics_of: MelTransformer | None = None) -> Me
 def _load_stream(run: Run, model: MelTransformer, recordings: list[Recording]) -> Stream:
     """Decode, transform and standardise everything once."""
     store = AudioStore(recordings)
-    features, starts = [], [0]
-    with torch.inference_mode(), ThreadPoolExecutor(2) as pool:
-        waveforms = pool.map(store.__getitem__, range(len(recordings)))
+    features: list[Tensor] = []
+    starts = [0]
+    waveforms = prefetched(store.__getitem__, range(len(recordings)))
+    with torch.inference_mode():
         for waveform in run.progress.over(waveforms, "reading speech", len(recordings)):
+            if len(waveform) < SSL_FIELD:
+                raise DataError(f"{recordings[len(features)].id} has {len(waveform)} samples, fewer than {SSL_FIELD}")
             features.append(model.features(torch.from_numpy(waveform)[None])[0].half())
             starts.append(starts[-1] + len(features[-1]))
     stream = Stream(torch.cat(features), starts)

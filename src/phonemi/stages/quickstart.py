@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def run(folder: Path, overrides: list[str]) -> None:
         speech, noise = synthesise(
             folder / "corpus", utterances=UTTERANCES, speakers=SPEAKERS, seed=0, progress=lambda *_: task.advance(1)
         )
-    data = [f"data.speech=['{speech}']", f"data.noise=['{noise}']"]
+    data = [f"data.{kind}={json.dumps([str(path)])}" for kind, path in (("speech", speech), ("noise", noise))]
     run = Run(folder, load_config("quickstart", [*data, *overrides]), progress)
     for stage in (pretrain, information, aggregate, train, evaluate, showcase):
         stage.run(run)

@@ -10,6 +10,8 @@ NAME+log1p                               the log1p spectrum beside the fused fea
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -75,3 +77,16 @@ def parse(name: str) -> Row:
         raise ConfigError(f"unknown row {name!r}; {nearest(base, KNOWN)}")
     kind, tuning = base.split("-")
     return Row(name, cast(Literal["ws", "dws"], kind), cast(Tuning, tuning), log1p=bool(plus))
+
+
+def parse_all(names: Iterable[str]) -> list[Row]:
+    """Read the rows of a configuration.
+
+    Raises:
+        ConfigError: for an unknown row, or one that is named twice.
+    """
+    rows = [parse(name) for name in names]
+    twice = [name for name, count in Counter(row.name for row in rows).items() if count > 1]
+    if twice:
+        raise ConfigError(f"row {twice[0]!r} is named more than once in enhance.rows")
+    return rows

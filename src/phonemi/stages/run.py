@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from phonemi.config import Config, save_config
-from phonemi.data.manifest import Recording, read_manifest, split_by_fold, split_by_speaker, write_manifest
+from phonemi.data.manifest import Recording, read_manifest, split_by_fold, split_by_speaker, validate, write_manifest
 from phonemi.data.mixing import AudioStore
-from phonemi.errors import DataError
+from phonemi.errors import ConfigError, DataError
 from phonemi.files import content_hash, read_json, write_json
 from phonemi.progress import Progress
+from phonemi.stages.rows import parse_all
 from phonemi.training.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -30,22 +31,33 @@ class Run:
         folder: RUN; made if absent.
         config: what to do.
         progress: where progress is shown; a silent one by default.
-        save: whether to write RUN/config.yaml; not in the processes of a stage that runs several.
+        save: whether to write RUN/config.yaml and RUN/manifests; not in the processes of a stage that runs several.
+
+    Raises:
+        ConfigError: for a row that does not exist.
+        DataError: for a manifest that does not exist; RUN is not made then.
     """
 
     def __init__(self, folder: str | Path, config: Config, progress: Progress | None = None, save: bool = True):
         self.folder = Path(folder)
         self.config = config
         self.progress = progress or Progress(enabled=False)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.rows = parse_all(config.enhance.rows)
+        self._saves = save
         if save:
             save_config(config, self.folder, {"data": self._data_hash})
         self.tracker = Tracker(self.folder)
 
     @property
     def device(self) -> torch.device:
-        """The configured device; `auto` takes CUDA where there is one."""
+        """The configured device; `auto` takes CUDA where there is one.
+
+        Raises:
+            ConfigError: if there is no GPU and one is asked for.
+        """
         chosen = self.config.device
+        if chosen == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("device is 'cuda', but torch finds no GPU here: set device to auto or cpu")
         return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if chosen == "auto" else chosen)
 
     # Data -------------------------------------------------------------------------------------------------------
@@ -74,13 +86,16 @@ class Run:
 
     @cached_property
     def encoder_speech(self) -> list[Recording]:
-        """What the encoder is trained on: the training split and the speech that is for it only."""
-        more = (
-            _read_all(self.config.data.encoder_speech, "data.encoder_speech") if self.config.data.encoder_speech else []
-        )
+        """What the encoder is trained on: the training split and the speech that is for it only.
+
+        The latter may name recordings of the former again, under the same id or another, and of held-out speakers.
+        """
+        paths = self.config.data.encoder_speech
+        more = _read_all(paths, "data.encoder_speech") if paths else []
         held_out = {r.speaker for split in ("validation", "test") for r in self.speech[split]}
-        known = {r.id for r in self.speech["train"]}
-        return self.speech["train"] + [r for r in more if r.id not in known and r.speaker not in held_out]
+        known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
+        new = [r for r in more if r.speaker not in held_out and not known & {r.id, r.path}]
+        return self.speech["train"] + new
 
     def noise_store(self, split: str) -> AudioStore:
         """Decoded noise of a split, shared by everything that mixes with it."""
@@ -98,15 +113,17 @@ class Run:
 
     @cached_property
     def representation(self) -> Representation:
-        """The frozen encoder of this run, on its device."""
+        """The frozen encoder of this run, on its device.
+
+        Raises:
+            DataError: if `pretrain` has not made it with this configuration.
+            ModelError: if another one cannot be loaded.
+        """
         from phonemi.models.representations import load_representation
 
         name = self.config.representation
         if name == "encoder":
-            if not self.encoder_folder.exists():
-                raise DataError(
-                    f"{self.encoder_folder} does not exist: run `phonemi pretrain` first, or set representation"
-                )
+            self.read("encoder/result.json", self.encoder_key, "the encoder", "pretrain")
             name = str(self.encoder_folder)
         return load_representation(name).to(self.device).eval()
 
@@ -131,17 +148,23 @@ class Run:
     def is_done(self, name: str, key: str) -> bool:
         """Whether RUN/name (a JSON object) holds the result of this very configuration."""
         path = self.folder / name
-        return path.exists() and read_json(path).get("key") == key
+        if not path.exists():
+            return False
+        found = read_json(path)
+        return isinstance(found, dict) and found.get("key") == key
 
-    def read(self, name: str, needed_by: str, made_by: str) -> Any:
+    def read(self, name: str, key: str, needed_by: str, made_by: str) -> Any:
         """A result of an earlier stage.
 
         Raises:
-            DataError: naming the stage to run first.
+            DataError: if it is not there, or not of this very configuration, naming the command to run first.
         """
-        if not (self.folder / name).exists():
-            raise DataError(f"{needed_by} needs {self.folder / name}: run `phonemi {made_by}` first")
-        return read_json(self.folder / name)
+        path, command = self.folder / name, f"phonemi {made_by} --run {self.folder}"
+        if not path.exists():
+            raise DataError(f"{needed_by} needs {path}, which is not there: run `{command}` first")
+        if not self.is_done(name, key):
+            raise DataError(f"{needed_by} needs {path}, which is of another configuration or data: run `{command}`")
+        return read_json(path)
 
     def write(self, name: str, value: Any) -> None:
         """Write a result atomically."""
@@ -170,11 +193,14 @@ class Run:
         for path in (*data.speech, *data.encoder_speech, *data.noise):
             if not Path(path).is_file():
                 raise DataError(f"manifest {path} does not exist: make it with `phonemi prepare`")
-            texts.append(Path(path).read_text(encoding="utf-8"))
+            try:
+                texts.append(Path(path).read_text(encoding="utf-8"))
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path} is not a manifest ({error})") from None
         return content_hash(data.model_dump(mode="json", exclude={"speech", "encoder_speech", "noise"}), texts)
 
     def _written(self, kind: str, splits: dict[str, list[Recording]]) -> dict[str, list[Recording]]:
-        for split, recordings in splits.items():
+        for split, recordings in splits.items() if self._saves else ():
             write_manifest(self.folder / "manifests" / f"{kind}.{split}.jsonl", recordings)
         return splits
 
@@ -182,4 +208,9 @@ class Run:
 def _read_all(paths: tuple[str, ...], key: str) -> list[Recording]:
     if not paths:
         raise DataError(f"{key} names no manifest: make one with `phonemi prepare`, then --set {key}=[FILE]")
-    return [recording for path in paths for recording in read_manifest(path)]
+    recordings = [recording for path in paths for recording in read_manifest(path)]
+    try:
+        validate(recordings)
+    except DataError as error:
+        raise DataError(f"{key} ({', '.join(paths)}): {error}") from None
+    return recordings

@@ -14,15 +14,24 @@ from phonemi.data.mixing import Mixture, generator, noise_segment
 from phonemi.files import read_json, write_json
 from phonemi.models.aggregation import Aggregation
 from phonemi.models.enhancer import Enhancer
+from phonemi.stages import evaluate
 from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, label_of, noisy_test_speech, rows_of, system
 
+DONE = "examples/result.json"
 SNR_STEPS_DB = (20.0, -5.0, 10.0, -10.0)  # the figure's utterance goes through these, a quarter of its length each
 
 
 def run(run: Run) -> None:
-    """Write layer_weights.json, dynamic_weights.json, examples.json and RUN/examples/."""
+    """Write layer_weights.json, dynamic_weights.json, examples.json and RUN/examples/ of rows that are evaluated."""
+    evaluated = evaluate.result_key(run)
+    if not run.is_done(evaluate.RESULT, evaluated):
+        run.say("report: the rows of this configuration are not evaluated, so their examples are left as they are")
+        return
+    key = run.key("showcase", evaluated)
+    if run.is_done(DONE, key):
+        return
     with run.timed("report"):
         aggregations = {
             name: found for name in run.config.enhance.rows if (found := _aggregation(run, name)) is not None
@@ -30,6 +39,7 @@ def run(run: Run) -> None:
         if aggregations:
             _write_weights(run, aggregations)
         _write_examples(run)
+        run.write(DONE, {"key": key})
 
 
 def _aggregation(run: Run, name: str) -> Aggregation | None:

@@ -6,10 +6,11 @@ one file, so that the encoder never runs twice on the same audio. States are wri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from phonemi.errors import DataError
 from phonemi.files import read_json, replacing, write_json
 from phonemi.models.aggregation import Aggregation
 from phonemi.models.representations import Representation, at_50_hz
-from phonemi.signal import SSL_FIELD, ssl_frames
+from phonemi.signal import SAMPLE_RATE, SSL_FIELD, ssl_frames
 from phonemi.stages.run import Run
 
 ENCODED_AT_ONCE_S = 64.0
@@ -52,14 +53,6 @@ class States:
         """[layer, frame, dim], a view."""
         return self.values.permute(1, 0, 2)
 
-    def item(self, index: int) -> Tensor:
-        """States of one item, float32 [layer, 1, frame, dim]."""
-        return self.values[self.starts[index] : self.starts[index + 1]].permute(1, 0, 2)[:, None].float()
-
-    def stack(self, indices: Sequence[int]) -> Tensor:
-        """States of items of equal length, half precision [layer, batch, frame, dim]."""
-        return torch.stack([self.values[self.starts[i] : self.starts[i + 1]] for i in indices], 0).permute(2, 0, 1, 3)
-
     def fused(self, aggregation: Aggregation, frames_at_once: int = 8192) -> Tensor:
         """One sequence from a frozen aggregation, half precision [frame, dim]."""
         with torch.inference_mode():
@@ -68,10 +61,10 @@ class States:
 
 
 def cached_states(run: Run, representation: Representation, mixtures: Mixtures, name: str, key: str) -> States:
-    """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds those of this `key`."""
+    """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds all of those of this `key`."""
     index_path, path = run.folder / "cache" / f"{name}.json", run.folder / "cache" / f"{name}.bin"
     key = run.key(key, run.encoder_key, representation.name)
-    if not (index_path.exists() and path.exists() and read_json(index_path).get("key") == key):
+    if not _is_complete(index_path, path, key):
         index_path.unlink(missing_ok=True)
         starts = _encode(run, representation, mixtures, name, path)
         # Written last: without it the file beside it is not believed.
@@ -79,15 +72,20 @@ def cached_states(run: Run, representation: Representation, mixtures: Mixtures, 
             index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
         )
     index = read_json(index_path)
-    shape = (index["starts"][-1], index["layers"], index["dim"])
-    return States(_mapped(path, shape), index["starts"])
-
-
-def _mapped(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    if path.stat().st_size != 2 * int(np.prod(shape)):
-        raise DataError(f"{path} was cut short or changed: delete {path.parent} and run the stage again")
     # Copy-on-write, because torch has no read-only tensors; nothing writes to it.
-    return torch.from_numpy(np.memmap(path, np.float16, "c", shape=shape))
+    return States(torch.from_numpy(np.memmap(path, np.float16, "c", shape=_shape(index))), index["starts"])
+
+
+def _is_complete(index_path: Path, path: Path, key: str) -> bool:
+    """Whether a cache is there, of this key, and not cut short."""
+    if not (index_path.exists() and path.exists()):
+        return False
+    index = read_json(index_path)
+    return index.get("key") == key and path.stat().st_size == 2 * math.prod(_shape(index))
+
+
+def _shape(index: dict[str, Any]) -> tuple[int, int, int]:
+    return index["starts"][-1], index["layers"], index["dim"]
 
 
 @torch.inference_mode()
@@ -119,7 +117,7 @@ def _batches(mixtures: Mixtures) -> Iterator[list[Mixture]]:
         if len(item.noisy) < SSL_FIELD:
             raise DataError(f"{item.id} has {len(item.noisy)} samples: the encoder needs at least {SSL_FIELD}")
         longest = max(len(item.noisy), *(len(other.noisy) for other in batch)) if batch else len(item.noisy)
-        if batch and longest * (len(batch) + 1) > ENCODED_AT_ONCE_S * 16_000:
+        if batch and longest * (len(batch) + 1) > ENCODED_AT_ONCE_S * SAMPLE_RATE:
             yield batch
             batch = []
         batch.append(item)

@@ -11,7 +11,7 @@ from phonemi import audio
 from phonemi.data.manifest import read_manifest
 from phonemi.data.mixing import AudioStore, Mixture, PlannedMixtures
 from phonemi.data.pairs import PairedRecordings
-from phonemi.errors import DataError
+from phonemi.errors import DataError, require_extra
 from phonemi.metrics.words import PocketsphinxRecogniser, Recogniser
 from phonemi.models.enhancer import Enhancer
 from phonemi.signal import SAMPLE_RATE
@@ -66,8 +66,8 @@ def system(run: Run, name: str) -> Callable[[Mixture], np.ndarray]:
         source = run.config.evaluate.systems[name]
         if Path(source).is_dir() and not (Path(source) / "config.json").exists():
             return EnhancedFiles(Path(source))
-    elif not train.is_done(run, parse(name)):
-        raise DataError(f"row {name!r} is not trained with this configuration: run `phonemi train` first")
+    else:
+        train.require_done(run, parse(name))
     enhancer = Enhancer.from_pretrained(source).to(run.device)
     return lambda mixture: enhancer.enhance(mixture.noisy)
 
@@ -95,10 +95,16 @@ class EnhancedFiles:
 
 
 def recogniser_of(run: Run) -> Recogniser | None:
-    """The recogniser of the configuration."""
+    """The recogniser of the configuration.
+
+    Raises:
+        MissingExtra: if what it needs is not installed.
+    """
     chosen = run.config.evaluate.recogniser
     if chosen == "none":
         return None
+    for package in ("pocketsphinx", "jiwer"):
+        require_extra(package, "eval")
     if chosen == "pocketsphinx-grammar":
         from phonemi.data.corpora.synthetic import grammar_jsgf
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-from dataclasses import dataclass
+import os
+import signal
+import threading
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -16,48 +19,67 @@ import torch
 from torch import Tensor, nn
 
 from phonemi.config import Config
-from phonemi.data.mixing import AudioStore, DrawnMixtures, generator
-from phonemi.errors import ConfigError
+from phonemi.data.mixing import AudioStore, DrawnMixtures, Mixture, generator
+from phonemi.errors import ConfigError, DataError, PhonemiError, require_extra
 from phonemi.files import write_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
 from phonemi.models.aggregation import Aggregation, SingleLayer
 from phonemi.models.enhancer import Enhancer
 from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.progress import Progress
+from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
 from phonemi.stages.rows import Row, parse
 from phonemi.stages.run import Run
-from phonemi.stages.states import States, cached_states
+from phonemi.stages.states import Mixtures, States, cached_states
+from phonemi.training.checkpoint import Interruption
 from phonemi.training.loop import FitSettings, fit
+
+SPLITS = ("train", "validation")
+SCORED_BY = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # what validation selects on -> the package that it needs
 
 
 def run(run: Run, only: str | None = None) -> None:
     """Train the rows of the configuration, or `only` one; rows are independent, resumable and skipped when done."""
-    rows = [parse(name) for name in ((only,) if only else run.config.enhance.rows)]
+    rows = [parse(only)] if only else run.rows
     todo = [row for row in rows if not is_done(run, row)]
     for row in rows:
         if row not in todo:
             run.say(f"train: {row.name} done already")
     if not todo:
         return
+    if run.config.enhance.select_on in SCORED_BY:
+        require_extra(SCORED_BY[run.config.enhance.select_on], "eval")  # now, not at the first validation
+    jobs = min(run.config.enhance.jobs, len(todo))
     with run.timed("train: mixtures and states"):
-        mixtures = {split: enhancement_mixtures(run, split) for split in ("train", "validation")}
+        mixtures = {split: enhancement_mixtures(run, split) for split in SPLITS}
         if any(row.kind != "log1p" for row in todo):
-            for split, made in mixtures.items():
-                _states(run, made, split)
+            if run.representation.hop != SSL_HOP:
+                raise ConfigError(
+                    f"{run.config.representation} has a frame every {run.representation.hop} samples; rows with an "
+                    f"encoder need one with a frame every {SSL_HOP}"
+                )
+            for split in SPLITS:
+                _states(run, mixtures[split], split)
+        made = {split: _all_of(run, mixtures[split], split) for split in SPLITS if jobs == 1}
     with run.timed("train: rows"):
-        jobs = min(run.config.enhance.jobs, len(todo))
-        if jobs == 1:
-            for row in todo:
-                train_row(run, row, mixtures)
-        else:
+        if jobs > 1:
             _train_side_by_side(run, todo, jobs)
+        else:
+            for row in todo:
+                train_row(run, row, made)
 
 
 def is_done(run: Run, row: Row) -> bool:
     """Whether the row's model is there and belongs to this configuration."""
     return run.is_done(f"rows/{row.name}/result.json", row_key(run, row))
+
+
+def require_done(run: Run, row: Row) -> None:
+    """Raise a DataError that names the command to run, unless the row's model is there."""
+    if not is_done(run, row):
+        command = f"phonemi train --run {run.folder}"
+        raise DataError(f"row {row.name!r} is not trained with this configuration: run `{command}` first")
 
 
 def row_key(run: Run, row: Row) -> str:
@@ -72,31 +94,6 @@ def row_key(run: Run, row: Row) -> str:
     return run.key("train", row.name, settings, upstream, made_by)
 
 
-@dataclass
-class Pairs:
-    """A set of mixtures in memory: noisy and clean waveforms of one length each set.
-
-    Attributes:
-        noisy, clean: float32 [item, sample], zero beyond `lengths`.
-        lengths: samples of each item.
-    """
-
-    noisy: Tensor
-    clean: Tensor
-    lengths: Tensor
-
-    @classmethod
-    def of(cls, mixtures: DrawnMixtures, progress: Progress, label: str) -> Pairs:
-        """Make every mixture once."""
-        noisy, clean = [], []
-        for index in progress.over(range(len(mixtures)), label):
-            item = mixtures[index]
-            noisy.append(torch.from_numpy(item.noisy))
-            clean.append(torch.from_numpy(item.clean))
-        pad = nn.utils.rnn.pad_sequence
-        return cls(pad(noisy, batch_first=True), pad(clean, batch_first=True), torch.tensor([len(n) for n in noisy]))
-
-
 def enhancement_mixtures(run: Run, split: str) -> DrawnMixtures:
     """Training or validation mixtures: speaker, utterance, crop, noise and SNR drawn for each."""
     settings = run.config.enhance
@@ -109,6 +106,11 @@ def enhancement_mixtures(run: Run, split: str) -> DrawnMixtures:
         epoch=0 if split == "train" else 1,
         crop_s=settings.crop_s,
     )
+
+
+def _all_of(run: Run, mixtures: Mixtures, split: str) -> list[Mixture]:
+    """Every mixture, made once and kept in memory."""
+    return [mixtures[index] for index in run.progress.over(range(len(mixtures)), f"mixing {split}")]
 
 
 class Conditioned(nn.Module):
@@ -130,21 +132,26 @@ class Conditioned(nn.Module):
         return inputs.float() if self.aggregation is None else self.aggregation(inputs.float())
 
 
-def train_row(run: Run, row: Row, mixtures: dict[str, DrawnMixtures]) -> None:
-    """Train one row and save it as an Enhancer."""
+def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
+    """Train one row on the mixtures of the two splits and save it as an Enhancer."""
     settings = run.config.enhance
-    pairs = {split: Pairs.of(made, run.progress, f"mixing {split}") for split, made in mixtures.items()}
+    representation = None if row.kind == "log1p" else run.representation
+    # After the encoder is there, because loading one draws random numbers too.
     torch.manual_seed(run.config.seed)
-    aggregation = None if row.kind == "log1p" else aggregation_of(run, row)
-    dim = 0 if aggregation is None else run.representation.dim
-    hop = run.representation.hop if aggregation is not None else 320
-    mask_enhancer = MaskEnhancer(dim, row.log1p, hop, settings.hidden, settings.layers, settings.dropout)
-    states = {} if aggregation is None else {split: _states(run, made, split) for split, made in mixtures.items()}
+    aggregation = None if representation is None else aggregation_of(run, row)
+    mask_enhancer = MaskEnhancer(
+        0 if representation is None else representation.dim,
+        row.log1p,
+        hidden=settings.hidden,
+        layers=settings.layers,
+        dropout=settings.dropout,
+    )
+    states = {} if representation is None else {split: _states(run, mixtures[split], split) for split in SPLITS}
     model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer)
     inputs = {split: _Inputs(s, aggregation if row.is_frozen else None) for split, s in states.items()}
     result = fit(
         model,
-        batch_at=_Batches(pairs["train"], inputs.get("train"), settings.batch, run.config.seed),
+        batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, run.config.seed),
         loss=lambda model, batch: model(*batch),
         settings=FitSettings(
             steps=settings.steps,
@@ -157,13 +164,13 @@ def train_row(run: Run, row: Row, mixtures: dict[str, DrawnMixtures]) -> None:
         ),
         folder=run.folder / "rows" / row.name / "checkpoints" / row_key(run, row),
         label=row.name,
-        validate=lambda _: _validate(run, model, pairs["validation"], inputs.get("validation")),
+        validate=lambda _: _validate(run, model, mixtures["validation"], inputs.get("validation")),
         tracker=run.tracker,
         progress=run.progress,
         device=run.device,
     )
     model.cpu()
-    enhancer = Enhancer(run.representation if aggregation is not None else None, aggregation, mask_enhancer, row.name)
+    enhancer = Enhancer(representation, aggregation, mask_enhancer, row.name)
     facts = {"row": row.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(run.folder / "rows" / row.name / "model", facts)
     write_json(run.folder / "rows" / row.name / "result.json", {"key": row_key(run, row), "label": row.label, **facts})
@@ -182,7 +189,7 @@ def aggregation_of(run: Run, row: Row) -> Aggregation:
     return aggregate.linguistic(run, row.kind, f"row {row.name}").tune(row.tuning or "linguistic")
 
 
-def _states(run: Run, mixtures: DrawnMixtures, split: str) -> States:
+def _states(run: Run, mixtures: Mixtures, split: str) -> States:
     settings = run.config.enhance.model_dump(include={"train_mixtures", "validation_mixtures", "snrs_db", "crop_s"})
     return cached_states(run, run.representation, mixtures, f"enhance.{split}", run.key("enhance", settings, split))
 
@@ -206,31 +213,31 @@ class _Inputs:
 class _Batches:
     """Batches by step: a new order of all mixtures in each epoch, a function of (seed, step)."""
 
-    def __init__(self, pairs: Pairs, inputs: _Inputs | None, batch: int, seed: int):
-        self.pairs, self.inputs, self.batch, self.seed = pairs, inputs, batch, seed
+    def __init__(self, mixtures: list[Mixture], inputs: _Inputs | None, batch: int, seed: int):
+        self.mixtures, self.inputs, self.batch, self.seed = mixtures, inputs, batch, seed
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """noisy, clean [batch, sample], lengths [batch], inputs."""
-        count = len(self.pairs.noisy)
+        count = len(self.mixtures)
         per_epoch = -(-count // self.batch)
         epoch, position = divmod(step, per_epoch)
         order = generator(self.seed, "order", epoch).permutation(count)
         chosen = order[position * self.batch : (position + 1) * self.batch]
-        lengths = self.pairs.lengths[chosen]
-        samples = int(lengths.max())
-        noisy, clean = self.pairs.noisy[chosen, :samples], self.pairs.clean[chosen, :samples]
+        items = [self.mixtures[index] for index in chosen]
+        noisy = nn.utils.rnn.pad_sequence([torch.from_numpy(item.noisy) for item in items], batch_first=True)
+        clean = nn.utils.rnn.pad_sequence([torch.from_numpy(item.clean) for item in items], batch_first=True)
+        lengths = torch.tensor([len(item.noisy) for item in items])
         return noisy, clean, lengths, None if self.inputs is None else self.inputs(chosen)
 
 
-def _validate(run: Run, model: Conditioned, pairs: Pairs, inputs: _Inputs | None) -> dict[str, float]:
+def _validate(run: Run, model: Conditioned, mixtures: list[Mixture], inputs: _Inputs | None) -> dict[str, float]:
     """Mean scores over the validation mixtures, each enhanced alone."""
     scores: dict[str, list[Score]] = {}
-    for index in range(len(pairs.noisy)):
-        samples = int(pairs.lengths[index])
-        noisy = pairs.noisy[index : index + 1, :samples]
+    for index, item in enumerate(mixtures):
+        noisy = torch.from_numpy(item.noisy)[None].to(run.device)
         features = None if inputs is None else model.features(inputs(np.array([index])).to(run.device))
-        estimate = model.mask_enhancer.enhance(noisy.to(run.device), features)[0].float().cpu().numpy()
-        for key, score in score_pair(estimate, noisy[0].numpy(), pairs.clean[index, :samples].numpy()).items():
+        estimate = model.mask_enhancer.enhance(noisy, features)[0].float().cpu().numpy()
+        for key, score in score_pair(estimate, item.noisy, item.clean).items():
             scores.setdefault(key, []).append(score)
     values = {key: [score.value for score in found if score.ok] for key, found in scores.items()}
     chosen = run.config.enhance.select_on
@@ -243,21 +250,42 @@ def _train_side_by_side(run: Run, rows: list[Row], jobs: int) -> None:
     """Several rows at a time, each in a process with its share of the cores: an LSTM makes poor use of several."""
     threads = max(1, torch.get_num_threads() // jobs)
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        started = [pool.submit(_train_in_process, run.folder, run.config, row.name, threads) for row in rows]
+    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=_start_process, initargs=(threads,))
+    with Interruption(), pool, run.progress.task("rows", len(rows)) as task:
+        waiting, running = list(rows), set[concurrent.futures.Future[None]]()
         try:
-            for finished in run.progress.over(concurrent.futures.as_completed(started), "rows", len(rows)):
-                finished.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            while waiting or running:
+                # No more than there are processes: one told to stop would go on with what else the pool had for it.
+                while waiting and len(running) < jobs:
+                    running.add(pool.submit(_train_in_process, run.folder, run.config, waiting.pop(0).name))
+                done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                for finished in done:
+                    finished.result()
+                    task.advance()
+        except BaseException as error:
             for process in multiprocessing.active_children():
                 process.terminate()  # SIGTERM: the loop writes its checkpoint and ends
+            if isinstance(error, BrokenProcessPool):
+                raise PhonemiError(
+                    "a training process died, perhaps for lack of memory: run it again with --set enhance.jobs=1"
+                ) from None
             raise
 
 
-def _train_in_process(folder: Path, config: Config, name: str, threads: int) -> None:
+def _start_process(threads: int) -> None:
+    """Take the share of the cores, leave Ctrl-C to the parent, and never outlive it: another run may follow."""
     torch.set_num_threads(threads)
-    alone = config.model_copy(update={"enhance": config.enhance.model_copy(update={"jobs": 1})})
-    worker = Run(folder, alone, save=False)
-    mixtures = {split: enhancement_mixtures(worker, split) for split in ("train", "validation")}
-    train_row(worker, parse(name), mixtures)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
+
+
+def _train_in_process(folder: Path, config: Config, name: str) -> None:
+    run = Run(folder, config, save=False)
+    train_row(run, parse(name), {split: _all_of(run, enhancement_mixtures(run, split), split) for split in SPLITS})

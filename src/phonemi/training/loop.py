@@ -70,17 +70,14 @@ def fit(
     Args:
         model: trained in place and left on the device. Parts of it without any trainable parameter stay in eval mode.
         batch_at: batch number i, where i = (step * accumulate + k) * processes + rank. Must depend on i alone, and not
-            use torch's global generator: it runs ahead in a thread. Tensors, alone or nested in tuples, lists,
-            dictionaries and named tuples, are moved to the device.
+            use torch's global generator: it runs ahead in a thread. Tensors, also nested ones, are moved to the device.
         loss: called with the model and a batch; returns the loss `[]`, or the loss and numbers to log with it, under
             the same names every time. Runs under autocast when `precision` is not "no".
         settings: how to train.
         folder: for last.pt and best.safetensors (the weights the model has when this returns); one run per folder.
         label: names the run in the log and the progress bar.
-        validate: called with the model in eval mode, without gradients, in full precision, in one process; returns
-            numbers by name.
-        tracker: where to log.
-        progress: where to show how far it is.
+        validate: called with the model in eval mode, without gradients, in full precision; returns numbers by name.
+        tracker, progress: where to log, and where to show how far it is.
         device: default: the GPU when there is one. With several processes each has its own.
 
     Raises:
