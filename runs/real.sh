@@ -19,15 +19,17 @@ manifest() { # NAME ARGUMENTS...: prepared once
 }
 manifest speech librispeech "$data/librispeech/LibriSpeech" --alignments "$data/librispeech/alignments/phones.ctm"
 manifest noise esc50 "$data/esc10"
-more=()
+set -- --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" "$@"
 if [ -f "$data/speech.csv" ]; then
-    manifest more folder "$data" --table "$data/speech.csv" \
-        $(for ctm in "$data"/*/alignments/*.ctm; do printf -- '--alignments %s ' "$ctm"; done)
-    more=(--set "data.encoder_speech=[$out/more.jsonl]")
+    alignments=()
+    for ctm in "$data"/*/alignments/*.ctm; do
+        alignments+=(--alignments "$ctm")
+    done
+    manifest more folder "$data" --table "$data/speech.csv" "${alignments[@]}"
+    set -- --set "data.encoder_speech=['$out/more.jsonl']" "$@"
 fi
 
 for stage in pretrain information aggregate train evaluate; do
-    "$phonemi" "$stage" --run "$out" --config "$here/runs/real.yaml" \
-        --set "data.speech=[$out/speech.jsonl]" --set "data.noise=[$out/noise.jsonl]" "${more[@]}" "$@"
+    "$phonemi" "$stage" --run "$out" --config "$here/runs/real.yaml" "$@"
 done
 "$phonemi" report "$out"

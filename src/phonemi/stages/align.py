@@ -29,8 +29,8 @@ def run(manifest: Path, output: Path) -> None:
     write_manifest(output, aligned)
     progress.say(f"{output}: {with_phones} of {len(aligned)} recordings have phones")
     if pronounced:
-        words = ", ".join(sorted(pronounced)[:8])
-        progress.say(f"{len(pronounced)} words not in the dictionary were pronounced by espeak-ng: {words}, ...")
+        words = ", ".join(sorted(pronounced)[:8]) + (", ..." if len(pronounced) > 8 else "")
+        progress.say(f"not in the dictionary, pronounced by espeak-ng: {len(pronounced)} ({words})")
     for reason, count in Counter(failures.values()).most_common(5):
         names = [name for name, why in failures.items() if why == reason]
         progress.say(f"not aligned: {count} ({names[0]}{', ...' if count > 1 else ''}): {reason}")

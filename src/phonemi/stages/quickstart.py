@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -27,10 +28,13 @@ def run(folder: Path, overrides: list[str]) -> None:
     """Run every stage on a corpus that is synthesised here; offline, resumable, minutes on two cores."""
     start = time.monotonic()
     progress = Progress()
-    with progress.task("synthesising speech", UTTERANCES) as task:
-        speech, noise = synthesise(
-            folder / "corpus", utterances=UTTERANCES, speakers=SPEAKERS, seed=0, progress=lambda *_: task.advance(1)
-        )
+    with progress.task("synthesising speech") as task:
+
+        def show(done: int, total: int) -> None:
+            task.total = total
+            task.advance(done - task.completed)
+
+        speech, noise = synthesise(folder / "corpus", utterances=UTTERANCES, speakers=SPEAKERS, seed=0, progress=show)
     data = [f"data.{kind}={json.dumps([str(path)])}" for kind, path in (("speech", speech), ("noise", noise))]
     run = Run(folder, load_config("quickstart", [*data, *overrides]), progress)
     for stage in (pretrain, information, aggregate, train, evaluate, showcase):
@@ -48,4 +52,4 @@ def run(folder: Path, overrides: list[str]) -> None:
     print(f"\nFinished in {(time.monotonic() - start) / 60:.1f} minutes.")
     print(f"Report:     {page}")
     print(f"Enhanced:   {folder / example['noisy']} -> {enhanced}")
-    print(f"Your files: phonemi enhance YOUR_FILE_OR_FOLDER -o OUT --model {model}")
+    print(f"Your files: phonemi enhance YOUR_FILE_OR_FOLDER -o OUT --model {shlex.quote(str(model))}")

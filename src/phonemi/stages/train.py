@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from phonemi.config import Config
 from phonemi.data.mixing import AudioStore, DrawnMixtures, Mixture, generator
-from phonemi.errors import ConfigError, DataError, PhonemiError, require_extra
+from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
 from phonemi.files import write_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
@@ -48,8 +48,7 @@ def run(run: Run, only: str | None = None) -> None:
             run.say(f"train: {row.name} done already")
     if not todo:
         return
-    if run.config.enhance.select_on in SCORED_BY:
-        require_extra(SCORED_BY[run.config.enhance.select_on], "eval")  # now, not at the first validation
+    _require_score(run.config.enhance.select_on)
     jobs = min(run.config.enhance.jobs, len(todo))
     with run.timed("train: mixtures and states"):
         mixtures = {split: enhancement_mixtures(run, split) for split in SPLITS}
@@ -73,6 +72,15 @@ def run(run: Run, only: str | None = None) -> None:
 def is_done(run: Run, row: Row) -> bool:
     """Whether the row's model is there and belongs to this configuration."""
     return run.is_done(f"rows/{row.name}/result.json", row_key(run, row))
+
+
+def _require_score(select_on: str) -> None:
+    """Ask for the package of the score now, not at the first validation."""
+    if select_on in SCORED_BY:
+        try:
+            require_extra(SCORED_BY[select_on], "eval")
+        except MissingExtra as error:
+            raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
 
 
 def require_done(run: Run, row: Row) -> None:

@@ -1,0 +1,251 @@
+"""A tiny corpus, tiny settings and a run that went through every stage, made once for all tests that need them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Listener
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.data.manifest import Interval, Recording, write_manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from phonemi.models.representations import HiddenStates
+
+REPOSITORY = Path(__file__).parents[1]
+RATE = 16_000
+SPEAKERS = {"101": 95, "102": 120, "103": 150, "104": 180, "105": 210, "106": 240}  # name: pitch in Hz
+FORMANTS_HZ = {"IY": (280, 2250), "UW": (310, 870), "AA": (710, 1100), "M": (250, 1000)}
+HISSES_HZ = {"S": 6000, "SH": 3000}
+WORDS = {"see": "S IY", "me": "M IY", "she": "SH IY", "shoe": "SH UW", "sue": "S UW", "ma": "M AA"}
+
+# As small as every part of a configuration can be while all of it still happens.
+TINY = (
+    "data.test_share=0.34", "data.validation_share=0.17", "data.keep_in_training=[]",
+    "encoder.mels=20", "encoder.dim=16", "encoder.blocks=2", "encoder.heads=2", "encoder.feedforward=32",
+    "encoder.position_kernel=5", "encoder.batch=4", "encoder.crop_frames=16", "encoder.precision=no",
+    "encoder.rounds=[{units: mel, clusters: 8, steps: 12}, {units: encoder, layer: 1, clusters: 8, steps: 12}]",
+    "information.snrs_db=[0, 10]", "information.copies=1", "information.train_utterances=6",
+    "information.hidden=8", "information.epochs=2", "information.batch_frames=128", "information.precision=no",
+    "aggregate.steps=20", "aggregate.batch_frames=64",
+    "enhance.hidden=8", "enhance.layers=1", "enhance.steps=120", "enhance.batch=2", "enhance.crop_s=0.5",
+    "enhance.snrs_db=[5]", "enhance.train_mixtures=6", "enhance.validation_mixtures=1", "enhance.validate_every=30",
+    "enhance.precision=no", "enhance.select_on=si_sdri_db", "enhance.jobs=1",
+    "evaluate.snrs_db=[5, 15]", "evaluate.per_utterance=1", "evaluate.examples=1", "evaluate.resamples=20",
+    "evaluate.recogniser=pocketsphinx-grammar",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Where the tiny corpus is: `data` as `runs/real.sh` expects it, and its manifests."""
+
+    data: Path
+    speech: Path
+    noise: Path
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """`TINY` and the manifests, for `load_config`."""
+        return (f"data.speech=[{self.speech}]", f"data.noise=[{self.noise}]", *TINY)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit code and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def error(self) -> str:
+        """The one line that says why the work failed."""
+        lines = [line for line in self.stderr.splitlines() if line.startswith("phonemi: ")]
+        assert self.code == 1, self
+        assert len(lines) == 1, self
+        assert "Traceback" not in self.stderr, self
+        assert "unexpected" not in lines[0], self
+        return lines[0].removeprefix("phonemi: ")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Six speakers with two utterances each, with text and exact phones, and a noise in each of five folds."""
+    data = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    speech, alignments, table = [], [], ["path,speaker,text"]
+    for speaker, pitch_hz in SPEAKERS.items():
+        folder = data / "librispeech" / "LibriSpeech" / "dev-clean" / speaker / "1"
+        transcripts = []
+        for number in range(2):
+            words = list(rng.choice(list(WORDS), 3))
+            waveform, phones = speak(" SIL ".join(WORDS[word] for word in words).split(), pitch_hz, rng)
+            name, text = f"{speaker}-1-{number:04d}", " ".join(words)
+            path = folder / f"{name}.flac"
+            audio.save(path, waveform, RATE)
+            transcripts.append(f"{name} {text.upper()}\n")
+            alignments += [f"{name} 1 {start:.3f} {end - start:.3f} {phone}\n" for start, end, phone in phones]
+            table.append(f"{path.relative_to(data)},ls-{speaker},{text}")
+            speech.append(
+                Recording(
+                    id=name,
+                    path=str(path),
+                    sample_rate=RATE,
+                    samples=len(waveform),
+                    speaker=f"ls-{speaker}",
+                    text=text,
+                    phones=tuple(phones),
+                )
+            )
+        (folder / f"{speaker}-1.trans.txt").write_text("".join(transcripts))
+    more = data / "more" / "201.flac"
+    waveform, _ = speak(["S", "IY", "SIL", "M", "IY"], 170, rng)
+    audio.save(more, waveform, RATE)
+    table.append("more/201.flac,201,see me")
+    for folder, lines in (("librispeech", alignments), ("more", [])):
+        (data / folder / "alignments").mkdir()
+        (data / folder / "alignments" / "phones.ctm").write_text("".join(lines))
+    (data / "speech.csv").write_text("\n".join(table) + "\n")
+
+    noise = []
+    for fold in range(1, 6):
+        name = f"{fold}-{fold}-A-0"
+        path = data / "esc10" / "audio" / f"{name}.flac"
+        audio.save(path, 0.1 * np.cumsum(rng.normal(size=RATE)) / 60 + 0.02 * rng.normal(size=RATE), RATE)
+        noise.append(Recording(id=name, path=str(path), sample_rate=RATE, samples=RATE, fold=fold))
+    write_manifest(data / "speech.jsonl", speech)
+    write_manifest(data / "noise.jsonl", noise)
+    return Corpus(data, data / "speech.jsonl", data / "noise.jsonl")
+
+
+def speak(phones: list[str], pitch_hz: float, rng: np.random.Generator) -> tuple[np.ndarray, list[Interval]]:
+    """Formant-like sounds between two silences: float32 [sample] and where each phone is."""
+    pieces, intervals, end_s = [], [], 0.0
+    for phone in ["SIL", *phones, "SIL"]:
+        samples = int(rng.integers(8, 14)) * RATE // 100
+        time_s = np.arange(samples) / RATE
+        piece = 1e-3 * rng.normal(size=samples)
+        for formant_hz in FORMANTS_HZ.get(phone, ()):
+            for harmonic_hz in pitch_hz * np.arange(1, int(4000 / pitch_hz)):
+                gain = 0.1 / (1 + ((harmonic_hz - formant_hz) / 100) ** 2)
+                piece += gain * np.sin(2 * np.pi * harmonic_hz * time_s)
+        if phone in HISSES_HZ:
+            piece += 0.1 * rng.normal(size=samples) * np.sin(2 * np.pi * HISSES_HZ[phone] * time_s)
+        pieces.append(piece)
+        start_s, end_s = end_s, end_s + samples / RATE
+        intervals.append(Interval(round(start_s, 3), round(end_s, 3), phone))
+    return np.concatenate(pieces).astype(np.float32), intervals
+
+
+@pytest.fixture(scope="session")
+def phonemi() -> Callable[..., Outcome]:
+    """The command line, called in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        from phonemi import cli
+
+        stdout, stderr = io.StringIO(), io.StringIO()
+        before, sys.argv = sys.argv, ["phonemi", *map(str, arguments)]
+        try:
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+                cli.main()
+            code: int | str | None = 0
+        except SystemExit as end:
+            code = end.code
+        finally:
+            sys.argv = before
+        return Outcome(code if isinstance(code, int) else int(code is not None), stdout.getvalue(), stderr.getvalue())
+
+    return call
+
+
+# Starting Python with torch for each of the nine commands would take longer than all of their work here. So the script
+# gets a `phonemi` that hands its arguments to the process of the tests.
+STAND_IN = """#!{python} -IS
+import sys
+from multiprocessing.connection import Client
+
+with Client({address!r}, "AF_UNIX") as connection:
+    connection.send(sys.argv[1:])
+    code, stdout, stderr = connection.recv()
+sys.stdout.write(stdout)
+sys.stderr.write(stderr)
+sys.exit(code)
+"""
+
+
+@pytest.fixture(scope="session")
+def real_sh(phonemi: Callable[..., Outcome]) -> Iterator[Callable[..., Outcome]]:
+    """`runs/real.sh` with given arguments."""
+    with tempfile.TemporaryDirectory(prefix="phonemi") as folder:
+        address, stand_in = f"{folder}/socket", Path(folder) / "phonemi"
+        stand_in.write_text(STAND_IN.format(python=sys.executable, address=address))
+        stand_in.chmod(0o755)
+
+        def call(*arguments: object) -> Outcome:
+            with Listener(address, "AF_UNIX") as listener:
+                command = ["bash", str(REPOSITORY / "runs" / "real.sh"), *map(str, arguments)]
+                environment = os.environ | {"PHONEMI": str(stand_in)}
+                script = subprocess.Popen(
+                    command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                )
+                listener._listener._socket.settimeout(0.05)  # type: ignore[attr-defined]
+                while script.poll() is None:
+                    with contextlib.suppress(TimeoutError), listener.accept() as connection:
+                        outcome = phonemi(*connection.recv())
+                        connection.send((outcome.code, outcome.stdout, outcome.stderr))
+                stdout, stderr = script.communicate()
+            return Outcome(script.returncode, stdout, stderr)
+
+        yield call
+
+
+@pytest.fixture(scope="session")
+def real_arguments(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """What `runs/real.sh` is called with: corpus, run folder and tiny settings."""
+    settings = [word for setting in TINY for word in ("--set", setting)]
+    return [corpus.data, tmp_path_factory.mktemp("run folder"), *settings]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run after every stage, and what was encoded on the way: (command, hash of the waveform), each time."""
+
+    folder: Path
+    encoded: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="session")
+def finished(real_sh: Callable[..., Outcome], real_arguments: list[object]) -> Finished:
+    """A run folder after every stage, made by `runs/real.sh`."""
+    from phonemi.models.mel_transformers import MelTransformer
+
+    encoded: list[tuple[str, str]] = []
+    forward = MelTransformer.forward
+
+    def noting(self: MelTransformer, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
+        for row, waveform in enumerate(waveforms):
+            valid = waveform if lengths is None else waveform[: lengths[row]]
+            encoded.append((sys.argv[1], hashlib.sha256(valid.numpy().tobytes()).hexdigest()))
+        return forward(self, waveforms, lengths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MelTransformer, "forward", noting)
+        outcome = real_sh(*real_arguments)
+    assert outcome.code == 0, outcome.stderr
+    return Finished(Path(str(real_arguments[1])), encoded)

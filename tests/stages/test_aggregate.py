@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from phonemi.config import load_config
+from phonemi.errors import ConfigError, DataError
+from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
+from phonemi.stages import aggregate
+from phonemi.stages.aggregate import LinearProbe, linguistic, new_aggregation, result_key
+from phonemi.stages.information import Material
+from phonemi.stages.run import Run
+
+
+@pytest.fixture
+def run(finished: Any) -> Run:
+    return Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
+
+
+def test_an_untrained_aggregation_weighs_all_layers_alike() -> None:
+    states = torch.randn(3, 2, 5, 8)
+    torch.testing.assert_close(new_aggregation("ws", 3, 8).weights(states), torch.full((2, 5, 3), 1 / 3))
+    assert isinstance(new_aggregation("dws", 3, 8), DynamicWeightedSum)
+
+
+def test_pre_training_has_moved_the_weights(run: Run) -> None:
+    found = linguistic(run, "ws", "row")
+    assert isinstance(found, WeightedSum)
+    assert found.logits().detach().unique().numel() == 3
+    assert isinstance(linguistic(run, "dws", "row"), DynamicWeightedSum)
+
+
+def test_pre_training_is_a_function_of_the_seed(run: Run, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.rmtree(folder / "aggregations")
+    torch.manual_seed(999)
+    aggregate.run(Run(folder, run.config, save=False))
+    for kind in ("ws", "dws"):
+        path = Path("aggregations") / kind / "aggregation.safetensors"
+        assert (folder / path).read_bytes() == (finished.folder / path).read_bytes()
+
+
+def test_training_lowers_the_cross_entropy_of_held_out_speakers(run: Run, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    longer = load_config(folder / "config.yaml", ["aggregate.steps=80", "aggregate.aggregations=[ws]"])
+    aggregate.run(Run(folder, longer, save=False))
+    lines = [line for line in (folder / "log.jsonl").read_text().splitlines() if "validation_cross_entropy" in line]
+    losses = [float(line.split('"validation_cross_entropy_nats": ')[1].rstrip("}")) for line in lines[-4:]]
+    assert losses[-1] < losses[0]
+
+
+def test_the_probe_is_a_mean_cross_entropy(run: Run) -> None:
+    probe = LinearProbe(WeightedSum(3), 16)
+    with torch.no_grad():
+        probe.linear.weight.zero_()
+        probe.linear.bias.zero_()
+    loss = probe(torch.randn(3, 1, 7, 16).half(), torch.arange(7))
+    assert loss.item() == pytest.approx(torch.tensor(40.0).log().item())
+
+
+def test_what_is_done_needs_no_states(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregate, "Material", None)
+    aggregate.run(run)
+
+
+def test_states_are_read_once_for_both(
+    run: Run, finished: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.rmtree(folder / "aggregations")
+    made = []
+
+    def noting(*arguments: Any) -> Material:
+        made.append(arguments)
+        return Material(*arguments)
+
+    monkeypatch.setattr(aggregate, "Material", noting)
+    aggregate.run(Run(folder, run.config, save=False))
+    assert len(made) == 1
+
+
+def test_an_aggregation_that_cannot_be_used(run: Run, finished: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"row ws-hybrid needs the aggregation 'ws': add it to aggregate\.aggregations"
+    ):
+        linguistic(changed(finished, "aggregate.aggregations=[dws]"), "ws", "row ws-hybrid")
+    with pytest.raises(DataError, match="of another configuration or data: run `phonemi aggregate"):
+        linguistic(changed(finished, "aggregate.steps=21"), "ws", "row ws-hybrid")
+
+
+def test_the_key_is_not_that_of_the_list_of_aggregations(run: Run, finished: Any) -> None:
+    assert result_key(run) == result_key(changed(finished, "aggregate.aggregations=[ws]"))
+    assert result_key(run) != result_key(changed(finished, "information.copies=2"))
+    assert result_key(run) == result_key(changed(finished, "information.hidden=9"))
+
+
+def changed(finished: Any, *changes: str) -> Run:
+    return Run(finished.folder, load_config(finished.folder / "config.yaml", changes), save=False)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import csv
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.config import load_config
+from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.errors import DataError, MissingExtra
+from phonemi.files import read_json
+from phonemi.stages import evaluate
+from phonemi.stages.run import Run
+from phonemi.stages.systems import evaluation_set, recogniser_of, system
+
+
+@pytest.fixture
+def copy(finished: Any, tmp_path: Path) -> Callable[..., Run]:
+    """The finished run in a folder of its own, with changes to its settings."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    return lambda *changes: Run(folder, load_config(folder / "config.yaml", changes), save=False)
+
+
+def rows_of(run: Run) -> dict[str, Any]:
+    return {row["row"]: row for row in read_json(run.folder / "metrics.json")["rows"]}
+
+
+def lines_of(run: Run) -> list[dict[str, str]]:
+    with open(run.folder / "per_utterance.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_test_set_is_of_test_speakers_and_test_noise(copy: Callable[..., Run]) -> None:
+    run = copy()
+    mixtures = [evaluation_set(run)[index] for index in range(len(evaluation_set(run)))]
+    assert {mixture.speaker for mixture in mixtures} == {recording.speaker for recording in run.speech["test"]}
+    assert {mixture.noise_id for mixture in mixtures} == {"5-5-A-0"}
+    assert sorted(mixture.snr_db for mixture in mixtures) == [5, 5, 15, 15]
+    assert len(evaluation_set(copy("evaluate.utterances=3", "evaluate.per_utterance=null"))) == 6
+
+
+def test_words_need_transcripts(copy: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "speech.jsonl", [replace(r, text=None) for r in read_manifest(corpus.speech)])
+    with pytest.raises(DataError, match="no recording of the test split has a transcript"):
+        evaluation_set(copy(f"data.speech=[{tmp_path / 'speech.jsonl'}]"))
+
+
+def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
+    run = copy()
+    mixture = evaluation_set(run)[0]
+    assert system(run, "noisy")(mixture) is mixture.noisy
+    assert system(run, "clean")(mixture) is mixture.clean
+    enhanced = system(run, "ws-hybrid")(mixture)
+    assert enhanced.shape == mixture.noisy.shape
+    assert not np.array_equal(enhanced, mixture.noisy)
+    with pytest.raises(DataError, match=f"row 'layer-0' is not trained .* run `phonemi train --run {run.folder}`"):
+        system(run, "layer-0")
+
+
+def test_more_resamples_judge_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copy("evaluate.resamples=30")
+    monkeypatch.setattr(evaluate, "system", None)
+    before = rows_of(run)
+    evaluate.run(run)
+    after = rows_of(run)
+    assert {name: row["stoi"] for name, row in before.items()} == {name: row["stoi"] for name, row in after.items()}
+    monkeypatch.setattr(evaluate, "_judged", None)
+    evaluate.run(run)  # all is done
+
+
+def test_no_recogniser(copy: Callable[..., Run]) -> None:
+    run = copy("evaluate.recogniser=none", "enhance.rows=[log1p]")
+    assert recogniser_of(run) is None
+    evaluate.run(run)
+    found = read_json(run.folder / "metrics.json")
+    assert found["data"]["recogniser"] == "none"
+    assert found["rows"][0]["wer"] is None
+    assert found["rows"][0]["wer_reasons"] == {"no recogniser asked for": 4}
+    assert found["rows"][0]["stoi"] is not None
+    assert all("no recogniser asked for" in line["failed"] for line in lines_of(run))
+
+
+def test_a_score_whose_package_is_missing_is_made_up_for(
+    copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pesq")
+    changes = ["evaluate.recogniser=none", "enhance.rows=[log1p]"]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pesq", None)
+        evaluate.run(copy(*changes))
+        rows = rows_of(copy(*changes))
+        assert rows["noisy"]["pesq_wb_lqo"] is None
+        assert rows["noisy"]["pesq_wb_lqo_reasons"] == {"pesq is not installed": 4}
+        assert rows["noisy"]["stoi"] is not None
+        assert all("pesq is not installed" in line["failed"] for line in lines_of(copy(*changes)))
+    evaluate.run(copy(*changes))
+    assert rows_of(copy(*changes))["noisy"]["pesq_wb_lqo"] > 1
+
+
+@pytest.mark.parametrize("package", ["jiwer", "pocketsphinx"])
+def test_words_are_not_begun_without_their_packages(
+    copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(evaluate, "_judged", None)
+    with pytest.raises(MissingExtra, match=f"{package} is not installed"):
+        evaluate.run(copy("evaluate.resamples=30"))
+
+
+def test_earlier_stages_are_asked_for_before_anything_is_judged(
+    copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "_judged", None)
+    with pytest.raises(DataError, match=r"information\.json, which is of another configuration or data"):
+        evaluate.run(copy("information.hidden=9"))
+    with pytest.raises(DataError, match="row 'layer-0' is not trained with this configuration"):
+        evaluate.run(copy("enhance.rows=[log1p, layer-0]"))
+
+
+def test_mutual_information_of_each_row_is_that_of_its_features(copy: Callable[..., Run]) -> None:
+    run = copy()
+    aggregated = read_json(run.folder / "aggregated_information.json")["rows"]
+    average = {row["row"]: row["mi_bits"] for row in aggregated if row["snr_db"] == "average"}
+    rows = rows_of(run)
+    assert {name: rows[name]["mi_bits"] for name in average} == average
+    measured = read_json(run.folder / "information.json")["average"]
+    assert rows["log1p"]["mi_bits"] == next(row["mi_bits"] for row in measured if row["representation"] == "log1p")
+    assert "mi_bits" not in rows["noisy"]
+
+
+def test_files_of_another_program_are_judged_beside(copy: Callable[..., Run], tmp_path: Path) -> None:
+    run = copy()
+    mixtures = [evaluation_set(run)[index] for index in range(4)]
+    for mixture in mixtures:
+        audio.save(tmp_path / "files" / f"{mixture.id}.wav", mixture.clean, 16_000, subtype="FLOAT")
+    run = copy(f"evaluate.systems={{perfect: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
+    evaluate.run(run)
+    rows = rows_of(run)
+    assert list(rows) == ["noisy", "clean", "log1p", "perfect"]
+    assert rows["perfect"]["stoi"] == pytest.approx(1)
+    (tmp_path / "files" / f"{mixtures[0].id}.wav").unlink()
+    run = copy(f"evaluate.systems={{other: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
+    with pytest.raises(DataError, match=f"has no file named {mixtures[0].id}"):
+        evaluate.run(run)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phonemi.config import load_config
+from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
+from phonemi.errors import DataError
+from phonemi.files import read_json, write_json
+from phonemi.models.representations import Log1p
+from phonemi.stages import information
+from phonemi.stages.information import Material, best_layer, evenly, planned, result_key
+from phonemi.stages.run import Run
+
+
+@pytest.fixture
+def run(corpus: Any, tmp_path: Path) -> Run:
+    return Run(tmp_path, load_config(None, corpus.settings), save=False)
+
+
+def recording(number: int, speaker: str | None) -> Recording:
+    return Recording(id=str(number), path="a.wav", sample_rate=16_000, samples=16_000, speaker=speaker)
+
+
+def test_recordings_are_taken_from_all_speakers_alike() -> None:
+    talkative = [recording(number, "a" if number < 80 else f"b{number % 4}") for number in range(100)]
+    chosen = evenly(talkative, 15, seed=0)
+    counts = Counter(one.speaker for one in chosen)
+    assert sorted(counts.values()) == [3, 3, 3, 3, 3]
+    assert chosen == sorted(chosen, key=lambda one: int(one.id)), "in the order of the manifest"
+    assert chosen == evenly(talkative, 15, seed=0)
+    assert chosen != evenly(talkative, 15, seed=1)
+    assert evenly(talkative, None, seed=0) == evenly(talkative, 100, seed=0) == talkative
+
+
+def test_recordings_without_a_speaker_are_speakers_of_their_own() -> None:
+    assert len(evenly([recording(0, "a"), recording(1, "a"), recording(2, None), recording(3, None)], 3, seed=0)) == 3
+
+
+def test_mixtures_of_the_splits(run: Run) -> None:
+    plans = {split: planned(run, split) for split in ("train", "validation", "test")}
+    assert {split: len(plan) for split, plan in plans.items()} == {"train": 6, "validation": 4, "test": 8}
+    test = [plans["test"][index] for index in range(8)]
+    assert Counter(mixture.snr_db for mixture in test) == {0.0: 4, 10.0: 4}
+    speakers = [{plan[index].speaker for index in range(len(plan))} for plan in plans.values()]
+    noises = [{plan[index].noise_id for index in range(len(plan))} for plan in plans.values()]
+    for names in (speakers, noises):
+        assert sum(map(len, names)) == len(set.union(*names))
+
+
+def test_speech_without_phones_cannot_be_measured(corpus: Any, tmp_path: Path) -> None:
+    settings = [*corpus.settings, f"data.speech=[{tmp_path / 'speech.jsonl'}]"]
+    recordings = read_manifest(corpus.speech)
+    write_manifest(tmp_path / "speech.jsonl", [replace(one, phones=None) for one in recordings])
+    with pytest.raises(DataError, match="no recording of the train split has phones: run `phonemi align`"):
+        planned(Run(tmp_path, load_config(None, settings), save=False), "train")
+    foreign = [replace(one, phones=(Interval(0.0, one.duration_s, "ʃ"),)) for one in recordings]
+    write_manifest(tmp_path / "speech.jsonl", foreign)
+    with pytest.raises(DataError, match="no frame of the train split has a phone that is known: expected ARPAbet"):
+        Material(Run(tmp_path, load_config(None, settings), save=False), Log1p())
+
+
+def test_every_layer_is_measured_at_every_snr(finished: Any) -> None:
+    result = read_json(finished.folder / "information.json")
+    assert (result["unit"], result["classes"], result["snrs_db"]) == ("bits", 40, [0, 10])
+    assert len(result["rows"]) == 8
+    for place in ("average", "validation"):
+        assert [(row["representation"], row["layer"]) for row in result[place]] == [
+            *(("mini", layer) for layer in range(3)),
+            ("log1p", 0),
+        ]
+    for row in result["rows"]:
+        assert row["mi_bits"] == pytest.approx(row["entropy_bits"] - row["cross_entropy_bits"])
+    # The average has the frames of both SNRs.
+    frames = {row["snr_db"]: row["frames"] for row in result["rows"]}
+    assert result["average"][0]["frames"] == sum(frames.values())
+
+
+def test_the_best_layer_is_chosen_on_the_validation_split(finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    run = Run(folder, load_config(folder / "config.yaml"), save=False)
+    result = read_json(folder / "information.json")
+    for place in ("rows", "average"):
+        for row in result[place]:
+            row["mi_bits"] = {("mini", 0): 3.0}.get((row["representation"], row["layer"]), 0.0)
+    for row in result["validation"]:
+        row["mi_bits"] = {("mini", 2): 1.0, ("log1p", 0): 2.0}.get((row["representation"], row["layer"]), 0.0)
+    write_json(folder / "information.json", result)
+    assert best_layer(run, "row layer") == 2
+    write_json(folder / "information.json", {**result, "key": "another"})
+    with pytest.raises(DataError, match=r"row layer needs .* another configuration or data"):
+        best_layer(run, "row layer")
+
+
+def test_the_row_of_the_best_layer_has_it(finished: Any) -> None:
+    run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
+    saved = json.loads((finished.folder / "rows" / "layer" / "model" / "config.json").read_text())
+    assert saved["aggregation"]["layer"] == best_layer(run, "row layer")
+
+
+def test_a_result_that_is_there_is_not_made_again(finished: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(information, "Material", None)
+    run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
+    information.run(run)
+    assert run.is_done("information.json", result_key(run))
+    wider = load_config(finished.folder / "config.yaml", ["information.hidden=9"])
+    assert not run.is_done("information.json", result_key(Run(finished.folder, wider, save=False)))

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phonemi import audio
+from phonemi.config import load_config
+from phonemi.data.alignment import IGNORE
+from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.errors import DataError
+from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
+from phonemi.stages import pretrain
+from phonemi.stages.pretrain import Crops, MaskedPrediction, Stream, cluster, span_mask
+from phonemi.stages.run import Run
+
+
+@pytest.fixture
+def run_stage(corpus: Any, tmp_path: Path) -> Callable[..., Run]:
+    """Pre-train in a folder, with changes to the tiny settings."""
+
+    def run_stage(folder: str, *changes: str) -> Run:
+        run = Run(tmp_path / folder, load_config(None, [*corpus.settings, *changes]))
+        pretrain.run(run)
+        return run
+
+    return run_stage
+
+
+def weights_of(run: Run) -> dict[str, torch.Tensor]:
+    return load_file(run.encoder_folder / "model.safetensors")
+
+
+def equal(first: Run, second: Run) -> bool:
+    one, other = weights_of(first), weights_of(second)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_encoder_is_left_that_can_be_loaded(run_stage: Callable[..., Run]) -> None:
+    run = run_stage("run")
+    result = json.loads((run.folder / "encoder" / "result.json").read_text())
+    assert result["key"] == run.encoder_key
+    assert [(round_["round"], round_["units"]) for round_ in result["rounds"]] == [(1, "mel"), (2, "encoder")]
+    assert all(0 <= round_["validation_accuracy"] <= 1 for round_ in result["rounds"])
+    states, lengths = run.representation(torch.randn(2, 16_000))
+    assert states.shape == (3, 2, 49, 16)
+    assert lengths.tolist() == [49, 49]
+    # Its statistics are those of the speech, so that features come out standardised.
+    speech = [torch.from_numpy(audio.load(recording.path))[None] for recording in run.encoder_speech]
+    features = torch.cat([run.representation.features(waveform)[0] for waveform in speech])
+    assert features.mean().item() == pytest.approx(0, abs=0.01)
+    assert features.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_weights_are_a_function_of_the_seed(run_stage: Callable[..., Run]) -> None:
+    first = run_stage("first")
+    torch.manual_seed(12345)  # whatever the process did before
+    assert equal(first, run_stage("second"))
+    assert not equal(first, run_stage("third", "seed=1", "data.test_share=0.3"))
+
+
+def test_a_finished_round_is_not_repeated(run_stage: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run_stage("whole")
+    labels: list[str] = []
+    fit = pretrain.fit
+
+    def stopped(*arguments: Any, **settings: Any) -> Any:
+        labels.append(settings["label"])
+        if settings["label"].startswith("round 2"):
+            raise KeyboardInterrupt
+        return fit(*arguments, **settings)
+
+    monkeypatch.setattr(pretrain, "fit", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("run")
+    steps = []
+    monkeypatch.setattr(pretrain, "fit", lambda *a, **s: fit(*a, **s | {"batch_at": noted(s["batch_at"], steps)}))
+    run = run_stage("run")
+    assert labels == ["round 1 (mel)", "round 2 (encoder)"]
+    assert sorted(set(steps)) == list(range(12)), "only the second round made batches"
+    assert equal(whole, run)
+    monkeypatch.setattr(pretrain, "fit", None)
+    run_stage("run")  # all is done
+
+
+def noted(batch_at: Callable[[int], Any], steps: list[int]) -> Callable[[int], Any]:
+    def noting(step: int) -> Any:
+        steps.append(step)
+        return batch_at(step)
+
+    return noting
+
+
+def test_another_encoder_leaves_nothing_to_do(run_stage: Callable[..., Run]) -> None:
+    run = run_stage("run", "representation=microsoft/wavlm-base-plus")
+    assert not (run.folder / "encoder").exists()
+
+
+def test_phones_as_units(run_stage: Callable[..., Run]) -> None:
+    run = run_stage("run", "encoder.rounds=[{units: phones, steps: 4}]")
+    rounds = json.loads((run.folder / "encoder" / "result.json").read_text())["rounds"]
+    assert rounds[0]["validation_loss"] < 2 * np.log(40)
+
+
+def test_phones_that_are_not_there(run_stage: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "speech.jsonl", [replace(r, phones=None) for r in read_manifest(corpus.speech)])
+    with pytest.raises(DataError, match="no recording has any: run `phonemi align` first"):
+        run_stage("run", "encoder.rounds=[{units: phones}]", f"data.speech=[{tmp_path / 'speech.jsonl'}]")
+
+
+def test_a_recording_shorter_than_a_frame_is_named(run_stage: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:
+    audio.save(tmp_path / "short.wav", np.ones(399) / 2, 16_000)
+    short = replace(
+        read_manifest(corpus.speech)[0], id="short", path=str(tmp_path / "short.wav"), samples=399, speaker=None
+    )
+    write_manifest(tmp_path / "more.jsonl", [replace(short, phones=None)])
+    with pytest.raises(DataError, match="short has 399 samples, fewer than 400"):
+        run_stage("run", f"data.encoder_speech=[{tmp_path / 'more.jsonl'}]")
+
+
+def test_clusters_are_the_nearest_centroids() -> None:
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    random = torch.Generator().manual_seed(0)
+    wanted = torch.arange(300) % 3
+    vectors = (centres[wanted] + 0.1 * torch.randn(300, 2, generator=random)).half()
+    units = cluster(vectors, 12, seed=0)
+    found = {(int(unit), int(centre)) for unit, centre in zip(units, wanted, strict=True)}
+    assert len(found) == len({unit for unit, _ in found}), "no unit has vectors of two centres"
+    assert {centre for _, centre in found} == {0, 1, 2}
+    assert torch.equal(units, cluster(vectors, 12, seed=0))
+    assert int(cluster(vectors[:2], 100, seed=0).max()) <= 1, "never more clusters than vectors"
+
+
+def test_masked_spans() -> None:
+    mask = span_mask((200, 300), 0.05, 10, np.random.default_rng(0))
+    # A frame is free if none of the ten spans that could cover it starts: 0.95^10 = 0.599.
+    assert mask[:, 10:].float().mean().item() == pytest.approx(1 - 0.95**10, abs=0.01)
+    assert span_mask((50, 20), 1e-9, 10, np.random.default_rng(0)).any(1).all(), "no crop without a target"
+    covered = span_mask((1, 5000), 0.01, 7, np.random.default_rng(1))[0, :4990].numpy()
+    edges = np.flatnonzero(np.diff(np.r_[0, covered, 0]))
+    assert (edges[1::2] - edges[::2])[:-1].min() == 7
+
+
+@pytest.mark.parametrize("blocks", [2, 7, 45])
+def test_held_out_blocks_are_in_no_training_batch(blocks: int) -> None:
+    size = 16
+    frames = blocks * 2 * size
+    stream = Stream(torch.arange(frames)[:, None].expand(frames, 40).float(), [0, frames])
+    settings = load_config(None, ["encoder.crop_frames=16", "encoder.batch=64"]).encoder
+    crops = Crops(stream, torch.arange(frames), settings, seed=0)
+    trained, validated = set(), set()
+    for step in range(30):
+        features, mask, units = crops.batch(step)
+        assert features.shape == (64, size, 40)
+        assert mask.shape == units.shape == (64, size)
+        assert torch.equal(features[..., 0].long(), units), "units stay with their frames"
+        trained |= set(units.flatten().tolist())
+        validated |= set(crops.batch(step, held_out=True)[2].flatten().tolist())
+    assert validated
+    assert not {frame // (2 * size) for frame in trained} & {frame // (2 * size) for frame in validated}
+    again = crops.batch(3)
+    assert all(torch.equal(one, other) for one, other in zip(again, crops.batch(3), strict=True))
+    assert not torch.equal(again[2], crops.batch(4)[2])
+
+
+def test_only_masked_frames_with_a_unit_count() -> None:
+    torch.manual_seed(0)
+    config = MelTransformerConfig(mels=20, dim=16, blocks=1, heads=2, feedforward=32, position_kernel=5)
+    task = MaskedPrediction(MelTransformer(config), 5)
+    features, mask = torch.randn(2, 12, 40), torch.zeros(2, 12, dtype=torch.bool)
+    mask[:, 3:6] = True
+    units = torch.randint(0, 5, (2, 12))
+    loss, share = task(features, mask, units)
+    elsewhere = torch.where(mask, units, (units + 1) % 5)
+    assert torch.equal(task(features, mask, elsewhere)[0], loss)
+    assert 0 <= share <= 1
+    loss, share = task(features, mask, torch.full_like(units, IGNORE))
+    assert (loss.item(), share.item()) == (0, 0)

@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phonemi.config import load_config
+from phonemi.errors import ConfigError, PhonemiError
+from phonemi.models.aggregation import SingleLayer, WeightedSum
+from phonemi.models.enhancer import Enhancer
+from phonemi.stages import train
+from phonemi.stages.aggregate import linguistic
+from phonemi.stages.rows import parse
+from phonemi.stages.run import Run
+from phonemi.stages.train import aggregation_of, enhancement_mixtures, is_done, row_key
+
+
+@pytest.fixture
+def run(finished: Any) -> Run:
+    return Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
+
+
+@pytest.fixture
+def untrained(finished: Any, tmp_path: Path) -> Run:
+    """A run whose rows are still to be trained, quickly."""
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.rmtree(folder / "rows")
+    settings = load_config(folder / "config.yaml", ["enhance.steps=10", "enhance.validate_every=5"])
+    return Run(folder, settings, save=False)
+
+
+def weights_of(folder: Path, row: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / "rows" / row / "model" / "model.safetensors")
+
+
+def test_mixtures_of_the_two_splits_have_nothing_in_common(run: Run) -> None:
+    sets = {split: enhancement_mixtures(run, split) for split in ("train", "validation")}
+    assert {split: len(mixtures) for split, mixtures in sets.items()} == {"train": 6, "validation": 1}
+    for mixture in (sets["train"][index] for index in range(6)):
+        assert len(mixture.noisy) == len(mixture.clean) == 8000
+        assert mixture.snr_db == 5
+        assert mixture.speaker != sets["validation"][0].speaker
+        assert mixture.noise_id != sets["validation"][0].noise_id
+
+
+def test_an_acoustic_sum_starts_with_equal_logits(run: Run) -> None:
+    found = aggregation_of(run, parse("ws-acoustic"))
+    assert isinstance(found, WeightedSum)
+    assert found.logits().tolist() == [0, 0, 0]
+    assert all(parameter.requires_grad for parameter in found.parameters())
+
+
+def test_what_each_row_may_change(run: Run) -> None:
+    free = {
+        name: {key for key, value in aggregation_of(run, parse(name)).named_parameters() if value.requires_grad}
+        for name in ("layer-1", "ws-linguistic", "ws-hybrid", "dws-linguistic", "dws-hybrid")
+    }
+    assert free == {
+        "layer-1": set(),
+        "ws-linguistic": set(),
+        "ws-hybrid": {"front_logit"},
+        "dws-linguistic": set(),
+        "dws-hybrid": {"front_bias"},
+    }
+    assert isinstance(aggregation_of(run, parse("layer-1")), SingleLayer)
+
+
+def test_a_hybrid_row_changes_the_logit_of_layer_0_alone(run: Run) -> None:
+    before = linguistic(run, "ws", "test").state_dict()
+    after = weights_of(run.folder, "ws-hybrid")
+    assert torch.equal(after["aggregation.block_logits"], before["block_logits"])
+    assert not torch.equal(after["aggregation.front_logit"], before["front_logit"])
+
+
+def test_a_linguistic_row_changes_nothing_and_an_acoustic_row_everything(run: Run) -> None:
+    for kind in ("ws", "dws"):
+        before = linguistic(run, kind, "test").state_dict()
+        after = weights_of(run.folder, f"{kind}-linguistic")
+        assert all(torch.equal(after[f"aggregation.{name}"], value) for name, value in before.items())
+    acoustic = weights_of(run.folder, "ws-acoustic")
+    assert acoustic["aggregation.front_logit"].all()
+    assert acoustic["aggregation.block_logits"].all()
+
+
+def test_rows_start_from_the_same_mask_enhancer(untrained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that rows differ by what conditions them, and by nothing that happened in the process before."""
+    first: dict[str, torch.Tensor] = {}
+
+    def noting(model: Any, **settings: Any) -> None:
+        first[settings["label"]] = model.mask_enhancer.output.weight.detach().clone()
+        raise StopIteration
+
+    monkeypatch.setattr(train, "fit", noting)
+    for name in ("layer", "ws-acoustic", "ws-linguistic", "ws-hybrid"):
+        with pytest.raises(StopIteration):
+            train.run(Run(untrained.folder, untrained.config, save=False), name)
+    assert len(first) == 4
+    assert all(torch.equal(weights, first["layer"]) for weights in first.values())
+
+
+@pytest.mark.parametrize(
+    ("row", "frozen"), [("layer", True), ("ws-linguistic", True), ("ws-hybrid", False), ("ws-acoustic", False)]
+)
+def test_a_frozen_row_never_runs_its_aggregation_in_a_step(
+    untrained: Run, monkeypatch: pytest.MonkeyPatch, row: str, frozen: bool
+) -> None:
+    calls: Counter[str] = Counter()
+    place = "before"
+    fit = train.fit
+    for kind in (SingleLayer, WeightedSum):
+        forward = kind.forward
+
+        def noting(self: Any, states: Any, forward: Any = forward) -> Any:
+            calls[place] += 1
+            return forward(self, states)
+
+        monkeypatch.setattr(kind, "forward", noting)
+    for split in train.SPLITS:
+        train._states(untrained, enhancement_mixtures(untrained, split), split)
+    monkeypatch.setattr(untrained.representation, "forward", None)  # from here on, nobody runs the encoder
+
+    def fitting(*arguments: Any, **settings: Any) -> Any:
+        nonlocal place
+        place = "training"
+        try:
+            return fit(*arguments, **settings)
+        finally:
+            place = "after"
+
+    monkeypatch.setattr(train, "fit", fitting)
+    train.run(untrained, row)
+    assert calls["after"] == 0
+    assert calls["before"] == (2 if frozen else 0), "once a split"
+    assert calls["training"] == (0 if frozen else 10 + 2), "once a step and a validation"
+
+
+def test_the_number_of_jobs_changes_no_result(untrained: Run) -> None:
+    train.run(untrained, "ws-acoustic")
+    alone = weights_of(untrained.folder, "ws-acoustic")
+    key = row_key(untrained, parse("ws-acoustic"))
+    shutil.rmtree(untrained.folder / "rows")
+    several = untrained.config.model_copy(update={"enhance": untrained.config.enhance.model_copy(update={"jobs": 2})})
+    assert row_key(Run(untrained.folder, several, save=False), parse("ws-acoustic")) == key
+    # What a process of its own does, here in this one.
+    train._train_in_process(untrained.folder, several, "ws-acoustic")
+    beside = weights_of(untrained.folder, "ws-acoustic")
+    assert all(torch.equal(beside[name], value) for name, value in alone.items())
+
+
+def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
+    mixtures = [enhancement_mixtures(run, "train")[index] for index in range(5)]
+    for cut, mixture in enumerate(mixtures):  # of five lengths
+        object.__setattr__(mixture, "noisy", mixture.noisy[: 8000 - 100 * cut])
+        object.__setattr__(mixture, "clean", mixture.clean[: 8000 - 100 * cut])
+    batches = train._Batches(mixtures, None, 2, seed=0)
+    for epoch in range(2):
+        made = [batches(3 * epoch + position) for position in range(3)]
+        assert [len(lengths) for _, _, lengths, _ in made] == [2, 2, 1]
+        assert sorted(int(n) for _, _, lengths, _ in made for n in lengths) == [7600, 7700, 7800, 7900, 8000]
+        for noisy, clean, lengths, inputs in made:
+            assert noisy.shape == clean.shape == (len(lengths), int(lengths.max()))
+            assert inputs is None
+            for row, length in enumerate(lengths.tolist()):
+                (mixture,) = (one for one in mixtures if len(one.noisy) == length)
+                assert np.array_equal(noisy[row, :length], mixture.noisy)
+                assert np.array_equal(clean[row, :length], mixture.clean)
+                assert not noisy[row, length:].any()
+    assert all(torch.equal(one, other) for one, other in zip(batches(7)[:3], batches(7)[:3], strict=True))
+
+
+def test_conditions_stay_with_their_mixtures(run: Run) -> None:
+    mixtures = enhancement_mixtures(run, "train")
+    states = train._states(run, mixtures, "train")
+    chosen = np.array([4, 1])
+    hidden = train._Inputs(states, None)(chosen)
+    assert hidden.shape == (3, 2, 24, 16)
+    for place, index in enumerate(chosen):
+        alone = run.representation(torch.from_numpy(mixtures[int(index)].noisy)[None]).states[:, 0]
+        torch.testing.assert_close(hidden[:, place].float(), alone, atol=4e-3, rtol=4e-3)
+    aggregation = linguistic(run, "ws", "test").tune("linguistic")
+    fused = train._Inputs(states, aggregation)(chosen)
+    torch.testing.assert_close(fused.float(), aggregation(hidden.float()), atol=4e-3, rtol=4e-3)
+
+
+def test_a_saved_row_does_what_was_validated(run: Run) -> None:
+    """The saved enhancer, which runs the encoder itself, against the cached states that it was trained on."""
+    enhancer = Enhancer.from_pretrained(run.folder / "rows" / "ws-hybrid" / "model")
+    mixtures = enhancement_mixtures(run, "validation")
+    states = train._Inputs(train._states(run, mixtures, "validation"), None)(np.array([0]))
+    noisy = torch.from_numpy(mixtures[0].noisy)[None]
+    with torch.inference_mode():
+        wanted = enhancer.mask_enhancer.enhance(noisy, enhancer.aggregation(states.float()))[0]
+    torch.testing.assert_close(torch.from_numpy(enhancer.enhance(mixtures[0].noisy)), wanted, atol=1e-3, rtol=1e-2)
+
+
+def test_one_row_is_trained_and_the_rest_left(untrained: Run) -> None:
+    train.run(untrained, "log1p")
+    assert [path.name for path in (untrained.folder / "rows").iterdir()] == ["log1p"]
+    result = json.loads((untrained.folder / "rows" / "log1p" / "result.json").read_text())
+    assert result.keys() == {"key", "label", "row", "si_sdri_db", "best_step"}
+    assert result["best_step"] in (5, 10)
+    assert is_done(untrained, parse("log1p"))
+    assert not is_done(untrained, parse("layer"))
+
+
+def test_a_single_layer_needs_no_measurement(untrained: Run) -> None:
+    (untrained.folder / "information.json").unlink()
+    train.run(untrained, "layer-2+log1p")
+    saved = json.loads((untrained.folder / "rows" / "layer-2+log1p" / "model" / "config.json").read_text())
+    assert saved["aggregation"]["layer"] == 2
+    assert saved["mask_enhancer"]["log1p"] is True
+
+
+def test_wrong_rows(untrained: Run) -> None:
+    with pytest.raises(ConfigError, match="row 'layer-3': the encoder has layers 0 to 2"):
+        train.run(untrained, "layer-3")
+    with pytest.raises(ConfigError, match="unknown row 'layr'"):
+        train.run(untrained, "layr")
+
+
+def test_an_encoder_at_another_rate_is_refused(untrained: Run) -> None:
+    settings = untrained.config.model_copy(update={"representation": "log1p"})
+    with pytest.raises(ConfigError, match="log1p has a frame every 160 samples"):
+        train.run(Run(untrained.folder, settings, save=False), "layer-0")
+
+
+def test_a_process_that_dies_is_one_line(untrained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pool(train.concurrent.futures.ThreadPoolExecutor):
+        def __init__(self, jobs: int, *_: Any, **__: Any) -> None:
+            super().__init__(jobs)
+
+    def dying(*_: Any) -> None:
+        raise train.BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr(train.concurrent.futures, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(train, "_train_in_process", dying)
+    with pytest.raises(PhonemiError, match=r"a training process died, .* run it again with --set enhance\.jobs=1"):
+        train._train_side_by_side(untrained, untrained.rows, 2)
+
+
+def test_ctrl_c_ends_all_processes_and_leaves_their_checkpoints(untrained: Run) -> None:
+    changes = ["enhance.jobs=2", "enhance.rows=[log1p, layer, ws-acoustic]", "enhance.validate_every=100000"]
+    command = [sys.executable, "-m", "phonemi.cli", "train", "--run", str(untrained.folder)]
+    command += [word for change in [*changes, "enhance.steps=100000"] for word in ("--set", change)]
+    log = untrained.folder / "log.jsonl"
+    log.unlink()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    training = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    deadline_s = time.monotonic() + 120
+    try:
+        while not all(
+            f'"{row}", "step": 50' in (log.read_text() if log.exists() else "") for row in ("log1p", "layer")
+        ):
+            assert training.poll() is None, training.communicate()
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        os.killpg(training.pid, signal.SIGINT)  # as a terminal does, to all of them
+        _, said = training.communicate(timeout=60)
+    finally:
+        training.kill()  # its processes end with it
+    assert training.returncode == 130
+    assert said.endswith("phonemi: interrupted; run the same command again to go on\n")
+    assert "Traceback" not in said
+    left = sorted(path.relative_to(untrained.folder).parts[1] for path in untrained.folder.glob("rows/*/*/*/last.pt"))
+    assert left == ["layer", "log1p"]

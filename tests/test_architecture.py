@@ -1,0 +1,130 @@
+"""What holds for the package as a whole: imports run one way, extras are optional, files and functions are short."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import phonemi
+
+SOURCE = Path(phonemi.__file__).parent
+MODULES = {
+    ".".join(("phonemi", *path.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+
+# Part -> the parts that it may import, besides itself and what is free for all.
+FREE = {"errors", "files", "config", "progress"}
+ARROWS = {
+    "errors": set(),
+    "files": set(),
+    "config": set(),
+    "progress": set(),
+    "audio": set(),
+    "signal": set(),
+    "data": {"audio", "signal"},
+    "models": {"signal"},
+    "models.enhancer": {"models", "signal", "audio"},  # audio for its resampling: it meets recordings of any rate
+    "information": {"models", "signal"},
+    "inference": {"models.enhancer", "audio"},
+    "metrics": set(),
+    "training": set(),
+    "results": set(),
+    "headlines": {"results"},
+    "markdown": {"results", "headlines"},
+    "plot_style": set(),
+    "plots": {"results", "plot_style"},
+    "report_tables": {"results", "headlines", "audio"},
+    "report": {"results", "headlines", "report_tables", "plots", "plot_style"},
+    "stages": {
+        *("data", "models", "models.enhancer", "information", "inference", "metrics", "training", "audio", "signal"),
+        *("results", "headlines", "markdown", "report"),
+    },
+    "cli": {"stages", "inference", "models.enhancer", "markdown", "report"},
+}
+OPTIONAL = {
+    *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
+    *("librosa", "fairseq", "s3prl"),
+}
+SOUND = {"soundfile", "soxr"}
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of what is imported anywhere in `tree`; a name imported from a package counts as its module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                yield name if name in MODULES else str(node.module)
+
+
+def at_module_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Statements that run when the module is imported, those of classes, branches and `with` included."""
+    waiting: list[ast.AST] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+
+
+def part_of(module: str) -> str:
+    """The part of `ARROWS` that a module belongs to."""
+    name = module.removeprefix("phonemi").lstrip(".")
+    return name if name in ARROWS else name.partition(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_arrows(module: str) -> None:
+    part = part_of(module)
+    if not part:  # phonemi itself only says where its names live
+        assert not [name for name in imports(TREES[module]) if name.startswith("phonemi")]
+        return
+    assert part in ARROWS, f"{module} is a new part: give it an arrow"
+    found = {part_of(name) for name in imports(TREES[module]) if name.startswith("phonemi.")}
+    assert found <= {part, *FREE, *ARROWS[part]}
+
+
+def test_the_arrows_have_no_circle() -> None:
+    left = {part: {*targets, *(FREE if part not in FREE else ())} for part, targets in ARROWS.items()}
+    while left:
+        ends = [part for part, targets in left.items() if not targets & left.keys() - {part}]
+        assert ends, f"a circle among {sorted(left)}"
+        for part in ends:
+            del left[part]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_optional_packages_are_imported_when_they_are_needed(module: str) -> None:
+    names = {name.partition(".")[0] for node in at_module_level(TREES[module]) for name in imports(node)}
+    assert not names & OPTIONAL
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_audio_reads_and_writes_sound(module: str) -> None:
+    names = {name.partition(".")[0] for name in imports(TREES[module])}
+    assert module == "phonemi.audio" or not names & SOUND
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_and_functions_are_short_and_say_what_they_are(module: str) -> None:
+    assert ast.get_docstring(TREES[module])
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 350
+    functions = [node for node in ast.walk(TREES[module]) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    long = {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno is not None}
+    assert {name: lines for name, lines in long.items() if lines > 50} == {}
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    code = "import sys, phonemi.cli; print(*sys.modules.keys() & {'torch', 'transformers', 'numpy', 'matplotlib'})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

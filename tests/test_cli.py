@@ -1,0 +1,416 @@
+"""The command line: help, exit codes, and one line for whatever is wrong with what it is given."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.main import get_command
+
+from phonemi import audio, cli
+from phonemi.data.manifest import Interval, read_manifest, write_manifest
+from phonemi.files import write_json
+
+COMMANDS = [
+    *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate", "enhance"),
+    "report",
+]
+RATE = 16_000
+
+Phonemi = Callable[..., Any]
+
+
+def settings_of(corpus: Any, *changes: str) -> list[str]:
+    return [word for setting in (*corpus.settings, *changes) for word in ("--set", setting)]
+
+
+# Help and usage ---------------------------------------------------------------------------------------------------
+
+
+def test_every_command_is_listed(phonemi: Phonemi) -> None:
+    outcome = phonemi("--help")
+    assert outcome.code == 0
+    listed = [line.split()[0] for line in outcome.stdout.partition("Commands:")[2].splitlines() if line[2:3].strip()]
+    assert listed == COMMANDS
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_and_has_an_example(
+    phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch, command: str | None, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    outcome = phonemi(*([command] if command else []), "--help")
+    assert outcome.code == 0
+    assert max(map(len, outcome.stdout.splitlines())) <= columns
+    assert "…" not in outcome.stdout, "no name is cut"
+    _, _, after = outcome.stdout.partition("Example:\n")
+    example = after.partition("\n\n")[0]
+    words = shlex.split(example.replace("\\\n", " "))
+    assert words[0] == "phonemi"
+    assert words[1] == (command or "quickstart")
+    parameters = get_command(cli.app).commands[words[1]].params  # type: ignore[attr-defined]
+    known = {option for parameter in parameters for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Usage: phonemi"),
+        (["trian"], "Did you mean 'train'"),
+        (["train", "--run", "x", "--rwo", "log1p"], "--row"),
+        (["train"], "Missing option '--run'"),
+        (["prepare", "esc50"], "Missing argument 'FOLDER'"),
+        (["prepare", "synthetic", "x", "--utterances", "many"], "Invalid value for '--utterances'"),
+        (["enhance", "x.wav", "--model", "m"], "Missing option '--output'"),
+    ],
+)
+def test_wrong_usage_is_exit_2(phonemi: Phonemi, arguments: list[str], message: str, tmp_path: Path) -> None:
+    outcome = phonemi(*arguments)
+    assert outcome.code == 2
+    assert message in outcome.stderr + outcome.stdout
+    assert "Traceback" not in outcome.stderr
+
+
+def test_an_interruption_says_how_to_go_on(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("phonemi.stages.align.run", interrupted)
+    outcome = phonemi("align", "speech.jsonl")
+    assert (outcome.code, outcome.stderr) == (130, "phonemi: interrupted; run the same command again to go on\n")
+
+
+def test_a_defect_of_ours_is_one_line_too(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr("phonemi.stages.align.run", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    outcome = phonemi("align", "speech.jsonl")
+    (kept,) = tmp_path.iterdir()
+    assert outcome.code == 1
+    assert outcome.stderr == f"phonemi: unexpected ZeroDivisionError: division by zero (traceback in {kept})\n"
+    assert "broken" in kept.read_text()
+
+
+# Recordings to enhance --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(finished: Any) -> Path:
+    return finished.folder / "rows" / "ws-hybrid" / "model"
+
+
+def bad_recording(kind: str, path: Path) -> None:
+    tone = 0.1 * np.sin(np.arange(RATE) / 10)
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "no samples":
+        audio.save(path, tone, RATE)
+        path.write_bytes(path.read_bytes()[:40] + bytes(4))
+    elif kind == "truncated":
+        audio.save(path, tone, RATE)
+        path.write_bytes(path.read_bytes()[:9000])
+    elif kind == "text":
+        path.write_text("This is not a recording.\n")
+    elif kind == "nan":
+        audio.save(path, tone, RATE, subtype="FLOAT")
+        content = bytearray(path.read_bytes())
+        content[-4000:-3996] = np.float32(np.nan).tobytes()
+        path.write_bytes(content)
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "no such file or folder: {path}"),
+        ("empty", "{path} is empty (0 bytes)"),
+        ("no samples", "{path}"),
+        ("truncated", "{path} is cut short: its header promises 16000 samples, 4478 can be read"),
+        ("text", "{path} is not sound that libsndfile can read"),
+        ("nan", "{path}: 1 of 16000 samples are NaN or infinite"),
+        ("folder", "no recordings in {path}"),
+    ],
+)
+def test_a_bad_recording_is_one_line(phonemi: Phonemi, model: Path, tmp_path: Path, kind: str, message: str) -> None:
+    path, output = tmp_path / "noisy.wav", tmp_path / "out"
+    bad_recording(kind, path)
+    for target in (output, tmp_path / "clean.wav"):
+        if kind == "folder" and target.suffix:
+            continue
+        outcome = phonemi("enhance", path, "-o", target, "--model", model)
+        assert message.format(path=path) in outcome.error
+    assert {entry.name for entry in tmp_path.rglob("*")} <= {"noisy.wav", "out"}
+    assert not output.exists() or not list(output.iterdir())
+
+
+def test_silence_stays_silent_and_short_audio_keeps_its_length(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    signals = {"silent": np.zeros(RATE), "short": 0.1 * rng.normal(size=160), "one": np.array([0.5])}
+    for name, waveform in signals.items():
+        audio.save(tmp_path / "in" / f"{name}.wav", waveform, RATE)
+    outcome = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stderr.splitlines()[-1] == "phonemi: 3 enhanced"
+    enhanced = {name: audio.load(tmp_path / "out" / f"{name}.wav") for name in signals}
+    assert {name: len(waveform) for name, waveform in enhanced.items()} == {"silent": RATE, "short": 160, "one": 1}
+    assert not enhanced["silent"].any()
+    assert np.isfinite(enhanced["short"]).all()
+    again = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
+    assert again.stderr.splitlines()[-1] == "phonemi: 0 enhanced, 3 skipped (already there)"
+
+
+def test_one_bad_recording_does_not_stop_the_others(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    for name in ("a", "c"):
+        audio.save(tmp_path / "in" / f"{name}.flac", 0.1 * np.sin(np.arange(RATE) / 10), RATE)
+    (tmp_path / "in" / "b.wav").write_text("not a recording")
+    outcome = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
+    assert outcome.error == "2 enhanced, 1 failed"
+    assert [line for line in outcome.stderr.splitlines() if line.startswith("failed: ")] == [
+        f"failed: {tmp_path / 'in' / 'b.wav'} is not sound that libsndfile can read: Format not recognised"
+    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.flac", "c.flac"]
+
+
+def test_a_model_that_is_not_there(phonemi: Phonemi, tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", np.ones(RATE) / 2, RATE)
+    outcome = phonemi("enhance", tmp_path / "a.wav", "-o", tmp_path / "out", "--model", tmp_path / "none")
+    assert f"no enhancer '{tmp_path / 'none'}'" in outcome.error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_with_another_number_of_layers(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    description = folder / "aggregations" / "ws" / "aggregation.json"
+    write_json(description, json.loads(description.read_text()) | {"layers": 13})
+    outcome = phonemi("train", "--run", folder, "--row", "ws-linguistic+log1p")
+    assert "the aggregation was made for 13 layers, the encoder has 3" in outcome.error
+    assert not (folder / "rows" / "ws-linguistic+log1p").exists()
+
+
+def test_a_full_disk(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    """In a process of its own, which may write no file longer than 2000 bytes."""
+    audio.save(tmp_path / "in" / "a.wav", 0.1 * np.sin(np.arange(RATE) / 10), RATE)
+    code = (
+        "import resource, sys; from phonemi import cli; import phonemi.inference, phonemi.models.enhancer;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); cli.main()"
+    )
+    command = [sys.executable, "-c", code, "enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]
+    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert ended.returncode == 1
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("phonemi: ")]
+    assert "cannot write" in line, ended.stderr
+    assert str(tmp_path / "out" / "a.wav") in line
+    assert "Traceback" not in ended.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# Corpora and manifests --------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_that_does_not_fit_on_the_disk(
+    phonemi: Phonemi, corpus: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("phonemi.files.os.fsync", no_room)
+    outcome = phonemi("prepare", "esc50", corpus.data / "esc10", "-o", tmp_path / "noise.jsonl")
+    assert outcome.error == "No space left on device"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["esc5", "."], "unknown corpus 'esc5'; did you mean 'esc50'?"),
+        (["esc50", ".", "--subset", "dev-clean"], "--subset does not apply to esc50, which takes no option"),
+        (
+            ["librispeech", ".", "--utterances", "3"],
+            "--utterances does not apply to librispeech, which takes --subset, --alignments",
+        ),
+        (["folder", ".", "--download"], "folder is not downloaded: give the folder where it is"),
+        (["librispeech", "absent"], "no LibriSpeech in absent"),
+        (["folder", "absent"], "absent"),
+        (["folder", ".", "--where", "mos>3"], "no table was given"),
+    ],
+)
+def test_wrong_preparation(phonemi: Phonemi, tmp_path: Path, arguments: list[str], message: str) -> None:
+    outcome = phonemi("prepare", *arguments, "-o", tmp_path / "manifest.jsonl")
+    assert message in outcome.error
+    assert list(tmp_path.iterdir()) == []
+
+
+def misfit(recording: Any) -> Any:
+    return replace(recording, phones=(Interval(0.0, recording.duration_s + 1, "AA"),))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda recording: replace(recording, path="/absent.flac"), "cannot read /absent.flac: No such file"),
+        (misfit, "ends after the audio"),
+        (lambda recording: replace(recording, samples=17, phones=None), "the manifest says 17"),
+    ],
+)
+def test_a_manifest_that_contradicts_its_recordings(
+    phonemi: Phonemi, corpus: Any, tmp_path: Path, change: Callable[[Any], Any], message: str
+) -> None:
+    recordings = read_manifest(corpus.speech)
+    write_manifest(tmp_path / "speech.jsonl", [change(recordings[0]), *recordings[1:]])
+    changed = f"data.speech=[{tmp_path / 'speech.jsonl'}]"
+    outcome = phonemi("pretrain", "--run", tmp_path / "run", *settings_of(corpus, changed))
+    assert message in outcome.error
+    assert recordings[0].id in outcome.error
+    assert not (tmp_path / "run" / "encoder").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not json\n", "speech.jsonl:1: not JSON"),
+        (b'{"id": "a"}\n', "speech.jsonl:1: missing key 'path'"),
+        (b'{"id": "a", "pahts": "a.wav"}\n', "speech.jsonl:1: unknown key 'pahts'; did you mean 'path'?"),
+        (b"\xff\xfe\x00", "speech.jsonl is not a manifest"),
+        (b"", "the manifest is empty"),
+    ],
+)
+def test_a_garbled_manifest(phonemi: Phonemi, corpus: Any, tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "speech.jsonl").write_bytes(content)
+    changed = f"data.speech=[{tmp_path / 'speech.jsonl'}]"
+    outcome = phonemi("pretrain", "--run", tmp_path / "run", *settings_of(corpus, changed))
+    assert message in outcome.error
+
+
+# Configurations and the order of stages ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("enhance.stepz=3", "unknown key 'enhance.stepz'; did you mean 'steps'?"),
+        ("enhance.rows=[ws-hybird]", "unknown row 'ws-hybird'; did you mean 'ws-hybrid'?"),
+        ("data.speech=[absent.jsonl]", "manifest absent.jsonl does not exist: make it with `phonemi prepare`"),
+        ("data.speech=[]", "data.speech names no manifest: make one with `phonemi prepare`"),
+        ("data.test_share=0.9", "sum to less than 1"),
+        ("data.keep_in_training=[ls-101, ls-102, ls-103, ls-104, ls-105]", "training needs one: lower the shares"),
+        ("encoder.heads=3", "dim 16 must be a multiple of heads 3"),
+        ("encoder.precision=fp16", "precision is 'fp16', which needs a GPU"),
+        ("encoder.crop_frames=100000", "s of speech to train the encoder on"),
+    ],
+)
+def test_wrong_settings(phonemi: Phonemi, corpus: Any, tmp_path: Path, change: str, message: str) -> None:
+    outcome = phonemi("pretrain", "--run", tmp_path / "run", *settings_of(corpus, "device=cpu", change))
+    assert message in outcome.error
+    assert not (tmp_path / "run" / "encoder" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("data.noise_folds.test=[4]", "fold 4 is in two parts"),
+        ("data.noise_folds.test=[7]", "no recording is in fold 7; the folds are [1, 2, 3, 4, 5]"),
+        ("data.noise=[]", "data.noise names no manifest"),
+        ("enhance.precision=fp16", "precision is 'fp16', which needs a GPU"),
+    ],
+)
+def test_wrong_settings_of_a_training(phonemi: Phonemi, corpus: Any, tmp_path: Path, change: str, message: str) -> None:
+    settings = settings_of(corpus, "device=cpu", change)
+    assert message in phonemi("train", "--run", tmp_path / "run", "--row", "log1p", *settings).error
+    assert not (tmp_path / "run" / "rows" / "log1p" / "result.json").exists()
+
+
+def test_an_unknown_row(phonemi: Phonemi, corpus: Any, tmp_path: Path) -> None:
+    outcome = phonemi("train", "--run", tmp_path / "run", "--row", "log1", *settings_of(corpus))
+    assert outcome.error == "unknown row 'log1'; did you mean 'log1p'?"
+
+
+def test_a_garbled_configuration(phonemi: Phonemi, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("enhance: [")
+    outcome = phonemi("train", "--run", tmp_path / "run", "--config", tmp_path / "a.yaml")
+    assert f"{tmp_path / 'a.yaml'} is not YAML" in outcome.error
+    assert not (tmp_path / "run").exists()
+    assert "did you mean 'quickstart'?" in phonemi("train", "--run", tmp_path / "run", "-c", "quikstart").error
+
+
+@pytest.mark.parametrize(
+    ("stage", "removed", "needed"),
+    [
+        ("information", "encoder/result.json", "pretrain"),
+        ("aggregate", "encoder/result.json", "pretrain"),
+        ("train", "information.json", "information"),
+        ("train", "aggregations/dws/result.json", "aggregate"),
+        ("evaluate", "information.json", "information"),
+        ("evaluate", "rows/layer/result.json", "train"),
+    ],
+)
+def test_a_stage_before_the_one_it_needs(
+    phonemi: Phonemi, finished: Any, tmp_path: Path, stage: str, removed: str, needed: str
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    (folder / removed).unlink()
+    done = {"information": ["information.json"], "aggregate": ["aggregations"], "evaluate": ["metrics.json"]}
+    for name in done.get(stage, ["rows/layer/result.json", "rows/dws-linguistic/result.json"]):
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    outcome = phonemi(stage, "--run", folder)
+    assert f"run `phonemi {needed} --run {folder}` first" in outcome.error
+    assert f"{removed}" in outcome.error or "rows/" in removed
+
+
+def test_a_row_that_needs_an_aggregation_nobody_asks_for(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    outcome = phonemi("train", "--run", folder, "--row", "dws-hybrid", "--set", "aggregate.aggregations=[ws]")
+    assert "row dws-hybrid needs the aggregation 'dws': add it to aggregate.aggregations" in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("stage", "package", "changes"),
+    [
+        ("train", "pesq", ["enhance.select_on=pesq_wb_lqo"]),
+        ("train", "pystoi", ["enhance.select_on=stoi"]),
+        ("evaluate", "pocketsphinx", ["evaluate.resamples=21"]),
+        ("evaluate", "jiwer", ["evaluate.resamples=21"]),
+    ],
+)
+def test_a_package_that_is_not_installed(
+    phonemi: Phonemi, finished: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stage: str, package: str,
+    changes: list[str],
+) -> None:  # fmt: skip
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    monkeypatch.setitem(sys.modules, package, None)
+    overrides = [word for change in changes for word in ("--set", change)]
+    outcome = phonemi(stage, "--run", folder, *overrides)
+    assert outcome.error.startswith(f"{package} is not installed")
+    advice = "pip install 'phonemi[eval]'"
+    assert outcome.error.endswith(
+        f"{advice}, or set enhance.select_on to another score" if stage == "train" else advice
+    )
+
+
+def test_an_error_in_a_process_of_a_stage(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    changes = ("enhance.jobs=2", "enhance.rows=[layer-98, layer-99]")
+    outcome = phonemi("train", "--run", folder, *[word for change in changes for word in ("--set", change)])
+    assert outcome.error.startswith("row 'layer-9")
+    assert outcome.error.endswith("the encoder has layers 0 to 2")
+
+
+def test_a_report_of_no_run(phonemi: Phonemi, tmp_path: Path) -> None:
+    assert phonemi("report", tmp_path / "absent").error == f"{tmp_path / 'absent'} is no run folder"
