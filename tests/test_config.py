@@ -144,3 +144,9 @@ def test_a_file_that_is_not_there(source: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config(source)
     assert message in str(error.value)
+
+
+def test_a_folder_named_like_a_preset_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quickstart").mkdir()  # `phonemi quickstart` makes it before it reads its preset
+    assert load_config("quickstart") == load_config(REPOSITORY / "src" / "phonemi" / "presets" / "quickstart.yaml")

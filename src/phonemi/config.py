@@ -225,7 +225,7 @@ def _preset_folder() -> Any:
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     try:
-        if path.suffix in (".yaml", ".yml") or path.exists():
+        if path.suffix in (".yaml", ".yml") or path.is_file():
             text = path.read_text(encoding="utf-8")
         elif str(source) in presets():
             text = (_preset_folder() / f"{source}.yaml").read_text(encoding="utf-8")
