@@ -225,10 +225,10 @@ def _preset_folder() -> Any:
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     try:
-        if path.suffix in (".yaml", ".yml") or path.is_file():
-            text = path.read_text(encoding="utf-8")
-        elif str(source) in presets():
+        if str(source) in presets() and not path.is_file():
             text = (_preset_folder() / f"{source}.yaml").read_text(encoding="utf-8")
+        elif path.suffix in (".yaml", ".yml") or path.exists():
+            text = path.read_text(encoding="utf-8")
         else:
             raise ConfigError(
                 f"no configuration {source!r}: not a file, and no preset ({nearest(str(source), presets())})"
