@@ -73,7 +73,7 @@ def _metric_cell(row: Mapping[str, Any], metric: Metric, best: float | None) -> 
     if scored is not None and total is not None and scored < total:
         details.append(f"<em>{int(scored)} of {int(total)} scored</em>")
     if metric.key == "wer" and value is not None and row.get("wer_insertions") is not None:
-        details.append(f"{int(row['wer_insertions'])} inserted")
+        details.append(f"insertions {number(row['wer_insertions'], 3)}")
     is_best = value is not None and best is not None and row["row"] != "noisy" and round(value, metric.digits) == best
     shown = (
         f"<strong>{number(value, metric.digits)}</strong>"
