@@ -19,7 +19,7 @@ def metrics_row(name: str, wer: float, scored: int = 4) -> dict:
 
 def test_every_row_is_there_with_interval_and_failures(tmp_path):
     comparison = {"row": "a", "against": "b", "difference": -0.1, "low": -0.2, "high": -0.05, "pairs": 4}
-    comparisons = [comparison | {"metric": "wer", "p_value": 0.01}, comparison | {"metric": "stoi", "p_value": 0.4}]
+    comparisons = [comparison | {"metric": "wer", "p_value": 0.01}, comparison | {"metric": "stoi", "p_value": 0.0001}]
     write_json(
         tmp_path / "metrics.json",
         {"rows": [metrics_row("a", 0.2, scored=3), metrics_row("b", 0.3)], "comparisons": comparisons},
@@ -36,7 +36,7 @@ def test_every_row_is_there_with_interval_and_failures(tmp_path):
     assert "2.00 (3 of 4 scored)" in text
     assert "0.200 [0.100, 0.300]" in text
     assert "**−0.100 [−0.200, −0.050] p 0.010**" in text, "significant differences are bold"
-    assert "−0.100 [−0.200, −0.050] p 0.400" in text
+    assert "−0.100 [−0.200, −0.050] p < 0.001" in text
     assert "| mini layer 2 | 2.25 | 2.25 | 2.25 |" in text
     assert "| all | 1.5 |" in text
     widths = {}

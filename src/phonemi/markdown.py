@@ -80,9 +80,13 @@ def comparisons_table(metrics: Mapping[str, Any]) -> str:
         difference, low, high = (
             number(found[key], metric.digits, signed=True) for key in ("difference", "low", "high")
         )
-        cell = f"{difference} [{low}, {high}] p {number(found['p_value'], 3)}"
+        cell = f"{difference} [{low}, {high}] {_p_text(found['p_value'])}"
         rows[pair][2 + compared.index(metric)] = f"**{cell}**" if is_significant(found) else cell
     return table(["row", "against", *(metric.title for metric in compared)], list(rows.values()))
+
+
+def _p_text(p_value: float | None) -> str:
+    return "p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}"
 
 
 def information_table(information: Mapping[str, Any]) -> str:
