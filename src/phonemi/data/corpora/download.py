@@ -251,7 +251,7 @@ def _extracted(folder: Path) -> list[str]:
 def _one_line_errors(archive: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
         raise DataError(f"{archive} is damaged or not supported ({error}); remove it and download it again") from None
     except OSError as error:
         raise DataError(f"cannot extract {archive}: {error.strerror or error}") from None
