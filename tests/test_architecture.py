@@ -30,7 +30,8 @@ ARROWS = {
     "signal": set(),
     "data": {"audio", "signal"},
     "models": {"signal"},
-    "models.enhancer": {"models", "signal", "audio"},  # audio for its resampling: it meets recordings of any rate
+    "models.enhancer": {"models", "models.card", "signal", "audio"},  # audio to resample: it meets any rate
+    "models.card": {"results", "markdown"},
     "information": {"models", "signal"},
     "inference": {"models.enhancer", "audio"},
     "metrics": set(),
@@ -50,6 +51,7 @@ ARROWS = {
 }
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
+    *("onnxruntime", "speechmos"),
     *("librosa", "fairseq", "s3prl"),
 }
 SOUND = {"soundfile", "soxr"}
@@ -128,3 +130,11 @@ def test_files_and_functions_are_short_and_say_what_they_are(module: str) -> Non
 def test_the_command_line_starts_without_torch() -> None:
     code = "import sys, phonemi.cli; print(*sys.modules.keys() & {'torch', 'transformers', 'numpy', 'matplotlib'})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_enhancing_starts_without_what_it_does_not_need() -> None:
+    code = "import sys, phonemi.inference, phonemi.models.enhancer; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded
+    needless = {"transformers", "accelerate", "matplotlib", "pandas", "scipy", "huggingface_hub", "pydantic", "yaml"}
+    assert not needless & set(loaded)

@@ -146,6 +146,12 @@ def test_a_file_that_is_not_there(source: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_there_is_one_test_set() -> None:
+    load_config(None, ["evaluate.recordings=noisy.jsonl", "evaluate.pairs=null"])
+    with pytest.raises(ConfigError, match=r"evaluate\.recordings: .*evaluate\.pairs names another test set: set one"):
+        load_config(None, ["evaluate.recordings=noisy.jsonl", "evaluate.pairs=pairs.jsonl"])
+
+
 def test_a_folder_named_like_a_preset_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart").mkdir()  # `phonemi quickstart` makes it before it reads its preset

@@ -76,6 +76,18 @@ def test_metrics_say_the_tested_difference_and_whether_it_is_one():
     ]
 
 
+def test_a_row_against_the_noisy_input_names_the_latter_once():
+    pair = {"row": "mine", "against": "noisy", "difference": 0.31, "low": 0.1, "high": 0.5, "p_value": 0.01}
+    metrics = {
+        "rows": [{"row": "noisy", "wer": 0.4}, {"row": "mine", "wer": 0.3}],
+        "comparisons": [pair | {"metric": "dnsmos_ovrl"}],
+    }
+    assert metrics_headlines(metrics) == [
+        "Word error rate: noisy 0.400, mine 0.300.",
+        "mine against noisy: DNSMOS OVRL +0.31 (95 % [+0.10, +0.50], significant).",
+    ]
+
+
 def test_nothing_measured_says_nothing():
     assert headlines({}) == []
     assert metrics_headlines({"rows": [{"row": "noisy", "wer": None}]}) == []

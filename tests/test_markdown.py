@@ -37,6 +37,7 @@ def test_every_row_is_there_with_interval_and_failures(tmp_path):
     assert "0.200 [0.100, 0.300]" in text
     assert "**−0.100 [−0.200, −0.050] p 0.010**" in text, "significant differences are bold"
     assert "−0.100 [−0.200, −0.050] p < 0.001" in text
+    assert "DNSMOS" not in text, "columns of what was not judged"
     assert "| mini layer 2 | 2.25 | 2.25 | 2.25 |" in text
     assert "| all | 1.5 |" in text
     widths = {}

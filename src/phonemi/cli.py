@@ -96,7 +96,7 @@ def quickstart(
     ),
     set_: Overrides = [],  # noqa: B006
 ) -> None:
-    """The whole paper in miniature, offline: synthetic speech, encoder, information, enhancers, report."""
+    """The whole paper in miniature, offline: synthetic speech, information, enhancers, report."""
     from phonemi.stages import quickstart as stage
 
     stage.run(run, set_)
@@ -123,10 +123,13 @@ def prepare(
         Path | None, typer.Option(metavar="FILE", help="folder: CSV with path, speaker and text columns.")
     ] = None,
     where: Annotated[
-        list[str], typer.Option(metavar="TEST", help="folder: keep rows such as 'dnsmos_bak>=3.5'; repeatable.")
+        list[str], typer.Option(metavar="TEST", help="folder: keep rows such as 'bak>=3.5', 'speaker!='; repeatable.")
     ] = [],  # noqa: B006
     clean: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="folder: clean counterparts of noisy recordings.")
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option(metavar="FOLD", help="folder: noise, all of this cross-validation fold.")
     ] = None,
     utterances: Annotated[int | None, typer.Option(metavar="COUNT", help="synthetic: how many utterances.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="SEED", help="synthetic: seed.")] = None,
@@ -135,26 +138,64 @@ def prepare(
     from phonemi.stages import prepare as stage
 
     options = {"alignments": alignments, "subset": subset, "table": table, "where": where}
-    options |= {"clean": clean, "utterances": utterances, "seed": seed}
+    options |= {"clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 
 
 @_command("align", "phonemi align speech.jsonl \\\n  -o aligned.jsonl")
 def align(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest whose recordings have a transcript.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest whose recordings need phones.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: the manifest itself.")
     ] = None,
+    decode: Annotated[
+        bool,
+        typer.Option(
+            "--decode",
+            help="Recordings without a transcript: decode their phones with a phone loop; less accurate.",
+        ),
+    ] = False,
 ) -> None:
     """Phone alignments for recordings with a transcript, by pocketsphinx; says what it could not align."""
     from phonemi.stages import align as stage
 
-    stage.run(manifest, output or manifest)
+    stage.run(manifest, output or manifest, decode)
 
 
 _stage("pretrain", "Train the run's own encoder: masked prediction of units.")
-_stage("information", "MI of phones and hidden states, by layer and SNR (Fig. 1).")
+
+
+@_command("information", "phonemi information --model mini \\\n  --speech speech.jsonl \\\n  --noise noise.jsonl")
+def information(
+    run: RunFolder = Path("information"),
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Shipped name, folder or hub id. New run: mini."),
+    ] = None,
+    speech: Annotated[
+        list[str], typer.Option(metavar="MANIFEST", help="Speech with phones; repeatable. New run: synthetic.")
+    ] = [],  # noqa: B006
+    noise: Annotated[list[str], typer.Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = [],  # noqa: B006
+    config: ConfigFile = None,
+    set_: Overrides = [],  # noqa: B006
+) -> None:
+    """MI of phones and hidden states, by layer and SNR (Fig. 1)."""
+    from phonemi.files import read_json
+    from phonemi.progress import Progress
+    from phonemi.stages import corpus
+    from phonemi.stages import information as stage
+
+    options = {"representation": model, "data.speech": speech, "data.noise": noise}
+    settings = [corpus.as_setting(key, value) for key, value in options.items() if value] + set_
+    if config is None and not (run / "config.yaml").exists():
+        settings = corpus.new_run(run, settings, Progress())
+    stage.run(_open(run, config, settings))
+    result = run / stage.RESULT
+    typer.echo(stage.as_text(read_json(result), shutil.get_terminal_size().columns))
+    typer.echo(result)
+
+
 _stage("aggregate", "Pre-train the linguistic aggregations on phones (Fig. 2, 3).")
 
 
@@ -176,11 +217,13 @@ def train(
 _stage("evaluate", "SI-SDR, STOI, PESQ, WER and MI of every row, with intervals.")
 
 
-@_command("enhance", "phonemi enhance noisy -o clean \\\n  --model OUT/rows/ws-hybrid/model")
+@_command("enhance", "phonemi enhance noisy.wav -o clean.wav")
 def enhance(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT", help="Recordings or folders.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="File (for one input) or folder.")],
-    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="Folder of a trained row, or hub id.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="MODEL", help="Shipped name, folder of a trained row, or hub id.")
+    ] = "default",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Enhance again what is already there.")] = False,
 ) -> None:
     """Enhance recordings: same sample rate, channels and length out; a folder keeps its tree."""

@@ -16,13 +16,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
 from phonemi.errors import ConfigError, nearest
 from phonemi.files import write_text
 
 SNRS_DB = (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
 YAML_NO = BeforeValidator(lambda value: "no" if value is False else value)  # YAML reads a bare `no` as false
+ReverberationS = Annotated[float, Field(ge=0.05, le=3)]
+CutoffHz = Annotated[float, Field(ge=500, lt=8_000)]
+GainDb = Annotated[float, Field(ge=-60, le=60)]
 
 
 class Section(BaseModel):
@@ -44,11 +48,15 @@ class Data(Section):
 
     speech: tuple[str, ...] = Field((), description="clean speech with speakers and phones; split by speaker")
     encoder_speech: tuple[str, ...] = Field((), description="more speech for training the encoder; no labels needed")
+    enhancer_speech: tuple[str, ...] = Field((), description="more clean speech for training the enhancers only")
     noise: tuple[str, ...] = Field((), description="noise with folds")
     test_share: float = Field(0.2, ge=0, lt=1, description="share of the speakers held out for testing")
     validation_share: float = Field(0.1, ge=0, lt=1, description="share of the speakers held out for validation")
     keep_in_training: tuple[str, ...] = Field((), description="speakers that must not be held out")
     noise_folds: Folds = Folds()
+    babble_share: float = Field(
+        0.0, ge=0, le=1, description="share of the noise draws that are babble, of other speakers of the same split"
+    )
 
 
 class Round(Section):
@@ -77,6 +85,14 @@ class Encoder(Section):
     crop_frames: int = Field(256, ge=16, description="20 ms frames in a crop")
     mask_start: float = Field(0.08, gt=0, lt=1, description="probability that a masked span starts at a frame")
     mask_span: int = Field(10, ge=1, description="frames in a masked span")
+    unmasked_weight: float = Field(0.0, ge=0, description="of the loss on frames that are not masked (HuBERT, eq. 3)")
+    noisy_share: float = Field(
+        0.0, ge=0, le=1, description="share of the crops that are made noisy, their units staying clean (as WavLM)"
+    )
+    noisy_snrs_db: tuple[float, float] = Field((-5.0, 20.0), description="lowest and highest SNR of noisy crops")
+    mixed_share: float = Field(
+        0.2, ge=0, le=1, description="of the noisy crops, those with another speaker over at most half of them"
+    )
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = "bf16"
 
 
@@ -104,6 +120,28 @@ class Aggregate(Section):
     batch_frames: int = Field(4096, ge=1)
 
 
+def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("the lowest comes first")
+    return ends
+
+
+class Augment(Section):
+    """What happens to the mixtures of `Enhance`, for training and for validation; nothing by default."""
+
+    reverb_share: float = Field(0.0, ge=0, le=1, description="share of the mixtures whose speech is in a drawn room")
+    rt60_s: Annotated[tuple[ReverberationS, ReverberationS], AfterValidator(_in_order)] = Field(
+        (0.1, 0.6), description="shortest and longest reverberation time"
+    )
+    band_limit_share: float = Field(0.0, ge=0, le=1, description="share of the mixtures without an upper band")
+    band_limit_hz: Annotated[tuple[CutoffHz, CutoffHz], AfterValidator(_in_order)] = Field(
+        (3_000.0, 7_500.0), description="lowest and highest cutoff"
+    )
+    gain_db: Annotated[tuple[GainDb, GainDb], AfterValidator(_in_order)] = Field(
+        (0.0, 0.0), description="lowest and highest gain, of noisy and clean speech alike"
+    )
+
+
 class Enhance(Section):
     """Training of the mask enhancers: the SUPERB `enhancement_stft2` recipe; rows are named in `stages/rows.py`."""
 
@@ -113,6 +151,9 @@ class Enhance(Section):
     hidden: int = Field(256, ge=1)
     layers: int = Field(3, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
+    level_db: float | None = Field(
+        None, ge=-100, le=40, description="level that every recording is brought to first, dB; none: as it is (paper)"
+    )
     steps: int = Field(100_000, ge=1)
     batch: int = Field(8, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
@@ -124,6 +165,7 @@ class Enhance(Section):
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = "no"
     select_on: Literal["pesq_wb_lqo", "stoi", "si_sdri_db"] = "pesq_wb_lqo"
     jobs: int = Field(1, ge=1, description="rows trained side by side, each with its share of the cores")
+    augment: Augment = Augment()
 
 
 class Evaluate(Section):
@@ -133,10 +175,19 @@ class Evaluate(Section):
     per_utterance: int | None = Field(1, ge=1, description="SNRs drawn for each test utterance; none: all of them")
     utterances: int | None = Field(None, ge=1)
     pairs: str | None = Field(None, description="manifest of noisy recordings with clean ones to judge")
+    recordings: str | None = Field(None, description="or of noisy ones alone: judged by DNSMOS and words")
     systems: dict[str, str] = Field({}, description="more rows: name -> enhancer, or folder of enhanced files")
+    dnsmos: bool = Field(False, description="DNSMOS where there is clean speech too; slow, hence off")
     recogniser: Literal["pocketsphinx", "pocketsphinx-grammar", "none"] = "pocketsphinx"
     examples: int = Field(4, ge=1)
     resamples: int = Field(2_000, ge=1)
+
+    @field_validator("recordings")
+    @classmethod
+    def _one_test_set(cls, recordings: str | None, others: ValidationInfo) -> str | None:
+        if recordings is not None and others.data.get("pairs") is not None:
+            raise ValueError("evaluate.pairs names another test set: set one of the two to null")
+        return recordings
 
 
 class Config(Section):
@@ -144,7 +195,9 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    representation: str = Field("encoder", description="'encoder' (trained by this run), hub name, or local folder")
+    representation: str = Field(
+        "encoder", description="'encoder' (trained by this run), 'mini' or 'mini-kmeans' (shipped), hub id, or folder"
+    )
     data: Data = Data()
     encoder: Encoder = Encoder()
     information: Information = Information()
@@ -191,9 +244,9 @@ def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = No
 
 def provenance() -> dict[str, str]:
     """Versions, git commit, machine and command of this process."""
-    packages = ("phonemi", "torch", "transformers", "numpy", "soundfile", "soxr", "pesq", "pystoi", "pocketsphinx")
+    packages = "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx speechmos onnxruntime"
     facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {_cores()} cores"}
-    for package in packages:
+    for package in packages.split():
         try:
             facts[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

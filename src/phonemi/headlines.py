@@ -122,9 +122,8 @@ def metrics_headlines(metrics: Mapping[str, Any]) -> list[str]:
     rows = {row["row"]: row for row in metrics["rows"]}
     names = {name: row.get("label", name) for name, row in rows.items()}
     compared = _headline_pairs(metrics.get("comparisons", []))
-    shown = [
-        name for name in ("noisy", *dict.fromkeys(name for pair in compared for name in reversed(pair))) if name in rows
-    ]
+    asked = dict.fromkeys(("noisy", *(name for pair in compared for name in reversed(pair))))
+    shown = [name for name in asked if name in rows]
     rates = [f"{names[name]} {number(rows[name]['wer'], 3)}" for name in shown if rows[name].get("wer") is not None]
     if rates:
         sentences.append("Word error rate: " + ", ".join(rates) + ".")

@@ -52,10 +52,11 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """One line a row: value, interval, and how many were scored where some failed."""
+    columns = [metric for metric in METRICS if any(metric.key in row for row in metrics["rows"])]
     rows = []
     for row in metrics["rows"]:
         cells = [str(row.get("label", row["row"]))]
-        for metric in METRICS:
+        for metric in columns:
             low, high = (row.get(f"{metric.key}_{end}") for end in ("low", "high"))
             cell = number(row.get(metric.key), metric.digits)
             if low is not None and high is not None:
@@ -63,7 +64,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
             scored, total = row.get(f"{metric.key}_scored"), row.get(f"{metric.key}_total")
             cells.append(cell if scored == total else f"{cell} ({scored} of {total} scored)")
         rows.append(cells)
-    titles = ["row"] + [f"{metric.title} {metric.unit}".strip() for metric in METRICS]
+    titles = ["row"] + [f"{metric.title} {metric.unit}".strip() for metric in columns]
     return table(titles, rows)
 
 

@@ -190,7 +190,9 @@ def _sections(results: Mapping[str, Any], figures: Mapping[str, Path], run_dir: 
     )
     metrics = examples = worst = _absent("metrics.json", results)
     if "metrics.json" in results:
-        metrics = _metrics_section(results["metrics.json"]) + drawn("metrics_by_snr", "metrics.json", True)
+        metrics = _metrics_section(results["metrics.json"])
+        if results["metrics.json"].get("by_snr"):  # recordings without clean speech have no SNR
+            metrics += drawn("metrics_by_snr", "metrics.json", True)
     examples = "".join(
         f'<div class="panel">{example_card(example, run_dir)}</div>' for example in results.get("examples.json", [])
     )
@@ -258,7 +260,7 @@ def _data_text(data: Mapping[str, Any]) -> str:
     parts = [f"{data[key]} {key}" for key in ("utterances", "speakers") if data.get(key) is not None]
     if data.get("snrs_db"):
         parts.append("SNR " + ", ".join(snr_text(snr_db) for snr_db in data["snrs_db"]) + " dB")
-    if data.get("recogniser"):
+    if data.get("recogniser", "none") != "none":
         parts.append(f"words by {data['recogniser']}")
     return "Test data: " + "; ".join(parts) + "." if parts else ""
 

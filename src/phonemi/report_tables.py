@@ -20,7 +20,10 @@ _PLAYER_BYTES = 200_000
 _PLAYER_RATE = 16_000
 _WORST = 10
 # What makes an utterance bad, the first column that is there: (column, whether larger is worse).
-_WORST_BY = (("wer", True), ("stoi", False), ("pesq_wb_lqo", False), ("si_sdri_db", False), ("si_sdr_db", False))
+_WORST_BY = (
+    *(("wer", True), ("stoi", False), ("pesq_wb_lqo", False), ("si_sdri_db", False), ("si_sdr_db", False)),
+    ("dnsmos_ovrl", False),
+)
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:

@@ -46,6 +46,9 @@ METRICS = (
     Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input"),
     Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1"),
     Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.04 to 4.64"),
+    Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5"),
+    Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5"),
+    Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5"),
     Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus"),
 )
 

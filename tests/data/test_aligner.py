@@ -1,7 +1,6 @@
-"""What forced alignment refuses, and what it finds in synthetic speech whose phones are known."""
+"""What alignment and decoding refuse, and what they find in synthetic speech whose phones are known."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from phonemi.data.manifest import Recording
 from phonemi.errors import DataError
 
 pytest.importorskip("pocketsphinx")
-from phonemi.data.aligner import PocketsphinxAligner, align_manifest
+from phonemi.data.aligner import PocketsphinxAligner, PocketsphinxPhoneLoop
 
 NOISE = 0.01 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
 
@@ -20,6 +19,11 @@ NOISE = 0.01 * np.random.default_rng(0).standard_normal(16_000).astype(np.float3
 @pytest.fixture(scope="module")
 def aligner() -> PocketsphinxAligner:
     return PocketsphinxAligner()
+
+
+@pytest.fixture(scope="module")
+def phone_loop() -> PocketsphinxPhoneLoop:
+    return PocketsphinxPhoneLoop()
 
 
 @pytest.fixture(scope="module")
@@ -84,26 +88,50 @@ def test_words_outside_the_dictionary_are_pronounced(speech: Recording) -> None:
     assert spoken.pronounced == {"zzzzq": ("B", "AE", "T")}
 
 
-def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
-    def variant(id: str, **changes: object) -> Recording:
-        values = {name: getattr(speech, name) for name in ("path", "sample_rate", "samples", "text")}
-        return Recording(id=id, **(values | changes))
+def test_decoded_synthetic_speech(phone_loop: PocketsphinxPhoneLoop, speech: Recording) -> None:
+    waveform = audio.load(speech.path)
+    found = phone_loop.decode(waveform)
+    assert found[0].start_s == 0
+    assert found[-1].end_s == pytest.approx(speech.samples // 160 / 100)
+    assert all(before.end_s == after.start_s for before, after in pairwise(found))
+    assert all(interval.start_s < interval.end_s for interval in found)
+    assert {interval.phone for interval in found} <= {*PHONES, "+NSN+", "+SPN+"}
+    frames = (speech.samples - 400) // 320 + 1
+    labels, truth = frame_labels(found, frames), frame_labels(speech.phones or (), frames)
+    # By chance: the agreement with the same labels at other times.
+    chance = np.mean([np.mean(np.roll(labels, shift) == truth) for shift in range(15, frames - 15)])
+    assert np.mean(labels == truth) > 0.25 > 5 * chance
 
-    recordings = [
-        variant("new"),
-        variant("done", phones=speech.phones, text=None),
-        variant("wrong word", text=" ".join(["zzzzq"] * 40)),
-        variant("no text", text=None),
-        variant("gone", path=str(tmp_path / "absent.wav")),
-    ]
-    seen: list[tuple[int, int]] = []
-    aligned, reasons, pronounced = align_manifest(recordings, progress=lambda *at: seen.append(at))
-    assert [recording.id for recording in aligned] == [recording.id for recording in recordings], "nothing is lost"
-    assert [bool(recording.phones) for recording in aligned] == [True, True, False, False, False]
-    assert aligned[0].phones
-    assert aligned[1] == recordings[1]
-    assert list(reasons) == ["wrong word", "no text", "gone"]
-    assert reasons["wrong word"].startswith("no alignment found of 40 words")
-    assert pronounced == {"zzzzq": pronounced["zzzzq"]}
-    assert reasons["no text"] == "no transcript"
-    assert seen == [(done, 5) for done in range(1, 6)]
+
+def test_decoding_does_not_depend_on_what_came_before(phone_loop: PocketsphinxPhoneLoop, speech: Recording) -> None:
+    waveform = audio.load(speech.path)
+    found = PocketsphinxPhoneLoop().decode(waveform)
+    with pytest.raises(DataError, match=r"no phone found in 1\.00 s of audio"):
+        phone_loop.decode(NOISE)
+    phone_loop.decode(waveform[8_000:] + NOISE[0])
+    assert phone_loop.decode(waveform) == found
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (NOISE[:0], r"0\.000 s of audio cannot be decoded, at least 0\.1 s"),
+        (NOISE[:1_599], r"0\.100 s of audio cannot be decoded"),
+        (0 * NOISE, "silent audio cannot be decoded"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused(
+    phone_loop: PocketsphinxPhoneLoop, waveform: np.ndarray, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        phone_loop.decode(waveform)
+
+
+def test_a_decoder_that_fails_is_replaced(speech: Recording) -> None:
+    waveform = audio.load(speech.path)
+    spoiled = PocketsphinxPhoneLoop()
+    found = spoiled.decode(waveform)
+    spoiled._decoder.start_utt()  # pocketsphinx refuses to begin an utterance within another
+    with pytest.raises(DataError, match=r"phones found in only 0\.00 of 2\.18 s of audio"):
+        spoiled.decode(waveform)
+    assert spoiled.decode(waveform) == found

@@ -1,4 +1,4 @@
-"""Noisy recordings with clean counterparts: what is read, what is measured, what is refused."""
+"""Noisy recordings with clean counterparts or without: what is read, what is measured, what is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from phonemi import audio
 from phonemi.data.manifest import Recording
 from phonemi.data.mixing import mix_at_snr
-from phonemi.data.pairs import PairedRecordings
+from phonemi.data.pairs import NoisyRecordings, PairedRecordings
 from phonemi.errors import DataError
+from phonemi.metrics.intrusive import score_pair
 
 
 def pair(folder, name, noisy, clean) -> Recording:
@@ -50,3 +51,14 @@ def test_a_recording_without_a_counterpart_is_refused(tmp_path):
         PairedRecordings([alone])
     with pytest.raises(DataError, match="there are no recordings"):
         PairedRecordings([])
+
+
+def test_without_a_counterpart_nothing_can_be_compared_by_mistake(tmp_path):
+    noisy = np.random.default_rng(0).normal(0, 0.1, 4_000).astype(np.float32)
+    recordings = NoisyRecordings([pair(tmp_path, "a", noisy, noisy)])
+    mixture = recordings[0]
+    assert np.array_equal(mixture.noisy, noisy)
+    assert (len(recordings), mixture.id, mixture.speaker, mixture.text) == (1, "a", "s", "words")
+    assert np.isnan(mixture.snr_db)
+    scores = score_pair(mixture.noisy, mixture.noisy, mixture.clean)
+    assert {score.reason for score in scores.values()} == {"reference not finite"}

@@ -218,7 +218,7 @@ def test_round_trip_also_elsewhere(made, kind, tmp_path):
     assert torch.equal(Enhancer.from_pretrained(str(tmp_path / "there")).enhance(noise(2, 4000)), expected)
     names = sorted(str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*.*"))
     encoder = [] if kind == "log1p" else ["encoder/config.json", "encoder/model.safetensors"]
-    assert names == ["config.json", *encoder, "model.safetensors"]
+    assert names == ["README.md", "config.json", *encoder, "model.safetensors"]
 
 
 def test_encoder_in_a_local_folder_is_part_of_the_model(tmp_path):
@@ -250,7 +250,7 @@ def test_options_of_the_encoder_are_kept(tmp_path, normalise, layer_norm_states)
     assert torch.equal(loaded.enhance(noise(2000)), enhancer.enhance(noise(2000)))
 
 
-@pytest.mark.parametrize("broken", ["_save_encoder", "_save_weights", "write_json"])
+@pytest.mark.parametrize("broken", ["store_encoder", "save_weights", "write_text", "write_json"])
 def test_interrupted_save_over_another_model_is_noticed(tmp_path, monkeypatch, broken):
     joined(mel_transformer()).save_pretrained(tmp_path)
     intact = getattr(module, broken)
@@ -324,7 +324,7 @@ def test_missing_and_damaged_files(made, file, tmp_path):
 
 def test_names_that_are_no_model(tmp_path, monkeypatch):
     for name in (tmp_path, tmp_path / "absent", "absent", "./absent", "~/absent", "a/b/c"):
-        with pytest.raises(ModelError, match=r"no enhancer.*expected a folder"):
+        with pytest.raises(ModelError, match=r"no enhancer.*expected one that ships.*a folder"):
             Enhancer.from_pretrained(name)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ModelError, match="is not JSON"):
@@ -341,9 +341,7 @@ def test_names_that_are_no_model(tmp_path, monkeypatch):
         Enhancer.from_pretrained("someone/enhancer")
 
 
-def test_hub_and_shipped_names(made, tmp_path, monkeypatch):
-    made["own"].save_pretrained(tmp_path / "weights" / "default")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **options: tmp_path / "weights" / "default")
+def test_hub(made, tmp_path, monkeypatch):
+    made["own"].save_pretrained(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **options: tmp_path)
     assert Enhancer.from_pretrained("someone/enhancer").representation.layers == 2
-    monkeypatch.setattr(module.resources, "files", lambda package: tmp_path)
-    assert Enhancer.from_pretrained("default").representation.layers == 2

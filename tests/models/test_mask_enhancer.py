@@ -15,10 +15,10 @@ from phonemi.models.mask_enhancer import MaskEnhancer
 HANN = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400), 56)
 
 
-def tiny(dim=5, log1p=True, hop=320, layers=2, seed=0):
+def tiny(dim=5, log1p=True, hop=320, layers=2, seed=0, level_db=None):
     """Small model whose weights are large enough for every part to show in the output."""
     torch.manual_seed(seed)
-    model = MaskEnhancer(dim, log1p, hop, hidden=3, layers=layers).eval()
+    model = MaskEnhancer(dim, log1p, hop, hidden=3, layers=layers, level_db=level_db).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model
@@ -179,6 +179,33 @@ def test_silence_stays_silence():
     assert not tiny(dim=0).enhance(torch.zeros(2, 1000), None, torch.tensor([1000, 700])).any()
 
 
+@pytest.mark.parametrize("gain", [1e-4, 30.0])
+def test_with_a_level_the_loudness_of_a_recording_does_not_matter(gain):
+    model = tiny(dim=0, level_db=-10.0)
+    noisy, clean = noise(2, 1500), noise(2, 1500, seed=2)
+    lengths = torch.tensor([1500, 1100])
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.enhance(gain * noisy, None, lengths) / gain, model.enhance(noisy, None, lengths), atol=1e-5, rtol=1e-4
+        )
+        torch.testing.assert_close(
+            model.loss(gain * noisy, gain * clean, None, lengths), model.loss(noisy, clean, None, lengths)
+        )
+
+
+def test_a_level_is_that_of_the_valid_samples():
+    plain, levelled = tiny(dim=0), tiny(dim=0, level_db=-20.0)
+    levelled.load_state_dict(plain.state_dict())
+    noisy = noise(1, 1500)
+    at_level = noisy * 0.1 / noisy.square().mean().sqrt()
+    padded = torch.nn.functional.pad(noisy, (0, 900))
+    with torch.no_grad():
+        expected = plain.enhance(at_level, None)
+        found = levelled.enhance(padded, None, torch.tensor([1500]))[:, :1500]
+    torch.testing.assert_close(found * (at_level / noisy).mean(), expected, atol=1e-5, rtol=1e-4)
+    assert not levelled.enhance(torch.zeros(1, 1500), None).any()
+
+
 def test_gradient_reaches_everything():
     model = tiny().train()
     features = torch.randn(2, 5, 5, requires_grad=True)
@@ -197,7 +224,8 @@ def test_features_at_the_rate_of_the_stft_pass_as_they_are():
 def test_settings_rebuild_it():
     model = tiny(dim=7, hop=160)
     assert MaskEnhancer(**model.settings()).settings() == model.settings()
-    assert model.settings() == {"dim": 7, "log1p": True, "hop": 160, "hidden": 3, "layers": 2, "dropout": 0.1}
+    sizes = {"dim": 7, "log1p": True, "hop": 160, "hidden": 3, "layers": 2, "dropout": 0.1}
+    assert model.settings() == {**sizes, "level_db": None}
 
 
 def test_what_does_not_fit_is_refused():

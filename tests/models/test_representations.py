@@ -218,9 +218,16 @@ def test_own_folder_is_recognised(tmp_path):
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_mini_without_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("phonemi.models.representations.MINI", tmp_path / "absent")
-    with pytest.raises(ModelError, match="phonemi pretrain"):
+def test_a_name_that_ships_and_one_that_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("phonemi.models.shipped.WEIGHTS", tmp_path)
+    with pytest.raises(ModelError, match=r"no encoder 'mini-kmeans': expected one that ships \(none in this version\)"):
+        load_representation("mini-kmeans")
+    encoder = MelTransformer(MelTransformerConfig(dim=8, blocks=1, heads=2, feedforward=8))
+    encoder.save(tmp_path / "mini-kmeans", half=True)
+    loaded = load_representation("mini-kmeans")
+    assert (loaded.name, loaded.embedding.weight.dtype) == ("mini-kmeans", torch.float32)
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    with pytest.raises(ModelError, match=r"no encoder 'mini': expected one that ships \(mini-kmeans\)"):
         load_representation("mini")
 
 

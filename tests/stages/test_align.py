@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from phonemi.data.aligner import Aligned
+from phonemi.data.aligned_manifest import Aligned
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.errors import DataError
 from phonemi.stages import align
@@ -27,15 +27,17 @@ def manifest(corpus: Any, tmp_path: Path) -> Path:
 def aligner(works: bool) -> Callable[..., Aligned]:
     """In the place of `align_manifest`, which has tests of its own."""
 
-    def align_manifest(recordings: Sequence[Recording], progress: Callable[[int, int], None]) -> Aligned:
-        aligned, reasons = [], {}
+    def align_manifest(
+        recordings: Sequence[Recording], progress: Callable[[int, int], None], decode: bool, processes: int
+    ) -> Aligned:
+        aligned, reasons, decoded = [], {}, {}
         for done, recording in enumerate(recordings, start=1):
-            able = works and recording.text is not None
-            aligned.append(replace(recording, phones=PHONES) if able else recording)
-            if not able:
-                reasons[recording.id] = "no transcript"
+            able = works and (recording.text is not None or decode)
+            aligned.append(replace(recording, phones=PHONES) if able and not recording.phones else recording)
+            if recording.text is None or not able:
+                (decoded if able else reasons)[recording.id] = "no transcript"
             progress(done, len(recordings))
-        return Aligned(aligned, reasons, {"zzz": ("Z",)} if works else {})
+        return Aligned(aligned, reasons, {"zzz": ("Z",)} if works else {}, decoded)
 
     return align_manifest
 
@@ -50,9 +52,23 @@ def test_what_cannot_be_aligned_is_kept_and_counted(
     assert [recording.id for recording in after] == [recording.id for recording in before]
     assert [recording.phones for recording in after] == [PHONES, None, PHONES]
     said = capsys.readouterr().err
-    assert f"{manifest}: 2 of 3 recordings have phones" in said
+    assert f"{manifest}: 2 of 3 recordings have phones: 0 before, 2 aligned now, 0 decoded now" in said
     assert f"not aligned: 1 ({before[1].id}): no transcript" in said
     assert "not in the dictionary, pronounced by espeak-ng: 1 (zzz)" in said
+
+
+def test_what_is_decoded_is_counted_apart(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = read_manifest(manifest)
+    write_manifest(manifest, [replace(recordings[0], phones=PHONES), *recordings[1:]])
+    monkeypatch.setattr(align, "align_manifest", aligner(works=True))
+    align.run(manifest, manifest, decode=True)
+    assert [recording.phones for recording in read_manifest(manifest)] == [PHONES] * 3
+    said = capsys.readouterr().err
+    assert f"{manifest}: 3 of 3 recordings have phones: 1 before, 1 aligned now, 1 decoded now" in said
+    assert f"decoded, less accurate: 1 ({recordings[1].id}): no transcript" in said
+    assert "not aligned" not in said
 
 
 def test_a_manifest_is_left_alone_when_nothing_could_be_aligned(

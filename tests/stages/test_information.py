@@ -3,19 +3,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from phonemi.config import load_config
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.errors import DataError
 from phonemi.files import read_json, write_json
+from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
 from phonemi.models.representations import Log1p
 from phonemi.stages import information
-from phonemi.stages.information import Material, best_layer, evenly, planned, result_key
+from phonemi.stages.information import Material, as_text, best_layer, evenly, planned, result_key
 from phonemi.stages.run import Run
 
 
@@ -111,3 +114,84 @@ def test_a_result_that_is_there_is_not_made_again(finished: Any, monkeypatch: py
     assert run.is_done("information.json", result_key(run))
     wider = load_config(finished.folder / "config.yaml", ["information.hidden=9"])
     assert not run.is_done("information.json", result_key(Run(finished.folder, wider, save=False)))
+
+
+def measured(snrs_db: tuple[float, ...]) -> dict[str, Any]:
+    """Three layers and log1p; layer 0 holds the most, but at the highest SNR and on average layer 2 does."""
+    values = {("mini", 0): 0.5, ("mini", 1): 0.25, ("mini", 2): 0.2, ("log1p", 0): 0.1}
+    rows = [
+        {"representation": name, "layer": layer, "snr_db": snr_db, "mi_bits": bits}
+        for (name, layer), bits in values.items()
+        for snr_db in snrs_db
+    ]
+    rows[2 * len(snrs_db)]["mi_bits"] = -0.02
+    rows[3 * len(snrs_db) - 1]["mi_bits"] = 2.0
+    return {"rows": rows}
+
+
+def test_the_table_of_layers_and_snrs() -> None:
+    assert as_text(measured((-10, 0, 20)), 100).splitlines() == [
+        "Bits of phonetic information in mini and log1p, by layer and SNR in dB; * the most there",
+        "layer   −10     0    20  mean",
+        "0      0.50* 0.50* 0.50  0.50",
+        "1      0.25  0.25  0.25  0.25",
+        "2     −0.02  0.20  2.00* 0.73*",
+        "log1p  0.10  0.10  0.10  0.10",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "blocks"), [(20, 4), (40, 2), (60, 1), (200, 1)])
+def test_the_table_fits_and_loses_nothing(columns: int, blocks: int) -> None:
+    snrs_db = (-10, -5, 0, 5, 10, 15, 20)
+    lines = as_text(measured(snrs_db), columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    rows: dict[str, list[str]] = {}
+    for label, *cells in (line.split() for line in lines[-5 * blocks :]):
+        rows.setdefault(label, []).extend(cells)
+    assert rows["layer"] == ["−10", "−5", "0", "5", "10", "15", "20", "mean"]
+    assert rows["2"] == ["−0.02", *["0.20"] * 5, "2.00*", "0.43"]
+    assert rows["log1p"] == ["0.10"] * 8
+    assert rows["0"] == [*["0.50*"] * 6, "0.50", "0.50*"]
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    result = measured((0, 20))
+    result["rows"][0]["mi_bits"] = None
+    assert as_text(result, 80).splitlines()[-4].split() == ["0", "–", "0.50", "–"]
+
+
+@pytest.fixture
+def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A tiny encoder that ships as "mini"; its folder."""
+    monkeypatch.setattr("phonemi.models.shipped.WEIGHTS", tmp_path / "weights")
+    save_tiny(tmp_path / "weights" / "mini", seed=0)
+    return tmp_path / "weights" / "mini"
+
+
+def save_tiny(folder: Path, seed: int) -> None:
+    torch.manual_seed(seed)
+    config = MelTransformerConfig(mels=20, dim=16, blocks=1, heads=2, feedforward=8, position_kernel=3)
+    MelTransformer(config).save(folder, half=True)
+
+
+def test_the_command_measures_a_shipped_encoder(
+    phonemi: Callable[..., Any], corpus: Any, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = [word for setting in corpus.settings[2:] for word in ("--set", setting)]
+    data = ["--speech", corpus.speech, "--noise", corpus.noise]
+    outcome = phonemi("information", "--model", "mini", *data, *settings)
+    assert outcome.code == 0, outcome.stderr
+    shown = outcome.stdout.splitlines()
+    assert [line.split()[0] for line in shown[-5:]] == ["layer", "0", "1", "log1p", "information/information.json"]
+    first = (tmp_path / "information" / "information.json").read_bytes()
+    again = phonemi("information")
+    assert again.stderr == "information: done already\n"
+    assert again.stdout == outcome.stdout
+    save_tiny(mini, seed=1)  # what a later version brings
+    assert phonemi("information").code == 0
+    assert (tmp_path / "information" / "information.json").read_bytes() != first
+    unknown = phonemi("information", "--model", "maxi")
+    assert unknown.error == (
+        "no encoder 'maxi': expected one that ships (mini), a folder, a hub id such as microsoft/wavlm-base"
+    )

@@ -18,7 +18,7 @@ from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import DataError
 from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
 from phonemi.stages import pretrain
-from phonemi.stages.pretrain import Crops, MaskedPrediction, Stream, cluster, span_mask
+from phonemi.stages.pretrain import MaskedPrediction, cluster
 from phonemi.stages.run import Run
 
 
@@ -138,38 +138,6 @@ def test_clusters_are_the_nearest_centroids() -> None:
     assert int(cluster(vectors[:2], 100, seed=0).max()) <= 1, "never more clusters than vectors"
 
 
-def test_masked_spans() -> None:
-    mask = span_mask((200, 300), 0.05, 10, np.random.default_rng(0))
-    # A frame is free if none of the ten spans that could cover it starts: 0.95^10 = 0.599.
-    assert mask[:, 10:].float().mean().item() == pytest.approx(1 - 0.95**10, abs=0.01)
-    assert span_mask((50, 20), 1e-9, 10, np.random.default_rng(0)).any(1).all(), "no crop without a target"
-    covered = span_mask((1, 5000), 0.01, 7, np.random.default_rng(1))[0, :4990].numpy()
-    edges = np.flatnonzero(np.diff(np.r_[0, covered, 0]))
-    assert (edges[1::2] - edges[::2])[:-1].min() == 7
-
-
-@pytest.mark.parametrize("blocks", [2, 7, 45])
-def test_held_out_blocks_are_in_no_training_batch(blocks: int) -> None:
-    size = 16
-    frames = blocks * 2 * size
-    stream = Stream(torch.arange(frames)[:, None].expand(frames, 40).float(), [0, frames])
-    settings = load_config(None, ["encoder.crop_frames=16", "encoder.batch=64"]).encoder
-    crops = Crops(stream, torch.arange(frames), settings, seed=0)
-    trained, validated = set(), set()
-    for step in range(30):
-        features, mask, units = crops.batch(step)
-        assert features.shape == (64, size, 40)
-        assert mask.shape == units.shape == (64, size)
-        assert torch.equal(features[..., 0].long(), units), "units stay with their frames"
-        trained |= set(units.flatten().tolist())
-        validated |= set(crops.batch(step, held_out=True)[2].flatten().tolist())
-    assert validated
-    assert not {frame // (2 * size) for frame in trained} & {frame // (2 * size) for frame in validated}
-    again = crops.batch(3)
-    assert all(torch.equal(one, other) for one, other in zip(again, crops.batch(3), strict=True))
-    assert not torch.equal(again[2], crops.batch(4)[2])
-
-
 def test_only_masked_frames_with_a_unit_count() -> None:
     torch.manual_seed(0)
     config = MelTransformerConfig(mels=20, dim=16, blocks=1, heads=2, feedforward=32, position_kernel=5)
@@ -183,3 +151,26 @@ def test_only_masked_frames_with_a_unit_count() -> None:
     assert 0 <= share <= 1
     loss, share = task(features, mask, torch.full_like(units, IGNORE))
     assert (loss.item(), share.item()) == (0, 0)
+
+
+def test_frames_that_are_seen_count_by_their_weight() -> None:
+    torch.manual_seed(0)
+    config = MelTransformerConfig(mels=20, dim=16, blocks=1, heads=2, feedforward=32, position_kernel=5)
+    encoder = MelTransformer(config)
+    masked_only, both = MaskedPrediction(encoder, 5), MaskedPrediction(encoder, 5, unmasked_weight=0.5)
+    both.head = masked_only.head
+    features, units = torch.randn(2, 12, 40), torch.randint(0, 5, (2, 12))
+    mask = torch.zeros(2, 12, dtype=torch.bool)
+    mask[:, 3:6] = True
+    logits = masked_only.head(encoder.encode(features, mask=mask).states[-1])
+    seen = torch.nn.functional.cross_entropy(logits[~mask], units[~mask])
+    loss, share = masked_only(features, mask, units)
+    weighted, same_share = both(features, mask, units)
+    assert weighted.item() == pytest.approx(loss.item() + 0.5 * seen.item(), rel=1e-5)
+    assert share == same_share
+
+
+def test_noisy_inputs(run_stage: Callable[..., Run]) -> None:
+    run = run_stage("noisy", "encoder.noisy_share=1", "encoder.mixed_share=0.5", "data.babble_share=0.5")
+    assert not equal(run, run_stage("clean"))
+    assert equal(run, run_stage("again", "encoder.noisy_share=1", "encoder.mixed_share=0.5", "data.babble_share=0.5"))

@@ -156,3 +156,20 @@ def test_an_encoder_of_another_configuration_is_not_taken(finished: Any, corpus:
     wider = settings.model_copy(update={"encoder": settings.encoder.model_copy(update={"dim": 32})})
     with pytest.raises(DataError, match=f"run `phonemi pretrain --run {finished.folder}`"):
         _ = Run(finished.folder, wider, save=False).representation
+
+
+def test_results_of_another_version_of_a_shipped_encoder_are_not_current(
+    make: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonemi.models.shipped.WEIGHTS", tmp_path / "weights")
+    keys = {make("representation=mini").encoder_key}
+    for content in ("first", "second"):
+        (tmp_path / "weights" / "mini").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "weights" / "mini" / "model.safetensors").write_text(content)
+        keys.add(make("representation=mini").encoder_key)
+    assert len(keys) == 3
+    assert make("representation=mini").encoder_key in keys
+    hub = make("representation=microsoft/wavlm-base-plus")
+    assert hub.encoder_key == hub.key("microsoft/wavlm-base-plus", None)
+    assert hub.representation_name == "wavlm-base-plus"
+    assert make("representation=mini-kmeans").representation_name == "mini-kmeans"

@@ -8,24 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from phonemi import audio
+from phonemi.data.augmentation import Augmentation, augment
 from phonemi.data.manifest import Interval, Recording, speaker_of
+from phonemi.data.noise import NoiseStore
+from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 from phonemi.signal import SAMPLE_RATE
 
 _DRAWS = 100  # enough for a corpus that is nine tenths silence; a sound one needs a single draw
-# Below -80 dB of its own peak a clip holds padding: exact zeros, or what a lossy codec made of them.
-_PADDING = 1e-4
-# A segment this far below its clip would need a hundred times the gain: a pause, not the noise that was asked for.
-_PAUSE_DB = 40.0
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
@@ -71,40 +66,6 @@ def generator(seed: int, *key: int | str) -> np.random.Generator:
     return np.random.default_rng(_hash(seed, *key))
 
 
-def noise_segment(clip: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut a random piece out of a noise clip, repeating the clip if it is short.
-
-    The padding at both ends of the clip is never used. A piece more than 40 dB below the clip is a pause and is drawn
-    again; a clip that is nearly all pause gives a piece around its loudest sample.
-
-    Args:
-        clip: `[m]`.
-        samples: length of the piece.
-        rng: where the chance comes from.
-
-    Returns:
-        `[samples]`.
-
-    Raises:
-        DataError: if the clip is empty or silent.
-    """
-    magnitude = np.abs(clip)
-    peak = float(magnitude.max(initial=0.0))
-    if not 0 < peak < np.inf:
-        raise DataError(f"a noise clip of {len(clip)} samples is silent or not finite")
-    first, last = np.flatnonzero(magnitude > _PADDING * peak)[[0, -1]]
-    clip = clip[first : last + 1]
-    if len(clip) < samples:
-        return np.take(clip, np.arange(samples) + rng.integers(len(clip)), mode="wrap")
-    floor_db = audio.level_db(clip) - _PAUSE_DB
-    for _ in range(_DRAWS):
-        start = rng.integers(len(clip) - samples + 1)
-        if audio.level_db(clip[start : start + samples]) >= floor_db:
-            return clip[start : start + samples]
-    start = np.clip(np.abs(clip).argmax() - rng.integers(samples), 0, len(clip) - samples)
-    return clip[start : start + samples]
-
-
 @dataclass(frozen=True, eq=False)
 class Mixture:
     """Speech with noise, 16 kHz: `noisy` and `clean` are float32 `[sample]` of one length."""
@@ -119,68 +80,18 @@ class Mixture:
     noise_id: str
 
 
-class AudioStore:
-    """Recordings kept in memory as 16-bit integers, each scaled to its own peak: 32 kB per second.
-
-    `store[i]` is float32 `[sample]` at 16 kHz; it is decoded once, when first asked for, by whichever thread.
-    """
-
-    def __init__(self, recordings: Sequence[Recording]) -> None:
-        """Nothing is read yet; see `preload`."""
-        self.recordings = list(recordings)
-        self._packed: list[tuple[np.ndarray, float] | None] = [None] * len(self.recordings)
-        self._locks = [threading.Lock() for _ in self.recordings]
-
-    def __len__(self) -> int:
-        return len(self.recordings)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        with self._locks[index]:
-            packed = self._packed[index]
-            if packed is None:
-                packed = self._packed[index] = _pack(audio.load(self.recordings[index].path, SAMPLE_RATE))
-        integers, scale = packed
-        return integers * np.float32(scale)
-
-    def preload(self, progress: Callable[[int, int], None] | None = None) -> AudioStore:
-        """Decode everything now, in two threads.
-
-        Args:
-            progress: called with (recordings done, recordings in all) after each.
-
-        Raises:
-            AudioError: for the first recording that cannot be read.
-        """
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            try:
-                for done, _ in enumerate(pool.map(self.__getitem__, range(len(self))), start=1):
-                    if progress is not None:
-                        progress(done, len(self))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Locks cannot travel to worker processes; each process gets its own.
-        return {"recordings": self.recordings, "_packed": self._packed}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["recordings"])  # type: ignore[misc]
-        self._packed = state["_packed"]
-
-
 class DrawnMixtures:
     """A training set of any size: item `index` is a function of (seed, epoch, index) and of the two stores.
 
-    Speaker (uniformly, so that a talkative one does not dominate), utterance, crop, noise clip, piece of it and SNR
+    Speaker (uniformly, so that a talkative one does not dominate), utterance, crop, SNR, noise clip and piece of it
     are drawn in this order. A crop without any sound is drawn again, utterance included. Set `epoch` for new mixtures.
+    Augmentation has a generator of its own: the same speech, noise and SNRs are drawn with it and without.
     """
 
     def __init__(
         self,
         speech: AudioStore,
-        noise: AudioStore,
+        noise: NoiseStore,
         *,
         size: int,
         snrs_db: Sequence[float],
@@ -188,18 +99,20 @@ class DrawnMixtures:
         epoch: int = 0,
         crop_s: float | None,
         by_speaker: bool = True,
+        augmentation: Augmentation | None = None,
     ) -> None:
         """Describe the set; nothing is drawn yet.
 
         Args:
             speech: utterances.
-            noise: noise clips.
+            noise: what the speech is mixed with.
             size: number of mixtures.
             snrs_db: the SNRs to draw from, uniformly.
             seed: of the whole experiment.
             epoch: pass over the data.
             crop_s: longest duration of a mixture in seconds; None keeps whole utterances.
             by_speaker: draw the speaker first; otherwise the utterance among all.
+            augmentation: rooms, band limits and gains; none by default.
 
         Raises:
             DataError: if there is no speech, no noise, no SNR, or the crop has no sample.
@@ -208,7 +121,7 @@ class DrawnMixtures:
         if crop_s is not None and crop_s * SAMPLE_RATE < 1:
             raise DataError(f"crop_s is {crop_s}: a crop needs at least one sample")
         self.speech, self.noise, self.size, self.snrs_db = speech, noise, size, tuple(map(float, snrs_db))
-        self.seed, self.epoch = seed, epoch
+        self.seed, self.epoch, self.augmentation = seed, epoch, augmentation or Augmentation()
         self._crop_samples = None if crop_s is None else round(crop_s * SAMPLE_RATE)
         speakers: dict[str, list[int]] = {}
         for index, recording in enumerate(speech.recordings):
@@ -224,7 +137,9 @@ class DrawnMixtures:
         rng = generator(self.seed, "drawn", self.epoch, index)
         recording, clean = self._draw_crop(rng)
         snr_db = self.snrs_db[rng.integers(len(self.snrs_db))]
-        return _mix(f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}", recording, clean, self.noise, snr_db, rng)
+        id = f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}"
+        augmented = (self.augmentation, generator(self.seed, "augmented", self.epoch, index))
+        return _mix(id, recording, clean, self.noise, snr_db, rng, augmented if self.augmentation else None)
 
     def _draw_crop(self, rng: np.random.Generator) -> tuple[Recording, np.ndarray]:
         """A recording (text and phones as they are in the crop) and its samples `[at most crop]`."""
@@ -252,7 +167,7 @@ class PlannedMixtures:
     def __init__(
         self,
         speech: AudioStore,
-        noise: AudioStore,
+        noise: NoiseStore,
         *,
         snrs_db: Sequence[float],
         seed: int,
@@ -262,7 +177,7 @@ class PlannedMixtures:
 
         Args:
             speech: utterances, mixed whole.
-            noise: noise clips.
+            noise: what the speech is mixed with.
             snrs_db: the SNRs in dB.
             seed: of the whole experiment.
             per_utterance: take only this many of the SNRs for each utterance, chosen by the hash; over the set, the
@@ -294,13 +209,25 @@ class PlannedMixtures:
 
 
 def _mix(
-    id: str, recording: Recording, clean: np.ndarray, noises: AudioStore, snr_db: float, rng: np.random.Generator
+    id: str,
+    recording: Recording,
+    clean: np.ndarray,
+    noises: NoiseStore,
+    snr_db: float,
+    rng: np.random.Generator,
+    augmented: tuple[Augmentation, np.random.Generator] | None = None,
 ) -> Mixture:
-    """Draw a noise and a piece of it, and add it to the speech."""
-    index = int(rng.integers(len(noises)))
-    noise_id = noises.recordings[index].id
+    """Draw a piece of noise and add it to the speech, augmented on the way."""
     try:
-        noisy, _ = mix_at_snr(clean, noise_segment(noises[index], len(clean), rng), snr_db)
+        noise_id, noise = noises.draw(len(clean), rng, speaker_of(recording))
+    except DataError as error:
+        raise DataError(f"mixing {id} with {error}") from None
+
+    def add_noise(speech: np.ndarray) -> np.ndarray:
+        return mix_at_snr(speech, noise, snr_db)[0]
+
+    try:
+        noisy, clean = (add_noise(clean), clean) if augmented is None else augment(clean, add_noise, *augmented)
     except DataError as error:
         raise DataError(f"mixing {id} with noise {noise_id}: {error}") from None
     return Mixture(id, noisy, clean, snr_db, recording.speaker, recording.text, recording.phones, noise_id)
@@ -324,14 +251,7 @@ def _hash(*key: int | str) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest(), "little")
 
 
-def _pack(waveform: np.ndarray) -> tuple[np.ndarray, float]:
-    """16-bit integers and the factor that turns them back; the error is at most 1/65534 of the peak."""
-    peak = float(np.abs(waveform).max(initial=0.0))
-    scale = peak / 32767 if peak > 1e-30 else 1.0  # below that the quotient would leave the range of float32
-    return np.round(waveform / scale).astype(np.int16), scale
-
-
-def _check_parts(speech: AudioStore, noise: AudioStore, snrs_db: Sequence[float]) -> None:
+def _check_parts(speech: AudioStore, noise: NoiseStore, snrs_db: Sequence[float]) -> None:
     for name, part in (("speech", speech), ("noise", noise), ("SNRs", snrs_db)):
         if not len(part):
             raise DataError(f"no {name} to mix")

@@ -1,4 +1,4 @@
-"""Recordings that are noisy and have a clean counterpart (VoiceBank-DEMAND and the like) -> Mixtures, as they are."""
+"""Noisy recordings, with a clean counterpart (VoiceBank-DEMAND and the like) or without -> Mixtures, as they are."""
 
 from __future__ import annotations
 
@@ -57,6 +57,37 @@ class PairedRecordings:
             noisy=noisy,
             clean=clean,
             snr_db=snr_db if np.isfinite(snr_db) else float("nan"),
+            speaker=recording.speaker,
+            text=recording.text,
+            phones=recording.phones,
+            noise_id="",
+        )
+
+
+class NoisyRecordings:
+    """A sequence of `Mixture`, one for each recording, where nobody has the clean speech; nothing is kept in memory.
+
+    Clean speech and SNR are NaN, so that a score that compares with them fails instead of being a number.
+
+    Args:
+        recordings: noisy recordings.
+    """
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self.recordings = list(recordings)
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, index: int) -> Mixture:
+        """The recording at 16 kHz."""
+        recording = self.recordings[index]
+        noisy = audio.load(recording.path)
+        return Mixture(
+            id=recording.id,
+            noisy=noisy,
+            clean=np.full_like(noisy, np.nan),
+            snr_db=float("nan"),
             speaker=recording.speaker,
             text=recording.text,
             phones=recording.phones,

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from phonemi import audio
 from phonemi.errors import AudioError, ModelError, PhonemiError
-from phonemi.files import read_json, replacing, write_json
+from phonemi.files import read_json, write_json, write_text
 from phonemi.models.aggregation import Aggregation, build_aggregation
 from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.models.mel_transformers import MelTransformer, load_weights
-from phonemi.models.representations import HuggingFaceRepresentation, Representation, load_representation
+from phonemi.models.mel_transformers import load_weights
+from phonemi.models.pretrained import ENCODER, MODEL_TYPE, check_version, find, save_weights, store_encoder
+from phonemi.models.representations import Representation, load_representation
+from phonemi.models.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
 
-MODEL_TYPE = "phonemi-enhancer"
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-ENCODER = "encoder"  # folder of the encoder's own files, inside the enhancer's
-ENCODER_OPTIONS = ("normalise", "layer_norm_states")  # what a transformers encoder does that its files do not say
+CARD_FILE = "README.md"  # what the hub shows
 MOST_CHANNELS = 64
 
 Waveform = TypeVar("Waveform", np.ndarray, Tensor)
@@ -129,16 +124,33 @@ class Enhancer(nn.Module):
             enhanced[:, :samples] = made[:, :samples]
         return enhanced
 
-    def save_pretrained(self, folder: str | Path, facts: dict[str, Any] | None = None) -> None:
-        """Write config.json, model.safetensors and, unless the hub has it, the encoder: the folder may be moved.
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        facts: dict[str, Any] | None = None,
+        half: bool = False,
+        shipped_encoder: str | None = None,
+    ) -> None:
+        """Write config.json, model.safetensors, README.md (a card) and, unless the hub has it, the encoder.
+
+        The folder may be moved, and works with later versions: the encoder is copied even if it came with the package,
+        which may bring another one under that name. Only what ships beside it refers to it by name, with the hash of
+        its weights; `from_pretrained` refuses any others.
 
         config.json comes last and holds a hash of every other file, so that an interrupted save over an older model is
         noticed by `from_pretrained`.
 
         Args:
             folder: made if absent.
-            facts: what else to record: data, metrics, licence.
+            facts: what else to record and to say in the card: data, metrics, licence; see `card.model_card`.
+            half: store parameters in half precision, which are float32 again when loaded.
+            shipped_encoder: name of the shipped encoder that this one is, to refer to instead of a copy.
+
+        Raises:
+            ModelError: if `shipped_encoder` does not ship or is not this encoder.
         """
+        from phonemi.models.card import model_card  # not needed for enhancing
+
         folder = Path(folder)
         settings: dict[str, Any] = {
             "model_type": MODEL_TYPE,
@@ -152,27 +164,46 @@ class Enhancer(nn.Module):
         files = [WEIGHTS_FILE]
         if self.representation is not None and self.aggregation is not None:
             settings["aggregation"] = self.aggregation.settings()
-            settings["representation"] = self.representation.name
-            options = self.representation.settings()
-            settings["representation_options"] = {key: options[key] for key in ENCODER_OPTIONS if key in options}
-            if _save_encoder(self.representation, folder / ENCODER):
-                settings["representation"] = ENCODER
-                files += [f"{ENCODER}/{CONFIG_FILE}", f"{ENCODER}/{WEIGHTS_FILE}"]
-        _save_weights(_trained(self.mask_enhancer, self.aggregation), folder / WEIGHTS_FILE)
-        settings["files"] = {file: _sha256(folder / file) for file in files}
+            named, copied = store_encoder(self.representation, folder, half, shipped_encoder)
+            settings |= named
+            files += copied
+        save_weights(_trained(self.mask_enhancer, self.aggregation), folder / WEIGHTS_FILE, half)
+        settings["files"] = {file: sha256(folder / file) for file in files}
+        size_mb = sum((folder / file).stat().st_size for file in files) / 1e6
+        own = {"name": self.name, "parts": self._parts(settings["representation"]), "size_mb": size_mb}
+        write_text(folder / CARD_FILE, model_card(own | (facts or {})))
         write_json(folder / CONFIG_FILE, settings)
+
+    def _parts(self, encoder: str | None) -> list[dict[str, Any]]:
+        """What it is made of, for the card."""
+        mask = self.mask_enhancer
+        inputs = [text for text, given in (("fused features", mask.dim), ("log1p spectrum", mask.log1p)) if given]
+        what = f"BLSTM of {mask.blstm.num_layers} layers of {mask.blstm.hidden_size} on {' and '.join(inputs)}"
+        parts: list[tuple[str, str, nn.Module]] = [("mask enhancer", what, mask)]
+        if self.representation is not None and self.aggregation is not None:
+            size = f"{self.representation.layers} hidden states of {self.representation.dim}"
+            kind = self.aggregation.kind.replace("_", " ")
+            parts = [
+                ("encoder", size if encoder == ENCODER else f"{encoder}: {size}", self.representation),
+                ("aggregation", f"{kind} of {self.aggregation.layers} layers", self.aggregation),
+                *parts,
+            ]
+        return [
+            {"part": part, "what": what, "parameters": sum(values.numel() for values in module.parameters())}
+            for part, what, module in parts
+        ]
 
     @classmethod
     def from_pretrained(cls, name: str | Path) -> Enhancer:
         """Load an enhancer.
 
         Args:
-            name: a folder written by `save_pretrained`, a hub id, or the name of one shipped in the package.
+            name: "default" (it comes with the package), a folder written by `save_pretrained`, or a hub id.
 
         Raises:
             ModelError: if there is no such model, files are missing or of different models, or do not fit each other.
         """
-        folder = _find(str(name))
+        folder = find(name)
         try:
             return cls._load(folder)
         except PhonemiError as error:
@@ -192,7 +223,7 @@ class Enhancer(nn.Module):
         for file, digest in settings.get("files", {}).items():
             if not (folder / file).is_file():
                 raise ModelError(f"{file} is missing: copy or train the model again")
-            if _sha256(folder / file) != digest:
+            if sha256(folder / file) != digest:
                 raise ModelError(
                     f"{file} is not the one that {CONFIG_FILE} was written with, because a save was interrupted or the "
                     "file damaged: copy or train the model again"
@@ -200,6 +231,7 @@ class Enhancer(nn.Module):
         representation = aggregation = None
         if settings["representation"] is not None:
             encoder = settings["representation"]
+            check_version(encoder, settings.get("representation_sha256"))
             representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder)
             for option, value in settings.get("representation_options", {}).items():
                 setattr(representation, option, value)
@@ -230,49 +262,3 @@ def _trained(mask_enhancer: MaskEnhancer, aggregation: Aggregation | None) -> nn
     """What model.safetensors holds: all but the encoder."""
     parts: dict[str, nn.Module] = {"mask_enhancer": mask_enhancer}
     return nn.ModuleDict(parts if aggregation is None else parts | {"aggregation": aggregation})
-
-
-def _save_encoder(encoder: Representation, folder: Path) -> bool:
-    """Write the encoder's own files, if it has any and they are not on the hub; whether it did."""
-    if isinstance(encoder, MelTransformer):
-        encoder.save(folder)
-    elif isinstance(encoder, HuggingFaceRepresentation) and Path(encoder.name).is_dir():
-        _save_weights(encoder.model, folder / WEIGHTS_FILE)
-        with replacing(folder / CONFIG_FILE) as temporary:
-            encoder.model.config.to_json_file(temporary)  # type: ignore[operator, union-attr]
-    else:
-        return False
-    return True
-
-
-def _save_weights(module: nn.Module, path: Path) -> None:
-    weights = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file(weights, temporary, {"format": "pt"})  # transformers refuses files that do not say so
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _find(name: str) -> Path:
-    """A folder with config.json: local, shipped in the package, or from the hub."""
-    if (Path(name) / CONFIG_FILE).is_file():
-        return Path(name)
-    shipped = Path(str(resources.files("phonemi") / "weights" / name))
-    if name.isidentifier() and (shipped / CONFIG_FILE).is_file():
-        return shipped
-    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(
-            f"no enhancer {name!r}: expected a folder with {CONFIG_FILE} (phonemi train makes one) or a hub id"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the hub client raises a dozen kinds; all mean that the model cannot be had
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"enhancer {name!r} is no local folder and could not be fetched from the hub ({reason})"
-        ) from None

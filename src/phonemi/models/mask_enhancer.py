@@ -26,6 +26,8 @@ class MaskEnhancer(nn.Module):
         hidden: LSTM units for each direction.
         layers: LSTM layers.
         dropout: between the layers and before the output.
+        level_db: root mean square in dB re full scale that every noisy recording is brought to before the spectrum, and
+            back from afterwards, so that a faint recording is treated as a loud one; None, as in the paper: as it is.
 
     >>> sum(p.numel() for p in MaskEnhancer(768).parameters())  # algorithms.md 1.3
     5387009
@@ -39,13 +41,14 @@ class MaskEnhancer(nn.Module):
         hidden: int = 256,
         layers: int = 3,
         dropout: float = 0.1,
+        level_db: float | None = None,
     ):
         super().__init__()
         if not dim and not log1p:
             raise ModelError("a mask enhancer needs features (dim > 0), the log1p spectrum, or both")
         if hop not in (signal.HOP, signal.SSL_HOP):
             raise ModelError(f"features every {hop} samples cannot meet the STFT's hop of 160: only 160 and 320 can")
-        self.dim, self.log1p, self.hop = dim, log1p, hop
+        self.dim, self.log1p, self.hop, self.level_db = dim, log1p, hop, level_db
         self.blstm = nn.LSTM(
             dim + log1p * signal.BINS,
             hidden,
@@ -66,6 +69,7 @@ class MaskEnhancer(nn.Module):
             "hidden": self.blstm.hidden_size,
             "layers": self.blstm.num_layers,
             "dropout": self.dropout.p,
+            "level_db": self.level_db,
         }
 
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
@@ -100,9 +104,10 @@ class MaskEnhancer(nn.Module):
             features: see `forward`.
             lengths: valid samples, [batch]; None: all.
         """
-        noisy_log1p, clean_log1p = signal.log1p_spectrum(noisy), signal.log1p_spectrum(clean)
         if lengths is None:
             lengths = torch.full((len(noisy),), noisy.shape[-1], device=noisy.device)
+        gain = self._gain(noisy, lengths)
+        noisy_log1p, clean_log1p = signal.log1p_spectrum(gain * noisy), signal.log1p_spectrum(gain * clean)
         frames = signal.stft_frames(lengths)
         mask = self(noisy_log1p, features, frames)
         distance = (mask * noisy_log1p - clean_log1p).abs().sum(-1)
@@ -121,19 +126,27 @@ class MaskEnhancer(nn.Module):
             [batch, sample], zero beyond `lengths`; the same for an item alone and beside longer ones.
         """
         samples = noisy.shape[-1]
-        # Two more frames reach into the last samples. Without them the inverse STFT would divide by the edge of the
-        # last window there, which makes a click, and an item would end otherwise beside longer ones, where they exist.
-        spectrum = signal.stft(functional.pad(noisy, (0, 2 * signal.HOP)))
-        magnitude = spectrum.abs()
-        log1p = magnitude.log1p()
         if lengths is None:
             lengths = torch.full((len(noisy),), samples, device=noisy.device)
+        level = self._gain(noisy, lengths)
+        # Two more frames reach into the last samples. Without them the inverse STFT would divide by the edge of the
+        # last window there, which makes a click, and an item would end otherwise beside longer ones, where they exist.
+        spectrum = signal.stft(functional.pad(level * noisy, (0, 2 * signal.HOP)))
+        magnitude = spectrum.abs()
+        log1p = magnitude.log1p()
         frames = signal.stft_frames(lengths)
         mask = self(log1p[:, : signal.stft_frames(samples)], features, frames).float()
         nearest_valid = torch.arange(log1p.shape[1], device=noisy.device).minimum(frames[:, None] - 1)
         mask = mask.take_along_dim(nearest_valid[..., None], dim=1)
         gain = torch.expm1(mask * log1p) / (magnitude + 1e-10)
-        return signal.istft(spectrum * gain, samples) * signal.valid_mask(lengths, samples)
+        return signal.istft(spectrum * gain, samples) / level * signal.valid_mask(lengths, samples)
+
+    def _gain(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
+        """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
+        if self.level_db is None:
+            return 1.0
+        rms = (noisy.float().square().sum(1, keepdim=True) / lengths[:, None]).sqrt()
+        return torch.where(rms > 0, 10 ** (self.level_db / 20) / rms, torch.ones_like(rms))
 
     def _recur(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
         """BLSTM of each item alone, [batch, frame, feature] -> [batch, frame, 2 * hidden]; zero beyond `lengths`."""

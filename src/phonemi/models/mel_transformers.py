@@ -22,6 +22,7 @@ from phonemi.signal import SSL_FIELD, SSL_HOP, log_mel, ssl_frames, valid_mask
 MODEL_TYPE = "phonemi-mel-transformer"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+LEVEL_RMS = 0.05  # -26 dB re full scale, a usual level of speech
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,7 @@ class MelTransformer(Representation):
         """
         lengths = checked_lengths(waveforms, lengths, SSL_FIELD)
         with torch.autocast(waveforms.device.type, enabled=False):
-            mel, valid = levelled_log_mel(waveforms, lengths, self.config.mels)
-            pairs = ((mel - self.mean) / self.std * valid[..., None]).unflatten(1, (-1, 2))
-            return pairs.flatten(2)
+            return mel_pairs(waveforms, lengths, self.mean, self.std)
 
     def encode(
         self, features: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None, collect: bool = True
@@ -230,14 +229,31 @@ class MelTransformer(Representation):
         return model.eval()
 
 
+def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Standardised log-mel frames, two 10 ms frames side by side; zero beyond the lengths.
+
+    Args:
+        waveforms: [batch, sample].
+        lengths: [batch] samples.
+        mean, std: [mels], of `levelled_log_mel`.
+
+    Returns:
+        float32 [batch, frame, 2 * mels].
+    """
+    mel, valid = levelled_log_mel(waveforms, lengths, len(mean))
+    return ((mel - mean) / std * valid[..., None]).unflatten(1, (-1, 2)).flatten(2)
+
+
 def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Tensor, Tensor]:
-    """Log-mel frames without the utterance's level, which is the mean over its valid frames and bins.
+    """Log-mel frames without the utterance's level: its power is brought to -26 dB first, so that the floor under the
+    logarithm lies equally deep for a faint recording, and the mean over the valid frames and bins is taken off.
 
     Shape:
         [batch, sample], [batch] samples -> [batch, 2 * frame, mels], bool [batch, 2 * frame]
     """
     audible = waveforms.float() * valid_mask(lengths, waveforms.shape[-1])
-    mel = log_mel(audible, mels)
+    rms = (audible.square().sum(1) / lengths).sqrt()
+    mel = log_mel(audible * (LEVEL_RMS / rms.clamp_min(1e-12))[:, None], mels)
     valid = valid_mask(2 * ssl_frames(lengths), mel.shape[1])
     weight = valid[..., None] / (valid.sum(1)[:, None, None] * mels)
     return mel - (mel * weight).sum((1, 2), keepdim=True), valid

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from phonemi.errors import DataError, ModelError
 from phonemi.files import read_json
+from phonemi.models import shipped
 from phonemi.signal import BINS, HOP, SSL_HOP, log1p_spectrum, ssl_frames, stft_frames, to_ssl_grid, valid_mask
 
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # of transformers
-MINI = Path(__file__).parents[1] / "weights" / "mini"
 
 
 class HiddenStates(NamedTuple):
@@ -249,7 +249,7 @@ def load_representation(name: str | Path | dict[str, Any]) -> Representation:
     """Frozen representation in evaluation mode.
 
     Args:
-        name: "log1p"; "mini" (the small encoder that comes with the package); a folder that `MelTransformer.save` or
+        name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save` or
             `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus". A dict is
             the `settings()` of a representation: the same kind and options, fresh weights to copy trained ones into.
 
@@ -261,14 +261,14 @@ def load_representation(name: str | Path | dict[str, Any]) -> Representation:
     """
     if isinstance(name, dict):
         return _from_settings(name).eval().requires_grad_(False)
-    name = str(name)
-    folder = MINI if name == "mini" else Path(name)
     if name == "log1p":
         return Log1p()
-    if name == "mini" and not folder.exists():
-        raise ModelError(f"'mini': no weights in {folder}: train one with `phonemi pretrain` and name its folder")
     from phonemi.models.mel_transformers import MODEL_TYPE, MelTransformer
 
+    folder, name = shipped.folder_of(name, MODEL_TYPE) or Path(name), str(name)
+    if not folder.exists() and "/" not in name:  # nothing that the hub could have
+        known = f"one that ships ({shipped.listed(MODEL_TYPE)})"
+        raise ModelError(f"no encoder {name!r}: expected {known}, a folder, a hub id such as microsoft/wavlm-base")
     if not (folder / "config.json").exists() or _model_type(folder / "config.json") != MODEL_TYPE:
         return HuggingFaceRepresentation(_pretrained(name), name)
     encoder = MelTransformer.load(folder).requires_grad_(False)

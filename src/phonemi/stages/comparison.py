@@ -9,16 +9,23 @@ from typing import Any
 
 from phonemi.files import replacing
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS
+from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import Score, summarise
 from phonemi.metrics.statistics import PairedDifference, paired_difference
 from phonemi.metrics.words import Failure, WordCounts, corpus_wer, paired_wer_difference
 from phonemi.stages.run import Run
 
-COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", "wer")
+SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS)
+COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "wer")
 
 MOST_SNRS = 10
 
 Utterance = dict[str, Any]
+
+
+def _judged_by(utterances: list[Utterance]) -> list[str]:
+    """Those of `SCORES` that were asked for: the same for every utterance and row."""
+    return [metric for metric in SCORES if metric in utterances[0]]
 
 
 def _scores(utterances: list[Utterance], metric: str) -> list[Score]:
@@ -42,21 +49,26 @@ def summary(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
     """The cells of a row: mean, interval and counts of every score."""
     drawn = _bootstrap(run, utterances)
     cells: dict[str, Any] = {}
-    for metric in INTRUSIVE_KEYS:
+    for metric in _judged_by(utterances):
         cells |= summarise(_scores(utterances, metric), **drawn).as_row(metric)
     return cells | corpus_wer(_counts(utterances), **drawn)
 
 
 def comparisons(run: Run, judged: dict[str, list[Utterance]]) -> list[dict[str, Any]]:
-    """Every row against the noisy input, and against the acoustic aggregation where it was trained."""
+    """Every row against the noisy input, and against the acoustic aggregation where it was trained.
+
+    What no utterance of a pair of rows was scored by is left out.
+    """
     found = []
+    metrics = [metric for metric in COMPARED if metric in (*_judged_by(judged["noisy"]), "wer")]
     for against in ("noisy", "ws-acoustic"):
         for name in judged:
             if against not in judged or name in ("noisy", "clean", against):
                 continue
-            for metric in COMPARED:
+            for metric in metrics:
                 difference = _difference(run, judged[name], judged[against], metric)
-                found.append({"row": name, "against": against, "metric": metric, **asdict(difference)})
+                if difference.pairs:
+                    found.append({"row": name, "against": against, "metric": metric, **asdict(difference)})
     return found
 
 
@@ -81,7 +93,8 @@ def by_snr(run: Run, judged: dict[str, list[Utterance]]) -> list[dict[str, Any]]
 
 def write_csv(run: Run, judged: dict[str, list[Utterance]]) -> None:
     """RUN/per_utterance.csv: one line for each row and utterance."""
-    columns = ["row", "id", "speaker", "snr_db", "noise", *INTRUSIVE_KEYS, "wer", "failed", "text", "heard"]
+    metrics = _judged_by(judged["noisy"])
+    columns = ["row", "id", "speaker", "snr_db", "noise", *metrics, "wer", "failed", "text", "heard"]
     with (
         replacing(run.folder / "per_utterance.csv") as temporary,
         open(temporary, "w", newline="", encoding="utf-8") as file,
@@ -90,9 +103,9 @@ def write_csv(run: Run, judged: dict[str, list[Utterance]]) -> None:
         table.writeheader()
         for name, utterances in judged.items():
             for utterance in utterances:
-                reasons = {utterance[metric]["reason"] for metric in INTRUSIVE_KEYS}
+                reasons = {utterance[metric]["reason"] for metric in metrics}
                 reasons = (reasons | {utterance.get("word_failure")}) - {None}
                 line = {key: utterance.get(key) for key in ("id", "speaker", "snr_db", "noise", "text", "heard")}
-                line |= {metric: utterance[metric]["value"] for metric in INTRUSIVE_KEYS}
+                line |= {metric: utterance[metric]["value"] for metric in metrics}
                 wer = WordCounts(**utterance["words"]).wer if "words" in utterance else None
                 table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(reasons))})

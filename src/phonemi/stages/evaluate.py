@@ -1,7 +1,8 @@
 """Trained rows and test speech -> RUN/metrics.json and per_utterance.csv: quality, words and MI, with intervals.
 
 Test speakers and test noises are in no other split. Every row is judged on the same mixtures, the noisy and the clean
-signal are rows of their own, and every score that cannot be computed is counted with its reason.
+signal are rows of their own, and every score that cannot be computed is counted with its reason. Recordings of which
+nobody has the clean speech are judged by DNSMOS and by their words.
 """
 
 from __future__ import annotations
@@ -13,18 +14,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from phonemi.data.mixing import Mixture
 from phonemi.errors import DataError, MissingExtra, require_extra
 from phonemi.files import read_json
-from phonemi.metrics.intrusive import INTRUSIVE_KEYS, score_pair
+from phonemi.metrics.intrusive import score_pair
+from phonemi.metrics.non_intrusive import dnsmos, missing_packages
+from phonemi.metrics.score import Score
 from phonemi.metrics.words import Failure, Recogniser, count_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_snr, comparisons, summary, write_csv
 from phonemi.stages.information import Material
-from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
 from phonemi.stages.states import Mixtures
-from phonemi.stages.systems import REFERENCES, evaluation_set, label_of, recogniser_of, rows_of, system
+from phonemi.stages.systems import (
+    evaluation_set,
+    given_recordings,
+    label_of,
+    made_by,
+    recogniser_of,
+    rows_of,
+    system,
+)
 
 RESULT = "metrics.json"
 SCORED_BY = ("pesq", "pystoi")  # packages without which a score is missing
@@ -42,8 +53,8 @@ def run(run: Run) -> None:
     if run.is_done(RESULT, key):
         run.say("evaluate: done already")
         return
-    for package in _missing():
-        run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[eval]'")
+    for package, extra in _missing(run).items():
+        run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[{extra}]'")
     recogniser = recogniser_of(run)
     if run.rows:  # now, not after an hour of judging
         run.read(information.RESULT, information.result_key(run), "evaluate", "information")
@@ -73,27 +84,37 @@ def run(run: Run) -> None:
 
 def result_key(run: Run) -> str:
     """Hash of what the result depends on: everything."""
-    return run.key("evaluate", run.config.model_dump(mode="json", exclude={"device"}), *_missing())
+    systems = [made_by(run, name) for name in run.config.evaluate.systems]
+    everything = run.config.model_dump(mode="json", exclude={"device"})
+    return run.key("evaluate", everything, given_recordings(run), systems, *_missing(run))
 
 
-def _missing() -> list[str]:
-    """Packages of scores that are not installed: part of the keys, so that installing one makes the scores anew."""
-    missing = []
-    for package in SCORED_BY:
+def _missing(run: Run) -> dict[str, str]:
+    """Packages of scores that are not installed, and the extra that installs each.
+
+    They are part of the keys, so that installing one makes the scores anew.
+    """
+    missing = {}
+    for package in SCORED_BY if _has_clean(run) else ():
         try:
             require_extra(package, "eval")
         except MissingExtra:
-            missing.append(package)
-    return missing
+            missing[package] = "eval"
+    return missing | (dict.fromkeys(missing_packages(), "dnsmos") if _wants_dnsmos(run) else {})
+
+
+def _has_clean(run: Run) -> bool:
+    return run.config.evaluate.recordings is None
+
+
+def _wants_dnsmos(run: Run) -> bool:
+    return run.config.evaluate.dnsmos or not _has_clean(run)
 
 
 def _judged(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | None) -> list[Utterance]:
     """Scores, transcript and word counts of one row, one dictionary an utterance."""
-    systems = run.config.evaluate.systems
-    own = name not in REFERENCES and name not in systems
-    made_by = train.row_key(run, parse(name)) if own else systems.get(name)
     settings = run.config.evaluate.model_dump(mode="json", exclude={"examples", "resamples", "systems"})
-    key = run.key("scores", name, settings, made_by, *_missing())
+    key = run.key("scores", name, settings, given_recordings(run), made_by(run, name), *_missing(run))
     path = f"rows/{name}/scores.json"
     if not run.is_done(path, key):
         run.write(path, {"key": key, "utterances": _judge(run, name, mixtures, recogniser)})
@@ -106,11 +127,11 @@ def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | Non
     found: list[Utterance] = []
 
     def signals() -> Iterator[np.ndarray]:
-        """Enhanced signals one after the other; scored on the way to the recogniser, so that none is kept."""
+        """Enhanced signals with a transcript; all are scored on the way to the recogniser, so that none is kept."""
         for index in range(len(mixtures)):
             mixture = mixtures[index]
             estimate = enhance(mixture)
-            scores = score_pair(estimate, mixture.noisy, mixture.clean)
+            scores = _scores(run, estimate, mixture)
             found.append(
                 {
                     "id": mixture.id,
@@ -118,24 +139,32 @@ def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | Non
                     "snr_db": mixture.snr_db,
                     "noise": mixture.noise_id,
                     "text": mixture.text,
-                    **{metric: asdict(scores[metric]) for metric in INTRUSIVE_KEYS},
+                    **{metric: asdict(score) for metric, score in scores.items()},
                 }
             )
             task.advance()
-            yield estimate
+            if mixture.text:
+                yield estimate
 
     with run.progress.task(f"evaluating {name}", len(mixtures)) as task:
         if recogniser is None:
             heard: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
             heard = transcribe_all(recogniser, signals(), processes=_processes())
-    for utterance, words in zip(found, heard, strict=True):
-        if utterance["text"] is None or isinstance(words, Failure):
-            utterance["word_failure"] = words.reason if isinstance(words, Failure) else "no transcript"
+    next_heard = iter(heard)
+    for utterance in found:
+        words = next(next_heard) if utterance["text"] else Failure("no transcript")
+        if isinstance(words, Failure):
+            utterance["word_failure"] = words.reason
         else:
             utterance["heard"] = words
             utterance["words"] = asdict(count_words(utterance["text"], words))
     return found
+
+
+def _scores(run: Run, estimate: np.ndarray, mixture: Mixture) -> dict[str, Score]:
+    scores = score_pair(estimate, mixture.noisy, mixture.clean) if _has_clean(run) else {}
+    return scores | (dnsmos(estimate) if _wants_dnsmos(run) else {})
 
 
 def _processes() -> int:
@@ -185,7 +214,7 @@ def _cells(row: dict[str, Any]) -> dict[str, float]:
 def _facts(judged: list[Utterance], recogniser: Recogniser | None) -> dict[str, Any]:
     return {
         "utterances": len(judged),
-        "speakers": len({utterance["speaker"] for utterance in judged}),
+        "speakers": len({utterance["speaker"] for utterance in judged} - {None}) or None,
         "snrs_db": sorted({utterance["snr_db"] for utterance in judged if utterance["snr_db"] is not None}),
         "recogniser": "none" if recogniser is None else recogniser.name,
         "recogniser_settings": None if recogniser is None else recogniser.settings,

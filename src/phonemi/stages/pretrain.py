@@ -1,12 +1,10 @@
 """Speech -> an encoder of our own: masked prediction of units, round by round (MelHuBERT, arXiv 2211.09944; HuBERT).
 
-Log-mel features of the whole corpus are computed once and held in memory as one stream of frames. A batch is a set of
-crops of that stream; spans of them are masked, and the units of the masked frames are predicted.
+Log-mel features of the whole corpus are computed once and held in memory as one stream of frames (`stages/crops.py`). A
+batch is a set of crops of that stream; spans of them are masked, and the units of the masked frames are predicted.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,38 +14,16 @@ from torch.nn import functional
 from phonemi.config import Encoder, Round
 from phonemi.data.alignment import IGNORE, PHONES, frame_labels
 from phonemi.data.manifest import Recording
-from phonemi.data.mixing import AudioStore
+from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 from phonemi.files import write_json
 from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
 from phonemi.signal import SSL_FIELD
+from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import Run
 from phonemi.training.loop import FitSettings, fit, prefetched
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
-HELD_OUT_EVERY = 20  # one crop in twenty of the stream is validation
-
-
-@dataclass
-class Stream:
-    """The corpus as one sequence of 20 ms frames.
-
-    Attributes:
-        features: [frame, 2 * mels] half precision, standardised.
-        starts: first frame of each utterance, then the number of frames, [utterance + 1].
-    """
-
-    features: Tensor
-    starts: list[int]
-
-    def batches(self, frames: int = 6_000) -> list[tuple[int, int]]:
-        """Whole utterances, about `frames` at a time, as [first, last) ranges of utterances."""
-        ranges, first = [], 0
-        for index in range(1, len(self.starts)):
-            if self.starts[index] - self.starts[first] >= frames or index == len(self.starts) - 1:
-                ranges.append((first, index))
-                first = index
-        return ranges
 
 
 def run(run: Run) -> None:
@@ -93,29 +69,26 @@ def _fresh(settings: Encoder, statistics_of: MelTransformer | None = None) -> Me
 
 def _load_stream(run: Run, model: MelTransformer, recordings: list[Recording]) -> Stream:
     """Decode, transform and standardise everything once."""
+    settings = run.config.encoder
     store = AudioStore(recordings)
     features: list[Tensor] = []
-    starts = [0]
+    samples: list[Tensor] | None = [] if settings.noisy_share > 0 else None
     waveforms = prefetched(store.__getitem__, range(len(recordings)))
     with torch.inference_mode():
-        for waveform in run.progress.over(waveforms, "reading speech", len(recordings)):
-            if len(waveform) < SSL_FIELD:
-                raise DataError(f"{recordings[len(features)].id} has {len(waveform)} samples, fewer than {SSL_FIELD}")
-            features.append(model.features(torch.from_numpy(waveform)[None])[0].half())
-            starts.append(starts[-1] + len(features[-1]))
-    stream = Stream(torch.cat(features), starts)
-    if len(stream.features) < 2 * run.config.encoder.crop_frames:
+        for array in run.progress.over(waveforms, "reading speech", len(recordings)):
+            if len(array) < SSL_FIELD:
+                raise DataError(f"{recordings[len(features)].id} has {len(array)} samples, fewer than {SSL_FIELD}")
+            waveform = torch.from_numpy(array)
+            features.append(model.features(waveform[None])[0].half())
+            if samples is not None:
+                samples.append(as_integers(waveform))
+    stream = Stream(features, samples)
+    if len(stream.features) < 2 * settings.crop_frames:
         raise DataError(
             f"only {len(stream.features) * 0.02:.1f} s of speech to train the encoder on: add manifests to data.speech"
         )
-    mels = run.config.encoder.mels
-    per_bin = stream.features.view(-1, mels)
-    mean = torch.stack([chunk.float().sum(0) for chunk in per_bin.split(65_536)]).sum(0) / len(per_bin)
-    square = torch.stack([(chunk.float() - mean).square().sum(0) for chunk in per_bin.split(65_536)]).sum(0)
-    std = (square / len(per_bin)).sqrt().clamp_min(1e-3)
-    model.set_statistics(mean, std)
-    for chunk in per_bin.split(65_536):
-        chunk.copy_((chunk.float() - mean) / std)
+    stream.standardise(settings.mels)
+    model.set_statistics(stream.mean, stream.std)
     return stream
 
 
@@ -146,7 +119,8 @@ def _encode(run: Run, stream: Stream, model: MelTransformer, layer: int) -> Tens
         items = [stream.features[stream.starts[i] : stream.starts[i + 1]].float() for i in range(first, last)]
         lengths = torch.tensor([len(item) for item in items])
         padded = nn.utils.rnn.pad_sequence(items, batch_first=True)
-        states = model.encode(padded.to(run.device), lengths.to(run.device)).states[layer]
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.config.encoder.precision != "no"):
+            states = model.encode(padded.to(run.device), lengths.to(run.device)).states[layer]
         for row, index in enumerate(range(first, last)):
             out[stream.starts[index] : stream.starts[index + 1]] = states[row, : lengths[row]].half().cpu()
     return out
@@ -166,20 +140,35 @@ def cluster(vectors: Tensor, clusters: int, seed: int) -> Tensor:
 
 
 class MaskedPrediction(nn.Module):
-    """An encoder and a linear head over units: (features, mask, units) -> cross-entropy of the masked frames."""
+    """An encoder and a linear head over units: (features, mask, units) -> cross-entropy.
 
-    def __init__(self, encoder: MelTransformer, units: int):
+    Args:
+        encoder: what is trained.
+        units: how many there are.
+        unmasked_weight: of the cross-entropy of the frames that are seen, beside the masked ones' 1 (HuBERT, eq. 3).
+    """
+
+    def __init__(self, encoder: MelTransformer, units: int, unmasked_weight: float = 0.0):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.dim, units)
+        self.unmasked_weight = unmasked_weight
 
     def forward(self, features: Tensor, mask: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, frame, bin], bool [batch, frame], int64 [batch, frame] -> loss in nats, share predicted right."""
+        """[batch, frame, bin], bool [batch, frame], int64 [batch, frame] -> loss in nats, share predicted right.
+
+        The share is of the masked frames.
+        """
         lengths = torch.full((len(features),), features.shape[1], device=features.device)
         states = self.encoder.encode(features.float(), lengths, mask=mask, collect=False).states[-1]
-        wanted = mask & (units != IGNORE)
+        loss, share = self._judge(states, units, mask & (units != IGNORE))
+        if self.unmasked_weight:
+            loss = loss + self.unmasked_weight * self._judge(states, units, ~mask & (units != IGNORE))[0]
+        return loss, share
+
+    def _judge(self, states: Tensor, units: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         logits, targets = self.head(states[wanted]), units[wanted]
-        # A crop without any labelled masked frame must give 0, not 0 / 0.
+        # A crop without any frame to predict must give 0, not 0 / 0.
         loss = functional.cross_entropy(logits.float(), targets, reduction="sum") / max(1, len(targets))
         return loss, (logits.argmax(-1) == targets).float().sum() / max(1, len(targets))
 
@@ -189,8 +178,9 @@ def _train(
 ) -> dict[str, float]:
     settings = run.config.encoder
     classes = len(PHONES) if round_.units == "phones" else int(units.max()) + 1
-    task = MaskedPrediction(model, classes)
-    crops = Crops(stream, units, settings, run.config.seed)
+    task = MaskedPrediction(model, classes, settings.unmasked_weight)
+    noise = run.noise_store("train") if settings.noisy_share > 0 else None
+    crops = Crops(stream, units, settings, run.config.seed, noise)
     fit_settings = FitSettings(
         steps=round_.steps,
         learning_rate=round_.learning_rate,
@@ -228,46 +218,3 @@ def _train(
     model.to("cpu").eval()
     last = next(row for row in reversed(result.history) if "validation_loss" in row)
     return {key: last[key] for key in ("validation_loss", "validation_accuracy")}
-
-
-@dataclass
-class Crops:
-    """Batches of crops with masks, each a function of its step alone.
-
-    The stream is cut into blocks of two crops; one block in twenty is held out for validation.
-    """
-
-    stream: Stream
-    units: Tensor
-    settings: Encoder
-    seed: int
-
-    def batch(self, step: int, held_out: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """features [batch, frame, bin], mask bool [batch, frame], units int64 [batch, frame]."""
-        random = np.random.default_rng([self.seed, step, int(held_out)])
-        size = self.settings.crop_frames
-        blocks = len(self.stream.features) // (2 * size)
-        every = min(HELD_OUT_EVERY, max(2, blocks))
-        chosen = random.integers(0, blocks, self.settings.batch)
-        chosen = (
-            chosen - chosen % every
-            if held_out
-            else np.where(chosen % every == 0, np.minimum(chosen + 1, blocks - 1), chosen)
-        )
-        offsets = np.zeros_like(chosen) if held_out else random.integers(0, size + 1, self.settings.batch)
-        starts = chosen * 2 * size + offsets
-        index = torch.from_numpy(starts[:, None] + np.arange(size))
-        mask = span_mask((self.settings.batch, size), self.settings.mask_start, self.settings.mask_span, random)
-        return self.stream.features[index], mask, self.units[index]
-
-
-def span_mask(shape: tuple[int, int], start: float, span: int, random: np.random.Generator) -> Tensor:
-    """Masked spans, bool [batch, frame]: each frame starts a span of `span` frames with probability `start`.
-
-    >>> span_mask((4, 1000), 0.08, 10, np.random.default_rng(0)).float().mean().item() > 0.5
-    True
-    """
-    begins = torch.from_numpy(random.random(shape) < start).float()[:, None]
-    covered = functional.max_pool1d(functional.pad(begins, (span - 1, 0)), span, 1)[:, 0] > 0
-    covered[:, 0] |= ~covered.any(1)  # no crop without a target
-    return covered

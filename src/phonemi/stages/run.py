@@ -13,9 +13,11 @@ import torch
 
 from phonemi.config import Config, save_config
 from phonemi.data.manifest import Recording, read_manifest, split_by_fold, split_by_speaker, validate, write_manifest
-from phonemi.data.mixing import AudioStore
+from phonemi.data.noise import NoiseStore
+from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import content_hash, read_json, write_json
+from phonemi.models import shipped
 from phonemi.progress import Progress
 from phonemi.stages.rows import parse_all
 from phonemi.training.tracking import Tracker
@@ -86,22 +88,32 @@ class Run:
 
     @cached_property
     def encoder_speech(self) -> list[Recording]:
-        """What the encoder is trained on: the training split and the speech that is for it only.
+        """What the encoder is trained on: the training split and the speech that is for it only."""
+        return self.speech["train"] + self._more(self.config.data.encoder_speech, "data.encoder_speech")
 
-        The latter may name recordings of the former again, under the same id or another, and of held-out speakers.
+    @cached_property
+    def enhancer_speech(self) -> list[Recording]:
+        """Clean speech that the enhancers are trained on: the training split and the speech that is for them only."""
+        return self.speech["train"] + self._more(self.config.data.enhancer_speech, "data.enhancer_speech")
+
+    def _more(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+        """Training speech beside the splits.
+
+        The manifests may name recordings of the splits again, under the same id or another, and held-out speakers:
+        those are left out.
         """
-        paths = self.config.data.encoder_speech
-        more = _read_all(paths, "data.encoder_speech") if paths else []
+        more = _read_all(paths, key) if paths else []
         held_out = {r.speaker for split in ("validation", "test") for r in self.speech[split]}
         known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
-        new = [r for r in more if r.speaker not in held_out and not known & {r.id, r.path}]
-        return self.speech["train"] + new
+        return [r for r in more if r.speaker not in held_out and not known & {r.id, r.path}]
 
-    def noise_store(self, split: str) -> AudioStore:
-        """Decoded noise of a split, shared by everything that mixes with it."""
-        stores: dict[str, AudioStore] = self.__dict__.setdefault("_noise_stores", {})
+    def noise_store(self, split: str) -> NoiseStore:
+        """Decoded noise of a split, with babble of its own speakers, shared by everything that mixes with it."""
+        stores: dict[str, NoiseStore] = self.__dict__.setdefault("_noise_stores", {})
         if split not in stores:
-            stores[split] = AudioStore(self.noise[split])
+            share = self.config.data.babble_share
+            babble = AudioStore(self.speech[split]) if share else None
+            stores[split] = NoiseStore(AudioStore(self.noise[split]), babble, share)
         return stores[split]
 
     # Models -----------------------------------------------------------------------------------------------------
@@ -141,9 +153,9 @@ class Run:
 
     @property
     def encoder_key(self) -> str:
-        """Hash of what the encoder depends on."""
+        """Hash of what the encoder depends on: how it is trained, or which version of a shipped one it is."""
         name = self.config.representation
-        return self.key(name, self.config.encoder if name == "encoder" else None)
+        return self.key(name, self.config.encoder if name == "encoder" else shipped.version_of(name))
 
     def is_done(self, name: str, key: str) -> bool:
         """Whether RUN/name (a JSON object) holds the result of this very configuration."""
@@ -190,14 +202,15 @@ class Run:
     def _data_hash(self) -> str:
         data = self.config.data
         texts = []
-        for path in (*data.speech, *data.encoder_speech, *data.noise):
+        for path in (*data.speech, *data.encoder_speech, *data.enhancer_speech, *data.noise):
             if not Path(path).is_file():
                 raise DataError(f"manifest {path} does not exist: make it with `phonemi prepare`")
             try:
                 texts.append(Path(path).read_text(encoding="utf-8"))
             except UnicodeDecodeError as error:
                 raise DataError(f"{path} is not a manifest ({error})") from None
-        return content_hash(data.model_dump(mode="json", exclude={"speech", "encoder_speech", "noise"}), texts)
+        manifests = {"speech", "encoder_speech", "enhancer_speech", "noise"}
+        return content_hash(data.model_dump(mode="json", exclude=manifests), texts)
 
     def _written(self, kind: str, splits: dict[str, list[Recording]]) -> dict[str, list[Recording]]:
         for split, recordings in splits.items() if self._saves else ():

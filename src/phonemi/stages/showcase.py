@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from phonemi import audio, signal
-from phonemi.data.mixing import Mixture, generator, noise_segment
+from phonemi.data.manifest import speaker_of
+from phonemi.data.mixing import Mixture, generator
 from phonemi.files import read_json, write_json
 from phonemi.models.aggregation import Aggregation
 from phonemi.models.enhancer import Enhancer
@@ -21,6 +22,8 @@ from phonemi.stages.systems import evaluation_set, label_of, noisy_test_speech, 
 
 DONE = "examples/result.json"
 SNR_STEPS_DB = (20.0, -5.0, 10.0, -10.0)  # the figure's utterance goes through these, a quarter of its length each
+
+SHOWN = ("si_sdri_db", "stoi", "pesq_wb_lqo", "dnsmos_ovrl")  # scores beside a player
 
 
 def run(run: Run) -> None:
@@ -91,12 +94,10 @@ def _changing(run: Run) -> Mixture:
     longest = int(np.argmax([recording.duration_s for recording in mixtures.speech.recordings]))
     recording, clean = mixtures.speech.recordings[longest], mixtures.speech[longest]
     random = generator(run.config.seed, "showcase")
-    index = int(random.integers(len(mixtures.noise)))
-    noise = noise_segment(mixtures.noise[index], len(clean), random)
+    name, noise = mixtures.noise.draw(len(clean), random, speaker_of(recording))
     gain = np.sqrt(np.mean(clean**2) / np.mean(noise**2))
     steps = np.repeat(SNR_STEPS_DB, -(-len(clean) // len(SNR_STEPS_DB)))[: len(clean)]
     noisy = (clean + gain * 10 ** (-steps / 20) * noise).astype(np.float32)
-    name = mixtures.noise.recordings[index].id
     return Mixture(recording.id, noisy, clean, float("nan"), recording.speaker, recording.text, recording.phones, name)
 
 
@@ -122,7 +123,7 @@ def _write_examples(run: Run) -> None:
             found = scored[name].get(mixture.id)
             if found:
                 example["words"][name] = found.get("heard")
-                example["scores"][name] = {key: found[key]["value"] for key in ("si_sdri_db", "stoi", "pesq_wb_lqo")}
+                example["scores"][name] = {key: found[key]["value"] for key in SHOWN if key in found}
         examples.append(example)
     write_json(run.folder / "examples.json", examples)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from phonemi import audio
-from phonemi.data.manifest import read_manifest
-from phonemi.data.mixing import AudioStore, Mixture, PlannedMixtures
-from phonemi.data.pairs import PairedRecordings
+from phonemi.data.manifest import Recording, read_manifest, validate
+from phonemi.data.mixing import Mixture, PlannedMixtures
+from phonemi.data.pairs import NoisyRecordings, PairedRecordings
+from phonemi.data.store import AudioStore
 from phonemi.errors import DataError, require_extra
 from phonemi.metrics.words import PocketsphinxRecogniser, Recogniser
 from phonemi.models.enhancer import Enhancer
@@ -25,8 +27,9 @@ REFERENCES = ("noisy", "clean")
 
 
 def rows_of(run: Run) -> list[str]:
-    """Everything that is judged: noisy, clean, the rows of the configuration, and the systems from elsewhere."""
-    return [*REFERENCES, *run.config.enhance.rows, *run.config.evaluate.systems]
+    """Everything that is judged: noisy, clean if known, the rows of the configuration, the systems from elsewhere."""
+    references = REFERENCES if run.config.evaluate.recordings is None else REFERENCES[:1]
+    return [*references, *run.config.enhance.rows, *run.config.evaluate.systems]
 
 
 def label_of(run: Run, name: str) -> str:
@@ -35,11 +38,29 @@ def label_of(run: Run, name: str) -> str:
 
 
 def evaluation_set(run: Run) -> Mixtures:
-    """The test set: the paired recordings of the configuration, or else speech of the test speakers in test noise."""
+    """The test set: the recordings that the configuration names, or else speech of the test speakers in test noise."""
+    given = given_recordings(run)
+    if given is None:
+        return noisy_test_speech(run)
+    return NoisyRecordings(given) if run.config.evaluate.pairs is None else PairedRecordings(given)
+
+
+def given_recordings(run: Run) -> list[Recording] | None:
+    """The noisy recordings that the configuration names, with clean ones or without; None if it names none.
+
+    Raises:
+        DataError: if there are none in the manifest, or an id is used twice.
+    """
     settings = run.config.evaluate
-    if settings.pairs is not None:
-        return PairedRecordings(evenly(read_manifest(settings.pairs), settings.utterances, run.config.seed))
-    return noisy_test_speech(run)
+    path = settings.pairs or settings.recordings
+    if path is None:
+        return None
+    recordings = read_manifest(path)
+    try:
+        validate(recordings, check_files=False)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return evenly(recordings, settings.utterances, run.config.seed)
 
 
 def noisy_test_speech(run: Run) -> PlannedMixtures:
@@ -55,6 +76,17 @@ def noisy_test_speech(run: Run) -> PlannedMixtures:
         seed=run.config.seed,
         per_utterance=settings.per_utterance,
     )
+
+
+def made_by(run: Run, name: str) -> Any:
+    """What the signals of row `name` depend on: the key of its model; for a folder, which files it holds since when."""
+    source = run.config.evaluate.systems.get(name)
+    if source is None:
+        return None if name in REFERENCES else train.row_key(run, parse(name))
+    if not Path(source).is_dir():
+        return source
+    files = sorted(path for path in Path(source).rglob("*") if path.is_file())
+    return [source, *((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)]
 
 
 def system(run: Run, name: str) -> Callable[[Mixture], np.ndarray]:
@@ -95,13 +127,14 @@ class EnhancedFiles:
 
 
 def recogniser_of(run: Run) -> Recogniser | None:
-    """The recogniser of the configuration.
+    """The recogniser of the configuration; None if none is asked for, or no recording has a transcript.
 
     Raises:
         MissingExtra: if what it needs is not installed.
     """
     chosen = run.config.evaluate.recogniser
-    if chosen == "none":
+    given = given_recordings(run)
+    if chosen == "none" or (given is not None and not any(recording.text for recording in given)):
         return None
     for package in ("pocketsphinx", "jiwer"):
         require_extra(package, "eval")

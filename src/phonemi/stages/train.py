@@ -19,7 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from phonemi.config import Config
-from phonemi.data.mixing import AudioStore, DrawnMixtures, Mixture, generator
+from phonemi.data.augmentation import Augmentation
+from phonemi.data.mixing import DrawnMixtures, Mixture, generator
+from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
 from phonemi.files import write_json
 from phonemi.metrics.intrusive import score_pair
@@ -103,16 +105,20 @@ def row_key(run: Run, row: Row) -> str:
 
 
 def enhancement_mixtures(run: Run, split: str) -> DrawnMixtures:
-    """Training or validation mixtures: speaker, utterance, crop, noise and SNR drawn for each."""
+    """Training or validation mixtures: speaker, utterance, crop, noise and SNR drawn for each.
+
+    Validation mixtures are augmented too, so that a model is chosen for what it is used on.
+    """
     settings = run.config.enhance
     return DrawnMixtures(
-        AudioStore(run.speech[split]),
+        AudioStore(run.enhancer_speech if split == "train" else run.speech[split]),
         run.noise_store(split),
         size=settings.train_mixtures if split == "train" else settings.validation_mixtures,
         snrs_db=settings.snrs_db,
         seed=run.config.seed,
         epoch=0 if split == "train" else 1,
         crop_s=settings.crop_s,
+        augmentation=Augmentation(**dict(settings.augment)),
     )
 
 
@@ -153,6 +159,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
         hidden=settings.hidden,
         layers=settings.layers,
         dropout=settings.dropout,
+        level_db=settings.level_db,
     )
     states = {} if representation is None else {split: _states(run, mixtures[split], split) for split in SPLITS}
     model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer)
@@ -198,7 +205,8 @@ def aggregation_of(run: Run, row: Row) -> Aggregation:
 
 
 def _states(run: Run, mixtures: Mixtures, split: str) -> States:
-    settings = run.config.enhance.model_dump(include={"train_mixtures", "validation_mixtures", "snrs_db", "crop_s"})
+    parts = {"train_mixtures", "validation_mixtures", "snrs_db", "crop_s", "augment"}
+    settings = run.config.enhance.model_dump(include=parts)
     return cached_states(run, run.representation, mixtures, f"enhance.{split}", run.key("enhance", settings, split))
 
 

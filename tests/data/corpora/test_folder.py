@@ -93,6 +93,23 @@ def test_a_table_chooses_and_describes(tmp_path: Path) -> None:
     assert notes[1].startswith("1 recording skipped: 1 unreadable (cannot read")
 
 
+def test_conditions_on_text(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav", "c.wav"):
+        sound(tmp_path / name)
+    table = write(tmp_path / "t.csv", "path,speaker,phones\na.wav,anna,y\nb.wav,,y\nc.wav,x,\n")
+    left = {
+        where: [recording.id for recording in prepare_folder(tmp_path, table=table, where=[where]).recordings]
+        for where in ("speaker!=", "speaker==", "phones == y", "phones!=y")
+    }
+    assert left == {"speaker!=": ["a", "c"], "speaker==": ["b"], "phones == y": ["a", "b"], "phones!=y": ["c"]}
+
+
+def test_noise_of_one_fold(tmp_path: Path) -> None:
+    sound(tmp_path / "hum.wav")
+    assert [recording.fold for recording in prepare_folder(tmp_path, fold=3).recordings] == [3]
+    assert [recording.fold for recording in prepare_folder(tmp_path).recordings] == [None]
+
+
 def test_a_table_without_speakers_takes_the_folders(tmp_path: Path) -> None:
     sound(tmp_path / "anna" / "a.wav")
     table = write(tmp_path / "t.csv", "\ufeffpath\nanna/a.wav\nanna/a.wav\n")
@@ -107,6 +124,7 @@ def test_a_table_without_speakers_takes_the_folders(tmp_path: Path) -> None:
         (["bac>=3"], "no column 'bac'; did you mean 'bak'"),
         (["bak is good"], "'bak is good' is not a condition"),
         (["bak>=good"], "'bak>=good' is not a condition"),
+        (["bak>="], "'bak>=' is not a condition"),
     ],
 )
 def test_conditions_that_make_no_sense(tmp_path: Path, where: list[str], message: str) -> None:

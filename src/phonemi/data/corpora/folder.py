@@ -25,7 +25,7 @@ _COMPARISONS = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_CONDITION = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.+?)\s*")
+_CONDITION = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*")
 
 
 class _Listed(NamedTuple):
@@ -41,6 +41,7 @@ def prepare_folder(
     where: Sequence[str] = (),
     alignments: Sequence[str | Path] = (),
     clean: str | Path | None = None,
+    fold: int | None = None,
 ) -> Prepared:
     """List the sound files of a folder.
 
@@ -52,18 +53,18 @@ def prepare_folder(
         folder: searched with all folders in it, unless there is a table.
         table: CSV file with a column path (relative to `folder`) and, if known, speaker and text; what it does not
             list is left out.
-        where: conditions on number columns of the table, for instance "dnsmos_bak>=3.5"; all must hold, and a row
-            without the number is left out.
+        where: conditions on columns of the table, for instance "dnsmos_bak>=3.5" or "speaker!="; all must hold, and a
+            row without the number is left out.
         alignments: CTM files or folders of TextGrids, matched by id or stem.
         clean: folder with the clean counterparts of noisy recordings: the same path below it, any audio extension.
+        fold: of noise: the cross-validation fold that all of it belongs to.
 
     Raises:
         DataError: if nothing is found or left, for an unknown column, if the table cannot be read, or if a clean
             counterpart is missing.
     """
-    folder = Path(folder)
+    folder, notes = Path(folder), list[str]()
     conditions = [where] if isinstance(where, str) else list(where)
-    notes: list[str] = []
     if table is not None:
         listed, notes = _read_table(folder, Path(table), conditions)
     elif conditions:
@@ -73,7 +74,8 @@ def prepare_folder(
     skipped, unread = LeftOut(), LeftOut()
     infos = probe_all([file.path for file in listed], skipped)
     ids = _unique_ids(list(infos), folder)
-    recordings = [_recording(ids[file.path], file, infos[file.path], unread) for file in listed if file.path in infos]
+    read = [file for file in listed if file.path in infos]
+    recordings = [_recording(ids[file.path], file, infos[file.path], fold, unread) for file in read]
     notes += skipped.notes("recording", "skipped") + unread.notes("transcript", "ignored")
     if not recordings:
         kinds = ", ".join(audio.EXTENSIONS)
@@ -84,7 +86,7 @@ def prepare_folder(
     return Prepared(aligned.recordings, notes + aligned.notes)
 
 
-def _recording(id: str, file: _Listed, info: audio.AudioInfo, unread: LeftOut) -> Recording:
+def _recording(id: str, file: _Listed, info: audio.AudioInfo, fold: int | None, unread: LeftOut) -> Recording:
     return Recording(
         id=id,
         path=os.path.abspath(file.path),
@@ -92,6 +94,7 @@ def _recording(id: str, file: _Listed, info: audio.AudioInfo, unread: LeftOut) -
         samples=info.samples,
         speaker=file.speaker,
         text=file.text or _text_beside(file.path, unread),
+        fold=fold,
     )
 
 
@@ -134,18 +137,20 @@ def _read_table(folder: Path, table: Path, conditions: Sequence[str]) -> tuple[l
 
 
 def _condition(condition: str, columns: Sequence[str], table: Path) -> Callable[[dict[str, str]], bool]:
-    """A test of one row, from text such as "dnsmos_bak>=3.5"."""
+    """A test of one row, from text such as "dnsmos_bak>=3.5" or, for equality only, "phones==y" and "speaker!="."""
     parts = _CONDITION.fullmatch(condition)
     limit = _number(parts[3]) if parts else None
-    if parts is None or limit is None:
-        raise DataError(f"{condition!r} is not a condition; write for instance 'dnsmos_bak>=3.5'")
-    column, compare = parts[1], _COMPARISONS[parts[2]]
+    if parts is None or (limit is None and parts[2] not in ("==", "!=")):
+        raise DataError(f"{condition!r} is not a condition; write for instance 'dnsmos_bak>=3.5' or 'speaker!='")
+    column, sign, wanted = parts.groups()
     if column not in columns:
         raise DataError(f"{table} has no column {column!r}; {nearest(column, columns)}")
 
     def holds(row: dict[str, str]) -> bool:
+        if limit is None:
+            return ((row[column] or "").strip() == wanted) == (sign == "==")
         value = _number(row[column])
-        return value is not None and compare(value, limit)
+        return value is not None and _COMPARISONS[sign](value, limit)
 
     return holds
 

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# From folders of recordings to the weights in the package: encoders, aggregation, enhancer. Resumable.
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]
+# DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
+# On two cores the encoders take most of the time; STEPS (default 1800) scales their training, ENHANCER_STEPS (default
+# 2500) the enhancer's. What was run for the weights in the package stands in their CARD.md.
+set -euo pipefail
+data=${1:?usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]}
+out=${2:?usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]}
+what=${3:-all}
+here=$(cd "$(dirname "$0")/../.." && pwd)
+phonemi=${PHONEMI:-$here/.venv/bin/phonemi}
+python=${PYTHON:-$here/.venv/bin/python}
+steps=${STEPS:-1800}
+mkdir -p "$out"
+
+prepared() { # FILE ARGUMENTS...: a manifest, made once
+    local file=$1
+    shift
+    [ -f "$file" ] || "$phonemi" prepare "$@" -o "$file"
+}
+
+manifests() {
+    local alignments=()
+    for ctm in "$data"/*/alignments/*.ctm; do
+        alignments+=(--alignments "$ctm")
+    done
+    prepared "$out/speech.jsonl" librispeech "$data/librispeech/LibriSpeech" \
+        --alignments "$data/librispeech/alignments/phones.ctm"
+    prepared "$out/aligned.jsonl" folder "$data" --table "$data/speech.csv" --where "phones==y" "${alignments[@]}"
+    prepared "$out/all.jsonl" folder "$data" --table "$data/speech.csv" "${alignments[@]}"
+    # Clean enough to be what an enhancer should give, and of a known speaker.
+    prepared "$out/clean.jsonl" folder "$data" --table "$data/speech.csv" --where "dnsmos_bak>=3.5" --where "speaker!="
+    prepared "$out/noise.jsonl" esc50 "$data/esc10"
+    prepared "$out/background.jsonl" folder "$data/speech_commands_noise" --fold 1
+    prepared "$out/synthetic.jsonl" synthetic "$out/synthetic" --utterances 600
+}
+
+decoded() { # what has no transcript gets its phones from a phone loop, 63 % of the frames right on LibriSpeech
+    [ -f "$out/decoded.jsonl" ] || "$phonemi" align --decode "$out/all.jsonl" -o "$out/decoded.jsonl"
+}
+
+lists() { # [MANIFEST]: the manifests as settings, the speech of the encoder among them
+    echo --set "data.speech=['$out/speech.jsonl']" \
+        --set "data.encoder_speech=['$out/${1:-aligned}.jsonl','$out/synthetic.jsonl']" \
+        --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl']"
+}
+
+encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, and mini-decoded
+    local phones="encoder.rounds=[{units: phones, steps: $steps}]"
+    local kmeans="encoder.rounds=[{units: mel, clusters: 100, steps: $((steps * 3 / 8))}, \
+        {units: encoder, layer: 3, clusters: 200, steps: $((steps * 5 / 8))}]"
+    local settings=() speech=aligned
+    case $1 in
+    mini-kmeans*) settings+=(--set "$kmeans") speech=all ;;
+    mini*) settings+=(--set "$phones" --set encoder.unmasked_weight=1 --set encoder.mask_start=0.05) ;;
+    esac
+    case $1 in
+    *-clean) ;;
+    *) settings+=(--set encoder.noisy_share=0.6) ;;
+    esac
+    case $1 in
+    *-decoded) decoded && speech=decoded ;;
+    esac
+    for stage in pretrain information; do
+        # shellcheck disable=SC2046
+        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/encoder.yaml" $(lists $speech) \
+            "${settings[@]}"
+    done
+}
+
+enhancer() {
+    for stage in information aggregate train evaluate; do
+        # shellcheck disable=SC2046
+        "$phonemi" "$stage" --run "$out/default" --config "$here/runs/default/enhancer.yaml" $(lists) \
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.steps=${ENHANCER_STEPS:-2500}"
+    done
+    "$phonemi" report "$out/default"
+}
+
+ship() { # NAME
+    "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1"
+}
+
+case $what in
+manifests) manifests ;;
+encoder) encoder "${4:?which encoder?}" ;;
+enhancer) enhancer ;;
+ship) ship "${4:?which model?}" ;;
+all)
+    manifests
+    for name in mini mini-kmeans mini-clean mini-kmeans-clean mini-decoded; do encoder "$name"; done
+    ship mini
+    ship mini-kmeans
+    enhancer
+    ship default
+    ;;
+*) echo "unknown step $what" >&2 && exit 2 ;;
+esac

@@ -1,0 +1,146 @@
+"""A finished run of runs/default/build.sh -> a folder of src/phonemi/weights: half-precision weights and their card.
+
+python runs/default/ship.py RUN TARGET [ROW]     (ROW of an enhancer run; ws-linguistic+log1p by default)
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from phonemi import Enhancer, load_representation
+from phonemi.config import load_config
+from phonemi.files import read_json, write_text
+from phonemi.models.card import model_card
+from phonemi.models.mel_transformers import MelTransformer
+
+LICENCE = {"licence": "apache-2.0", "language": ["en"]}
+SPEECH = [
+    {"name": "LibriSpeech train-clean-100, 1.9 h of it", "use": "speech with phones", "licence": "CC BY 4.0"},
+    {"name": "speechocean762, train list", "use": "speech with phones", "licence": "free for any use"},
+    {"name": "LJ Speech, VCTK, one more reader: 0.5 h", "use": "speech with phones", "licence": "public domain, CC BY"},
+]
+NOISE = [
+    {"name": "ESC-10, folds 1 to 3", "use": "noise", "licence": "CC BY 3.0"},
+    {"name": "Speech Commands, background noise", "use": "noise", "licence": "CC BY 4.0"},
+    {"name": "procedural noise, and babble of the speech above", "use": "noise", "licence": "made by phonemi"},
+]
+SYNTHETIC = {"name": "synthetic speech by espeak-ng, 0.4 h", "use": "speech with phones", "licence": "made by phonemi"}
+
+
+def ship_encoder(run: Path, target: Path, information: Path) -> None:
+    """Write the encoder and what was measured of it."""
+    encoder = MelTransformer.load(run / "encoder" / "model")
+    encoder.save(target, half=True)
+    trained = read_json(run / "encoder" / "result.json")
+    settings = load_config(run / "config.yaml").encoder
+    phones = any(round_["units"] == "phones" for round_ in trained["rounds"])
+    measured = read_json(information)["average"] if information.exists() else []
+    bits = {str(row["layer"]): row["mi_bits"] for row in measured if row["representation"] != "log1p"}
+    log1p = [row["mi_bits"] for row in measured if row["representation"] == "log1p"]
+    units = "aligned phones (phone-guided, as PBERT)" if phones else "k-means units, round by round (as MelHuBERT)"
+    facts: dict[str, Any] = {
+        "kind": "encoder",
+        "name": target.name,
+        "load": target.name,
+        **LICENCE,
+        "summary": f"A small transformer on log-mel frames, trained by masked prediction of {units}. It runs "
+        "offline on a laptop; HuBERT, WavLM and wav2vec2 are far better where they can be had.",
+        "parts": [
+            {
+                "part": "encoder",
+                "what": f"{encoder.layers} hidden states of {encoder.dim}, a frame every 20 ms",
+                "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+            }
+        ],
+        "size_mb": (target / "model.safetensors").stat().st_size / 1e6,
+        "data": [*SPEECH, SYNTHETIC, *(NOISE if settings.noisy_share else [])],
+        "speed": {"real-time factor on one core": real_time_factor(load_representation(target))},
+        "weak": [
+            "English only, mostly read speech; half of the accented readers are children.",
+            "Hours of speech, where the large models have heard tens of thousands.",
+            *(["The phones of its training are supervision: it is not purely self-supervised."] if phones else []),
+        ],
+        "hours_of_speech": trained["hours"],
+        "rounds": [
+            f"{one['units']}: {one['steps']} updates of {settings.batch * settings.crop_frames * 0.02:.0f} s, accuracy "
+            f"on masked frames of held-out crops {one['validation_accuracy']:.3f}"
+            for one in trained["rounds"]
+        ],
+        "noisy_share_of_the_inputs": settings.noisy_share,
+        "MI bits by layer, average of -10 to 20 dB": bits,
+        "MI bits of log1p in the same run": log1p,
+        "recipe": "runs/default/build.sh",
+    }
+    write_text(target / "README.md", model_card(facts))
+
+
+def ship_enhancer(run: Path, target: Path, row: str) -> None:
+    """Write one row of the run as the shipped enhancer, beside the shipped encoder that it was trained on."""
+    enhancer = Enhancer.from_pretrained(run / "rows" / row / "model")
+    enhancer.name = target.name
+    config = load_config(run / "config.yaml")
+    metrics = read_json(run / "metrics.json")
+    metrics = {
+        "rows": [one for one in metrics["rows"] if one["row"] in ("noisy", "clean", "log1p", row)],
+        "comparisons": [one for one in metrics.get("comparisons", []) if one["row"] == row],
+    }
+    facts = {
+        "load": target.name,
+        **LICENCE,
+        "summary": f"Speech enhancement guided by the encoder `{config.representation}`: a mask on the magnitude "
+        f"spectrum, the phase stays noisy. Row `{row}` of the recipe.",
+        "data": [{**one, "use": one["use"].replace(" with phones", "")} for one in SPEECH] + NOISE,
+        "speed": {"real-time factor on one core": real_time_factor(enhancer)},
+        "metrics": metrics,
+        "measured_on": f"Test speakers and noises that are in no training or validation set, SNR "
+        f"{min(config.evaluate.snrs_db):g} to {max(config.evaluate.snrs_db):g} dB; WER by pocketsphinx, which makes "
+        "many errors on clean speech too. `log1p` is the same network without the encoder.",
+        "weak": [
+            "It works at 16 kHz: above 8 kHz nothing of the input comes back.",
+            "The phase stays noisy, so that very noisy speech sounds rough.",
+            "Babble and single competing talkers are speech: little of them is removed.",
+            "Trained on English, mostly read speech.",
+        ],
+        "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
+        "recipe": "runs/default/build.sh",
+    }
+    enhancer.save_pretrained(target, facts, half=True, shipped_encoder=config.representation)
+
+
+@torch.inference_mode()
+def real_time_factor(model: torch.nn.Module, seconds: int = 30) -> float:
+    """Time for a recording over its duration, the best of three on one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    waveform, times = 0.05 * torch.randn(1, 16_000 * seconds), []
+    for _ in range(3):
+        start = time.perf_counter()
+        model(waveform)
+        times.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return min(times) / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="run folder of an encoder or of enhancers")
+    parser.add_argument("target", type=Path, help="folder to write, its name is the name that ships")
+    parser.add_argument("--row", default="ws-linguistic+log1p", help="which of the enhancers")
+    parser.add_argument(
+        "--information", type=Path, help="MI of the encoder; default: RUN/information.json if it is there"
+    )
+    given = parser.parse_args()
+    if (given.run / "rows").is_dir():
+        ship_enhancer(given.run, given.target, given.row)
+    else:
+        ship_encoder(given.run, given.target, given.information or given.run / "information.json")
+    print(given.target)
+
+
+if __name__ == "__main__":
+    main()

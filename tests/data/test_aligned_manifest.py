@@ -1,0 +1,95 @@
+"""What becomes of the recordings of a manifest: aligned, decoded, or kept with a reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from phonemi import audio
+from phonemi.data import aligned_manifest
+from phonemi.data.manifest import Recording
+from phonemi.errors import PhonemiError
+
+pytest.importorskip("pocketsphinx")
+from phonemi.data.aligned_manifest import align_manifest
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    pytest.importorskip("espeakng_loader")
+    from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
+
+    text = "please put the red book under the table"
+    spoken = Espeak().speak(text, Voice("en-us+m3"))
+    path = tmp_path_factory.mktemp("speech") / "a.wav"
+    audio.save(path, audio.resample(spoken.waveform, spoken.sample_rate, 16_000), 16_000)
+    phones = phone_intervals(spoken, "en-us")
+    return Recording(
+        id="a", path=str(path), sample_rate=16_000, samples=audio.probe(path).samples, text=text, phones=phones
+    )
+
+
+def variant(speech: Recording, id: str, **changes: object) -> Recording:
+    values = {name: getattr(speech, name) for name in ("path", "sample_rate", "samples", "text")}
+    return Recording(id=id, **(values | changes))
+
+
+def examples(speech: Recording, folder: Path) -> list[Recording]:
+    return [
+        variant(speech, "new"),
+        variant(speech, "done", phones=speech.phones, text=None),
+        variant(speech, "wrong word", text=" ".join(["zzzzq"] * 40)),
+        variant(speech, "no text", text=None),
+        variant(speech, "gone", path=str(folder / "absent.wav")),
+    ]
+
+
+def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
+    recordings = examples(speech, tmp_path)
+    seen: list[tuple[int, int]] = []
+    aligned, reasons, pronounced, decoded = align_manifest(recordings, progress=lambda *at: seen.append(at))
+    assert [recording.id for recording in aligned] == [recording.id for recording in recordings], "nothing is lost"
+    assert [bool(recording.phones) for recording in aligned] == [True, True, False, False, False]
+    assert aligned[0].phones
+    assert aligned[1] == recordings[1]
+    assert list(reasons) == ["wrong word", "no text", "gone"]
+    assert reasons["wrong word"].startswith("no alignment found of 40 words")
+    assert pronounced == {"zzzzq": pronounced["zzzzq"]}
+    assert reasons["no text"] == "no transcript"
+    assert seen == [(done, 4) for done in range(1, 5)]
+    assert decoded == {}
+
+
+def test_what_cannot_be_aligned_is_decoded_if_asked(speech: Recording, tmp_path: Path) -> None:
+    recordings = examples(speech, tmp_path)
+    noise = tmp_path / "faint.wav"
+    audio.save(noise, 0 * audio.load(speech.path), 16_000)
+    recordings += [variant(speech, "nothing said", path=str(noise), text=None)]
+    plain = align_manifest(recordings)
+    aligned, reasons, _, decoded = align_manifest(recordings, decode_untranscribed=True)
+    assert [bool(recording.phones) for recording in aligned] == [True, True, True, True, False, False]
+    assert aligned[:2] == plain.recordings[:2], "a transcript is better"
+    assert aligned[2].phones == aligned[3].phones != aligned[0].phones
+    assert decoded == {name: plain.reasons[name] for name in ("wrong word", "no text")}
+    assert list(reasons) == ["gone", "nothing said"]
+    assert "absent.wav" in reasons["gone"]
+    assert reasons["nothing said"] == "silent audio cannot be decoded"
+
+
+def test_two_processes_find_the_same(speech: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recordings = examples(speech, tmp_path)
+    one = align_manifest(recordings, decode_untranscribed=True)
+    monkeypatch.setattr(aligned_manifest, "_WORTH_PROCESSES", len(recordings) - 1)
+    seen: list[tuple[int, int]] = []
+    two = align_manifest(recordings, lambda *at: seen.append(at), decode_untranscribed=True, processes=2)
+    assert two == one
+    assert seen == [(done, 4) for done in range(1, 5)]
+
+
+def test_a_process_that_dies_is_one_line(speech: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aligned_manifest, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(aligned_manifest, "_set_labeller", os._exit)
+    with pytest.raises(PhonemiError, match="one of 2 aligning processes died"):
+        align_manifest([variant(speech, "new")], processes=2)
