@@ -29,7 +29,6 @@ NOISE = [
     {"name": "Speech Commands, background noise", "use": "noise", "licence": "CC BY 4.0"},
     {"name": "procedural noise, and babble of the speech above", "use": "noise", "licence": "made by phonemi"},
 ]
-SYNTHETIC = {"name": "synthetic speech by espeak-ng, 0.4 h", "use": "speech with phones", "licence": "made by phonemi"}
 
 
 def ship_encoder(run: Path, target: Path, information: Path) -> None:
@@ -58,7 +57,7 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
             }
         ],
         "size_mb": (target / "model.safetensors").stat().st_size / 1e6,
-        "data": [*SPEECH, SYNTHETIC, *(NOISE if settings.noisy_share else [])],
+        "data": [*SPEECH, *(NOISE if settings.noisy_share else [])],
         "speed": {"real-time factor on one core": real_time_factor(load_representation(target))},
         "weak": [
             "English only, mostly read speech; half of the accented readers are children.",

@@ -65,7 +65,7 @@ def test_what_ships_can_be_loaded_and_has_a_card(folder):
     is_enhancer = folder.name in shipped.names(ENHANCER_TYPE)
     model = Enhancer.from_pretrained(folder.name) if is_enhancer else load_representation(folder.name)
     assert not model.training
-    assert (folder / ("README.md" if is_enhancer else "CARD.md")).is_file()
+    assert (folder / "README.md").is_file()
     assert not list(folder.rglob(".*")), "nothing half-written"
 
 
@@ -74,7 +74,7 @@ def test_the_wheel_takes_everything_that_is_in_the_package():
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     assert settings == {"targets": {"wheel": {"packages": ["src/phonemi"]}}}
     files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    files += [shipped.WEIGHTS / "mini" / name for name in (shipped.CONFIG_FILE, shipped.WEIGHTS_FILE, "CARD.md")]
+    files += [shipped.WEIGHTS / "mini" / name for name in (shipped.CONFIG_FILE, shipped.WEIGHTS_FILE, "README.md")]
     assert {".py", ".yaml", ".html"} <= {path.suffix for path in files}
     if not (REPOSITORY / ".git").exists() or shutil.which("git") is None:
         pytest.skip("not a git checkout: nothing is ignored")
