@@ -44,7 +44,7 @@ def test_every_stage_leaves_its_results(finished: Any) -> None:
     folder = finished.folder
     information = json.loads((folder / "information.json").read_text())
     found = {(row["representation"], row["layer"], row["snr_db"]) for row in information["rows"]}
-    layers = [("mini", 0), ("mini", 1), ("mini", 2), ("log1p", 0)]
+    layers = [("encoder", 0), ("encoder", 1), ("encoder", 2), ("log1p", 0)]
     assert found == {(name, layer, snr_db) for name, layer in layers for snr_db in (0.0, 10.0)}
     for kind in ("ws", "dws"):
         assert load_file(folder / "aggregations" / kind / "aggregation.safetensors")

@@ -3,7 +3,7 @@
 #   runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # On two cores the encoders take most of the time; STEPS (default 1800) scales their training, ENHANCER_STEPS (default
-# 2500) the enhancer's. What was run for the weights in the package stands in their CARD.md.
+# 1800) the enhancer's. What was run for the weights in the package stands in their CARD.md.
 set -euo pipefail
 data=${1:?usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]}
 out=${2:?usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]}
@@ -71,10 +71,10 @@ encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, and 
 }
 
 enhancer() {
-    for stage in information aggregate train evaluate; do
+    for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
         "$phonemi" "$stage" --run "$out/default" --config "$here/runs/default/enhancer.yaml" $(lists) \
-            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.steps=${ENHANCER_STEPS:-2500}"
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.steps=${ENHANCER_STEPS:-1800}"
     done
     "$phonemi" report "$out/default"
 }

@@ -83,10 +83,10 @@ def ship_enhancer(run: Path, target: Path, row: str) -> None:
     enhancer = Enhancer.from_pretrained(run / "rows" / row / "model")
     enhancer.name = target.name
     config = load_config(run / "config.yaml")
-    metrics = read_json(run / "metrics.json")
+    metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else {"rows": [], "comparisons": []}
     metrics = {
         "rows": [one for one in metrics["rows"] if one["row"] in ("noisy", "clean", "log1p", row)],
-        "comparisons": [one for one in metrics.get("comparisons", []) if one["row"] == row],
+        "comparisons": [one for one in metrics["comparisons"] if one["row"] == row],
     }
     facts = {
         "load": target.name,

@@ -75,7 +75,7 @@ def test_every_layer_is_measured_at_every_snr(finished: Any) -> None:
     assert len(result["rows"]) == 8
     for place in ("average", "validation"):
         assert [(row["representation"], row["layer"]) for row in result[place]] == [
-            *(("mini", layer) for layer in range(3)),
+            *(("encoder", layer) for layer in range(3)),
             ("log1p", 0),
         ]
     for row in result["rows"]:
@@ -91,9 +91,9 @@ def test_the_best_layer_is_chosen_on_the_validation_split(finished: Any, tmp_pat
     result = read_json(folder / "information.json")
     for place in ("rows", "average"):
         for row in result[place]:
-            row["mi_bits"] = {("mini", 0): 3.0}.get((row["representation"], row["layer"]), 0.0)
+            row["mi_bits"] = {("encoder", 0): 3.0}.get((row["representation"], row["layer"]), 0.0)
     for row in result["validation"]:
-        row["mi_bits"] = {("mini", 2): 1.0, ("log1p", 0): 2.0}.get((row["representation"], row["layer"]), 0.0)
+        row["mi_bits"] = {("encoder", 2): 1.0, ("log1p", 0): 2.0}.get((row["representation"], row["layer"]), 0.0)
     write_json(folder / "information.json", result)
     assert best_layer(run, "row layer") == 2
     write_json(folder / "information.json", {**result, "key": "another"})

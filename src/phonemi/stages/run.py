@@ -141,8 +141,8 @@ class Run:
 
     @property
     def representation_name(self) -> str:
-        """Short name for tables and figures."""
-        return "mini" if self.config.representation == "encoder" else Path(self.config.representation).name
+        """Short name for tables and figures; "encoder" is the run's own."""
+        return Path(self.config.representation).name
 
     # Results ----------------------------------------------------------------------------------------------------
 
