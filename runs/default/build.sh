@@ -3,7 +3,7 @@
 #   runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # On two cores the encoders take most of the time; STEPS (default 1800) scales their training, ENHANCER_STEPS (default
-# 1800) the enhancer's. What was run for the weights in the package stands in their CARD.md.
+# 1800) the enhancer's. What was run for the weights in the package stands in their README.md.
 set -euo pipefail
 data=${1:?usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]}
 out=${2:?usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | ship NAME | all]}
