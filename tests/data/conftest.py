@@ -1,4 +1,4 @@
-"""Made-up recordings on disk, behind a store."""
+"""Made-up recordings on disk: behind a store, or spoken by espeak-ng."""
 
 from __future__ import annotations
 
@@ -28,3 +28,19 @@ def make_store(tmp_path: Path) -> Callable[..., AudioStore]:
         return AudioStore(recordings)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """A synthetic sentence with its text and exact phones."""
+    pytest.importorskip("espeakng_loader")
+    from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
+
+    text = "please put the red book under the table"
+    spoken = Espeak().speak(text, Voice("en-us+m3"))
+    path = tmp_path_factory.mktemp("speech") / "a.wav"
+    audio.save(path, audio.resample(spoken.waveform, spoken.sample_rate, 16_000), 16_000)
+    phones = phone_intervals(spoken, "en-us")
+    return Recording(
+        id="a", path=str(path), sample_rate=16_000, samples=audio.probe(path).samples, text=text, phones=phones
+    )

@@ -16,21 +16,6 @@ pytest.importorskip("pocketsphinx")
 from phonemi.data.aligned_manifest import align_manifest
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    pytest.importorskip("espeakng_loader")
-    from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
-
-    text = "please put the red book under the table"
-    spoken = Espeak().speak(text, Voice("en-us+m3"))
-    path = tmp_path_factory.mktemp("speech") / "a.wav"
-    audio.save(path, audio.resample(spoken.waveform, spoken.sample_rate, 16_000), 16_000)
-    phones = phone_intervals(spoken, "en-us")
-    return Recording(
-        id="a", path=str(path), sample_rate=16_000, samples=audio.probe(path).samples, text=text, phones=phones
-    )
-
-
 def variant(speech: Recording, id: str, **changes: object) -> Recording:
     values = {name: getattr(speech, name) for name in ("path", "sample_rate", "samples", "text")}
     return Recording(id=id, **(values | changes))

@@ -26,21 +26,6 @@ def phone_loop() -> PocketsphinxPhoneLoop:
     return PocketsphinxPhoneLoop()
 
 
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Recording:
-    pytest.importorskip("espeakng_loader")
-    from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
-
-    text = "please put the red book under the table"
-    spoken = Espeak().speak(text, Voice("en-us+m3"))
-    path = tmp_path_factory.mktemp("speech") / "a.wav"
-    audio.save(path, audio.resample(spoken.waveform, spoken.sample_rate, 16_000), 16_000)
-    phones = phone_intervals(spoken, "en-us")
-    return Recording(
-        id="a", path=str(path), sample_rate=16_000, samples=audio.probe(path).samples, text=text, phones=phones
-    )
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
