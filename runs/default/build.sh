@@ -37,7 +37,7 @@ manifests() {
     prepared "$out/synthetic.jsonl" synthetic "$out/synthetic" --utterances 12
 }
 
-decoded() { # what has no transcript gets its phones from a phone loop, 63 % of the frames right on LibriSpeech
+decoded() { # what has no transcript gets its phones from a phone loop, which errs often
     [ -f "$out/decoded.jsonl" ] || "$phonemi" align --decode "$out/all.jsonl" -o "$out/decoded.jsonl"
 }
 
