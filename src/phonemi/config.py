@@ -27,6 +27,13 @@ YAML_NO = BeforeValidator(lambda value: "no" if value is False else value)  # YA
 ReverberationS = Annotated[float, Field(ge=0.05, le=3)]
 CutoffHz = Annotated[float, Field(ge=500, lt=8_000)]
 GainDb = Annotated[float, Field(ge=-60, le=60)]
+Speed = Annotated[float, Field(ge=0.5, le=1.5)]
+
+
+def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("the lowest comes first")
+    return ends
 
 
 class Section(BaseModel):
@@ -93,6 +100,9 @@ class Encoder(Section):
     mixed_share: float = Field(
         0.2, ge=0, le=1, description="of the noisy crops, those with another speaker over at most half of them"
     )
+    speeds: Annotated[tuple[Speed, Speed], AfterValidator(_in_order)] = Field(
+        (1.0, 1.0), description="lowest and highest speed at which a training crop is played; 1 as it is"
+    )
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = "bf16"
 
 
@@ -118,12 +128,6 @@ class Aggregate(Section):
     steps: int = Field(1_500, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     batch_frames: int = Field(4096, ge=1)
-
-
-def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError("the lowest comes first")
-    return ends
 
 
 class Augment(Section):

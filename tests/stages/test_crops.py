@@ -13,7 +13,7 @@ from phonemi.data.noise import NoiseStore
 from phonemi.data.store import AudioStore
 from phonemi.models.mel_transformers import mel_pairs
 from phonemi.signal import ssl_frames
-from phonemi.stages.crops import Crops, Stream, as_integers, span_mask
+from phonemi.stages.crops import HELD_OUT_EVERY, Crops, Stream, as_integers, span_mask
 
 MELS = 20
 
@@ -71,14 +71,16 @@ def test_a_disturbed_crop_has_the_snr_that_was_drawn(stream: Stream, noise: Nois
     batches = crops(stream, noise, "encoder.noisy_share=1", "encoder.noisy_snrs_db=[7, 7]", "encoder.mixed_share=0.5")
     for seed in range(8):
         clean = stream.waveform(40, 32)
-        disturbance = batches._disturbed(40, 300, np.random.default_rng(seed)) - clean
+        disturbance = batches._disturbed(stream.waveform(40, 32), 300, np.random.default_rng(seed)) - clean
         assert 10 * np.log10((clean**2).sum() / (disturbance**2).sum()) == pytest.approx(7, abs=0.01)
 
 
 def test_talking_over_covers_half_at_most(stream: Stream, noise: NoiseStore) -> None:
     batches = crops(stream, noise, "encoder.noisy_share=1", "encoder.mixed_share=1")
     for seed in range(8):
-        disturbance = batches._disturbed(40, 300, np.random.default_rng(seed)) - stream.waveform(40, 32)
+        disturbance = batches._disturbed(stream.waveform(40, 32), 300, np.random.default_rng(seed)) - stream.waveform(
+            40, 32
+        )
         assert 0 < np.count_nonzero(disturbance) <= len(disturbance) // 2
 
 
@@ -148,3 +150,38 @@ def test_held_out_blocks_are_in_no_training_batch(blocks: int) -> None:
     again = crops.batch(3)
     assert all(torch.equal(one, other) for one, other in zip(again, crops.batch(3), strict=True))
     assert not torch.equal(again[2], crops.batch(4)[2])
+
+
+@pytest.mark.parametrize("speed", [0.8, 1.25])
+def test_a_crop_played_at_another_speed_keeps_its_units_in_step(speed: float) -> None:
+    """A rising tone, and the units its own frequency: what is heard must be `speed` times what the units say."""
+    samples = 400_000
+    frequency_hz = np.linspace(300.0, 3_000.0, samples)
+    tone = torch.from_numpy(0.1 * np.sin(2 * np.pi * np.cumsum(frequency_hz) / 16_000)).float()
+    sweep = Stream([raw_features(tone)], [as_integers(tone)])
+    sweep.standardise(MELS)
+    units = torch.from_numpy(frequency_hz[200 + 320 * np.arange(len(sweep.features))]).round().long()
+    played = crops(sweep, None, f"encoder.speeds=[{speed}, {speed}]")
+    played.units = units
+    features, _, heard_as = played.batch(step=3)
+    wanted = []
+    for row in heard_as:  # constant tones of the expected frequency, as features
+        centre = float(row[16]) * speed
+        still = torch.from_numpy(0.1 * np.sin(2 * np.pi * centre * np.arange(4_000) / 16_000)).float()
+        wanted.append(raw_features(still)[5].view(2, MELS)[0].argmax())
+    found = (features[:, 16].view(-1, 2, MELS)[:, 0] * sweep.std + sweep.mean).argmax(1)
+    assert (found - torch.stack(wanted)).abs().max() <= 1
+
+
+def test_speeds_leave_held_out_crops_alone(stream: Stream) -> None:
+    as_is, played = crops(stream, None), crops(stream, None, "encoder.speeds=[0.9, 1.1]")
+    assert all(torch.equal(a, b) for a, b in zip(as_is.batch(2, True), played.batch(2, True), strict=True))
+    assert not torch.equal(as_is.batch(2)[0], played.batch(2)[0])
+
+
+def test_a_faster_crop_does_not_reach_into_the_next_block(stream: Stream) -> None:
+    played = crops(stream, None, "encoder.speeds=[1.5, 1.5]")
+    for step in range(50):
+        _, _, frames = played.batch(step)  # the units are the frames' own numbers
+        assert (frames // 64 == frames[:, :1] // 64).all()
+        assert (frames // 64 % HELD_OUT_EVERY != 0).all() or len(stream.features) // 64 < HELD_OUT_EVERY

@@ -1,6 +1,7 @@
 """A corpus held in memory as one stream of 20 ms frames -> batches of masked crops, each a function of its step alone.
 
-Inputs may be made noisy while the units stay those of the clean speech (WavLM, arXiv 2110.13900): noise of the training
+Crops may be played faster or slower (Ko et al., Audio augmentation for speech recognition, Interspeech 2015), and
+inputs may be made noisy while the units stay those of the clean speech (WavLM, arXiv 2110.13900): noise of the training
 folds, or a part of another crop spoken over it.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,7 +19,7 @@ from phonemi.config import Encoder
 from phonemi.data.mixing import mix_at_snr
 from phonemi.data.noise import NoiseStore
 from phonemi.models.mel_transformers import mel_pairs
-from phonemi.signal import SSL_FIELD, SSL_HOP
+from phonemi.signal import SAMPLE_RATE, SSL_FIELD, SSL_HOP
 
 HELD_OUT_EVERY = 20  # one crop in twenty of the stream is validation
 _FULL_SCALE = 32767
@@ -80,7 +82,7 @@ class Crops:
     The stream is cut into blocks of two crops; one block in twenty is held out for validation.
 
     Attributes:
-        stream: the corpus; with samples where `settings.noisy_share` is not 0.
+        stream: the corpus; with samples where crops are made noisy or played at other speeds.
         units: int64 [frame], `IGNORE` where there is none.
         settings: sizes, masks, and how many crops are made noisy.
         seed: of the run.
@@ -96,44 +98,64 @@ class Crops:
     def batch(self, step: int, held_out: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """features [batch, frame, bin], mask bool [batch, frame], units int64 [batch, frame]."""
         random = np.random.default_rng([self.seed, step, int(held_out)])
-        size = self.settings.crop_frames
+        size, count = self.settings.crop_frames, self.settings.batch
         blocks = len(self.stream.features) // (2 * size)
         every = min(HELD_OUT_EVERY, max(2, blocks))
-        chosen = random.integers(0, blocks, self.settings.batch)
+        chosen = random.integers(0, blocks, count)
         chosen = (
             chosen - chosen % every
             if held_out
             else np.where(chosen % every == 0, np.minimum(chosen + 1, blocks - 1), chosen)
         )
-        offsets = np.zeros_like(chosen) if held_out else random.integers(0, size + 1, self.settings.batch)
+        speeds = np.ones(count) if held_out or not self._perturbed else random.uniform(*self.settings.speeds, count)
+        # A faster crop is cut from a longer piece, which must not reach into the next block: it may be held out.
+        last = np.minimum(size, np.floor(2 * size - size * speeds)).astype(int)
+        offsets = np.zeros_like(chosen) if held_out else random.integers(0, last + 1)
         starts = chosen * 2 * size + offsets
-        index = torch.from_numpy(starts[:, None] + np.arange(size))
-        mask = span_mask((self.settings.batch, size), self.settings.mask_start, self.settings.mask_span, random)
+        index = torch.from_numpy(starts[:, None] + ((np.arange(size) + 0.5) * speeds[:, None]).astype(int))
+        mask = span_mask((count, size), self.settings.mask_start, self.settings.mask_span, random)
         features = self.stream.features[index]
+        noisy = np.zeros(count, dtype=bool)
         if self.noise is not None and self.settings.noisy_share > 0:
-            rows = np.flatnonzero(random.random(self.settings.batch) < self.settings.noisy_share)
-            if len(rows):
-                features[rows] = self._noisy(starts[rows], starts[np.roll(np.arange(len(starts)), 1)[rows]], random)
+            noisy = random.random(count) < self.settings.noisy_share
+        rows = np.flatnonzero(noisy | (speeds != 1))
+        if len(rows):
+            waveforms = [
+                self._disturbed(crop, starts[row - 1], random) if noisy[row] else crop
+                for row, crop in ((row, self._waveform(starts[row], speeds[row])) for row in rows)
+            ]
+            features[rows] = self._features(np.stack(waveforms))
         return features, mask, self.units[index]
 
-    def _noisy(self, starts: np.ndarray, others: np.ndarray, random: np.random.Generator) -> Tensor:
-        """Features of disturbed crops, half precision [crop, frame, bin]; at `others` begins what may be mixed in."""
-        size = self.settings.crop_frames
-        noisy = np.stack([self._disturbed(start, other, random) for start, other in zip(starts, others, strict=True)])
-        waveforms = torch.from_numpy(noisy)
-        pairs = mel_pairs(waveforms, torch.full((len(noisy),), noisy.shape[1]), self.stream.mean, self.stream.std)
-        return pairs[:, :size].to(self.stream.features.dtype)
+    @property
+    def _perturbed(self) -> bool:
+        return self.settings.speeds != (1.0, 1.0)
 
-    def _disturbed(self, start: int, other: int, random: np.random.Generator) -> np.ndarray:
-        """One crop with noise, or with another one over at most half of it, float32 [sample]."""
-        clean = self.stream.waveform(int(start), self.settings.crop_frames)
+    def _waveform(self, start: int, speed: float) -> np.ndarray:
+        """A crop played `speed` times as fast (and as high), float32 [sample]."""
+        size = self.settings.crop_frames
+        if speed == 1:
+            return self.stream.waveform(start, size)
+        samples = SSL_HOP * size + SSL_FIELD - SSL_HOP
+        piece = self.stream.waveform(start, int(np.ceil(size * speed)))
+        played = soxr.resample(piece, SAMPLE_RATE * speed, SAMPLE_RATE, "LQ")[:samples]
+        return np.pad(played, (0, samples - len(played)))
+
+    def _features(self, waveforms: np.ndarray) -> Tensor:
+        """Waveforms [crop, sample] -> features of the stream's kind, half precision [crop, frame, bin]."""
+        lengths = torch.full((len(waveforms),), waveforms.shape[1])
+        pairs = mel_pairs(torch.from_numpy(waveforms), lengths, self.stream.mean, self.stream.std)
+        return pairs[:, : self.settings.crop_frames].to(self.stream.features.dtype)
+
+    def _disturbed(self, clean: np.ndarray, other: int, random: np.random.Generator) -> np.ndarray:
+        """A crop with noise, or with the one that starts at `other` over at most half of it, float32 [sample]."""
         samples = len(clean)
         snr_db = random.uniform(*self.settings.noisy_snrs_db)
         if random.random() < self.settings.mixed_share:
             disturbance = np.zeros_like(clean)
             length = int(random.integers(1, samples // 2 + 1))
             first = int(random.integers(0, samples - length + 1))
-            disturbance[first : first + length] = self.stream.waveform(int(other), self.settings.crop_frames)[:length]
+            disturbance[first : first + length] = self.stream.waveform(other, self.settings.crop_frames)[:length]
         else:
             disturbance = self.noise.draw(samples, random)[1] if self.noise is not None else np.zeros_like(clean)
         if not (clean.any() and disturbance.any()):

@@ -72,7 +72,7 @@ def _load_stream(run: Run, model: MelTransformer, recordings: list[Recording]) -
     settings = run.config.encoder
     store = AudioStore(recordings)
     features: list[Tensor] = []
-    samples: list[Tensor] | None = [] if settings.noisy_share > 0 else None
+    samples: list[Tensor] | None = [] if settings.noisy_share > 0 or settings.speeds != (1.0, 1.0) else None
     waveforms = prefetched(store.__getitem__, range(len(recordings)))
     with torch.inference_mode():
         for array in run.progress.over(waveforms, "reading speech", len(recordings)):
