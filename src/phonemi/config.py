@@ -161,6 +161,10 @@ class Enhance(Section):
     steps: int = Field(100_000, ge=1)
     batch: int = Field(8, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = Field("constant", description="of the learning rate")
+    si_sdr_weight: float = Field(
+        0.0, ge=0, description="of a dB of SI-SDR in the loss, beside the L1 of the spectra; 0: the L1 alone (paper)"
+    )
     snrs_db: tuple[float, ...] = Field((0.0, 5.0, 10.0, 15.0), min_length=1)
     train_mixtures: int = Field(10_802, ge=1, description="noisy utterances made once and seen every epoch")
     validation_mixtures: int = Field(770, ge=1)

@@ -15,6 +15,8 @@ from torch.nn import functional
 from phonemi import signal
 from phonemi.errors import ModelError
 
+REACH = 2  # STFT frames beyond an item's own that its last samples are made of
+
 
 class MaskEnhancer(nn.Module):
     """BLSTM mask on the log1p spectrum.
@@ -96,23 +98,37 @@ class MaskEnhancer(nn.Module):
         hidden = self._recur(sequence, lengths)
         return torch.sigmoid(self.output(self.dropout(hidden)))
 
-    def loss(self, noisy: Tensor, clean: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        noisy: Tensor,
+        clean: Tensor,
+        features: Tensor | None,
+        lengths: Tensor | None = None,
+        si_sdr_weight: float = 0.0,
+    ) -> Tensor:
         """L1 between masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
 
         Args:
             noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
             features: see `forward`.
             lengths: valid samples, [batch]; None: all.
+            si_sdr_weight: what a dB of SI-SDR of the enhanced waveform weighs beside; 0 in the recipe. The magnitudes
+                alone do not say that a bin whose phase is wrong had better be faint.
         """
         if lengths is None:
             lengths = torch.full((len(noisy),), noisy.shape[-1], device=noisy.device)
         gain = self._gain(noisy, lengths)
-        noisy_log1p, clean_log1p = signal.log1p_spectrum(gain * noisy), signal.log1p_spectrum(gain * clean)
+        spectrum = self._spectrum(gain * noisy)
+        noisy_log1p, clean_log1p = spectrum.abs().log1p(), signal.log1p_spectrum(gain * clean)
+        mask = self._mask(noisy_log1p, features, lengths)
         frames = signal.stft_frames(lengths)
-        mask = self(noisy_log1p, features, frames)
-        distance = (mask * noisy_log1p - clean_log1p).abs().sum(-1)
-        valid = signal.valid_mask(frames, distance.shape[1])
-        return ((distance * valid).sum(1) / frames).mean()
+        recipe = noisy_log1p.shape[1] - REACH
+        distance = (mask[:, :recipe] * noisy_log1p[:, :recipe] - clean_log1p).abs().sum(-1)
+        loss = ((distance * signal.valid_mask(frames, recipe)).sum(1) / frames).mean()
+        if si_sdr_weight:
+            enhanced = self._waveform(spectrum, mask, noisy.shape[-1]) * signal.valid_mask(lengths, noisy.shape[-1])
+            loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
+        return loss
 
     def enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         """Masked magnitude, noisy phase: expm1(M log1p|X|) X / (|X| + 1e-10), never louder than X in any bin.
@@ -129,17 +145,29 @@ class MaskEnhancer(nn.Module):
         if lengths is None:
             lengths = torch.full((len(noisy),), samples, device=noisy.device)
         level = self._gain(noisy, lengths)
-        # Two more frames reach into the last samples. Without them the inverse STFT would divide by the edge of the
-        # last window there, which makes a click, and an item would end otherwise beside longer ones, where they exist.
-        spectrum = signal.stft(functional.pad(level * noisy, (0, 2 * signal.HOP)))
-        magnitude = spectrum.abs()
-        log1p = magnitude.log1p()
+        spectrum = self._spectrum(level * noisy)
+        mask = self._mask(spectrum.abs().log1p(), features, lengths)
+        return self._waveform(spectrum, mask, samples) / level * signal.valid_mask(lengths, samples)
+
+    def _spectrum(self, noisy: Tensor) -> Tensor:
+        """STFT with `REACH` more frames, which reach into the last samples.
+
+        Without them the inverse STFT would divide by the edge of the last window there, which makes a click, and an
+        item would end otherwise beside longer ones, where they exist.
+        """
+        return signal.stft(functional.pad(noisy, (0, REACH * signal.HOP)))
+
+    def _mask(self, log1p: Tensor, features: Tensor | None, lengths: Tensor) -> Tensor:
+        """The mask of each item, its last frame's held beyond it, float32 [batch, frame + REACH, 257]."""
         frames = signal.stft_frames(lengths)
-        mask = self(log1p[:, : signal.stft_frames(samples)], features, frames).float()
-        nearest_valid = torch.arange(log1p.shape[1], device=noisy.device).minimum(frames[:, None] - 1)
-        mask = mask.take_along_dim(nearest_valid[..., None], dim=1)
-        gain = torch.expm1(mask * log1p) / (magnitude + 1e-10)
-        return signal.istft(spectrum * gain, samples) / level * signal.valid_mask(lengths, samples)
+        mask = self(log1p[:, : log1p.shape[1] - REACH], features, frames).float()
+        nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(frames[:, None] - 1)
+        return mask.take_along_dim(nearest_valid[..., None], dim=1)
+
+    def _waveform(self, spectrum: Tensor, mask: Tensor, samples: int) -> Tensor:
+        """Masked log1p magnitude and the phase as it is, [batch, samples]."""
+        magnitude = spectrum.abs()
+        return signal.istft(spectrum * (torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)), samples)
 
     def _gain(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
         """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
@@ -169,3 +197,16 @@ class MaskEnhancer(nn.Module):
         if self.hop == signal.SSL_HOP:
             return signal.repeat_to_stft(features, frames)
         return signal.match_frames(features, frames)
+
+
+def _si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
+    """SI-SDR as in `metrics.intrusive`, [batch, sample] -> [batch]; 0 where the clean speech is silent.
+
+    A little of the target's power is added to the error's, so that a perfect item stops at 60 dB.
+    """
+    estimate, clean = estimate.float(), clean.float()
+    power = clean.square().sum(1)
+    target = ((estimate * clean).sum(1) / power.clamp_min(1e-10))[:, None] * clean
+    wanted, error = target.square().sum(1), (target - estimate).square().sum(1)
+    ratio = (wanted + 1e-10) / (error + 1e-6 * wanted + 1e-10)
+    return torch.where(power > 0, 10 * ratio.log10(), torch.zeros_like(ratio))

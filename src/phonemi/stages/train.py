@@ -130,14 +130,15 @@ def _all_of(run: Run, mixtures: Mixtures, split: str) -> list[Mixture]:
 class Conditioned(nn.Module):
     """An aggregation that still learns, before the mask enhancer."""
 
-    def __init__(self, aggregation: Aggregation | None, mask_enhancer: MaskEnhancer):
+    def __init__(self, aggregation: Aggregation | None, mask_enhancer: MaskEnhancer, si_sdr_weight: float):
         super().__init__()
         self.aggregation = aggregation
         self.mask_enhancer = mask_enhancer
+        self.si_sdr_weight = si_sdr_weight
 
     def forward(self, noisy: Tensor, clean: Tensor, lengths: Tensor, inputs: Tensor | None) -> Tensor:
         """Loss of a batch; see `MaskEnhancer.loss`."""
-        return self.mask_enhancer.loss(noisy, clean, self.features(inputs), lengths)
+        return self.mask_enhancer.loss(noisy, clean, self.features(inputs), lengths, self.si_sdr_weight)
 
     def features(self, inputs: Tensor | None) -> Tensor | None:
         """Hidden states [layer, batch, frame, dim] or fused features [batch, frame, dim] -> the latter."""
@@ -162,7 +163,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
         level_db=settings.level_db,
     )
     states = {} if representation is None else {split: _states(run, mixtures[split], split) for split in SPLITS}
-    model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer)
+    model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer, settings.si_sdr_weight)
     inputs = {split: _Inputs(s, aggregation if row.is_frozen else None) for split, s in states.items()}
     result = fit(
         model,
@@ -171,6 +172,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
         settings=FitSettings(
             steps=settings.steps,
             learning_rate=settings.learning_rate,
+            schedule=settings.schedule,
             validate_every=settings.validate_every,
             checkpoint_every=settings.validate_every,
             select_on=settings.select_on,
