@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from phonemi.files import read_json
 from phonemi.headlines import headlines
 from phonemi.inference import enhance_file
 from phonemi.markdown import write_markdown
-from phonemi.models import shipped
 from phonemi.models.enhancer import Enhancer
 from phonemi.progress import Progress
 from phonemi.report import build_report
@@ -32,12 +30,10 @@ def run(folder: Path, overrides: list[str]) -> None:
     page = build_report(folder)
 
     noisy, enhanced = folder / read_json(folder / "examples.json")[0]["files"]["noisy"], folder / "enhanced.flac"
-    model = "default" if shipped.version_of("default") else str(folder / "rows" / run.config.enhance.rows[-1] / "model")
-    enhance_file(Enhancer.from_pretrained(model), noisy, enhanced)
-    option = "" if model == "default" else f" --model {shlex.quote(model)}"
+    enhance_file(Enhancer.from_pretrained("default"), noisy, enhanced)
     for sentence in headlines(read_results(folder)):
         print(sentence)
     print(f"\nFinished in {(time.monotonic() - start) / 60:.1f} minutes.")
     print(f"Report:     {page}")
     print(f"Enhanced:   {noisy} -> {enhanced}")
-    print(f"Your files: phonemi enhance YOUR_FILE_OR_FOLDER -o OUT{option}")
+    print("Your files: phonemi enhance YOUR_FILE_OR_FOLDER -o OUT")
