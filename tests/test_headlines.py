@@ -10,6 +10,7 @@ from phonemi.headlines import (
     dynamic_headlines,
     headlines,
     information_headlines,
+    is_significant,
     metrics_headlines,
 )
 
@@ -91,3 +92,15 @@ def test_a_row_against_the_noisy_input_names_the_latter_once():
 def test_nothing_measured_says_nothing():
     assert headlines({}) == []
     assert metrics_headlines({"rows": [{"row": "noisy", "wer": None}]}) == []
+
+
+@pytest.mark.parametrize(
+    ("by_model", "significant"),
+    [([0.1, 0.2, 0.05], True), ([-0.3, -0.1], True), ([0.4, -0.01, 0.2], False), ([0.2, 0.0], False)],
+)
+def test_a_difference_that_changes_its_sign_with_the_model_is_not_significant(
+    by_model: list[float], significant: bool
+) -> None:
+    found = {"low": 0.01, "high": 0.2, "p_value": 0.01}
+    assert is_significant(found)
+    assert is_significant({**found, "by_model": by_model}) is significant

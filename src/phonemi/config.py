@@ -172,6 +172,7 @@ class Enhance(Section):
     validate_every: int = Field(1_250, ge=1)
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = "no"
     select_on: Literal["pesq_wb_lqo", "stoi", "si_sdri_db"] = "pesq_wb_lqo"
+    seeds: int = Field(1, ge=1, le=100, description="models of each row, from other initial weights")
     jobs: int = Field(1, ge=1, description="rows trained side by side, each with its share of the cores")
     augment: Augment = Augment()
 

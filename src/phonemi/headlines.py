@@ -153,10 +153,11 @@ def is_significant(comparison: Mapping[str, Any]) -> bool:
     """Whether the 95 % interval of a difference leaves out zero and its permutation test gives p < 0.05.
 
     Both, because with a handful of speakers the bootstrap interval is too narrow, while the test knows that few signs
-    can be flipped.
+    can be flipped. Neither knows how much another start of the training changes: where several models of a row were
+    trained, all must differ in the same direction.
     """
     low, high, p_value = comparison["low"], comparison["high"], comparison.get("p_value")
-    if low is None or high is None:
+    if low is None or high is None or len({np.sign(value) for value in comparison.get("by_model", ())}) > 1:
         return False
     return (low > 0 or high < 0) and (p_value is None or p_value < 0.05)
 

@@ -51,7 +51,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
-    """One line a row: value, interval, and how many were scored where some failed."""
+    """One line a row: value, interval, spread of several models, and how many were scored where some failed."""
     columns = [metric for metric in METRICS if any(metric.key in row for row in metrics["rows"])]
     rows = []
     for row in metrics["rows"]:
@@ -61,6 +61,8 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
             cell = number(row.get(metric.key), metric.digits)
             if low is not None and high is not None:
                 cell += f" [{number(low, metric.digits)}, {number(high, metric.digits)}]"
+            if row.get(f"{metric.key}_spread") is not None:
+                cell += f" ±{number(row[f'{metric.key}_spread'], metric.digits + 1)}"
             scored, total = row.get(f"{metric.key}_scored"), row.get(f"{metric.key}_total")
             cells.append(cell if scored == total else f"{cell} ({scored} of {total} scored)")
         rows.append(cells)

@@ -16,7 +16,7 @@ from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import DataError, MissingExtra
 from phonemi.files import read_json
-from phonemi.stages import evaluate
+from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, recogniser_of, system
 
@@ -150,3 +150,40 @@ def test_files_of_another_program_are_judged_beside(copy: Callable[..., Run], tm
     run = copy(f"evaluate.systems={{other: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
     with pytest.raises(DataError, match=f"has no file named {mixtures[0].id}"):
         evaluate.run(run)
+
+
+def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Run]) -> None:
+    run = copy("enhance.rows=[log1p, ws-acoustic, ws-linguistic]", "enhance.seeds=2", "evaluate.recogniser=none")
+    train.run(run)
+    evaluate.run(run)
+    rows = rows_of(run)
+    assert list(rows) == ["noisy", "clean", "log1p", "ws-acoustic", "ws-linguistic"]
+    by_model: dict[str, list[float]] = {}
+    for line in lines_of(run):
+        by_model.setdefault(line["row"], []).append(float(line["stoi"]))
+    means = [np.mean(by_model[name]) for name in ("ws-acoustic", "ws-acoustic@2")]
+    assert means[0] != means[1]
+    assert rows["ws-acoustic"]["models"] == 2
+    assert rows["ws-acoustic"]["stoi"] == pytest.approx(np.mean(means))
+    assert rows["ws-acoustic"]["stoi_spread"] == pytest.approx(np.std(means, ddof=1))
+    assert rows["ws-acoustic"]["stoi_total"] == 2 * rows["noisy"]["stoi_total"]
+    assert "models" not in rows["noisy"]
+    compared = read_json(run.folder / "metrics.json")["comparisons"]
+    (found,) = [
+        one for one in compared if (one["row"], one["against"], one["metric"]) == ("log1p", "ws-acoustic", "stoi")
+    ]
+    each = [np.mean(by_model["log1p" + end]) - np.mean(by_model["ws-acoustic" + end]) for end in ("", "@2")]
+    assert found["by_model"] == pytest.approx(each)
+    assert found["difference"] == pytest.approx(np.mean(each))
+    assert all(len(one["by_model"]) == 2 for one in compared)
+
+    aggregated = read_json(run.folder / "aggregated_information.json")["rows"]
+    average = {row["row"]: row["mi_bits"] for row in aggregated if row["snr_db"] == "average"}
+    assert set(average) == {"ws-acoustic", "ws-acoustic@2", "ws-linguistic"}
+    assert rows["ws-acoustic"]["mi_bits"] == pytest.approx((average["ws-acoustic"] + average["ws-acoustic@2"]) / 2)
+
+    showcase.run(run)
+    assert {row["row"] for row in read_json(run.folder / "layer_weights.json")["rows"]} == {
+        "ws-acoustic", "ws-linguistic"
+    }  # fmt: skip
+    assert "ws-acoustic@2" not in read_json(run.folder / "examples.json")[0]["files"]

@@ -58,3 +58,24 @@ def test_rows_of_a_configuration() -> None:
     assert [row.name for row in parse_all(["log1p", "layer"])] == ["log1p", "layer"]
     with pytest.raises(ConfigError, match="row 'layer' is named more than once"):
         parse_all(["layer", "log1p", "layer"])
+
+
+def test_further_models_of_a_row() -> None:
+    rows = parse_all(["log1p", "ws-hybrid"], models=3)
+    assert [row.name for row in rows] == ["log1p", "ws-hybrid", "log1p@2", "ws-hybrid@2", "log1p@3", "ws-hybrid@3"]
+    assert [row.base for row in rows] == ["log1p", "ws-hybrid"] * 3
+    assert rows[3] == parse("ws-hybrid@2")
+    assert (rows[3].kind, rows[3].label, rows[3].model) == ("ws", "WS (Hybrid)", 2)
+    assert len({row.seed(of_run) for row in rows[::2] for of_run in (0, 1)}) == 6
+    assert rows[0].seed(5) == 5
+
+
+@pytest.mark.parametrize("name", ["log1p@1", "log1p@", "log1p@x", "log1p@02", "log1p@2@3"])
+def test_models_are_numbered_from_two(name: str) -> None:
+    with pytest.raises(ConfigError, match="numbered from @2"):
+        parse(name)
+
+
+def test_a_configuration_names_rows_and_not_models() -> None:
+    with pytest.raises(ConfigError, match=r"set enhance\.seeds to how many models"):
+        parse_all(["log1p@2"])

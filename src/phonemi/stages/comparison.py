@@ -1,9 +1,14 @@
-"""Scores of every utterance and row -> means with intervals, paired differences, and per_utterance.csv."""
+"""Scores of every utterance and row -> means with intervals, paired differences, and per_utterance.csv.
+
+A row of which several models were trained, from other initial weights, is judged by all of them at once: its mean is
+over utterances and models, its interval over speakers, and its spread says how far the models lie apart.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
+import statistics
 from dataclasses import asdict
 from typing import Any
 
@@ -21,6 +26,8 @@ COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "wer")
 MOST_SNRS = 10
 
 Utterance = dict[str, Any]
+Judged = dict[str, list[list[Utterance]]]
+"""Row -> for each of its models, the judged utterances, in the same order everywhere."""
 
 
 def _judged_by(utterances: list[Utterance]) -> list[str]:
@@ -45,8 +52,29 @@ def _bootstrap(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
     return {"clusters": speakers, "seed": run.config.seed, "resamples": run.config.evaluate.resamples}
 
 
-def summary(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
-    """The cells of a row: mean, interval and counts of every score."""
+def by_row(run: Run, judged: dict[str, list[Utterance]]) -> Judged:
+    """Models of a row side by side; noisy, clean and the systems from elsewhere have one each."""
+    bases = {row.name: row.base for row in run.rows}
+    rows: Judged = {}
+    for name, utterances in judged.items():
+        rows.setdefault(bases.get(name, name), []).append(utterances)
+    return rows
+
+
+def summary(run: Run, models: list[list[Utterance]]) -> dict[str, Any]:
+    """The cells of a row: mean, interval and counts of every score; with several models, the spread of their means."""
+    cells = _cells(run, [utterance for utterances in models for utterance in utterances])
+    if len(models) > 1:
+        each = [_cells(run, utterances) for utterances in models]
+        cells["models"] = len(models)
+        for metric in (*_judged_by(models[0]), "wer"):
+            values = [found[metric] for found in each]
+            if all(value is not None and math.isfinite(value) for value in values):
+                cells[f"{metric}_spread"] = statistics.stdev(values)
+    return cells
+
+
+def _cells(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
     drawn = _bootstrap(run, utterances)
     cells: dict[str, Any] = {}
     for metric in _judged_by(utterances):
@@ -54,22 +82,33 @@ def summary(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
     return cells | corpus_wer(_counts(utterances), **drawn)
 
 
-def comparisons(run: Run, judged: dict[str, list[Utterance]]) -> list[dict[str, Any]]:
+def comparisons(run: Run, judged: Judged) -> list[dict[str, Any]]:
     """Every row against the noisy input, and against the acoustic aggregation where it was trained.
 
-    What no utterance of a pair of rows was scored by is left out.
+    Models meet in the order of their numbers. What no utterance of a pair of rows was scored by is left out.
     """
     found = []
-    metrics = [metric for metric in COMPARED if metric in (*_judged_by(judged["noisy"]), "wer")]
-    for against in ("noisy", "ws-acoustic"):
+    metrics = [metric for metric in COMPARED if metric in (*_judged_by(judged["noisy"][0]), "wer")]
+    for against in ("noisy", "ws-acoustic", "ws-acoustic+log1p"):
         for name in judged:
             if against not in judged or name in ("noisy", "clean", against):
                 continue
             for metric in metrics:
-                difference = _difference(run, judged[name], judged[against], metric)
-                if difference.pairs:
-                    found.append({"row": name, "against": against, "metric": metric, **asdict(difference)})
+                cells = _compared(run, judged[name], judged[against], metric)
+                if cells["pairs"]:
+                    found.append({"row": name, "against": against, "metric": metric, **cells})
     return found
+
+
+def _compared(run: Run, first: list[list[Utterance]], second: list[list[Utterance]], metric: str) -> dict[str, Any]:
+    """The paired difference over all models; with several, also that of each."""
+    models = max(len(first), len(second))
+    first, second = (side * (models // len(side)) for side in (first, second))
+    pairs = list(zip(first, second, strict=True))
+    cells = asdict(_difference(run, [u for one, _ in pairs for u in one], [u for _, one in pairs for u in one], metric))
+    if models > 1:
+        cells["by_model"] = [_difference(run, one, other, metric).difference for one, other in pairs]
+    return cells
 
 
 def _difference(run: Run, first: list[Utterance], second: list[Utterance], metric: str) -> PairedDifference:
@@ -79,20 +118,20 @@ def _difference(run: Run, first: list[Utterance], second: list[Utterance], metri
     return paired_difference(_scores(first, metric), _scores(second, metric), **drawn)
 
 
-def by_snr(run: Run, judged: dict[str, list[Utterance]]) -> list[dict[str, Any]]:
+def by_snr(run: Run, judged: Judged) -> list[dict[str, Any]]:
     """Every row at every SNR; measured SNRs, of which there are many, go to the nearest multiple of 5 dB."""
-    known = sorted({u["snr_db"] for u in judged["noisy"] if u["snr_db"] is not None})
+    known = sorted({u["snr_db"] for u in judged["noisy"][0] if u["snr_db"] is not None})
     group = {snr_db: snr_db if len(known) <= MOST_SNRS else 5.0 * round(snr_db / 5) for snr_db in known}
     found = []
-    for name, utterances in judged.items():
+    for name, models in judged.items():
         for place in sorted(set(group.values())):
-            cells = summary(run, [u for u in utterances if group.get(u["snr_db"]) == place])
+            cells = summary(run, [[u for u in utterances if group.get(u["snr_db"]) == place] for utterances in models])
             found.append({"row": name, "snr_db": place, **cells})
     return found
 
 
 def write_csv(run: Run, judged: dict[str, list[Utterance]]) -> None:
-    """RUN/per_utterance.csv: one line for each row and utterance."""
+    """RUN/per_utterance.csv: one line for each model of each row and each utterance."""
     metrics = _judged_by(judged["noisy"])
     columns = ["row", "id", "speaker", "snr_db", "noise", *metrics, "wer", "failed", "text", "heard"]
     with (

@@ -23,8 +23,9 @@ from phonemi.metrics.score import Score
 from phonemi.metrics.words import Failure, Recogniser, count_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
 from phonemi.stages import information, train
-from phonemi.stages.comparison import Utterance, by_snr, comparisons, summary, write_csv
+from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, summary, write_csv
 from phonemi.stages.information import Material
+from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
 from phonemi.stages.states import Mixtures
 from phonemi.stages.systems import (
@@ -65,9 +66,10 @@ def run(run: Run) -> None:
         judged = {name: _judged(run, name, mixtures, recogniser) for name in rows_of(run)}
     with run.timed("evaluate: information"):
         bounds = _bounds(run)
+    by_name = by_row(run, judged)
     rows = [
-        {"row": name, "label": label_of(run, name), **bounds.get(name, {}), **summary(run, utterances)}
-        for name, utterances in judged.items()
+        {"row": name, "label": label_of(run, name), **bounds.get(name, {}), **summary(run, models)}
+        for name, models in by_name.items()
     ]
     write_csv(run, judged)
     run.write(
@@ -76,8 +78,8 @@ def run(run: Run) -> None:
             "key": key,
             "data": _facts(judged["noisy"], recogniser),
             "rows": rows,
-            "comparisons": comparisons(run, judged),
-            "by_snr": by_snr(run, judged),
+            "comparisons": comparisons(run, by_name),
+            "by_snr": by_snr(run, by_name),
         },
     )
 
@@ -172,7 +174,10 @@ def _processes() -> int:
 
 
 def _bounds(run: Run) -> dict[str, dict[str, float]]:
-    """MI of what conditions each row: a fresh probe on the frozen aggregation, as in Table 1 of the main paper."""
+    """MI of what conditions each row: a fresh probe on the frozen aggregation, as in Table 1 of the main paper.
+
+    Of several models of a row, the mean. Those of a frozen aggregation are conditioned on the same.
+    """
     if not run.rows:
         return {}
     measured = read_json(run.folder / information.RESULT)["average"]
@@ -183,7 +188,7 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         for one in measured
         if one["representation"] == "log1p"
     }
-    aggregated = [row for row in run.rows if row.kind != "log1p"]
+    aggregated = [row for row in run.rows if row.kind != "log1p" and (row.model == 1 or not row.is_frozen)]
     if not aggregated:
         return bounds
     key = run.key("bounds", information.result_key(run), [train.row_key(run, row) for row in aggregated])
@@ -201,9 +206,14 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         for one in rows:
             one["row"] = aggregated[one.pop("slot")].name
         run.write("aggregated_information.json", {"key": key, "rows": rows})
-    for one in read_json(run.folder / "aggregated_information.json")["rows"]:
-        if one["snr_db"] == information.AVERAGE:
-            bounds[one["row"]] = _cells(one)
+    averages = [
+        one
+        for one in read_json(run.folder / "aggregated_information.json")["rows"]
+        if one["snr_db"] == information.AVERAGE
+    ]
+    for base in dict.fromkeys(row.base for row in aggregated):
+        models = [_cells(one) for one in averages if parse(one["row"]).base == base]
+        bounds[base] = {key: float(np.mean([cells[key] for cells in models])) for key in models[0]}
     return bounds
 
 

@@ -44,7 +44,7 @@ class Run:
         self.folder = Path(folder)
         self.config = config
         self.progress = progress or Progress(enabled=False)
-        self.rows = parse_all(config.enhance.rows)
+        self.rows = parse_all(config.enhance.rows, config.enhance.seeds)
         self._saves = save
         if save:
             save_config(config, self.folder, {"data": self._data_hash})

@@ -16,7 +16,7 @@ from phonemi.files import read_json, write_json
 from phonemi.models.aggregation import Aggregation
 from phonemi.models.enhancer import Enhancer
 from phonemi.stages import evaluate
-from phonemi.stages.rows import parse
+from phonemi.stages.rows import Row, parse
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, label_of, noisy_test_speech, rows_of, system
 
@@ -37,7 +37,7 @@ def run(run: Run) -> None:
         return
     with run.timed("report"):
         aggregations = {
-            name: found for name in run.config.enhance.rows if (found := _aggregation(run, name)) is not None
+            row.name: found for row in run.rows if row.model == 1 and (found := _aggregation(run, row)) is not None
         }
         if aggregations:
             _write_weights(run, aggregations)
@@ -45,10 +45,10 @@ def run(run: Run) -> None:
         run.write(DONE, {"key": key})
 
 
-def _aggregation(run: Run, name: str) -> Aggregation | None:
-    if parse(name).kind in ("log1p", "layer"):
+def _aggregation(run: Run, row: Row) -> Aggregation | None:
+    if row.kind in ("log1p", "layer"):
         return None
-    return Enhancer.from_pretrained(run.folder / "rows" / name / "model").aggregation
+    return Enhancer.from_pretrained(run.folder / "rows" / row.name / "model").aggregation
 
 
 @torch.inference_mode()
@@ -107,7 +107,7 @@ def _write_examples(run: Run) -> None:
     count = min(run.config.evaluate.examples, len(mixtures))
     by_snr = sorted(range(len(mixtures)), key=lambda index: (mixtures[index].snr_db, index))
     chosen = [by_snr[int(position)] for position in np.linspace(0, len(by_snr) - 1, count)]
-    names = rows_of(run)
+    names = rows_of(run, models=False)
     systems = {name: system(run, name) for name in names}
     scored = {name: _scored(run, name) for name in names}
     examples = []

@@ -26,15 +26,19 @@ from phonemi.stages.states import Mixtures
 REFERENCES = ("noisy", "clean")
 
 
-def rows_of(run: Run) -> list[str]:
-    """Everything that is judged: noisy, clean if known, the rows of the configuration, the systems from elsewhere."""
+def rows_of(run: Run, models: bool = True) -> list[str]:
+    """Everything that is judged: noisy, clean if known, the rows of the configuration, the systems from elsewhere.
+
+    All models of a row, or without `models` the first one only.
+    """
     references = REFERENCES if run.config.evaluate.recordings is None else REFERENCES[:1]
-    return [*references, *run.config.enhance.rows, *run.config.evaluate.systems]
+    rows = [row.name for row in run.rows if models or row.model == 1]
+    return [*references, *rows, *run.config.evaluate.systems]
 
 
 def label_of(run: Run, name: str) -> str:
     """What the tables print; a system from elsewhere is called what the configuration calls it."""
-    return parse(name).label if name in run.config.enhance.rows else name
+    return next((row.label for row in run.rows if row.name == name), name)
 
 
 def evaluation_set(run: Run) -> Mixtures:

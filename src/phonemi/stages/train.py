@@ -94,7 +94,7 @@ def require_done(run: Run, row: Row) -> None:
 
 def row_key(run: Run, row: Row) -> str:
     """Hash of what a row's model depends on."""
-    settings = run.config.enhance.model_dump(mode="json", exclude={"rows", "jobs"})
+    settings = run.config.enhance.model_dump(mode="json", exclude={"rows", "seeds", "jobs"})
     upstream = None if row.kind == "log1p" else run.encoder_key
     made_by = {
         "layer": information.result_key(run) if row.layer is None else None,
@@ -152,7 +152,8 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
     settings = run.config.enhance
     representation = None if row.kind == "log1p" else run.representation
     # After the encoder is there, because loading one draws random numbers too.
-    torch.manual_seed(run.config.seed)
+    seed = row.seed(run.config.seed)
+    torch.manual_seed(seed)
     aggregation = None if representation is None else aggregation_of(run, row)
     mask_enhancer = MaskEnhancer(
         0 if representation is None else representation.dim,
@@ -167,7 +168,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
     inputs = {split: _Inputs(s, aggregation if row.is_frozen else None) for split, s in states.items()}
     result = fit(
         model,
-        batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, run.config.seed),
+        batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, seed),
         loss=lambda model, batch: model(*batch),
         settings=FitSettings(
             steps=settings.steps,
@@ -177,7 +178,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
             checkpoint_every=settings.validate_every,
             select_on=settings.select_on,
             precision=settings.precision,
-            seed=run.config.seed,
+            seed=seed,
         ),
         folder=run.folder / "rows" / row.name / "checkpoints" / row_key(run, row),
         label=row.name,
