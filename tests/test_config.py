@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from phonemi import config
-from phonemi.config import Config, load_config, presets, provenance, save_config
+from phonemi.config import Config, load_config, loading, presets, provenance, save_config
 from phonemi.errors import ConfigError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -62,7 +61,7 @@ def test_every_value_is_in_the_saved_file(tmp_path: Path) -> None:
 
 
 def test_the_commit_is_not_that_of_a_project_that_installed_us(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(config, "__file__", str(tmp_path / "site-packages" / "phonemi" / "config.py"))
+    monkeypatch.setattr(loading, "__file__", str(tmp_path / "site-packages" / "phonemi" / "config" / "loading.py"))
     assert provenance()["commit"] == "unknown (not a git checkout)"
 
 

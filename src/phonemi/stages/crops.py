@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phonemi import audio
 from phonemi.config import Encoder
 from phonemi.data.mixing import mix_at_snr
 from phonemi.data.noise import NoiseStore
@@ -138,7 +138,7 @@ class Crops:
             return self.stream.waveform(start, size)
         samples = SSL_HOP * size + SSL_FIELD - SSL_HOP
         piece = self.stream.waveform(start, int(np.ceil(size * speed)))
-        played = soxr.resample(piece, SAMPLE_RATE * speed, SAMPLE_RATE, "LQ")[:samples]
+        played = audio.resample(piece, round(SAMPLE_RATE * speed), SAMPLE_RATE)[:samples]
         return np.pad(played, (0, samples - len(played)))
 
     def _features(self, waveforms: np.ndarray) -> Tensor:
