@@ -17,6 +17,7 @@ from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import DataError, MissingExtra
 from phonemi.files import read_json
 from phonemi.stages import evaluate, showcase, train
+from phonemi.stages.comparison import comparisons
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, recogniser_of, system
 
@@ -187,3 +188,22 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
         "ws-acoustic", "ws-linguistic"
     }  # fmt: skip
     assert "ws-acoustic@2" not in read_json(run.folder / "examples.json")[0]["files"]
+
+
+def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: Callable[..., Run]) -> None:
+    rows = "log1p, layer-0, ws-acoustic, ws-hybrid, ws-acoustic+log1p, ws-hybrid+log1p, dws-acoustic, dws-linguistic"
+    run = copy(f"enhance.rows=[{rows}]")
+    scored = {"value": 1.0, "reason": None}
+    utterances = [{"id": str(i), "speaker": None, "stoi": scored, "word_failure": "none"} for i in range(3)]
+    judged = {name: [utterances] for name in ("noisy", "clean", *rows.split(", "), "theirs")}
+    found = {one["row"]: one["against"] for one in comparisons(run, judged) if one["against"] != "noisy"}
+    assert found == {
+        "log1p": "ws-acoustic",
+        "layer-0": "ws-acoustic",
+        "ws-hybrid": "ws-acoustic",
+        "ws-acoustic+log1p": "ws-acoustic",
+        "ws-hybrid+log1p": "ws-acoustic+log1p",
+        "dws-acoustic": "ws-acoustic",
+        "dws-linguistic": "dws-acoustic",
+        "theirs": "ws-acoustic",
+    }

@@ -83,21 +83,37 @@ def _cells(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
 
 
 def comparisons(run: Run, judged: Judged) -> list[dict[str, Any]]:
-    """Every row against the noisy input, and against the acoustic aggregation where it was trained.
+    """Every row against the noisy input, and against the acoustic aggregation that it is an alternative to.
 
     Models meet in the order of their numbers. What no utterance of a pair of rows was scored by is left out.
     """
     found = []
     metrics = [metric for metric in COMPARED if metric in (*_judged_by(judged["noisy"][0]), "wer")]
-    for against in ("noisy", "ws-acoustic", "ws-acoustic+log1p"):
-        for name in judged:
-            if against not in judged or name in ("noisy", "clean", against):
-                continue
-            for metric in metrics:
-                cells = _compared(run, judged[name], judged[against], metric)
-                if cells["pairs"]:
-                    found.append({"row": name, "against": against, "metric": metric, **cells})
+    pairs = [(name, "noisy") for name in judged if name not in ("noisy", "clean")]
+    pairs += [(name, acoustic) for name, _ in pairs if (acoustic := _acoustic_of(run, name, judged)) is not None]
+    for name, against in pairs:
+        for metric in metrics:
+            cells = _compared(run, judged[name], judged[against], metric)
+            if cells["pairs"]:
+                found.append({"row": name, "against": against, "metric": metric, **cells})
     return found
+
+
+def _acoustic_of(run: Run, name: str, judged: Judged) -> str | None:
+    """The acoustic row of the same kind and inputs, or else the nearest that was trained."""
+    if name == "ws-acoustic":  # what the others are compared with
+        return None
+    row = next((row for row in run.rows if row.name == name), None)
+    kind = row.kind if row is not None and row.kind in ("ws", "dws") else "ws"
+    plus = "+log1p" if row is not None and row.log1p and row.kind != "log1p" else ""
+    candidates = (
+        f"{kind}-acoustic{plus}",
+        f"{kind}-acoustic",
+        f"ws-acoustic{plus}",
+        "ws-acoustic",
+        "ws-acoustic+log1p",
+    )
+    return next((candidate for candidate in candidates if candidate in judged and candidate != name), None)
 
 
 def _compared(run: Run, first: list[list[Utterance]], second: list[list[Utterance]], metric: str) -> dict[str, Any]:
