@@ -111,7 +111,7 @@ def test_spellings_of_one_phone(label: str) -> None:
     assert phone_class(label) == PHONES.index("AE")
 
 
-@pytest.mark.parametrize("label", ["", " ", "sil", "SIL", "sp", "SP", "silence", "SIL_S"])
+@pytest.mark.parametrize("label", ["", " ", "sil", "SIL", "sp", "SP", "silence", "SIL_S", "[SIL]"])
 def test_spellings_of_silence(label: str) -> None:
     assert phone_class(label) == 0
 

@@ -58,6 +58,8 @@ def test_round_trip(tmp_path: Path) -> None:
             phones=(Interval(0.0, 0.5, "SIL"), Interval(0.5, 1.25, "AA")),
             clean=str(tmp_path / "clean" / "b.wav"),
             fold=0,
+            noise="bus",
+            snr_db=-2.5,
         ),
     ]
     write_manifest(tmp_path / "m.jsonl", recordings)
@@ -94,6 +96,8 @@ def test_relative_manifest_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (GOOD | {"sample_rate": -1}, "must be positive"),
         (GOOD | {"path": None}, "path must be str, found None"),
         (GOOD | {"fold": "1"}, "fold must be int or null"),
+        (GOOD | {"snr_db": "5"}, "snr_db must be int or float or null"),
+        (GOOD | {"snr_db": float("inf")}, "snr_db must be a finite number, found inf"),
         (GOOD | {"phones": [[0, 1]]}, r"must be \[start_s, end_s, phone\], found \[0, 1\]"),
         (GOOD | {"phones": [["0", 1, "AA"]]}, "an interval of phones"),
         (GOOD | {"phones": [[0, float("nan"), "AA"]]}, "an interval of phones"),

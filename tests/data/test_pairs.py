@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,11 @@ def test_without_a_counterpart_nothing_can_be_compared_by_mistake(tmp_path):
     assert np.isnan(mixture.snr_db)
     scores = score_pair(mixture.noisy, mixture.noisy, mixture.clean)
     assert {score.reason for score in scores.values()} == {"reference not finite"}
+
+
+def test_noise_and_snr_of_the_manifest_come_first(tmp_path):
+    speech = np.random.default_rng(0).normal(0, 0.1, 4_000).astype(np.float32)
+    known = replace(pair(tmp_path, "a", 1.5 * speech, speech), snr_db=2.5, noise="bus")
+    mixture = PairedRecordings([known])[0]
+    assert (mixture.snr_db, mixture.noise_id) == (2.5, "bus")
+    assert NoisyRecordings([known])[0].noise_id == "bus"

@@ -46,7 +46,7 @@ PHONES: tuple[str, ...] = (
 IGNORE = -100
 
 _CLASSES = {phone: index for index, phone in enumerate(PHONES)}
-_SILENCE = ("", "SIL", "SP", "SILENCE")
+_SILENCE = ("", "SIL", "SP", "SILENCE", "[SIL]")
 _SAMPLE_RATE, _HOP, _CENTRE = 16_000, 320, 200  # of the 20 ms grid, in samples
 
 # How far an alignment may run past its audio, or an interval past the next: aligners count in frames of 10 ms.
@@ -129,13 +129,14 @@ def check_fit(recording: Recording) -> None:
         raise DataError(f"{name} is not in ARPAbet: {', '.join(map(repr, foreign[:5] or sorted(labels)[:5]))}")
 
 
-def read_textgrid(path: str | Path, tier: str = "phones") -> list[Interval]:
+def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | None = None) -> list[Interval]:
     """Read one tier of a Praat TextGrid, in the long or the short text format, UTF-8 or UTF-16.
 
     Args:
         path: the file.
         tier: name of an interval tier; case does not matter, and "SPEAKER - phones" (Montreal Forced Aligner) is
             found as "phones".
+        content: what the file holds, where it is not one on disk but a member of an archive.
 
     Returns:
         every interval of the tier, labels as written: silence usually has an empty label.
@@ -143,7 +144,7 @@ def read_textgrid(path: str | Path, tier: str = "phones") -> list[Interval]:
     Raises:
         DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier.
     """
-    values = _TextGridValues(path)
+    values = _TextGridValues(path, content)
     if "TextGrid" not in (values.text(), values.text()):
         raise DataError(f"{path} is not a TextGrid: its first lines do not say so")
     values.numbers(2)
@@ -204,10 +205,10 @@ def read_htk(path: str | Path) -> list[Interval]:
     return intervals
 
 
-def _text(path: str | Path) -> str:
+def _text(path: str | Path, content: bytes | None = None) -> str:
     """The text of a file that may be UTF-8, or UTF-16 as Praat writes it."""
     try:
-        data = Path(path).read_bytes()
+        data = Path(path).read_bytes() if content is None else content
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from None
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
@@ -226,9 +227,9 @@ def _text(path: str | Path) -> str:
 class _TextGridValues:
     """The values of a TextGrid one after the other, whichever way it spells the names between them."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, content: bytes | None) -> None:
         self._path = path
-        self._values = _TEXTGRID_VALUE.finditer(_text(path))
+        self._values = _TEXTGRID_VALUE.finditer(_text(path, content))
 
     def text(self) -> str:
         return self._next(1, "a text in quotes").replace('""', '"')

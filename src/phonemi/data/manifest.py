@@ -43,6 +43,8 @@ class Recording:
     phones: tuple[Interval, ...] | None = None
     clean: str | None = None  # path of the clean counterpart of a noisy recording
     fold: int | None = None  # noise corpora: cross-validation fold
+    noise: str | None = None  # noisy recordings: kind of noise, as the corpus calls it
+    snr_db: float | None = None  # and signal-to-noise ratio, as the corpus states it
 
     @property
     def duration_s(self) -> float:
@@ -186,6 +188,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "phones": (list, type(None)),
     "clean": (str, type(None)),
     "fold": (int, type(None)),
+    "noise": (str, type(None)),
+    "snr_db": (int, float, type(None)),
 }
 
 
@@ -205,6 +209,10 @@ def _recording(row: dict[str, Any], folder: Path) -> Recording:
     for key in ("path", "clean"):
         if values.get(key) is not None:
             values[key] = os.path.abspath(folder / values[key])
+    if values.get("snr_db") is not None:
+        values["snr_db"] = float(values["snr_db"])
+        if not math.isfinite(values["snr_db"]):
+            raise DataError(f"snr_db must be a finite number, found {values['snr_db']}")
     if values.get("phones") is not None:
         values["phones"] = tuple(_interval(item) for item in values["phones"])
     return Recording(**values)

@@ -36,7 +36,9 @@ class PairedRecordings:
         return len(self.recordings)
 
     def __getitem__(self, index: int) -> Mixture:
-        """Noisy and clean at 16 kHz; the SNR is measured, NaN where the noise or the speech is silent.
+        """Noisy and clean at 16 kHz.
+
+        The SNR is the one in the manifest, or else measured: NaN where the noise or the speech is silent.
 
         Raises:
             DataError: if the two differ in length by more than 10 ms; a smaller difference is cut.
@@ -49,19 +51,24 @@ class PairedRecordings:
             )
         samples = min(len(noisy), len(clean))
         noisy, clean = noisy[:samples], clean[:samples]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.mean(clean.astype(np.float64) ** 2) / np.mean((noisy - clean).astype(np.float64) ** 2)
-            snr_db = float(10 * np.log10(ratio))
+        snr_db = _measured_snr_db(noisy, clean) if recording.snr_db is None else recording.snr_db
         return Mixture(
             id=recording.id,
             noisy=noisy,
             clean=clean,
-            snr_db=snr_db if np.isfinite(snr_db) else float("nan"),
+            snr_db=snr_db,
             speaker=recording.speaker,
             text=recording.text,
             phones=recording.phones,
-            noise_id="",
+            noise_id=recording.noise or "",
         )
+
+
+def _measured_snr_db(noisy: np.ndarray, clean: np.ndarray) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.mean(clean.astype(np.float64) ** 2) / np.mean((noisy - clean).astype(np.float64) ** 2)
+        snr_db = float(10 * np.log10(ratio))
+    return snr_db if np.isfinite(snr_db) else float("nan")
 
 
 class NoisyRecordings:
@@ -91,5 +98,5 @@ class NoisyRecordings:
             speaker=recording.speaker,
             text=recording.text,
             phones=recording.phones,
-            noise_id="",
+            noise_id=recording.noise or "",
         )

@@ -1,5 +1,7 @@
 """A made-up corpus in the layout of LibriSpeech."""
 
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,38 @@ def test_phones_from_a_ctm_file(corpus: Path) -> None:
     assert recordings[0].phones == (Interval(0.0, 0.2, "SIL"), Interval(0.2, 0.5, "K"))
 
 
+def test_phones_from_the_archive_as_published(corpus: Path) -> None:
+    textgrid(corpus / "published" / "LibriSpeech", "19-198-0000")
+    textgrid(corpus / "published" / "LibriSpeech", "26-495-0000", end_s=0.7)
+    with zipfile.ZipFile(corpus / "librispeech_alignments.zip", "w") as archive:
+        for path in sorted((corpus / "published").rglob("*.TextGrid")):
+            archive.write(path, path.relative_to(corpus / "published"))
+    recordings, notes = prepare_librispeech(corpus, alignments=[corpus / "librispeech_alignments.zip"])
+    assert [recording.phones for recording in recordings] == [(Interval(0.0, 0.5, "AE1"),), None, None, None]
+    assert notes == [
+        "2 recordings without an alignment: 2 not in the alignment files (19-198-0001)",
+        "1 recording left unaligned: 1 misfits (alignment of 26-495-0000 ends at 0.700 s, the audio at 0.500 s)",
+    ]
+
+
+def test_phones_from_a_table_of_the_hub(corpus: Path) -> None:
+    rows = [
+        {
+            "identifier": "19-198-0000",
+            "duration": 0.5,
+            "phones": ["[SIL]", "K"],
+            "start": [0.0, 0.2],
+            "end": [0.2, 0.5],
+        },
+        {"id": "7-1-0000", "phonemes": [{"end": 0.4, "phoneme": "AE1", "start": 0.1}]},
+    ]
+    (corpus / "phones.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    recordings, _ = prepare_librispeech(corpus, alignments=[corpus / "phones.jsonl"])
+    assert recordings[0].phones == (Interval(0.0, 0.2, "[SIL]"), Interval(0.2, 0.5, "K"))
+    assert recordings[3].phones == (Interval(0.1, 0.4, "AE1"),)
+    validate(recordings)
+
+
 def test_what_is_incomplete_is_counted(corpus: Path) -> None:
     chapter = corpus / "LibriSpeech" / "dev-clean" / "19" / "198"
     (chapter / "19-198-0000.flac").unlink()
@@ -105,5 +139,6 @@ def test_download_knows_address_and_checksum(tmp_path: Path, monkeypatch: pytest
     assert calls[0][0] == "https://www.openslr.org/resources/12/dev-clean.tar.gz"
     assert calls[0][1]["md5"] == "42e2234ba48799c1f50f24a7926300a1"
     assert calls[1][0].endswith("/2619474/files/librispeech_alignments.zip")
+    assert calls[1][1]["md5"] == "2bab567d0ace651a4ba254e813629f46"
     with pytest.raises(DataError, match="no subset 'dev'"):
         download_librispeech(tmp_path, subsets=["dev"])

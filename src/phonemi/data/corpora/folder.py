@@ -55,7 +55,7 @@ def prepare_folder(
             list is left out.
         where: conditions on columns of the table, for instance "dnsmos_bak>=3.5" or "speaker!="; all must hold, and a
             row without the number is left out.
-        alignments: CTM files or folders of TextGrids, matched by id or stem.
+        alignments: files, folders, archives and tables as in `alignment_files.open_alignments`, matched by id or stem.
         clean: folder with the clean counterparts of noisy recordings: the same path below it, any audio extension.
         fold: of noise: the cross-validation fold that all of it belongs to.
 

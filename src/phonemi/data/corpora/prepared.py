@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from phonemi import audio
-from phonemi.data.alignment import check_fit, read_ctm, read_htk, read_textgrid
-from phonemi.data.manifest import Interval, Recording
+from phonemi.data.alignment import check_fit
+from phonemi.data.corpora.alignment_files import Entry, open_alignments
+from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, PhonemiError
 
 T = TypeVar("T")
 
-_ONE_A_FILE: dict[str, Callable[[Path], list[Interval]]] = {".textgrid": read_textgrid, ".lab": read_htk}
+# Digital silence, also after lossy coding; what anybody recorded is far louder.
+_SILENCE_DB = -90.0
 
 
 class Prepared(NamedTuple):
@@ -81,6 +81,26 @@ def probe_all(paths: Sequence[Path], skipped: LeftOut) -> dict[Path, audio.Audio
     return found
 
 
+def probe_audible(paths: Sequence[Path], skipped: LeftOut) -> dict[Path, audio.AudioInfo]:
+    """Headers of the noise clips that can be read and are not silent; the others are counted in `skipped`.
+
+    Noise is scaled to an SNR, which silence has none of. Every clip is read to its end.
+    """
+
+    def probe_and_level(path: Path) -> tuple[audio.AudioInfo, float]:
+        return audio.probe(path), audio.level_db(audio.load(path, sample_rate=None))
+
+    found = {}
+    for path, clip in zip(paths, read_all(probe_and_level, paths), strict=True):
+        if isinstance(clip, PhonemiError):
+            skipped.add("unreadable", str(clip))
+        elif clip[1] < _SILENCE_DB:
+            skipped.add("silent", path.name)
+        else:
+            found[path] = clip[0]
+    return found
+
+
 def attach_phones(recordings: Sequence[Recording], alignments: Iterable[str | Path]) -> Prepared:
     """Give each recording the intervals that an alignment file has under its id or the stem of its file.
 
@@ -90,80 +110,46 @@ def attach_phones(recordings: Sequence[Recording], alignments: Iterable[str | Pa
 
     Args:
         recordings: in any order.
-        alignments: CTM files, or folders of them, of TextGrids and of HTK labels (.lab).
+        alignments: files, folders, archives and tables as in `alignment_files.open_alignments`.
 
     Raises:
-        DataError: if an alignment file does not exist or a CTM file cannot be parsed.
+        DataError: as `alignment_files.open_alignments`.
     """
     alignments = list(alignments)
     if not alignments:
         return Prepared(list(recordings), [])
-    entries = _entries(alignments)
-    chosen = _choose(recordings, entries)
     missing, unfit = LeftOut(), LeftOut()
     aligned = []
-    for recording in recordings:
-        entry = chosen.get(recording.id)
-        if entry is None:
-            several = recording.id in entries or Path(recording.path).stem in entries
-            missing.add("ambiguous" if several else "not in the alignment files", recording.id)
-        else:
-            try:
-                with_phones = replace(recording, phones=tuple(entry.intervals()))
-                check_fit(with_phones)
-                recording = with_phones
-            except DataError as error:
-                unfit.add("misfits", str(error))
-        aligned.append(recording)
+    with open_alignments(alignments) as entries:
+        chosen = _choose(recordings, entries)
+        for recording in recordings:
+            entry = chosen.get(recording.id)
+            if entry is None:
+                several = recording.id in entries or Path(recording.path).stem in entries
+                missing.add("ambiguous" if several else "not in the alignment files", recording.id)
+            else:
+                try:
+                    with_phones = replace(recording, phones=tuple(entry.intervals()))
+                    check_fit(with_phones)
+                    recording = with_phones
+                except DataError as error:
+                    unfit.add("misfits", str(error))
+            aligned.append(recording)
     return Prepared(
         aligned, missing.notes("recording", "without an alignment") + unfit.notes("recording", "left unaligned")
     )
 
 
-class _Entry(NamedTuple):
-    """One utterance of one alignment file; a TextGrid is read only when it is asked for."""
-
-    name: str
-    path: Path
-    intervals: Callable[[], list[Interval]]
-
-    def nearness(self, recording: Recording) -> int:
-        """How many folders the two paths share, at their beginnings and at their ends."""
-        own, other = (Path(os.path.abspath(path)).parent.parts for path in (self.path, recording.path))
-        return len(os.path.commonprefix([own, other])) + len(os.path.commonprefix([own[::-1], other[::-1]]))
-
-
-def _entries(alignments: Iterable[str | Path]) -> dict[str, list[_Entry]]:
-    files: list[Path] = []
-    for path in map(Path, alignments):
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".ctm", *_ONE_A_FILE))
-            if not inside:
-                raise DataError(f"{path} holds no CTM file, no TextGrid and no HTK label file (.lab)")
-            files += inside
-        else:
-            files.append(path)
-    entries: dict[str, list[_Entry]] = defaultdict(list)
-    for file in files:
-        if file.suffix.lower() in _ONE_A_FILE:
-            read = _ONE_A_FILE[file.suffix.lower()]
-            entries[file.stem].append(_Entry(file.stem, file, partial(read, file)))
-        else:
-            for name, intervals in read_ctm(file).items():
-                entries[name].append(_Entry(name, file, partial(list, intervals)))
-    return dict(entries)
-
-
-def _choose(recordings: Sequence[Recording], entries: dict[str, list[_Entry]]) -> dict[str, _Entry]:
+def _choose(recordings: Sequence[Recording], entries: dict[str, list[Entry]]) -> dict[str, Entry]:
     """By id of the recording, the one entry that is nearest to it and has no other recording as near."""
-    claims: dict[tuple[str, Path], list[tuple[int, str, _Entry]]] = defaultdict(list)
+    claims: dict[tuple[str, Path], list[tuple[int, str, Entry]]] = defaultdict(list)
     for recording in recordings:
         candidates = entries.get(recording.id) or entries.get(Path(recording.path).stem, [])
         ranked = sorted(((entry.nearness(recording), entry) for entry in candidates), key=lambda pair: -pair[0])
         if len(ranked) == 1 or (ranked and ranked[0][0] > ranked[1][0]):
             nearness, entry = ranked[0]
             claims[entry.name, entry.path].append((nearness, recording.id, entry))
-    chosen: dict[str, _Entry] = {}
+    chosen: dict[str, Entry] = {}
     for claim in claims.values():
         best = max(nearness for nearness, *_ in claim)
         nearest = [(id, entry) for nearness, id, entry in claim if nearness == best]
