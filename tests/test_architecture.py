@@ -39,15 +39,18 @@ ARROWS = {
     "results": set(),
     "headlines": {"results"},
     "markdown": {"results", "headlines"},
+    "published": set(),
+    "table_text": {"results", "headlines", "markdown"},
     "plot_style": set(),
     "plots": {"results", "plot_style"},
+    "figures": {"results", "plots", "plot_style"},
     "report_tables": {"results", "headlines", "audio"},
-    "report": {"results", "headlines", "report_tables", "plots", "plot_style"},
+    "report": {"results", "headlines", "report_tables", "plots", "plot_style", "figures"},
     "stages": {
         *("data", "models", "models.enhancer", "information", "inference", "metrics", "training", "audio", "signal"),
-        *("results", "headlines", "markdown", "report"),
+        *("results", "headlines", "markdown", "report", "published", "table_text"),
     },
-    "cli": {"stages", "inference", "models.enhancer", "markdown", "report"},
+    "cli": {"stages", "inference", "models.enhancer", "markdown", "report", "figures"},
 }
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),

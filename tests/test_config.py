@@ -21,7 +21,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 
 def test_files_that_come_with_the_project_can_be_read() -> None:
-    assert presets() == ["quickstart"]
+    assert presets() == ["mini", "paper", "quickstart"]
     assert load_config("quickstart").enhance.jobs == 2
     assert load_config(REPOSITORY / "runs" / "real.yaml").enhance.precision == "bf16"
 
@@ -133,7 +133,7 @@ def test_a_garbled_file_is_one_line(tmp_path: Path, content: bytes, message: str
     ("source", "message"),
     [
         ("quikstart", "did you mean 'quickstart'?"),
-        ("other", "not a file, and no preset (known: quickstart)"),
+        ("other", "not a file, and no preset (known: mini, paper, quickstart)"),
         ("absent.yaml", "cannot read the configuration absent.yaml"),
         (".", "cannot read the configuration ."),
         ("a" * 5000, "cannot read the configuration"),

@@ -106,7 +106,9 @@ def quickstart(
     "prepare", "phonemi prepare librispeech \\\n  LibriSpeech -o speech.jsonl \\\n  --alignments alignments/phones.ctm"
 )
 def prepare(
-    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="librispeech, esc50, folder or synthetic.")],
+    corpus: Annotated[
+        str, typer.Argument(metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the corpus is, or will be.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write.")] = Path(
         "manifest.jsonl"
@@ -114,11 +116,19 @@ def prepare(
     download: Annotated[bool, typer.Option("--download", help="Fetch the corpus into the folder first.")] = False,
     alignments: Annotated[
         list[Path],
-        typer.Option(metavar="PATH", help="CTM file, or folder of TextGrids or HTK labels; repeatable."),
+        typer.Option(
+            metavar="PATH", help="CTM file, folder of TextGrids or HTK labels, zip of TextGrids, or table; repeatable."
+        ),
     ] = [],  # noqa: B006
     subset: Annotated[
         list[str], typer.Option(metavar="NAME", help="librispeech: only these subsets; repeatable.")
     ] = [],  # noqa: B006
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="voicebank-demand: train, validation or test; default test.")
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="NAME", help="musan: noise, music or speech; default noise.")
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(metavar="FILE", help="folder: CSV with path, speaker and text columns.")
     ] = None,
@@ -138,7 +148,7 @@ def prepare(
     from phonemi.stages import prepare as stage
 
     options = {"alignments": alignments, "subset": subset, "table": table, "where": where}
-    options |= {"clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
+    options |= {"split": split, "part": part, "clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 
@@ -241,6 +251,41 @@ def enhance(
     typer.echo(f"phonemi: {summary.line()}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+@_command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
+def table(
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="1 or 2.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the table and of its runs.")],
+    scale: Annotated[
+        str, typer.Option(metavar="SCALE", help="paper, or mini: the same code on little data.")
+    ] = "paper",
+    encoder: Annotated[
+        list[str], typer.Option(metavar="MODEL", help="hubert, wavlm, wav2vec2, or any other; repeatable.")
+    ] = [],  # noqa: B006
+    manifests: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where the manifests of the preset are. mini: synthetic speech."),
+    ] = None,
+    set_: Overrides = [],  # noqa: B006
+) -> None:
+    """A table of the paper, row by row, beside what is printed; run it again to go on."""
+    from phonemi.stages import table as stage
+
+    typer.echo(stage.run(number, out, scale, encoder, manifests, set_).read_text(encoding="utf-8"))
+
+
+@_command("figure", "phonemi figure 1a TABLES \\\n  --out figures")
+def figure(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="1a, 1b, 1c, 2 or 3.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs, or the folder of a table.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where PNG and SVG go.")] = Path("figures"),
+) -> None:
+    """A figure of the paper from the results of finished runs."""
+    from phonemi.figures import draw
+
+    for path in draw(number, runs, out):
+        typer.echo(path)
 
 
 @_command("report", "phonemi report OUT")

@@ -8,7 +8,7 @@ from typing import Any
 
 from phonemi.files import write_text
 from phonemi.headlines import headlines, is_significant
-from phonemi.results import METRICS, information_tables, number, read_results, snr_text
+from phonemi.results import METRICS, Metric, information_tables, number, read_results, snr_text
 
 
 def write_markdown(run_dir: str | Path) -> Path:
@@ -53,21 +53,29 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def metrics_table(metrics: Mapping[str, Any]) -> str:
     """One line a row: value, interval, spread of several models, and how many were scored where some failed."""
     columns = [metric for metric in METRICS if any(metric.key in row for row in metrics["rows"])]
-    rows = []
-    for row in metrics["rows"]:
-        cells = [str(row.get("label", row["row"]))]
-        for metric in columns:
-            low, high = (row.get(f"{metric.key}_{end}") for end in ("low", "high"))
-            cell = number(row.get(metric.key), metric.digits)
-            if low is not None and high is not None:
-                cell += f" [{number(low, metric.digits)}, {number(high, metric.digits)}]"
-            if row.get(f"{metric.key}_spread") is not None:
-                cell += f" ±{number(row[f'{metric.key}_spread'], metric.digits + 1)}"
-            scored, total = row.get(f"{metric.key}_scored"), row.get(f"{metric.key}_total")
-            cells.append(cell if scored == total else f"{cell} ({scored} of {total} scored)")
-        rows.append(cells)
     titles = ["row"] + [f"{metric.title} {metric.unit}".strip() for metric in columns]
-    return table(titles, rows)
+    lines = [
+        [str(row.get("label", row["row"])), *(metric_cell(row, metric) for metric in columns)]
+        for row in metrics["rows"]
+    ]
+    return table(titles, lines)
+
+
+def metric_cell(row: Mapping[str, Any], metric: Metric) -> str:
+    """What a row reached.
+
+    >>> cells = {"wer": 0.3, "wer_low": 0.25, "wer_high": 0.35, "wer_scored": 8, "wer_total": 9}
+    >>> metric_cell({"row": "log1p", **cells}, METRICS[-1])
+    '0.300 [0.250, 0.350] (8 of 9 scored)'
+    """
+    low, high = (row.get(f"{metric.key}_{end}") for end in ("low", "high"))
+    cell = number(row.get(metric.key), metric.digits)
+    if low is not None and high is not None:
+        cell += f" [{number(low, metric.digits)}, {number(high, metric.digits)}]"
+    if row.get(f"{metric.key}_spread") is not None:
+        cell += f" ±{number(row[f'{metric.key}_spread'], metric.digits + 1)}"
+    scored, total = row.get(f"{metric.key}_scored"), row.get(f"{metric.key}_total")
+    return cell if scored == total else f"{cell} ({scored} of {total} scored)"
 
 
 def comparisons_table(metrics: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from phonemi import plots
 from phonemi.errors import DataError
+from phonemi.figures import weights_of_layers, weights_over_time
 from phonemi.files import write_text
 from phonemi.headlines import headlines
 from phonemi.plot_style import THEME, save_figure
@@ -121,15 +122,11 @@ def _information_figures(information: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def _layer_weights_figure(result: Mapping[str, Any]) -> dict[str, Figure]:
-    rows = [(row["row"], row.get("label", row["row"]), row["weights"]) for row in result["rows"]]
-    return {"layer_weights": plots.layer_weights(rows)} if rows else {}
+    return {"layer_weights": weights_of_layers(result["rows"])} if result["rows"] else {}
 
 
 def _dynamic_weights_figure(result: Mapping[str, Any]) -> dict[str, Figure]:
-    rows = [(row.get("label", row["row"]), np.asarray(row["weights"], dtype=float)) for row in result["rows"]]
-    local_snr_db = np.array([np.nan if value is None else value for value in result["local_snr_db"]], dtype=float)
-    log_mel = np.asarray(result["log_mel"], dtype=float)
-    return {"dynamic_weights": plots.dynamic_weights(log_mel, local_snr_db, rows, result.get("frame_s", 0.02))}
+    return {"dynamic_weights": weights_over_time(result, result["rows"])}
 
 
 def _metrics_figure(metrics: Mapping[str, Any]) -> dict[str, Figure]:

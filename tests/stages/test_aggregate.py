@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from phonemi.config import load_config
+from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError
+from phonemi.files import read_json
 from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
 from phonemi.stages import aggregate
 from phonemi.stages.aggregate import LinearProbe, linguistic, new_aggregation, result_key
@@ -100,3 +102,17 @@ def test_the_key_is_not_that_of_the_list_of_aggregations(run: Run, finished: Any
 
 def changed(finished: Any, *changes: str) -> Run:
     return Run(finished.folder, load_config(finished.folder / "config.yaml", changes), save=False)
+
+
+def test_dws_is_pre_trained_on_its_own_speech_where_there_is_some(run: Run, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.rmtree(folder / "aggregations")
+    write_manifest(tmp_path / "dynamic.jsonl", run.speech["train"][:2])
+    settings = load_config(
+        folder / "config.yaml", ["aggregate.steps=5", f"representation={finished.folder / 'encoder' / 'model'}"]
+    )
+    data = settings.data.model_copy(update={"dynamic_speech": (str(tmp_path / "dynamic.jsonl"),)})
+    aggregate.run(Run(folder, settings.model_copy(update={"data": data}), save=False))
+    index = read_json(folder / "cache" / "information.encoder.dynamic.json")
+    assert len(index["starts"]) - 1 == 2 * settings.information.copies
+    assert {path.name for path in (folder / "aggregations").iterdir()} == {"ws", "dws"}

@@ -4,7 +4,7 @@ import csv
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ import pytest
 from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest, write_manifest
-from phonemi.errors import DataError, MissingExtra
+from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
+from phonemi.metrics.whisper import WhisperRecogniser
+from phonemi.metrics.words import count_words
 from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.comparison import comparisons
+from phonemi.stages.evaluate import calibration
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, recogniser_of, system
 
@@ -87,6 +90,33 @@ def test_no_recogniser(copy: Callable[..., Run]) -> None:
     assert found["rows"][0]["wer_reasons"] == {"no recogniser asked for": 4}
     assert found["rows"][0]["stoi"] is not None
     assert all("no recogniser asked for" in line["failed"] for line in lines_of(run))
+
+
+def test_words_by_whisper(
+    copy: Callable[..., Run], whisper_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(whisper_folder, tmp_path / "wee-whisper")
+    changes = ("evaluate.recogniser=whisper", f"evaluate.whisper={folder}", "enhance.rows=[log1p]")
+    run = copy(*changes)
+    whisper = recogniser_of(run)
+    assert isinstance(whisper, WhisperRecogniser)
+    evaluate.run(run)
+    data = read_json(run.folder / "metrics.json")["data"]
+    assert data["recogniser"] == "Whisper (wee-whisper)"
+    assert data["recogniser_settings"] == whisper.settings
+    scores = read_json(run.folder / "rows/clean/scores.json")
+    mixtures = {mixture.id: mixture for mixture in (evaluation_set(run)[index] for index in range(4))}
+    for utterance in scores["utterances"]:
+        assert utterance["heard"] == whisper.transcribe(mixtures[utterance["id"]].clean)
+        counts = count_words(utterance["text"], utterance["heard"], whisper.normalise)
+        assert utterance["words"] == asdict(counts)
+    assert rows_of(run)["clean"]["wer_scored"] == 4
+    (folder / "normalizer.json").write_text('{"see": "sea"}')
+    evaluate.run(copy(*changes))
+    assert read_json(run.folder / "rows/clean/scores.json")["key"] != scores["key"]
+    monkeypatch.setattr(evaluate, "_judged", None)
+    with pytest.raises(ModelError, match="no Whisper 'large-v9'"):
+        evaluate.run(copy(*changes, "evaluate.whisper=large-v9"))
 
 
 def test_a_score_whose_package_is_missing_is_made_up_for(
@@ -207,3 +237,20 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
         "dws-linguistic": "dws-acoustic",
         "theirs": "ws-acoustic",
     }
+
+
+def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
+    def noisy(stoi: float, count: int = 824) -> list[dict[str, Any]]:
+        scores = {"pesq_wb_lqo": 1.975, "stoi": stoi, "si_sdr_db": 8.45}
+        cells = {metric: {"value": value, "reason": None} for metric, value in scores.items()}
+        return [{"id": f"p{(232, 257)[index % 2]}_{index:03d}", **cells} for index in range(count)]
+
+    lines = calibration(noisy(0.92))
+    assert lines[2] == "stoi 0.920 of 824 recordings, known 0.921 within 0.004"
+    assert not any("WARNING" in line for line in lines)
+    assert calibration(noisy(0.93))[-1].startswith("WARNING: stoi of the noisy recordings is OFF")
+    failed = noisy(0.92)
+    for one in failed:
+        one["pesq_wb_lqo"]["value"] = None
+    assert calibration(failed)[-1].startswith("WARNING: pesq_wb_lqo of")
+    assert calibration(noisy(0.92, 100)) == []

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -173,3 +174,36 @@ def test_results_of_another_version_of_a_shipped_encoder_are_not_current(
     assert hub.encoder_key == hub.key("microsoft/wavlm-base-plus", None)
     assert hub.representation_name == "wavlm-base-plus"
     assert make("representation=mini-kmeans").representation_name == "mini-kmeans"
+
+
+def test_test_speech_of_its_own_leaves_the_rest_for_training(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    recordings = read_manifest(corpus.speech)
+    write_manifest(tmp_path / "train.jsonl", recordings[:8])
+    write_manifest(tmp_path / "test.jsonl", recordings[8:])
+    run = make(f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]")
+    assert [r.id for r in run.speech["test"]] == [r.id for r in recordings[8:]]
+    assert len(run.speech["train"]) + len(run.speech["validation"]) == 8
+    overlapping = make(f"data.test_speech=[{tmp_path / 'test.jsonl'}]", folder="other")
+    with pytest.raises(DataError, match=r"data.test_speech has 2 speakers of data.speech \(ls-105\): leave them out"):
+        overlapping.speech  # noqa: B018
+
+
+def test_dws_may_learn_from_speech_and_noise_of_its_own(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    plain = make()
+    assert plain.dynamic_speech == plain.speech["train"]
+    assert plain.dynamic_noise_store() is plain.noise_store("train")
+    held_out = plain.speech["test"][0]
+    new = replace(plain.speech["train"][0], id="new", path=str(corpus.data / "more" / "201.flac"), speaker="201")
+    new = replace(new, samples=read_samples(corpus.data / "more" / "201.flac"), phones=None)
+    write_manifest(tmp_path / "dynamic.jsonl", [held_out, new])
+    write_manifest(tmp_path / "hum.jsonl", [replace(read_manifest(corpus.noise)[4], id="hum", fold=None)])
+    run = make(f"data.dynamic_speech=[{tmp_path / 'dynamic.jsonl'}]", f"data.dynamic_noise=[{tmp_path / 'hum.jsonl'}]")
+    assert [recording.id for recording in run.dynamic_speech] == ["new"]
+    assert run.dynamic_noise_store().draw(100, np.random.default_rng(0))[0] == "hum"
+    assert len({made.key() for made in (plain, run, make(f"data.dynamic_noise=[{tmp_path / 'hum.jsonl'}]"))}) == 3
+
+
+def test_pairs_are_for_training_and_validation_alike(make: MakeRun, corpus: Any) -> None:
+    assert make().pairs("train") == []
+    with pytest.raises(ConfigError, match="train_pairs and validation_pairs belong together"):
+        make(f"data.train_pairs=[{corpus.speech}]")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from phonemi import audio
 from phonemi.config import load_config
+from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, PhonemiError
 from phonemi.models.aggregation import SingleLayer, WeightedSum
 from phonemi.models.enhancer import Enhancer
@@ -275,3 +278,24 @@ def test_ctrl_c_ends_all_processes_and_leaves_their_checkpoints(untrained: Run) 
     assert "Traceback" not in said
     left = sorted(path.relative_to(untrained.folder).parts[1] for path in untrained.folder.glob("rows/*/*/*/last.pt"))
     assert left == ["layer", "log1p"]
+
+
+def test_pairs_take_the_place_of_mixtures(untrained: Run, tmp_path: Path) -> None:
+    paths = []
+    for split in ("train", "validation"):
+        recordings = []
+        for recording in untrained.speech[split][:3]:
+            clean = audio.load(recording.path)
+            noisy = tmp_path / f"{recording.id}.wav"
+            audio.save(noisy, clean + 0.05 * np.sin(np.arange(len(clean))), 16_000)
+            recordings.append(replace(recording, path=str(noisy), clean=recording.path, samples=len(clean)))
+        write_manifest(tmp_path / f"{split}.jsonl", recordings)
+        paths.append(f"data.{split}_pairs=[{tmp_path / f'{split}.jsonl'}]")
+    paired = Run(untrained.folder, load_config(untrained.folder / "config.yaml", paths), save=False)
+    found = enhancement_mixtures(paired, "train")
+    assert [found[index].id for index in range(len(found))] == [r.id for r in paired.speech["train"][:3]]
+    np.testing.assert_allclose(found[0].clean, audio.load(paired.speech["train"][0].path))
+    assert found[0].noisy.shape == found[0].clean.shape  # whole, though crops are asked for
+    train.run(paired, only="log1p")
+    assert row_key(paired, parse("log1p")) != row_key(untrained, parse("log1p"))
+    assert is_done(paired, parse("log1p"))

@@ -5,9 +5,9 @@ Every default below is the paper's where the paper states one; files hold differ
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
 SNRS_DB = (-10.0, -5.0, 0.0, 5.0, 10.0, 15.0, 20.0)
@@ -22,6 +22,12 @@ def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
         raise ValueError("the lowest comes first")
     return ends
+
+
+MANIFESTS = (
+    "speech", "encoder_speech", "enhancer_speech", "noise", "test_speech", "dynamic_speech", "dynamic_noise",
+    "train_pairs", "validation_pairs",
+)  # fmt: skip
 
 
 class Section(BaseModel):
@@ -45,6 +51,13 @@ class Data(Section):
     encoder_speech: tuple[str, ...] = Field((), description="more speech for training the encoder; no labels needed")
     enhancer_speech: tuple[str, ...] = Field((), description="more clean speech for training the enhancers only")
     noise: tuple[str, ...] = Field((), description="noise with folds")
+    test_speech: tuple[str, ...] = Field(
+        (), description="speech to test on, where it is a corpus of its own: `speech` is then not held out for it"
+    )
+    dynamic_speech: tuple[str, ...] = Field((), description="what dws is pre-trained on, if not the training speech")
+    dynamic_noise: tuple[str, ...] = Field((), description="and its noise, of all folds, if not the training noise")
+    train_pairs: tuple[str, ...] = Field((), description="noisy recordings with clean ones, to train enhancers on")
+    validation_pairs: tuple[str, ...] = Field((), description="and to choose their checkpoints; instead of mixtures")
     test_share: float = Field(0.2, ge=0, lt=1, description="share of the speakers held out for testing")
     validation_share: float = Field(0.1, ge=0, lt=1, description="share of the speakers held out for validation")
     keep_in_training: tuple[str, ...] = Field((), description="speakers that must not be held out")
@@ -52,6 +65,17 @@ class Data(Section):
     babble_share: float = Field(
         0.0, ge=0, le=1, description="share of the noise draws that are babble, of other speakers of the same split"
     )
+
+    @property
+    def manifests(self) -> tuple[str, ...]:
+        """Every manifest, in a fixed order."""
+        return tuple(path for key in MANIFESTS for path in getattr(self, key))
+
+    @model_validator(mode="after")
+    def _both_pairs(self) -> Self:
+        if bool(self.train_pairs) != bool(self.validation_pairs):
+            raise ValueError("train_pairs and validation_pairs belong together: set both or none")
+        return self
 
 
 class Round(Section):
@@ -175,7 +199,10 @@ class Evaluate(Section):
     recordings: str | None = Field(None, description="or of noisy ones alone: judged by DNSMOS and words")
     systems: dict[str, str] = Field({}, description="more rows: name -> enhancer, or folder of enhanced files")
     dnsmos: bool = Field(False, description="DNSMOS where there is clean speech too; slow, hence off")
-    recogniser: Literal["pocketsphinx", "pocketsphinx-grammar", "none"] = "pocketsphinx"
+    recogniser: Literal["pocketsphinx", "pocketsphinx-grammar", "whisper", "none"] = "pocketsphinx"
+    whisper: str = Field(
+        "openai/whisper-large-v3", min_length=1, description="model of the recogniser 'whisper': hub id or folder"
+    )
     examples: int = Field(4, ge=1)
     resamples: int = Field(2_000, ge=1)
 

@@ -7,4 +7,5 @@
 | `intrusive` | estimate and clean waveform | SI-SDR, SI-SDR improvement, STOI, wide-band PESQ |
 | `non_intrusive` | a waveform alone | DNSMOS P.835 and P.808 |
 | `words` | waveform and transcript | words heard, word error rate |
+| `pocketsphinx`, `whisper` | waveform | words heard: two recognisers |
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import itertools
 import math
 import multiprocessing
 import re
@@ -12,19 +12,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phonemi.errors import AudioError, DataError, PhonemiError, require_extra
-from phonemi.files import content_hash
 from phonemi.metrics.statistics import PairedDifference, bootstrap_interval, paired_ratio
-
-LEVEL_DB = -26.0
-# pocketsphinx allows 30 000. In noise that many stay alive and decoding takes twice as long, for about the same errors:
-# 0.229 instead of 0.227 on clean LibriSpeech, 0.577 instead of 0.561 with noise at 10 dB (428 words, 12 speakers).
-HYPOTHESES_PER_FRAME = 3_000
 
 
 class Recogniser(Protocol):
@@ -41,6 +35,9 @@ class Recogniser(Protocol):
     def transcribe(self, waveform: NDArray[np.float32]) -> str:
         """Words in `[sample]` at 16 kHz; the same waveform always gives the same words."""
 
+    def normalise(self, text: str) -> list[str]:
+        """Words of a transcript, spelt so that they can be compared with those of a reference treated alike."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -49,78 +46,14 @@ class Failure:
     reason: str
 
 
-class PocketsphinxRecogniser:
-    """Offline recogniser with the US English models that pocketsphinx ships.
+@runtime_checkable
+class BatchRecogniser(Protocol):
+    """What a recogniser has besides if it is too large to be in memory several times: it stays in this process."""
 
-    Its word error rates are several times those of a large neural recogniser, so compare them only with each other: the
-    clean and noisy rows belong beside every enhanced one.
+    batch: int  # waveforms that it is given together
 
-    Args:
-        grammar_jsgf: text of a JSGF grammar of the sentences to expect; None: the en-us trigram language model.
-    """
-
-    name = "pocketsphinx"
-
-    def __init__(self, grammar_jsgf: str | None = None) -> None:
-        self.grammar_jsgf = grammar_jsgf
-        self._decoder: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A decoder lives in C; another process builds its own.
-        return {**self.__dict__, "_decoder": None}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All that the words depend on.
-
-        Raises:
-            MissingExtra: if pocketsphinx is not installed.
-        """
-        package = require_extra("pocketsphinx", "eval").__name__
-        grammar = "en-us trigrams" if self.grammar_jsgf is None else f"JSGF {content_hash(self.grammar_jsgf)}"
-        return {
-            "recogniser": self.name,
-            "version": importlib.metadata.version(package),
-            "acoustic_model": "en-us",
-            "language_model": grammar,
-            "level_db": LEVEL_DB,
-            "hypotheses_per_frame": HYPOTHESES_PER_FRAME,
-        }
-
-    def transcribe(self, waveform: NDArray[np.float32]) -> str:
-        """Lower-case words heard in `[sample]` at 16 kHz, "" for digital silence.
-
-        Raises:
-            AudioError: if a sample is not finite.
-            DataError: if the waveform is not `[sample]`, or the grammar is invalid or has words the dictionary lacks.
-            MissingExtra: if pocketsphinx is not installed.
-        """
-        samples = _at_speech_level(waveform)
-        if not samples.any():
-            return ""
-        if self._decoder is None:
-            self._decoder = self._build()
-        # Forgets the cepstral mean and noise estimates of earlier utterances, on which words would otherwise depend.
-        self._decoder.reinit_feat()
-        self._decoder.start_utt()
-        self._decoder.process_raw(samples.tobytes(), no_search=False, full_utt=True)
-        self._decoder.end_utt()
-        hypothesis = self._decoder.hyp()
-        return hypothesis.hypstr if hypothesis else ""
-
-    def _build(self) -> Any:
-        decoder_class = require_extra("pocketsphinx", "eval").Decoder
-        if self.grammar_jsgf is None:
-            return decoder_class(loglevel="FATAL", maxhmmpf=HYPOTHESES_PER_FRAME)
-        decoder = decoder_class(lm=None, loglevel="FATAL", maxhmmpf=HYPOTHESES_PER_FRAME)
-        try:
-            decoder.add_jsgf_string("grammar", self.grammar_jsgf)
-        except (ValueError, RuntimeError) as error:
-            unknown = [word for word in _grammar_words(self.grammar_jsgf) if decoder.lookup_word(word) is None]
-            found = f"not in the dictionary: {', '.join(unknown[:5])}" if unknown else str(error)
-            raise DataError(f"JSGF grammar not accepted by pocketsphinx ({found})") from None
-        decoder.activate_search("grammar")
-        return decoder
+    def transcribe_batch(self, waveforms: Sequence[NDArray[np.float32]]) -> list[str | Failure]:
+        """What `transcribe` gives for each, in order; a `Failure` where that raises an `AudioError`."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +102,19 @@ def normalise_words(text: str) -> list[str]:
     return [word for word in words if word]
 
 
-def count_words(reference: str, hypothesis: str) -> WordCounts:
-    """Align two transcripts after `normalise_words` with the fewest errors (Levenshtein, through jiwer).
+def count_words(reference: str, hypothesis: str, normalise: Callable[[str], list[str]] = normalise_words) -> WordCounts:
+    """Align two transcripts with the fewest errors (Levenshtein, through jiwer).
+
+    Args:
+        reference: what was said.
+        hypothesis: what was heard.
+        normalise: text -> words, for both of them; that of the recogniser.
 
     Raises:
         MissingExtra: if jiwer is not installed.
     """
     jiwer = require_extra("jiwer", "eval")
-    said, heard = normalise_words(reference), normalise_words(hypothesis)
+    said, heard = normalise(reference), normalise(hypothesis)
     if not said or not heard:
         return WordCounts(hits=0, substitutions=0, deletions=len(said), insertions=len(heard))
     alignment = jiwer.process_words(" ".join(said), " ".join(heard))
@@ -251,6 +189,21 @@ def paired_wer_difference(
     return paired_ratio(differences, words, clusters=clusters, seed=seed, resamples=resamples)
 
 
+def checked(waveform: NDArray[np.float32]) -> NDArray[Any]:
+    """The waveform, if it can be transcribed.
+
+    Raises:
+        AudioError: if a sample is not finite.
+        DataError: if it is not `[sample]`.
+    """
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1:
+        raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
+    if not np.isfinite(waveform).all():
+        raise AudioError("waveform not finite")
+    return waveform
+
+
 def transcribe_all(
     recogniser: Recogniser,
     waveforms: Iterable[NDArray[np.float32]],
@@ -262,15 +215,17 @@ def transcribe_all(
     Args:
         recogniser: what to listen with; sent to every process once.
         waveforms: `[sample]` at 16 kHz each; taken lazily, a few ahead of the work, so a generator keeps memory flat.
-        processes: 1 works in this process; more are spawned.
+        processes: 1 works in this process; more are spawned, though never for a `BatchRecogniser`.
         progress: called with the number of utterances done so far, after each.
 
     Raises:
         MissingExtra: if the recogniser's package is not installed.
         PhonemiError: if a process dies.
     """
-    if processes <= 1:
-        outcomes: Iterator[str | Failure] = (_transcribe(recogniser, waveform) for waveform in waveforms)
+    if isinstance(recogniser, BatchRecogniser):
+        outcomes: Iterator[str | Failure] = _in_batches(recogniser, waveforms)
+    elif processes <= 1:
+        outcomes = (_transcribe(recogniser, waveform) for waveform in waveforms)
     else:
         outcomes = _in_processes(recogniser, waveforms, processes)
     transcripts = []
@@ -279,6 +234,12 @@ def transcribe_all(
         if progress is not None:
             progress(len(transcripts))
     return transcripts
+
+
+def _in_batches(recogniser: BatchRecogniser, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[str | Failure]:
+    waiting = iter(waveforms)
+    while batch := list(itertools.islice(waiting, recogniser.batch)):
+        yield from recogniser.transcribe_batch(batch)
 
 
 def _in_processes(
@@ -325,23 +286,3 @@ def _transcribe(recogniser: Recogniser, waveform: NDArray[np.float32]) -> str | 
         raise  # a missing package or a wrong grammar fails everywhere
     except Exception as error:
         return Failure(f"{recogniser.name} failed: {type(error).__name__}")
-
-
-def _at_speech_level(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
-    """16-bit samples at a fixed RMS level (less where peaks would clip), so that quiet files keep their words."""
-    waveform = np.asarray(waveform, dtype=np.float64)
-    if waveform.ndim != 1:
-        raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
-    if not np.isfinite(waveform).all():
-        raise AudioError("waveform not finite")
-    if not waveform.any():
-        return np.zeros(len(waveform), dtype=np.int16)
-    waveform = waveform / np.abs(waveform).max()
-    gain = min(1.0, 10 ** (LEVEL_DB / 20) / math.sqrt(np.mean(waveform**2)))
-    return np.round(gain * 32767 * waveform).astype(np.int16)
-
-
-def _grammar_words(grammar_jsgf: str) -> list[str]:
-    """Words on the right of a grammar's rules, without rule names, weights and tags."""
-    right = " ".join(re.findall(r"=([^;]*)", grammar_jsgf))
-    return sorted(set(re.sub(r"<[^>]*>|\{[^}]*\}|/[\d.eE+-]+/|[|()\[\]*+]", " ", right).split()))

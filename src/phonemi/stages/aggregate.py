@@ -22,14 +22,16 @@ from phonemi.training.loop import FitSettings, fit
 
 def run(run: Run) -> None:
     """Pre-train every aggregation of the configuration that is not there yet."""
-    material = None
+    materials: dict[bool, Material] = {}
     for kind in run.config.aggregate.aggregations:
         if run.is_done(f"aggregations/{kind}/result.json", result_key(run)):
             run.say(f"aggregate: {kind} done already")
             continue
         with run.timed("aggregate"):
-            material = material or Material(run, run.representation)
-            _pretrain(run, kind, material)
+            dynamic = kind == "dws" and bool(run.config.data.dynamic_speech or run.config.data.dynamic_noise)
+            if dynamic not in materials:
+                materials[dynamic] = Material(run, run.representation, dynamic)
+            _pretrain(run, kind, materials[dynamic])
 
 
 def result_key(run: Run) -> str:

@@ -20,8 +20,9 @@ from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
-from phonemi.metrics.words import Failure, Recogniser, count_words, transcribe_all
+from phonemi.metrics.words import Failure, Recogniser, count_words, normalise_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
+from phonemi.published import NOISY_VOICEBANK_DEMAND, VOICEBANK_DEMAND_TEST
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, summary, write_csv
 from phonemi.stages.information import Material
@@ -31,6 +32,7 @@ from phonemi.stages.states import Mixtures
 from phonemi.stages.systems import (
     evaluation_set,
     given_recordings,
+    heard_by,
     label_of,
     made_by,
     recogniser_of,
@@ -62,8 +64,13 @@ def run(run: Run) -> None:
     for row in run.rows:
         train.require_done(run, row)
     mixtures = evaluation_set(run)
+    judged: dict[str, list[Utterance]] = {}
     with run.timed("evaluate"):
-        judged = {name: _judged(run, name, mixtures, recogniser) for name in rows_of(run)}
+        for name in rows_of(run):
+            judged[name] = _judged(run, name, mixtures, recogniser)
+            if name == "noisy":
+                for line in calibration(judged[name]):
+                    run.say(f"evaluate: {line}")
     with run.timed("evaluate: information"):
         bounds = _bounds(run)
     by_name = by_row(run, judged)
@@ -88,7 +95,26 @@ def result_key(run: Run) -> str:
     """Hash of what the result depends on: everything."""
     systems = [made_by(run, name) for name in run.config.evaluate.systems]
     everything = run.config.model_dump(mode="json", exclude={"device"})
-    return run.key("evaluate", everything, given_recordings(run), systems, *_missing(run))
+    return run.key("evaluate", everything, given_recordings(run), systems, *heard_by(run), *_missing(run))
+
+
+def calibration(noisy: list[Utterance]) -> list[str]:
+    """What the noisy recordings of the whole VoiceBank-DEMAND test set reach, beside what they are known to.
+
+    A metric or a conversion that is off shows here, before anything that was trained is judged.
+    """
+    if len(noisy) != VOICEBANK_DEMAND_TEST or {one["id"].partition("_")[0] for one in noisy} != {"p232", "p257"}:
+        return []
+    lines, wrong = ["noisy VoiceBank-DEMAND test set, and what is known of it:"], []
+    for metric, (known, tolerance) in NOISY_VOICEBANK_DEMAND.items():
+        values = [one[metric]["value"] for one in noisy if one[metric]["value"] is not None]
+        found = float(np.mean(values)) if values else float("nan")
+        lines.append(f"{metric} {found:.3f} of {len(values)} recordings, known {known:g} within {tolerance:g}")
+        if not abs(found - known) <= tolerance:
+            wrong.append(metric)
+    if wrong:
+        lines.append(f"WARNING: {', '.join(wrong)} of the noisy recordings is OFF: NO score below can be compared")
+    return lines
 
 
 def _missing(run: Run) -> dict[str, str]:
@@ -115,8 +141,10 @@ def _wants_dnsmos(run: Run) -> bool:
 
 def _judged(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | None) -> list[Utterance]:
     """Scores, transcript and word counts of one row, one dictionary an utterance."""
-    settings = run.config.evaluate.model_dump(mode="json", exclude={"examples", "resamples", "systems"})
-    key = run.key("scores", name, settings, given_recordings(run), made_by(run, name), *_missing(run))
+    elsewhere = {"examples", "resamples", "systems", "whisper"}  # whisper: in what `heard_by` gives
+    settings = run.config.evaluate.model_dump(mode="json", exclude=elsewhere)
+    made = made_by(run, name)
+    key = run.key("scores", name, settings, given_recordings(run), made, *heard_by(run), *_missing(run))
     path = f"rows/{name}/scores.json"
     if not run.is_done(path, key):
         run.write(path, {"key": key, "utterances": _judge(run, name, mixtures, recogniser)})
@@ -153,6 +181,7 @@ def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | Non
             heard: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
             heard = transcribe_all(recogniser, signals(), processes=_processes())
+    normalise = normalise_words if recogniser is None else recogniser.normalise
     next_heard = iter(heard)
     for utterance in found:
         words = next(next_heard) if utterance["text"] else Failure("no transcript")
@@ -160,7 +189,7 @@ def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | Non
             utterance["word_failure"] = words.reason
         else:
             utterance["heard"] = words
-            utterance["words"] = asdict(count_words(utterance["text"], words))
+            utterance["words"] = asdict(count_words(utterance["text"], words, normalise))
     return found
 
 

@@ -84,8 +84,8 @@ def best_layer(run: Run, needed_by: str) -> int:
 class Material:
     """What probes are trained and judged on: states, labels and who spoke, for the three splits."""
 
-    def __init__(self, run: Run, representation: Representation):
-        """Encode what is not in RUN/cache yet."""
+    def __init__(self, run: Run, representation: Representation, dynamic: bool = False):
+        """Encode what is not in RUN/cache yet; with `dynamic`, the training part is what dws is pre-trained on."""
         self.run = run
         settings = run.config.information
         key = run.key(
@@ -95,9 +95,10 @@ class Material:
         self.states: dict[str, States] = {}
         self.mixtures: dict[str, Mixtures] = {}
         for split in ("train", "validation", "test"):
-            self.mixtures[split] = planned(run, split)
+            self.mixtures[split] = planned(run, split, dynamic)
+            part = "dynamic" if dynamic and split == "train" else split
             self.states[split] = cached_states(
-                run, representation, self.mixtures[split], f"information.{name}.{split}", f"{key} {split}"
+                run, representation, self.mixtures[split], f"information.{name}.{part}", f"{key} {part}"
             )
         self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
         self.labels = {split: labels_of(self.mixtures[split]) for split in self.mixtures}
@@ -152,18 +153,23 @@ class Material:
         return ", ".join(parts)
 
 
-def planned(run: Run, split: str) -> PlannedMixtures:
+def planned(run: Run, split: str, dynamic: bool = False) -> PlannedMixtures:
     """The noisy utterances of a split: `copies` drawn SNRs for training, every SNR for testing."""
+    dynamic = dynamic and split == "train"
     settings = run.config.information
     limit = {"train": settings.train_utterances, "validation": None, "test": settings.test_utterances}[split]
-    labelled = [recording for recording in run.speech[split] if recording.phones is not None]
+    labelled = [
+        recording
+        for recording in (run.dynamic_speech if dynamic else run.speech[split])
+        if recording.phones is not None
+    ]
     if not labelled:
         raise DataError(
             f"no recording of the {split} split has phones: run `phonemi align` on the manifests of data.speech"
         )
     return PlannedMixtures(
         AudioStore(evenly(labelled, limit, run.config.seed)),
-        run.noise_store(split),
+        run.dynamic_noise_store() if dynamic else run.noise_store(split),
         snrs_db=settings.snrs_db,
         seed=run.config.seed,
         per_utterance=settings.copies if split == "train" else None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from phonemi.config import Config, save_config
+from phonemi.config import MANIFESTS, Config, save_config
 from phonemi.data.manifest import Recording, read_manifest, split_by_fold, split_by_speaker, validate, write_manifest
 from phonemi.data.noise import NoiseStore
 from phonemi.data.store import AudioStore
@@ -66,17 +66,35 @@ class Run:
 
     @cached_property
     def speech(self) -> dict[str, list[Recording]]:
-        """Recordings by split: no speaker is in two of them."""
+        """Recordings by split: no speaker is in two of them.
+
+        Raises:
+            DataError: if a speaker of data.test_speech is in data.speech too.
+        """
         data = self.config.data
-        recordings = _read_all(data.speech, "data.speech")
         splits = split_by_speaker(
-            recordings,
-            test_share=data.test_share,
+            _read_all(data.speech, "data.speech"),
+            test_share=0 if data.test_speech else data.test_share,
             validation_share=data.validation_share,
             seed=self.config.seed,
             keep_in_training=data.keep_in_training,
         )
+        if data.test_speech:
+            splits["test"] = _read_all(data.test_speech, "data.test_speech")
+            heard = {r.speaker for split in ("train", "validation") for r in splits[split]}
+            twice = sorted({r.speaker for r in splits["test"] if r.speaker is not None and r.speaker in heard})
+            if twice:
+                raise DataError(
+                    f"data.test_speech has {len(twice)} speakers of data.speech ({twice[0]}): leave them out"
+                )
         return self._written("speech", splits)
+
+    @cached_property
+    def dynamic_speech(self) -> list[Recording]:
+        """What dws is pre-trained on: the training split, or speech of its own."""
+        if not self.config.data.dynamic_speech:
+            return self.speech["train"]
+        return self._not_held_out(self.config.data.dynamic_speech, "data.dynamic_speech")
 
     @cached_property
     def noise(self) -> dict[str, list[Recording]]:
@@ -99,13 +117,17 @@ class Run:
     def _more(self, paths: tuple[str, ...], key: str) -> list[Recording]:
         """Training speech beside the splits.
 
-        The manifests may name recordings of the splits again, under the same id or another, and held-out speakers:
-        those are left out.
+        The manifests may name recordings of the splits again, under the same id or another: those are left out.
         """
-        more = _read_all(paths, key) if paths else []
-        held_out = {r.speaker for split in ("validation", "test") for r in self.speech[split]}
         known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
-        return [r for r in more if r.speaker not in held_out and not known & {r.id, r.path}]
+        return [r for r in self._not_held_out(paths, key) if not known & {r.id, r.path}] if paths else []
+
+    def _not_held_out(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+        """The recordings of manifests, without those of speakers who are held out, or that are held out themselves."""
+        held_out = [r for split in ("validation", "test") for r in self.speech[split]]
+        speakers = {r.speaker for r in held_out} - {None}
+        known = {name for r in held_out for name in (r.id, r.path)}
+        return [r for r in _read_all(paths, key) if r.speaker not in speakers and not known & {r.id, r.path}]
 
     def noise_store(self, split: str) -> NoiseStore:
         """Decoded noise of a split, with babble of its own speakers, shared by everything that mixes with it."""
@@ -115,6 +137,19 @@ class Run:
             babble = AudioStore(self.speech[split]) if share else None
             stores[split] = NoiseStore(AudioStore(self.noise[split]), babble, share)
         return stores[split]
+
+    def dynamic_noise_store(self) -> NoiseStore:
+        """Decoded noise that dws is pre-trained in: that of the training split, or noise of its own."""
+        data = self.config.data
+        if not data.dynamic_noise:
+            return self.noise_store("train")
+        babble = AudioStore(self.dynamic_speech) if data.babble_share else None
+        return NoiseStore(AudioStore(_read_all(data.dynamic_noise, "data.dynamic_noise")), babble, data.babble_share)
+
+    def pairs(self, split: str) -> list[Recording]:
+        """Noisy recordings with clean ones that the enhancers are trained or validated on; none: they get mixtures."""
+        paths = getattr(self.config.data, f"{split}_pairs")
+        return _read_all(paths, f"data.{split}_pairs") if paths else []
 
     # Models -----------------------------------------------------------------------------------------------------
 
@@ -202,15 +237,15 @@ class Run:
     def _data_hash(self) -> str:
         data = self.config.data
         texts = []
-        for path in (*data.speech, *data.encoder_speech, *data.enhancer_speech, *data.noise):
+        for path in data.manifests:
             if not Path(path).is_file():
                 raise DataError(f"manifest {path} does not exist: make it with `phonemi prepare`")
             try:
                 texts.append(Path(path).read_text(encoding="utf-8"))
             except UnicodeDecodeError as error:
                 raise DataError(f"{path} is not a manifest ({error})") from None
-        manifests = {"speech", "encoder_speech", "enhancer_speech", "noise"}
-        return content_hash(data.model_dump(mode="json", exclude=manifests), texts)
+        used = {key: len(getattr(data, key)) for key in MANIFESTS if getattr(data, key)}
+        return content_hash(data.model_dump(mode="json", exclude=set(MANIFESTS)), used, texts)
 
     def _written(self, kind: str, splits: dict[str, list[Recording]]) -> dict[str, list[Recording]]:
         for split, recordings in splits.items() if self._saves else ():

@@ -14,7 +14,9 @@ from phonemi.data.mixing import Mixture, PlannedMixtures
 from phonemi.data.pairs import NoisyRecordings, PairedRecordings
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError, require_extra
-from phonemi.metrics.words import PocketsphinxRecogniser, Recogniser
+from phonemi.metrics.pocketsphinx import PocketsphinxRecogniser
+from phonemi.metrics.whisper import WhisperRecogniser
+from phonemi.metrics.words import Recogniser
 from phonemi.models.enhancer import Enhancer
 from phonemi.signal import SAMPLE_RATE
 from phonemi.stages import train
@@ -87,6 +89,17 @@ def made_by(run: Run, name: str) -> Any:
     source = run.config.evaluate.systems.get(name)
     if source is None:
         return None if name in REFERENCES else train.row_key(run, parse(name))
+    return _files_of(source)
+
+
+def heard_by(run: Run) -> list[Any]:
+    """What the words of a recogniser depend on, besides the settings: the files of a Whisper that is in a folder."""
+    settings = run.config.evaluate
+    return [_files_of(settings.whisper)] if settings.recogniser == "whisper" else []
+
+
+def _files_of(source: str) -> Any:
+    """A folder with its files, their sizes and times; the source itself if it is something else."""
     if not Path(source).is_dir():
         return source
     files = sorted(path for path in Path(source).rglob("*") if path.is_file())
@@ -135,13 +148,18 @@ def recogniser_of(run: Run) -> Recogniser | None:
 
     Raises:
         MissingExtra: if what it needs is not installed.
+        ModelError: if the Whisper that is asked for cannot be loaded.
     """
     chosen = run.config.evaluate.recogniser
     given = given_recordings(run)
     if chosen == "none" or (given is not None and not any(recording.text for recording in given)):
         return None
-    for package in ("pocketsphinx", "jiwer"):
-        require_extra(package, "eval")
+    require_extra("jiwer", "eval")
+    if chosen == "whisper":
+        whisper = WhisperRecogniser(run.config.evaluate.whisper, device=str(run.device))
+        whisper.load()  # now, not after an hour of judging
+        return whisper
+    require_extra("pocketsphinx", "eval")
     if chosen == "pocketsphinx-grammar":
         from phonemi.data.corpora.synthetic import grammar_jsgf
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from phonemi.config import Config
 from phonemi.data.augmentation import Augmentation
 from phonemi.data.mixing import DrawnMixtures, Mixture, generator
+from phonemi.data.pairs import PairedRecordings
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
 from phonemi.files import write_json
@@ -104,12 +105,16 @@ def row_key(run: Run, row: Row) -> str:
     return run.key("train", row.name, settings, upstream, made_by)
 
 
-def enhancement_mixtures(run: Run, split: str) -> DrawnMixtures:
+def enhancement_mixtures(run: Run, split: str) -> Mixtures:
     """Training or validation mixtures: speaker, utterance, crop, noise and SNR drawn for each.
 
-    Validation mixtures are augmented too, so that a model is chosen for what it is used on.
+    Validation mixtures are augmented too, so that a model is chosen for what it is used on. Pairs that the data has
+    (VoiceBank-DEMAND) are taken instead, whole and as they are.
     """
     settings = run.config.enhance
+    pairs = run.pairs(split)
+    if pairs:
+        return PairedRecordings(pairs)
     return DrawnMixtures(
         AudioStore(run.enhancer_speech if split == "train" else run.speech[split]),
         run.noise_store(split),

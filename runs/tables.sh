@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The tables and figures of the main paper, resumable: run it again after any interruption.
+#   runs/tables.sh paper CORPORA OUT [OPTIONS of phonemi table]
+#       downloads into CORPORA what is not there (about 60 GB), prepares it, and makes every row at full size
+#   runs/tables.sh mini DATA OUT [OPTIONS of phonemi table]
+#       the same code on little data: DATA holds librispeech/ and esc10/ as runs/real.sh describes
+#   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
+#       the same on synthetic speech, which is made here
+# TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose.
+set -euo pipefail
+usage="usage: runs/tables.sh paper|mini|synthetic DATA OUT [OPTIONS of phonemi table]"
+scale=${1:?$usage}
+data=${2:?$usage}
+out=${3:?$usage}
+shift 3
+here=$(cd "$(dirname "$0")/.." && pwd)
+phonemi=${PHONEMI:-$here/.venv/bin/phonemi}
+[ -x "$phonemi" ] || phonemi=phonemi
+mkdir -p "$out"
+
+manifest() { # NAME CORPUS FOLDER OPTIONS...: prepared once
+    local name=$1 corpus=$2 folder=$3
+    shift 3
+    [ -f "$out/$name.jsonl" ] || "$phonemi" prepare "$corpus" "$folder" "$@" -o "$out/$name.jsonl"
+}
+
+case $scale in
+paper)
+    libri=$data/librispeech
+    for subset in dev-clean test-clean train-clean-100; do
+        manifest "librispeech-$subset" librispeech "$libri" --download --subset "$subset" \
+            --alignments "$libri/alignments"
+    done
+    manifest esc50 esc50 "$data/esc50" --download
+    manifest musan-noise musan "$data/musan" --download
+    for split in train validation test; do
+        manifest "voicebank-demand-$split" voicebank-demand "$data/voicebank-demand" --download --split "$split"
+    done
+    set -- --scale paper --manifests "$out" "$@"
+    ;;
+mini)
+    manifest speech librispeech "$data/librispeech/LibriSpeech" --alignments "$data/librispeech/alignments/phones.ctm"
+    manifest noise esc50 "$data/esc10"
+    # Three speakers carry most of the LibriSpeech minutes of that collection: they stay in training.
+    set -- --scale mini --manifests "$out" --set "data.keep_in_training=[ls-19, ls-26, ls-27]" "$@"
+    ;;
+synthetic) set -- --scale mini "$@" ;;
+*) echo "$usage" >&2 && exit 2 ;;
+esac
+for number in ${TABLES-1 2}; do
+    "$phonemi" table "$number" --out "$out" "$@"
+done
+for number in ${FIGURES-1a 1b 1c 2 3}; do
+    "$phonemi" figure "$number" "$out" --out "$out/figures"
+done

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phonemi.config import load_config, presets
+from phonemi.errors import ConfigError, DataError
+from phonemi.files import read_json
+from phonemi.published import ENCODERS, TABLES
+from phonemi.stages import table
+from phonemi.stages.rows import parse
+from phonemi.stages.table import SCALES, plan
+
+
+def test_the_plan_of_the_paper_is_what_it_prints() -> None:
+    for number, printed in TABLES.items():
+        planned = [("" if row == "log1p" else part.encoder, row) for part in plan(number, "paper") for row in part.rows]
+        assert planned == list(printed)
+    assert sum(len(printed) for printed in TABLES.values()) == 28
+    assert [part.representation for part in plan(1, "paper")] == list(ENCODERS.values())
+
+
+def test_every_scale_is_a_preset_and_every_row_is_known() -> None:
+    assert set(SCALES) <= set(presets())
+    assert load_config("paper").enhance.steps == 100_000
+    for scale in SCALES:
+        assert all(parse(row).name == row for part in plan(1, scale, ("wavlm", "some/folder")) for row in part.rows)
+
+
+def test_any_encoder_can_be_named() -> None:
+    parts = plan(1, "mini", ("mini", "hubert", "somebody/encoder"))
+    assert [part.encoder for part in parts] == ["mini", "hubert", "encoder"]
+    assert [part.rows[:2] for part in parts] == [
+        ("log1p", "layer"),
+        ("layer-11", "ws-acoustic"),
+        ("layer", "ws-acoustic"),
+    ]
+    assert parts[2].representation == "somebody/encoder"
+    with pytest.raises(ConfigError, match="encoder 'mini' is named twice"):
+        plan(2, "mini", ("mini", "another/mini"))
+
+
+def test_what_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no table 3: the main paper has 1 and 2"):
+        table.run(3, tmp_path, "mini")
+    with pytest.raises(ConfigError, match="unknown scale 'tiny': paper or mini"):
+        table.run(1, tmp_path, "tiny")
+    with pytest.raises(DataError, match="--manifests FOLDER"):
+        table.run(1, tmp_path, "paper")
+    with pytest.raises(DataError, match=r"manifest .*librispeech-dev-clean.jsonl does not exist"):
+        table.run(2, tmp_path, "paper", manifests=tmp_path)
+
+
+@pytest.mark.slow
+def test_both_tables_share_a_folder(
+    phonemi: Callable[..., Any], corpus: Any, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [*corpus.settings, "enhance.steps=10", "enhance.validate_every=10", "evaluate.recogniser=none"]
+    options = ["--out", tmp_path / "out", "--scale", "mini", "--manifests", corpus.data]
+    options += ["--encoder", finished.folder / "encoder" / "model"]
+    options += [word for change in changes for word in ("--set", change)]
+    first = phonemi("table", 1, *options)
+    assert first.code == 0, first.stderr
+    result = read_json(tmp_path / "out" / "table1.json")
+    sums = [f"ws-{tuning}{plus}" for tuning in ("acoustic", "linguistic", "hybrid") for plus in ("", "+log1p")]
+    assert [row["row"] for row in result["rows"]] == ["noisy", "clean", "log1p", "layer", *sums]
+    by_name = {row["row"]: row for row in result["rows"]}
+    assert by_name["log1p"]["published"]["pesq_wb_lqo"] == 2.81
+    assert "published" not in by_name["ws-hybrid"]  # the paper has not met this encoder
+    assert {(one["row"], one["against"]) for one in result["comparisons"]} >= {
+        ("ws-hybrid", "ws-acoustic"), ("ws-hybrid+log1p", "ws-acoustic+log1p"), ("log1p", "ws-acoustic")
+    }  # fmt: skip
+    assert first.stdout.startswith("# Table 1\n\nScale mini; models of each row: 1; commit ")
+    assert f"({by_name['log1p']['published']['wer']:.4f})" in first.stdout
+
+    monkeypatch.setattr("phonemi.stages.train.fit", None)  # nothing is trained twice
+    assert phonemi("table", 1, *options).stdout == first.stdout
+    monkeypatch.undo()
+    second = phonemi("table", 2, *options)
+    assert second.code == 0, second.stderr
+    assert "information: done already" in second.stderr
+    rows = read_json(tmp_path / "out" / "table2.json")["rows"]
+    assert [row["row"] for row in rows] == ["noisy", "clean", *(f"d{name}" for name in sums)]
+    assert all(row["mi_bits"] is not None for row in rows[2:])
