@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phonemi.errors import DataError, ModelError
+from phonemi.errors import DataError, ModelError, import_transformers, unreachable_model
 from phonemi.files import read_json
 from phonemi.models import shipped
+from phonemi.models.fast_wavlm import fuse_attention
 from phonemi.signal import BINS, HOP, SSL_HOP, log1p_spectrum, ssl_frames, stft_frames, to_ssl_grid, valid_mask
 
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # of transformers
@@ -128,17 +128,25 @@ class HuggingFaceRepresentation(Representation):
             trained, that is where the front-end normalises by layer (Large), not where it normalises by group (Base).
         layer_norm_states: pass each state through a LayerNorm without parameters. None: for pre-norm models only, whose
             inner states are raw residual streams of growing size.
+        fused: give the model fused attention (`fast_wavlm.fuse_attention`): the same states, from less work.
 
     Raises:
         ModelError: if the convolutions do not step by 160 or 320 samples, as the frames of an enhancer do.
     """
 
     def __init__(
-        self, model: nn.Module, name: str, normalise: bool | None = None, layer_norm_states: bool | None = None
+        self,
+        model: nn.Module,
+        name: str,
+        normalise: bool | None = None,
+        layer_norm_states: bool | None = None,
+        fused: bool = True,
     ) -> None:
         super().__init__()
         config: Any = model.config
         config.layerdrop, config.apply_spec_augment = 0.0, False
+        if fused:
+            fuse_attention(model)
         self.model = model.float().eval().requires_grad_(False)
         self.name, self.layers, self.dim = name, config.num_hidden_layers + 1, config.hidden_size
         self.convolutions = list(zip(config.conv_kernel, config.conv_stride, strict=True))
@@ -312,7 +320,7 @@ def _pretrained(name: str) -> nn.Module:
         _import_model(name, config.model_type)
         model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(_unreachable(name, error)) from None
+        raise unreachable_model(name, error) from None
     finally:
         logging.set_verbosity(verbosity)
     missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
@@ -321,29 +329,7 @@ def _pretrained(name: str) -> nn.Module:
     return model
 
 
-def _unreachable(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200]
-    if Path(name).is_dir():
-        return f"{name} holds no model that can be loaded ({reason})"
-    if name.startswith((".", "/", "~")):
-        return f"the folder {name} does not exist"
-    return (
-        f"{name!r} is neither a local folder nor a model that the Hugging Face hub gives now ({reason}): "
-        f"where there is a network, run `hf download {name} --local-dir FOLDER`, then name that folder"
-    )
-
-
 def _import_model(name: str, model_type: str | None = None) -> None:
-    """Import what is needed first: transformers imports any torchaudio it finds, and one for another torch fails."""
     if model_type is not None and model_type not in MODEL_TYPES:
         raise ModelError(f"{name} is of type {model_type!r}; known: {', '.join(MODEL_TYPES)}")
-    try:
-        importlib.import_module("transformers")
-        if model_type is not None:
-            importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
-    except (ImportError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"loading {name}: transformers cannot be imported ({reason}); if torchaudio is installed, it may not fit "
-            f"torch {torch.__version__}: pip uninstall torchaudio (phonemi does not need it)"
-        ) from None
+    import_transformers(name, model_type)
