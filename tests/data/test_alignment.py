@@ -197,6 +197,15 @@ def test_frame_labels_agree_with_looking_at_every_frame() -> None:
     assert labels.tolist() == expected
 
 
+def test_frame_labels_by_other_conventions() -> None:
+    intervals = [Interval(0, 0.02, "AA"), Interval(0.02, 0.032, "SIL"), Interval(0.032, 0.06, "B")]
+    aa, b = PHONES.index("AA"), PHONES.index("B")
+    assert frame_labels(intervals, 4).tolist() == [aa, b, b, 0]
+    assert frame_labels(intervals, 4, at="start").tolist() == [aa, 0, b, 0]
+    assert frame_labels(intervals, 4, at="start", silence=False).tolist() == [aa, IGNORE, b, IGNORE]
+    assert frame_labels([], 2, silence=False).tolist() == [IGNORE, IGNORE]
+
+
 @pytest.mark.parametrize("frames", [0, 3])
 def test_frame_labels_of_no_interval(frames: int) -> None:
     assert frame_labels([], frames).tolist() == [0] * frames

@@ -12,9 +12,10 @@ from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
 from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
-from phonemi.stages import aggregate
+from phonemi.stages import aggregate, train
 from phonemi.stages.aggregate import LinearProbe, linguistic, new_aggregation, result_key
 from phonemi.stages.information import Material
+from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
 
 
@@ -23,10 +24,25 @@ def run(finished: Any) -> Run:
     return Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
 
 
-def test_an_untrained_aggregation_weighs_all_layers_alike() -> None:
-    states = torch.randn(3, 2, 5, 8)
-    torch.testing.assert_close(new_aggregation("ws", 3, 8).weights(states), torch.full((2, 5, 3), 1 / 3))
-    assert isinstance(new_aggregation("dws", 3, 8), DynamicWeightedSum)
+def test_an_untrained_aggregation_weighs_all_layers_alike(run: Run) -> None:
+    states = torch.randn(3, 2, 5, 16)
+    torch.testing.assert_close(new_aggregation(run, "ws").weights(states), torch.full((2, 5, 3), 1 / 3))
+    assert isinstance(new_aggregation(run, "dws"), DynamicWeightedSum)
+
+
+def test_what_the_paper_does_not_say_of_an_aggregation_can_be_chosen(run: Run) -> None:
+    changes = ["aggregate.projection_bias=true", "aggregate.normalise_layers=true"]
+    other = Run(run.folder, load_config(run.folder / "config.yaml", changes), save=False)
+    assert new_aggregation(run, "dws").settings()["projection_bias"] is False
+    assert new_aggregation(other, "dws").settings()["projection_bias"] is True
+    assert new_aggregation(other, "ws").settings()["normalise_layers"] is True
+    assert result_key(other) != result_key(run)
+    keys = [train.row_key(one, parse("ws-acoustic")) for one in (run, other)]
+    assert keys[0] != keys[1]
+    free = Run(run.folder, load_config(run.folder / "config.yaml", ["aggregate.renormalise=false"]), save=False)
+    assert result_key(free) == result_key(run)  # pre-training is the same
+    assert train.aggregation_of(free, parse("ws-hybrid")).settings()["renormalise"] is False
+    assert train.aggregation_of(run, parse("ws-hybrid")).settings()["renormalise"] is True
 
 
 def test_pre_training_has_moved_the_weights(run: Run) -> None:

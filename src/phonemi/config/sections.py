@@ -125,8 +125,13 @@ class Information(Section):
     copies: int = Field(2, ge=1, description="noisy copies of each training utterance, each at a drawn SNR")
     train_utterances: int | None = Field(None, ge=1, description="at most this many, drawn evenly over speakers")
     test_utterances: int | None = Field(None, ge=1)
+    depth: int = Field(3, ge=1, le=6, description="linear layers of a probe; 1: a linear probe")
     hidden: int = Field(512, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
+    silence: bool = Field(True, description="whether silence is one of the classes; false: its frames are left out")
+    label_at: Literal["centre", "start"] = Field(
+        "centre", description="where of its samples a frame takes its phone: 320 t + 200, or 320 t"
+    )
     epochs: int = Field(15, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     batch_frames: int = Field(4096, ge=1)
@@ -137,6 +142,11 @@ class Aggregate(Section):
     """Pre-training of the linguistic aggregations with a linear probe, on the speech and noise of `Information`."""
 
     aggregations: tuple[Literal["ws", "dws"], ...] = ("ws", "dws")
+    normalise_layers: bool = Field(False, description="LayerNorm without parameters on each layer before the sum")
+    projection_bias: bool = Field(False, description="biases in the query and key projections of dws")
+    renormalise: bool = Field(
+        True, description="ws-hybrid: the weights keep adding up to 1; false: layer 0 is free beside the others"
+    )
     steps: int = Field(1_500, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     batch_frames: int = Field(4096, ge=1)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -72,7 +73,9 @@ def phone_class(label: str) -> int | None:
     return _CLASSES.get(re.sub(r"(?<=[A-Z])[0-2]$", "", name))
 
 
-def frame_labels(intervals: Sequence[Interval], frames: int) -> np.ndarray:
+def frame_labels(
+    intervals: Sequence[Interval], frames: int, at: Literal["centre", "start"] = "centre", silence: bool = True
+) -> np.ndarray:
     """Phone class of each 20 ms frame.
 
     A frame has the phone whose interval [start, end) holds the centre of its receptive field,
@@ -81,6 +84,8 @@ def frame_labels(intervals: Sequence[Interval], frames: int) -> np.ndarray:
     Args:
         intervals: in any order, without overlap (see `check_fit`).
         frames: (samples - 400) // 320 + 1 for `samples` at 16 kHz.
+        at: "start" takes the phone at the first sample of a frame, 320 t / 16000 s, instead.
+        silence: False makes silence `IGNORE` too.
 
     Returns:
         int64 `[frame]`, 0 .. 39 or -100.
@@ -90,15 +95,15 @@ def frame_labels(intervals: Sequence[Interval], frames: int) -> np.ndarray:
     """
     labels = np.zeros(frames, dtype=np.int64)
     if not intervals:
-        return labels
+        return labels if silence else np.full(frames, IGNORE, dtype=np.int64)
     intervals = sorted(intervals)
     classes = np.array([IGNORE if (known := phone_class(phone)) is None else known for *_, phone in intervals])
     starts_s, ends_s = np.array([interval[:2] for interval in intervals], dtype=np.float64).T
-    centres_s = (_HOP * np.arange(frames) + _CENTRE) / _SAMPLE_RATE
-    current = np.searchsorted(starts_s, centres_s, side="right") - 1
-    inside = (current >= 0) & (centres_s < ends_s[current])
+    times_s = (_HOP * np.arange(frames) + (_CENTRE if at == "centre" else 0)) / _SAMPLE_RATE
+    current = np.searchsorted(starts_s, times_s, side="right") - 1
+    inside = (current >= 0) & (times_s < ends_s[current])
     labels[inside] = classes[current[inside]]
-    return labels
+    return labels if silence else np.where(labels == PHONES.index("SIL"), IGNORE, labels)
 
 
 def check_fit(recording: Recording) -> None:

@@ -37,13 +37,23 @@ def run(run: Run) -> None:
 def result_key(run: Run) -> str:
     """Hash of what an aggregation depends on."""
     settings = run.config.information
-    material = settings.model_dump(include={"snrs_db", "copies", "train_utterances"})
-    return run.key("aggregate", run.config.aggregate.model_dump(exclude={"aggregations"}), material, run.encoder_key)
+    material = settings.model_dump(include={"snrs_db", "copies", "train_utterances", "silence", "label_at"})
+    return run.key(
+        "aggregate", run.config.aggregate.model_dump(exclude={"aggregations", "renormalise"}), material, run.encoder_key
+    )
 
 
-def new_aggregation(kind: str, layers: int, dim: int) -> Aggregation:
-    """An untrained aggregation, `"ws"` or `"dws"`."""
-    return WeightedSum(layers) if kind == "ws" else DynamicWeightedSum(layers, dim)
+def new_aggregation(run: Run, kind: str) -> Aggregation:
+    """An untrained aggregation for the run's encoder, `"ws"` or `"dws"`."""
+    settings, encoder = run.config.aggregate, run.representation
+    if kind == "ws":
+        return WeightedSum(encoder.layers, normalise_layers=settings.normalise_layers)
+    return DynamicWeightedSum(
+        encoder.layers,
+        encoder.dim,
+        normalise_layers=settings.normalise_layers,
+        projection_bias=settings.projection_bias,
+    )
 
 
 def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
@@ -76,9 +86,7 @@ class LinearProbe(nn.Module):
 def _pretrain(run: Run, kind: str, material: Material) -> None:
     settings = run.config.aggregate
     torch.manual_seed(run.config.seed)
-    model = LinearProbe(
-        new_aggregation(kind, run.representation.layers, run.representation.dim), run.representation.dim
-    )
+    model = LinearProbe(new_aggregation(run, kind), run.representation.dim)
     states, phones = material.train.values, material.labels["train"].phones
     labelled = np.flatnonzero(phones.numpy() != IGNORE)
 

@@ -101,7 +101,9 @@ class Material:
                 run, representation, self.mixtures[split], f"information.{name}.{part}", f"{key} {part}"
             )
         self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
-        self.labels = {split: labels_of(self.mixtures[split]) for split in self.mixtures}
+        self.labels = {
+            split: labels_of(mixtures, settings.label_at, settings.silence) for split, mixtures in self.mixtures.items()
+        }
         for split, labels in self.labels.items():
             if bool((labels.phones == IGNORE).all()):
                 raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
@@ -133,6 +135,7 @@ class Material:
                 sets,
                 classes=len(PHONES),
                 seed=self.run.config.seed,
+                depth=settings.depth,
                 hidden=settings.hidden,
                 dropout=settings.dropout,
                 epochs=settings.epochs,

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -134,15 +134,16 @@ class FrameLabels(NamedTuple):
     snrs_db: np.ndarray
 
 
-def labels_of(mixtures: Mixtures) -> FrameLabels:
-    """Labels of the frames of all mixtures, one after the other."""
+def labels_of(mixtures: Mixtures, at: Literal["centre", "start"] = "centre", silence: bool = True) -> FrameLabels:
+    """Labels of the frames of all mixtures, one after the other; options as for `data.alignment.frame_labels`."""
     phones, utterances, speakers, snrs_db = [], [], [], []
     names: dict[str, int] = {}
     for index in range(len(mixtures)):
         item = mixtures[index]
         frames = ssl_frames(len(item.noisy))
         utterance = item.id.rsplit("@", 1)[0]
-        phones.append(np.full(frames, IGNORE) if item.phones is None else frame_labels(item.phones, frames))
+        known = None if item.phones is None else frame_labels(item.phones, frames, at, silence)
+        phones.append(np.full(frames, IGNORE) if known is None else known)
         utterances.append(np.full(frames, names.setdefault(utterance, len(names))))
         speakers.append(np.full(frames, names.setdefault(f"speaker {item.speaker or utterance}", len(names))))
         snrs_db.append(np.full(frames, item.snr_db))

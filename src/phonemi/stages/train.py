@@ -27,7 +27,7 @@ from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, r
 from phonemi.files import write_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
-from phonemi.models.aggregation import Aggregation, SingleLayer
+from phonemi.models.aggregation import Aggregation, SingleLayer, WeightedSum
 from phonemi.models.enhancer import Enhancer
 from phonemi.models.mask_enhancer import MaskEnhancer
 from phonemi.signal import SSL_HOP
@@ -97,12 +97,15 @@ def row_key(run: Run, row: Row) -> str:
     """Hash of what a row's model depends on."""
     settings = run.config.enhance.model_dump(mode="json", exclude={"rows", "seeds", "jobs"})
     upstream = None if row.kind == "log1p" else run.encoder_key
+    aggregation = None
+    if row.kind in ("ws", "dws"):
+        aggregation = run.config.aggregate.model_dump(include={"normalise_layers", "projection_bias", "renormalise"})
     made_by = {
         "layer": information.result_key(run) if row.layer is None else None,
         "ws": aggregate.result_key(run) if row.tuning != "acoustic" else None,
         "dws": aggregate.result_key(run) if row.tuning != "acoustic" else None,
     }.get(row.kind)
-    return run.key("train", row.name, settings, upstream, made_by)
+    return run.key("train", row.name, settings, upstream, made_by, aggregation)
 
 
 def enhancement_mixtures(run: Run, split: str) -> Mixtures:
@@ -201,15 +204,18 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
 
 def aggregation_of(run: Run, row: Row) -> Aggregation:
     """The aggregation a row starts from, with what may learn set free."""
-    layers, dim = run.representation.layers, run.representation.dim
+    layers = run.representation.layers
     if row.kind == "layer":
         layer = row.layer if row.layer is not None else information.best_layer(run, f"row {row.name}")
         if layer >= layers:
             raise ConfigError(f"row {row.name!r}: the encoder has layers 0 to {layers - 1}")
         return SingleLayer(layers, layer)
     if row.tuning == "acoustic":
-        return aggregate.new_aggregation(row.kind, layers, dim).tune("acoustic")
-    return aggregate.linguistic(run, row.kind, f"row {row.name}").tune(row.tuning or "linguistic")
+        return aggregate.new_aggregation(run, row.kind).tune("acoustic")
+    found = aggregate.linguistic(run, row.kind, f"row {row.name}")
+    if isinstance(found, WeightedSum) and row.tuning == "hybrid":
+        return found.tune("hybrid", renormalise=run.config.aggregate.renormalise)
+    return found.tune(row.tuning or "linguistic")
 
 
 def _states(run: Run, mixtures: Mixtures, split: str) -> States:
