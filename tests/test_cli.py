@@ -24,7 +24,7 @@ from phonemi.files import write_json
 
 COMMANDS = [
     *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate", "enhance"),
-    *("table", "figure", "report"),
+    *("table", "figure", "report", "bench"),
 ]
 RATE = 16_000
 

@@ -303,6 +303,25 @@ def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of th
     typer.echo(build_report(run))
 
 
+@_command("bench", "phonemi bench encoder --bf16")
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="encoder, information, aggregation; default all.")
+    ] = None,
+    encoder: Annotated[str, typer.Option(metavar="TYPE", help="wavlm, hubert or wav2vec2.")] = "wavlm",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu or cuda.")] = "auto",
+    bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, both ways.")] = False,
+    utterances: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Utterances to encode.")] = 4,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Length of each.")] = 4.0,
+    epochs: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Epochs of the probes.")] = 4,
+) -> None:
+    """Speed and memory beside the plain way of the same work; only the ratios mean something."""
+    from phonemi.stages import bench as stage
+
+    size = stage.Size(utterances=utterances, seconds=seconds, epochs=epochs)
+    typer.echo(stage.as_text(stage.run(names or [], encoder, size, device, bf16)))
+
+
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code."""
     try:
