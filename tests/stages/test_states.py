@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
 from phonemi.models.representations import HiddenStates, Log1p
 from phonemi.signal import ssl_frames
 from phonemi.stages import states
-from phonemi.stages.information import planned
+from phonemi.stages.information import Material, frames_of, planned
 from phonemi.stages.run import Run
-from phonemi.stages.states import cached_states, labels_of
+from phonemi.stages.states import cached_states, kept_frames, labels_of
 
 
 class Counting(MelTransformer):
@@ -140,3 +141,36 @@ def test_fused_features_are_the_aggregation_of_all_frames(run: Run, encoder: Cou
     found = cached_states(run, encoder, planned(run, "test"), "test", "key")
     fused = found.fused(WeightedSum(3), frames_at_once=50)
     torch.testing.assert_close(fused.float(), found.values.float().mean(1), atol=2e-3, rtol=2e-3)
+
+
+def test_a_share_of_the_frames_is_the_same_at_every_snr_and_has_its_labels(run: Run, encoder: Counting) -> None:
+    mixtures = planned(run, "test")
+    whole = cached_states(run, encoder, mixtures, "whole", "key")
+    part = cached_states(run, encoder, mixtures, "part", "key", share=0.25)
+    every, some = labels_of(mixtures), labels_of(mixtures, share=0.25, seed=run.config.seed)
+    by_utterance: dict[str, list[list[int]]] = {}
+    for index in range(len(mixtures)):
+        frames = whole.starts[index + 1] - whole.starts[index]
+        kept = kept_frames(mixtures[index], frames, 0.25, run.config.seed)
+        assert len(set(kept.tolist())) == len(kept) == round(0.25 * frames)
+        place, own = whole.starts[index] + kept, slice(part.starts[index], part.starts[index + 1])
+        assert torch.equal(part.values[own], whole.values[torch.from_numpy(place)])
+        assert torch.equal(some.phones[own], every.phones[torch.from_numpy(place)])
+        assert (some.snrs_db[own] == mixtures[index].snr_db).all()
+        by_utterance.setdefault(mixtures[index].id.rsplit("@", 1)[0], []).append(kept.tolist())
+    assert all(first == other for first, *others in by_utterance.values() for other in others)
+    assert part.starts[-1] == len(some.phones) == len(some.utterances)
+
+
+def test_most_frames_bound_what_is_kept(finished: Any, tmp_path: Path) -> None:
+    settings = load_config(finished.folder / "config.yaml")
+    plain = Material(Run(tmp_path, settings, save=False), Log1p())
+    for split in plain.states:  # these are too few to be cut
+        assert frames_of(plain.mixtures[split]) == pytest.approx(plain.states[split].starts[-1], rel=0.02)
+    assert "of" not in plain.describe().partition("(")[2].partition(")")[0]
+    settings = settings.model_copy(update={"information": settings.information.model_copy(update={"most_frames": 50})})
+    bounded = Material(Run(tmp_path, settings, save=False), Log1p())
+    for split, states_ in bounded.states.items():
+        assert states_.starts[-1] == pytest.approx(50, abs=len(bounded.mixtures[split]))
+        assert len(bounded.labels[split].phones) == states_.starts[-1]
+    assert re.search(r"\(0\.\d\d of 0\.\d\d h\)", bounded.describe())

@@ -125,6 +125,9 @@ class Information(Section):
     copies: int = Field(2, ge=1, description="noisy copies of each training utterance, each at a drawn SNR")
     train_utterances: int | None = Field(None, ge=1, description="at most this many, drawn evenly over speakers")
     test_utterances: int | None = Field(None, ge=1)
+    most_frames: int | None = Field(
+        None, ge=1_000, description="at most about so many frames of each split are kept on disk, drawn evenly"
+    )
     depth: int = Field(3, ge=1, le=6, description="linear layers of a probe; 1: a linear probe")
     hidden: int = Field(512, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -17,8 +17,9 @@ from phonemi.errors import DataError
 from phonemi.information import EvaluationSet, bits, entropy_nats, measure
 from phonemi.models.representations import Log1p, Representation
 from phonemi.results import information_tables, number, snr_text
+from phonemi.signal import SAMPLE_RATE, ssl_frames
 from phonemi.stages.run import Run
-from phonemi.stages.states import Mixtures, States, cached_states, labels_of
+from phonemi.stages.states import States, cached_states, labels_of
 
 RESULT = "information.json"
 AVERAGE = "average"  # all SNRs pooled: the same frames at each, so it is the mean over SNRs
@@ -93,16 +94,20 @@ class Material:
         )
         name = representation.name if representation.name == "log1p" else "encoder"
         self.states: dict[str, States] = {}
-        self.mixtures: dict[str, Mixtures] = {}
+        self.mixtures: dict[str, PlannedMixtures] = {}
+        shares: dict[str, float] = {}
         for split in ("train", "validation", "test"):
-            self.mixtures[split] = planned(run, split, dynamic)
+            mixtures = planned(run, split, dynamic)
             part = "dynamic" if dynamic and split == "train" else split
+            share = shares[split] = 1.0 if settings.most_frames is None else settings.most_frames / frames_of(mixtures)
+            self.mixtures[split] = mixtures
             self.states[split] = cached_states(
-                run, representation, self.mixtures[split], f"information.{name}.{part}", f"{key} {part}"
+                run, representation, mixtures, f"information.{name}.{part}", f"{key} {part}", share
             )
         self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
         self.labels = {
-            split: labels_of(mixtures, settings.label_at, settings.silence) for split, mixtures in self.mixtures.items()
+            split: labels_of(mixtures, settings.label_at, settings.silence, shares[split], run.config.seed)
+            for split, mixtures in self.mixtures.items()
         }
         for split, labels in self.labels.items():
             if bool((labels.phones == IGNORE).all()):
@@ -151,9 +156,17 @@ class Material:
         parts = []
         for split, mixtures in self.mixtures.items():
             speakers = self.labels[split].speakers
-            hours = self.states[split].starts[-1] * 0.02 / 3600
-            parts.append(f"{split} {len(mixtures)} mixtures of {len(np.unique(speakers))} speakers ({hours:.2f} h)")
+            frames = self.states[split].starts[-1]
+            of = f" of {frames_of(mixtures) * 0.02 / 3600:.2f}" if self.run.config.information.most_frames else ""
+            hours = f"{frames * 0.02 / 3600:.2f}{of} h"
+            parts.append(f"{split} {len(mixtures)} mixtures of {len(np.unique(speakers))} speakers ({hours})")
         return ", ".join(parts)
+
+
+def frames_of(mixtures: PlannedMixtures) -> int:
+    """About how many frames the utterances of a split have at all their SNRs, from the manifest alone."""
+    each = sum(ssl_frames(round(recording.duration_s * SAMPLE_RATE)) for recording in mixtures.speech.recordings)
+    return each * len(mixtures) // len(mixtures.speech.recordings)
 
 
 def planned(run: Run, split: str, dynamic: bool = False) -> PlannedMixtures:

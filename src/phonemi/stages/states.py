@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from phonemi.data.alignment import IGNORE, frame_labels
-from phonemi.data.mixing import Mixture
+from phonemi.data.mixing import Mixture, generator
 from phonemi.errors import DataError
 from phonemi.files import read_json, replacing, write_json
 from phonemi.models.aggregation import Aggregation
@@ -60,13 +60,18 @@ class States:
             return torch.cat([aggregation(chunk.permute(1, 0, 2)[:, None].float())[0].half() for chunk in chunks])
 
 
-def cached_states(run: Run, representation: Representation, mixtures: Mixtures, name: str, key: str) -> States:
-    """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds all of those of this `key`."""
+def cached_states(
+    run: Run, representation: Representation, mixtures: Mixtures, name: str, key: str, share: float = 1.0
+) -> States:
+    """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds all of those of this `key`.
+
+    With a `share` below 1, only those of `kept_frames`.
+    """
     index_path, path = run.folder / "cache" / f"{name}.json", run.folder / "cache" / f"{name}.bin"
-    key = run.key(key, run.encoder_key, representation.name)
+    key = run.key(key, run.encoder_key, representation.name, *([share] if share < 1 else []))
     if not _is_complete(index_path, path, key):
         index_path.unlink(missing_ok=True)
-        starts = _encode(run, representation, mixtures, name, path)
+        starts = _encode(run, representation, mixtures, name, path, share)
         # Written last: without it the file beside it is not believed.
         write_json(
             index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
@@ -89,7 +94,9 @@ def _shape(index: dict[str, Any]) -> tuple[int, int, int]:
 
 
 @torch.inference_mode()
-def _encode(run: Run, representation: Representation, mixtures: Mixtures, name: str, path: Path) -> list[int]:
+def _encode(
+    run: Run, representation: Representation, mixtures: Mixtures, name: str, path: Path, share: float
+) -> list[int]:
     starts = [0]
     with (
         replacing(path) as temporary,
@@ -102,9 +109,10 @@ def _encode(run: Run, representation: Representation, mixtures: Mixtures, name: 
             hidden = representation(waveforms.to(run.device), lengths.to(run.device))
             states, frames = at_50_hz(hidden, representation.hop, lengths)
             for row, count in enumerate(frames.tolist()):
-                item = states[:, row, :count].permute(1, 0, 2).half().cpu().contiguous()
+                kept = torch.from_numpy(kept_frames(batch[row], count, share, run.config.seed)).to(states.device)
+                item = states[:, row, :count].permute(1, 0, 2)[kept].half().cpu().contiguous()
                 file.write(item.numpy().tobytes())
-                starts.append(starts[-1] + count)
+                starts.append(starts[-1] + len(kept))
             task.advance(len(batch))
     return starts
 
@@ -125,6 +133,21 @@ def _batches(mixtures: Mixtures) -> Iterator[list[Mixture]]:
         yield batch
 
 
+def kept_frames(mixture: Mixture, frames: int, share: float, seed: int) -> np.ndarray:
+    """Which of an item's frames are kept, ascending int64: all, or a drawn `share` of them.
+
+    The same ones of an utterance at every SNR, so that the labels are the same at every SNR.
+    """
+    if share >= 1:
+        return np.arange(frames)
+    drawn = generator(seed, "frames", _utterance(mixture)).permutation(frames)
+    return np.sort(drawn[: round(share * frames)])
+
+
+def _utterance(mixture: Mixture) -> str:
+    return mixture.id.rsplit("@", 1)[0]
+
+
 class FrameLabels(NamedTuple):
     """What is known about every frame of `cached_states`, in its order; arrays [frame]."""
 
@@ -134,19 +157,33 @@ class FrameLabels(NamedTuple):
     snrs_db: np.ndarray
 
 
-def labels_of(mixtures: Mixtures, at: Literal["centre", "start"] = "centre", silence: bool = True) -> FrameLabels:
-    """Labels of the frames of all mixtures, one after the other; options as for `data.alignment.frame_labels`."""
+def labels_of(
+    mixtures: Mixtures,
+    at: Literal["centre", "start"] = "centre",
+    silence: bool = True,
+    share: float = 1.0,
+    seed: int = 0,
+) -> FrameLabels:
+    """Labels of the frames of all mixtures, one after the other.
+
+    Args:
+        mixtures: with phones or without.
+        at, silence: as for `data.alignment.frame_labels`.
+        share, seed: as for `kept_frames`.
+    """
     phones, utterances, speakers, snrs_db = [], [], [], []
     names: dict[str, int] = {}
     for index in range(len(mixtures)):
         item = mixtures[index]
         frames = ssl_frames(len(item.noisy))
-        utterance = item.id.rsplit("@", 1)[0]
+        utterance = _utterance(item)
         known = None if item.phones is None else frame_labels(item.phones, frames, at, silence)
-        phones.append(np.full(frames, IGNORE) if known is None else known)
-        utterances.append(np.full(frames, names.setdefault(utterance, len(names))))
-        speakers.append(np.full(frames, names.setdefault(f"speaker {item.speaker or utterance}", len(names))))
-        snrs_db.append(np.full(frames, item.snr_db))
+        labels = np.full(frames, IGNORE) if known is None else known
+        labels = labels[kept_frames(item, frames, share, seed)]
+        phones.append(labels)
+        utterances.append(np.full(len(labels), names.setdefault(utterance, len(names))))
+        speakers.append(np.full(len(labels), names.setdefault(f"speaker {item.speaker or utterance}", len(names))))
+        snrs_db.append(np.full(len(labels), item.snr_db))
     return FrameLabels(
         torch.from_numpy(np.concatenate(phones)), *(np.concatenate(part) for part in (utterances, speakers, snrs_db))
     )
