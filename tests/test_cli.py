@@ -194,6 +194,20 @@ def test_a_model_that_is_not_there(phonemi: Phonemi, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    noisy = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    audio.save(tmp_path / "a.wav", noisy, RATE, subtype="FLOAT")
+    powers = []
+    for limit in ([], ["--attenuation-limit-db", "1"], ["--attenuation-limit-db", "0"]):
+        outcome = phonemi(
+            "enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "--model", model, "--overwrite", *limit
+        )
+        assert outcome.code == 0, outcome.stderr
+        powers.append(float(np.mean(audio.load(tmp_path / "b.wav") ** 2)))
+    assert powers[0] < 10**-0.1 * np.mean(noisy**2) < powers[1] < powers[2]
+    np.testing.assert_allclose(audio.load(tmp_path / "b.wav"), noisy, atol=1e-6)
+
+
 def test_an_encoder_with_another_number_of_layers(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     description = folder / "aggregations" / "ws" / "aggregation.json"

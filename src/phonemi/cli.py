@@ -234,6 +234,10 @@ def enhance(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="Shipped name, folder of a trained row, or hub id.")
     ] = "default",
+    attenuation_limit_db: Annotated[
+        float | None,
+        typer.Option(metavar="DB", min=0, help="Take at most this much off any frequency; default as the model."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Enhance again what is already there.")] = False,
 ) -> None:
     """Enhance recordings: same sample rate, channels and length out; a folder keeps its tree."""
@@ -242,7 +246,10 @@ def enhance(
     from phonemi.progress import Progress
 
     pairs = plan(inputs, output)
-    summary = enhance_files(Enhancer.from_pretrained(model), pairs, Progress(), skip_existing=not overwrite)
+    enhancer = Enhancer.from_pretrained(model)
+    if attenuation_limit_db is not None:
+        enhancer.mask_enhancer.attenuation_limit_db = attenuation_limit_db
+    summary = enhance_files(enhancer, pairs, Progress(), skip_existing=not overwrite)
     failed = [reason if str(path) in reason else f"{path}: {reason}" for path, reason in summary.failed.items()]
     if len(pairs) == len(failed) == 1:
         raise PhonemiError(failed[0])

@@ -263,3 +263,22 @@ def test_the_si_sdr_in_the_loss_survives_silence_and_perfection():
     loss.backward()
     assert loss.item() == pytest.approx(-30, abs=0.1)  # nothing said of the silent one, 60 dB at most for the other
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_no_bin_is_attenuated_beyond_the_limit():
+    model, noisy = tiny(dim=0), noise(2, 1500)
+    model.output.bias.data -= 1000  # a mask of 0
+    assert not model.enhance(noisy, None).any()
+    model.attenuation_limit_db = 20.0
+    torch.testing.assert_close(model.enhance(noisy, None), 0.1 * noisy, atol=1e-6, rtol=0)
+    assert not model.enhance(torch.zeros(1, 900), None).any()
+    assert MaskEnhancer(**model.settings()).attenuation_limit_db == 20.0
+
+
+def test_a_limit_leaves_what_is_attenuated_less_alone():
+    model, noisy = tiny(dim=0), noise(1, 1500)
+    plain = model.enhance(noisy, None)
+    model.attenuation_limit_db = 300.0
+    torch.testing.assert_close(model.enhance(noisy, None), plain)
+    with pytest.raises(ModelError, match="-3 dB would amplify"):
+        MaskEnhancer(0, True, attenuation_limit_db=-3)

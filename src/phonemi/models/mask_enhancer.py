@@ -30,6 +30,8 @@ class MaskEnhancer(nn.Module):
         dropout: between the layers and before the output.
         level_db: root mean square in dB re full scale that every noisy recording is brought to before the spectrum, and
             back from afterwards, so that a faint recording is treated as a loud one; None, as in the paper: as it is.
+        attenuation_limit_db: the most that `enhance` takes off any bin; None, as in the paper: without end. A little
+            noise left masks what a mask does to the speech. Training does not know of it.
 
     >>> sum(p.numel() for p in MaskEnhancer(768).parameters())  # algorithms.md 1.3
     5387009
@@ -44,13 +46,17 @@ class MaskEnhancer(nn.Module):
         layers: int = 3,
         dropout: float = 0.1,
         level_db: float | None = None,
+        attenuation_limit_db: float | None = None,
     ):
         super().__init__()
         if not dim and not log1p:
             raise ModelError("a mask enhancer needs features (dim > 0), the log1p spectrum, or both")
         if hop not in (signal.HOP, signal.SSL_HOP):
             raise ModelError(f"features every {hop} samples cannot meet the STFT's hop of 160: only 160 and 320 can")
+        if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
+            raise ModelError(f"an attenuation limit of {attenuation_limit_db} dB would amplify: expected 0 or more")
         self.dim, self.log1p, self.hop, self.level_db = dim, log1p, hop, level_db
+        self.attenuation_limit_db = attenuation_limit_db
         self.blstm = nn.LSTM(
             dim + log1p * signal.BINS,
             hidden,
@@ -72,6 +78,7 @@ class MaskEnhancer(nn.Module):
             "layers": self.blstm.num_layers,
             "dropout": self.dropout.p,
             "level_db": self.level_db,
+            "attenuation_limit_db": self.attenuation_limit_db,
         }
 
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
@@ -147,7 +154,8 @@ class MaskEnhancer(nn.Module):
         level = self._gain(noisy, lengths)
         spectrum = self._spectrum(level * noisy)
         mask = self._mask(spectrum.abs().log1p(), features, lengths)
-        return self._waveform(spectrum, mask, samples) / level * signal.valid_mask(lengths, samples)
+        least = 0.0 if self.attenuation_limit_db is None else 10 ** (-self.attenuation_limit_db / 20)
+        return self._waveform(spectrum, mask, samples, least) / level * signal.valid_mask(lengths, samples)
 
     def _spectrum(self, noisy: Tensor) -> Tensor:
         """STFT with `REACH` more frames, which reach into the last samples.
@@ -164,10 +172,11 @@ class MaskEnhancer(nn.Module):
         nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(frames[:, None] - 1)
         return mask.take_along_dim(nearest_valid[..., None], dim=1)
 
-    def _waveform(self, spectrum: Tensor, mask: Tensor, samples: int) -> Tensor:
-        """Masked log1p magnitude and the phase as it is, [batch, samples]."""
+    def _waveform(self, spectrum: Tensor, mask: Tensor, samples: int, least: float = 0.0) -> Tensor:
+        """Masked log1p magnitude, no bin below `least` of what it was, and the phase as it is, [batch, samples]."""
         magnitude = spectrum.abs()
-        return signal.istft(spectrum * (torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)), samples)
+        gain = torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)
+        return signal.istft(spectrum * gain.clamp_min(least), samples)
 
     def _gain(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
         """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
