@@ -1,6 +1,6 @@
 """A finished run of runs/default/build.sh -> a folder of src/phonemi/weights: half-precision weights and their card.
 
-python runs/default/ship.py RUN TARGET [ROW]     (ROW of an enhancer run; ws-linguistic+log1p by default)
+python runs/default/ship.py RUN TARGET [--row ROW] [--information FILE] [--metrics FILE]
 """
 
 from __future__ import annotations
@@ -78,15 +78,16 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
     write_text(target / "README.md", model_card(facts))
 
 
-def ship_enhancer(run: Path, target: Path, row: str) -> None:
+def ship_enhancer(run: Path, target: Path, row: str, judged: Path) -> None:
     """Write one row of the run as the shipped enhancer, beside the shipped encoder that it was trained on."""
     enhancer = Enhancer.from_pretrained(run / "rows" / row / "model")
     enhancer.name = target.name
     config = load_config(run / "config.yaml")
-    metrics = read_json(run / "metrics.json") if (run / "metrics.json").exists() else {"rows": [], "comparisons": []}
+    metrics = read_json(judged) if judged.exists() else {"rows": [], "comparisons": []}
+    names = (row, target.name)  # a row of the run, or a system that was judged apart
     metrics = {
-        "rows": [one for one in metrics["rows"] if one["row"] in ("noisy", "clean", "log1p", row)],
-        "comparisons": [one for one in metrics["comparisons"] if one["row"] == row],
+        "rows": [one for one in metrics["rows"] if one["row"] in ("noisy", "clean", "log1p", *names)],
+        "comparisons": [one for one in metrics["comparisons"] if one["row"] in names],
     }
     facts = {
         "load": target.name,
@@ -133,9 +134,12 @@ def main() -> None:
     parser.add_argument(
         "--information", type=Path, help="MI of the encoder; default: RUN/information.json if it is there"
     )
+    parser.add_argument(
+        "--metrics", type=Path, help="test scores of the enhancer; default: RUN/metrics.json if it is there"
+    )
     given = parser.parse_args()
     if (given.run / "rows").is_dir():
-        ship_enhancer(given.run, given.target, given.row)
+        ship_enhancer(given.run, given.target, given.row, given.metrics or given.run / "metrics.json")
     else:
         ship_encoder(given.run, given.target, given.information or given.run / "information.json")
     print(given.target)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from phonemi.errors import PhonemiError
+from phonemi.errors import PhonemiError, kept_traceback
 
 if TYPE_CHECKING:
     from phonemi.stages.run import Run
@@ -320,12 +320,11 @@ def bench(
     bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, both ways.")] = False,
     utterances: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Utterances to encode.")] = 4,
     seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Length of each.")] = 4.0,
-    epochs: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Epochs of the probes.")] = 4,
 ) -> None:
     """Speed and memory beside the plain way of the same work; only the ratios mean something."""
     from phonemi.stages import bench as stage
 
-    size = stage.Size(utterances=utterances, seconds=seconds, epochs=epochs)
+    size = stage.Size(utterances=utterances, seconds=seconds)
     typer.echo(stage.as_text(stage.run(names or [], encoder, size, device, bf16)))
 
 
@@ -339,21 +338,12 @@ def main() -> None:
         place = f": {error.filename}" if error.filename else ""
         sys.exit(_explain(f"{error.strerror or error}{place}", 1))
     except Exception as error:  # ours to mend, or memory ran out: its trace is for a report, not for the screen
-        sys.exit(_explain(f"unexpected {type(error).__name__}: {error} (traceback in {_kept_traceback()})", 1))
+        sys.exit(_explain(f"unexpected {type(error).__name__}: {error} (traceback in {kept_traceback()})", 1))
 
 
 def _explain(text: str, code: int) -> int:
     print("phonemi:", " ".join(text.split()), file=sys.stderr)
     return code
-
-
-def _kept_traceback() -> str:
-    import tempfile
-    import traceback
-
-    with tempfile.NamedTemporaryFile("w", prefix="phonemi-", suffix=".txt", delete=False) as file:
-        file.write(traceback.format_exc())
-    return file.name
 
 
 if __name__ == "__main__":

@@ -90,6 +90,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
+def kept_traceback() -> str:
+    """Write the trace of the exception that is being handled to a file of its own, for a report; its path."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="phonemi-", suffix=".txt", delete=False) as file:
+        file.write(traceback.format_exc())
+    return file.name
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """End of an error message about an unknown name.
 

@@ -226,7 +226,7 @@ def test_settings_rebuild_it():
     model = tiny(dim=7, hop=160)
     assert MaskEnhancer(**model.settings()).settings() == model.settings()
     sizes = {"dim": 7, "log1p": True, "hop": 160, "hidden": 3, "layers": 2, "dropout": 0.1}
-    assert model.settings() == {**sizes, "level_db": None}
+    assert model.settings() == {**sizes, "level_db": None, "attenuation_limit_db": None}
 
 
 def test_what_does_not_fit_is_refused():

@@ -81,7 +81,7 @@ def parse(name: str) -> Row:
         ConfigError: naming the nearest known row.
 
     >>> parse("layer-11")
-    Row(name='layer-11', kind='layer', tuning=None, layer=11, log1p=False)
+    Row(name='layer-11', kind='layer', tuning=None, layer=11, log1p=False, model=1)
     """
     first, numbered, model = name.partition("@")
     if numbered:
