@@ -23,7 +23,8 @@ from phonemi.data.manifest import Interval, read_manifest, write_manifest
 from phonemi.files import write_json
 
 COMMANDS = [
-    *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate", "enhance"),
+    "enhance",
+    *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
     *("table", "figure", "report", "bench"),
 ]
 RATE = 16_000

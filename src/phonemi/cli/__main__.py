@@ -1,0 +1,5 @@
+"""`python -m phonemi.cli` is `phonemi`."""
+
+from phonemi.cli import main
+
+main()
