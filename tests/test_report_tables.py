@@ -62,7 +62,7 @@ def test_the_worst_utterances_come_first_and_failures_do_not_count():
 
 
 def test_marked_words_are_escaped():
-    assert marked_words("a b", "a <b>") == "a <mark>&lt;b&gt;</mark>"
+    assert marked_words("a c", "a <b>") == "a <mark>&lt;b&gt;</mark>"
     assert "nothing heard" in marked_words("", "")
 
 

@@ -218,15 +218,18 @@ def example_card(example: Mapping[str, Any], run_dir: Path) -> str:
 def marked_words(spoken: str, heard: str) -> str:
     """The heard words, those that differ from the spoken ones marked, missed ones struck out.
 
+    Capitals and punctuation, which some recognisers write, are no difference.
+
     >>> marked_words("turn it off", "turn of")
     'turn <mark>of</mark>'
-    >>> marked_words("turn it off", "turn off")
-    'turn <del>it</del> off'
+    >>> marked_words("turn it off", "Turn off.")
+    'Turn <del>it</del> off.'
     """
     said, words = spoken.lower().split(), heard.split()
-    plain = [word.lower() for word in words]
+    plain_said, plain_heard = (["".join(filter(str.isalnum, word.lower())) for word in side] for side in (said, words))
     pieces = []
-    for kind, start, end, first, last in difflib.SequenceMatcher(None, said, plain, autojunk=False).get_opcodes():
+    matcher = difflib.SequenceMatcher(None, plain_said, plain_heard, autojunk=False)
+    for kind, start, end, first, last in matcher.get_opcodes():
         phrase = escape(" ".join(words[first:last]))
         if kind == "equal":
             pieces.append(phrase)
