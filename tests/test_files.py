@@ -98,3 +98,17 @@ def test_content_hash_sees_every_change_but_the_order_of_keys() -> None:
     assert len(set(hashes)) == len(values)
     assert all(len(hash_) == 16 and int(hash_, 16) >= 0 for hash_ in hashes)
     assert content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
+
+
+def test_others_may_read_what_a_writer_keeps_to_its_owner(tmp_path: Path) -> None:
+    write_text(tmp_path / "usual", "")
+    with replacing(tmp_path / "a.bin") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT, 0o600))
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode == 0o100666 & ~umask()
+
+
+def umask() -> int:
+    current = os.umask(0o022)
+    os.umask(current)
+    return current

@@ -34,6 +34,10 @@ class MissingExtra(PhonemiError):
     """A package outside the core install is needed."""
 
 
+class PhonemiWarning(UserWarning):
+    """The work is done, but what it was done on is not what one would hope for."""
+
+
 def require_extra(module: str, extra: str) -> ModuleType:
     """Import an optional package, or say how to install it.
 
@@ -68,14 +72,14 @@ def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
         return importlib.import_module("transformers")
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"loading {name}: transformers cannot be imported ({_one_line(error)}); if torchaudio is installed, it may "
+            f"loading {name}: transformers cannot be imported ({one_line(error)}); if torchaudio is installed, it may "
             f"not fit torch {importlib.metadata.version('torch')}: pip uninstall torchaudio (phonemi does not need it)"
         ) from None
 
 
 def unreachable_model(name: str, error: Exception) -> ModelError:
     """What to say of a model that transformers cannot read from a folder, or from the Hugging Face hub."""
-    reason = _one_line(error)
+    reason = one_line(error)
     if Path(name).is_dir():
         return ModelError(f"{name} holds no model that can be loaded ({reason})")
     if name.startswith((".", "/", "~")):
@@ -86,7 +90,12 @@ def unreachable_model(name: str, error: Exception) -> ModelError:
     )
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an exception of another package says, at most 200 characters of it.
+
+    >>> one_line(OSError("no such\\n  file"))
+    'no such file'
+    """
     return " ".join(str(error).split())[:200]
 
 

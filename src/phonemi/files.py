@@ -6,12 +6,16 @@ import hashlib
 import json
 import math
 import os
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from phonemi.errors import DataError
+
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<process>\d+)\.part(?P<suffix>(\..*)?)", re.DOTALL)  # see `replacing`
 
 
 @contextmanager
@@ -32,12 +36,41 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # safetensors writes files that only their owner may read
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(paths: Iterable[Path]) -> None:
+    """Remove what killed processes left of `replacing` any of `paths`; what another one is writing now stays."""
+    names: dict[Path, set[str]] = defaultdict(set)
+    for path in paths:
+        names[path.parent].add(path.name)
+    for folder, wanted in names.items():
+        for entry in folder.glob(".*.part*"):
+            match = _TEMPORARY.fullmatch(entry.name)
+            if match and match["stem"] + match["suffix"] in wanted and not _is_running(int(match["process"])):
+                with suppress(OSError):  # in use, on Windows
+                    entry.unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process of this number exists; on Windows, where signal 0 would end it, nobody knows."""
+    if process == os.getpid() or os.name == "nt":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -9,7 +9,7 @@ Pure tensors. Two frame grids meet in this package, and are stated here only:
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ SSL_HOP = 320  # 20 ms
 SSL_FIELD = 400  # receptive field of the convolutional front-end of HuBERT, WavLM and wav2vec2
 
 Count = TypeVar("Count", int, Tensor)
+Pad = Literal["zeros", "reflect"]
 
 
 def stft_frames(samples: Count) -> Count:
@@ -61,19 +62,37 @@ def valid_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
 
 
-def stft(waveform: Tensor) -> Tensor:
+def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) -> Tensor:
     """Short-time Fourier transform of the SUPERB enhancement recipe (S3PRL `enhancement_stft2`).
 
-    Periodic Hann window of 400 samples centred in 512, hop 160, signal centred in the frames, zeros beyond its ends.
+    Periodic Hann window of 400 samples centred in 512, hop 160, signal centred in the frames.
 
-    Shape:
-        [batch, sample] -> complex [batch, 1 + sample // 160, 257]
+    Args:
+        waveform: [batch, sample], zero beyond `lengths`.
+        pad: what is beyond the ends of an item: zeros (librosa from 0.10 on) or the item mirrored (before).
+        lengths: samples of each item, [batch], where "reflect" mirrors it; None: all.
+
+    Returns:
+        Complex [batch, 1 + sample // 160, 257].
     """
+    if pad == "reflect":
+        waveform = _mirrored(waveform, lengths)
     window = torch.hann_window(WINDOW, device=waveform.device, dtype=waveform.dtype)
     spectrum = torch.stft(
-        waveform, FFT, HOP, WINDOW, window=window, center=True, pad_mode="constant", return_complex=True
+        waveform, FFT, HOP, WINDOW, window=window, center=pad == "zeros", pad_mode="constant", return_complex=True
     )
     return spectrum.transpose(-1, -2)
+
+
+def _mirrored(waveform: Tensor, lengths: Tensor | None) -> Tensor:
+    """Half an FFT of each item mirrored at its two ends, zeros beyond, [batch, sample] -> [batch, sample + 512]."""
+    if lengths is None:
+        lengths = torch.full(waveform.shape[:1], waveform.shape[-1])
+    lengths = lengths.to(waveform.device)[:, None]
+    place = torch.arange(-FFT // 2, waveform.shape[-1] + FFT // 2, device=waveform.device)[None]
+    period = (2 * lengths - 2).clamp_min(1)  # there and back
+    there = place.remainder(period)
+    return waveform.gather(1, torch.minimum(there, period - there)) * (place < lengths + FFT // 2)
 
 
 def istft(spectrum: Tensor, samples: int) -> Tensor:
@@ -85,9 +104,9 @@ def istft(spectrum: Tensor, samples: int) -> Tensor:
     return torch.istft(spectrum.transpose(-1, -2), FFT, HOP, WINDOW, window=window, center=True, length=samples)
 
 
-def log1p_spectrum(waveform: Tensor) -> Tensor:
-    """log(1 + |STFT|), [batch, sample] -> [batch, 1 + sample // 160, 257], non-negative."""
-    return stft(waveform).abs().log1p()
+def log1p_spectrum(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) -> Tensor:
+    """log(1 + |STFT|), [batch, sample] -> [batch, 1 + sample // 160, 257], non-negative; arguments as for `stft`."""
+    return stft(waveform, pad, lengths).abs().log1p()
 
 
 def mel_filterbank(mels: int, fft: int = FFT, sample_rate: int = SAMPLE_RATE) -> Tensor:

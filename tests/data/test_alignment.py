@@ -10,6 +10,7 @@ from phonemi.data.alignment import (
     PHONES,
     check_fit,
     frame_labels,
+    inventory,
     phone_class,
     read_ctm,
     read_htk,
@@ -204,6 +205,11 @@ def test_frame_labels_by_other_conventions() -> None:
     assert frame_labels(intervals, 4, at="start").tolist() == [aa, 0, b, 0]
     assert frame_labels(intervals, 4, at="start", silence=False).tolist() == [aa, IGNORE, b, IGNORE]
     assert frame_labels([], 2, silence=False).tolist() == [IGNORE, IGNORE]
+    assert len(inventory(stress=True)) == 70
+    stressed = frame_labels(
+        [Interval(0, 0.03, "AA1"), Interval(0.03, 0.05, "AA"), Interval(0.05, 0.07, "B")], 4, stress=True
+    )
+    assert [inventory(stress=True)[label] for label in stressed] == ["AA1", "AA0", "B", "SIL"]
 
 
 @pytest.mark.parametrize("frames", [0, 3])

@@ -230,7 +230,7 @@ def test_a_run_augments_training_and_validation(corpus: Any, tmp_path: Path) -> 
 
 def test_states_of_other_mixtures_are_not_taken(corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = []
-    monkeypatch.setattr(train, "cached_states", lambda run, model, mixtures, name, key: keys.append(key))
+    monkeypatch.setattr(train, "cached_states", lambda run, model, mixtures, name, key, **_: keys.append(key))
     monkeypatch.setattr(Run, "representation", None)
     for change in ("gain_db=[0, 0]", "gain_db=[0, 1]", "reverb_share=0.1", "gain_db=[0, 0]"):
         settings = load_config(None, [*corpus.settings, f"enhance.augment.{change}"])

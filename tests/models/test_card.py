@@ -21,6 +21,7 @@ FACTS = {
         {"part": "aggregation", "what": "weighted sum", "parameters": 7},
     ],
     "size_mb": 6.5777,
+    "sample_rate": 16_000,
     "data": [
         {"name": "LibriSpeech", "use": "speech", "licence": "CC BY 4.0", "hub": "openslr/librispeech_asr"},
         {"name": "ESC-10", "use": "noise", "licence": "CC BY"},
@@ -57,6 +58,7 @@ def test_everything_that_is_known_is_said():
         "license": "apache-2.0",
         "language": ["en"],
         "datasets": ["openslr/librispeech_asr"],
+        "metrics": ["stoi"],
         "tags": ["speech-enhancement", "noise-suppression", "phonetics"],
     }
     assert re.findall(r"^#+ (.*)$", card, re.M) == [
@@ -67,7 +69,7 @@ def test_everything_that_is_known_is_said():
         "Makes noisy speech clean.",
         "| encoder | mini | 4.79 M |",
         "| aggregation | weighted sum | 7 |",
-        "The files take 6.58 MB.",
+        "The files take 6.58 MB. It works at 16 kHz; other rates are resampled there and back.",
         "| ESC-10 | noise | CC BY |",
         "- real-time factor on one core: 0.02123",
         "60 validation mixtures.",

@@ -226,7 +226,7 @@ def test_settings_rebuild_it():
     model = tiny(dim=7, hop=160)
     assert MaskEnhancer(**model.settings()).settings() == model.settings()
     sizes = {"dim": 7, "log1p": True, "hop": 160, "hidden": 3, "layers": 2, "dropout": 0.1}
-    assert model.settings() == {**sizes, "level_db": None, "attenuation_limit_db": None}
+    assert model.settings() == {**sizes, "level_db": None, "attenuation_limit_db": None, "stft_pad": "zeros"}
 
 
 def test_what_does_not_fit_is_refused():
@@ -234,6 +234,8 @@ def test_what_does_not_fit_is_refused():
         MaskEnhancer(0)
     with pytest.raises(ModelError, match="every 640 samples"):
         MaskEnhancer(4, hop=640)
+    with pytest.raises(ModelError, match="stft_pad is 'reflected': did you mean 'reflect'"):
+        MaskEnhancer(4, stft_pad="reflected")
     log1p = signal.log1p_spectrum(noise(1, 1900))
     for model, features, found in ((tiny(), None, 0), (tiny(), torch.zeros(1, 5, 4), 4), (tiny(0), log1p, 257)):
         with pytest.raises(ModelError, match=rf"expects {model.dim} features a frame, got {found}"):

@@ -18,6 +18,7 @@ from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.metrics.whisper import WhisperRecogniser
 from phonemi.metrics.words import count_words
+from phonemi.published import NOISY_TRACKS
 from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.comparison import comparisons
 from phonemi.stages.evaluate import calibration
@@ -242,15 +243,23 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
 def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
     def noisy(stoi: float, count: int = 824) -> list[dict[str, Any]]:
         scores = {"pesq_wb_lqo": 1.975, "stoi": stoi, "si_sdr_db": 8.45}
-        cells = {metric: {"value": value, "reason": None} for metric, value in scores.items()}
-        return [{"id": f"p{(232, 257)[index % 2]}_{index:03d}", **cells} for index in range(count)]
+        names = [f"p{(232, 257)[index % 2]}_{index:03d}" for index in range(count - 3)]
+        names += ["p232_001", "p232_003", "p232_005"][: count - len(names)]
+        return [
+            {"id": name, **{key: {"value": value} for key, value in (scores | NOISY_TRACKS.get(name, {})).items()}}
+            for name in names
+        ]
 
     lines = calibration(noisy(0.92))
     assert lines[2] == "stoi 0.920 of 824 recordings, known 0.921 within 0.004"
+    assert lines[4] == "10 of 10 scores known of single recordings are met"
     assert not any("WARNING" in line for line in lines)
+    one_off = noisy(0.92)
+    one_off[-1]["pesq_wb_lqo"]["value"] += 0.06
+    assert calibration(one_off)[-1].startswith("WARNING: pesq_wb_lqo of p232_005 of the noisy recordings is OFF")
     assert calibration(noisy(0.93))[-1].startswith("WARNING: stoi of the noisy recordings is OFF")
     failed = noisy(0.92)
     for one in failed:
         one["pesq_wb_lqo"]["value"] = None
-    assert calibration(failed)[-1].startswith("WARNING: pesq_wb_lqo of")
+    assert calibration(failed)[-1].startswith("WARNING: pesq_wb_lqo, pesq_wb_lqo of p232_001, ")
     assert calibration(noisy(0.92, 100)) == []

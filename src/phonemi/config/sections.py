@@ -5,7 +5,7 @@ Every default below is the paper's where the paper states one; files hold differ
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
@@ -34,6 +34,20 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and nothing but the keys it declares."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()  # settings that joined when there were results without them
+
+    def for_key(self, **chosen: set[str]) -> dict[str, Any]:
+        """What the hash of a result is made of: those of `later` only where they are not at their defaults.
+
+        Args:
+            chosen: `include` or `exclude`, names of settings.
+        """
+        fields, values = type(self).model_fields, self.model_dump(mode="json", **chosen)  # type: ignore[arg-type]
+        return {
+            name: part.for_key() if isinstance(part := getattr(self, name), Section) else value
+            for name, value in values.items()
+            if name not in self.later or getattr(self, name) != fields[name].default
+        }
 
 
 class Folds(Section):
@@ -121,6 +135,7 @@ class Encoder(Section):
 class Information(Section):
     """The analysis of section 2.2: MI by layer and SNR with one MLP probe per layer."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"stress"})
     snrs_db: tuple[float, ...] = Field(SNRS_DB, min_length=1)
     copies: int = Field(2, ge=1, description="noisy copies of each training utterance, each at a drawn SNR")
     train_utterances: int | None = Field(None, ge=1, description="at most this many, drawn evenly over speakers")
@@ -132,6 +147,9 @@ class Information(Section):
     hidden: int = Field(512, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     silence: bool = Field(True, description="whether silence is one of the classes; false: its frames are left out")
+    stress: bool = Field(
+        False, description="vowels with another stress are other classes, 70 instead of 40, where the labels tell it"
+    )
     label_at: Literal["centre", "start"] = Field(
         "centre", description="where of its samples a frame takes its phone: 320 t + 200, or 320 t"
     )
@@ -144,9 +162,13 @@ class Information(Section):
 class Aggregate(Section):
     """Pre-training of the linguistic aggregations with a linear probe, on the speech and noise of `Information`."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"projection_dim"})
     aggregations: tuple[Literal["ws", "dws"], ...] = ("ws", "dws")
     normalise_layers: bool = Field(False, description="LayerNorm without parameters on each layer before the sum")
     projection_bias: bool = Field(False, description="biases in the query and key projections of dws")
+    projection_dim: int | None = Field(
+        None, ge=1, description="size of the queries and keys of dws; none: that of a frame, as printed"
+    )
     renormalise: bool = Field(
         True, description="ws-hybrid: the weights keep adding up to 1; false: layer 0 is free beside the others"
     )
@@ -174,6 +196,7 @@ class Augment(Section):
 class Enhance(Section):
     """Training of the mask enhancers: the SUPERB `enhancement_stft2` recipe; rows are named in `stages/rows.py`."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"stft_pad", "encoder_padding", "eps_before_correction"})
     rows: tuple[str, ...] = (
         "log1p", "layer", "ws-acoustic", "ws-linguistic", "ws-hybrid", "dws-linguistic",
     )  # fmt: skip
@@ -183,10 +206,19 @@ class Enhance(Section):
     level_db: float | None = Field(
         None, ge=-100, le=40, description="level that every recording is brought to first, dB; none: as it is (paper)"
     )
+    stft_pad: Literal["zeros", "reflect"] = Field(
+        "zeros", description="what is beyond the ends of a recording: librosa from 0.10 on, or before"
+    )
+    encoder_padding: Literal["alone", "batch"] = Field(
+        "alone", description="training speech is encoded item by item, or zero-padded in batches as S3PRL does it"
+    )
     steps: int = Field(100_000, ge=1)
     batch: int = Field(8, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = Field("constant", description="of the learning rate")
+    eps_before_correction: bool = Field(
+        False, description="AdamW's eps joins before the bias correction, as in S3PRL; false: after it, as in torch"
+    )
     si_sdr_weight: float = Field(
         0.0, ge=0, description="of a dB of SI-SDR in the loss, beside the L1 of the spectra; 0: the L1 alone (paper)"
     )
@@ -230,10 +262,15 @@ class Evaluate(Section):
 class Config(Section):
     """Everything a run depends on."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"normalise_waveform", "tensorboard"})
     seed: int = Field(0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensorboard: bool = Field(False, description="curves of RUN/log.jsonl in RUN/tensorboard too")
     representation: str = Field(
         "encoder", description="'encoder' (trained by this run), 'mini' or 'mini-kmeans' (shipped), hub id, or folder"
+    )
+    normalise_waveform: bool | None = Field(
+        None, description="each waveform to zero mean and unit variance before the encoder; none: as it was trained"
     )
     data: Data = Data()
     encoder: Encoder = Encoder()

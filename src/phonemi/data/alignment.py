@@ -46,7 +46,13 @@ PHONES: tuple[str, ...] = (
 )
 IGNORE = -100
 
+_VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
+STRESSED_PHONES = tuple(
+    name for phone in PHONES for name in ([f"{phone}{stress}" for stress in "012"] if phone in _VOWELS else [phone])
+)
+
 _CLASSES = {phone: index for index, phone in enumerate(PHONES)}
+_STRESSED_CLASSES = {phone: index for index, phone in enumerate(STRESSED_PHONES)}
 _SILENCE = ("", "SIL", "SP", "SILENCE", "[SIL]")
 _SAMPLE_RATE, _HOP, _CENTRE = 16_000, 320, 200  # of the 20 ms grid, in samples
 
@@ -58,23 +64,38 @@ _OVERLAP_TOLERANCE_S = 0.001
 _TEXTGRID_VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)')
 
 
-@lru_cache(maxsize=4096)
-def phone_class(label: str) -> int | None:
-    """Index in `PHONES` of an aligner's label; None for what is not an ARPAbet phone ("spn", unknown).
+def inventory(stress: bool) -> tuple[str, ...]:
+    """Names of the classes: silence and 39 phones, or silence, 24 consonants and 15 vowels of three stresses each."""
+    return STRESSED_PHONES if stress else PHONES
 
-    Case, one stress digit and a position suffix (_B, _I, _E, _S) do not matter; no label at all is silence.
+
+@lru_cache(maxsize=4096)
+def phone_class(label: str, stress: bool = False) -> int | None:
+    """Index in `inventory(stress)` of an aligner's label; None for what is not an ARPAbet phone ("spn", unknown).
+
+    Case and a position suffix (_B, _I, _E, _S) do not matter, nor does a stress digit unless `stress` is asked for; a
+    vowel without one is then unstressed. No label at all is silence.
 
     >>> [phone_class(label) for label in ("AE1_B", "ae", "sp", "", "spn")]
     [2, 2, 0, 0, None]
+    >>> [STRESSED_PHONES[phone_class(label, stress=True)] for label in ("AE1_B", "ae", "t")]
+    ['AE1', 'AE0', 'T']
     """
     name = re.sub(r"_[BIES]$", "", label.strip().upper())
     if name in _SILENCE:
         return 0
-    return _CLASSES.get(re.sub(r"(?<=[A-Z])[0-2]$", "", name))
+    phone = re.sub(r"(?<=[A-Z])[0-2]$", "", name)
+    if stress and phone in _VOWELS:
+        return _STRESSED_CLASSES[phone + (name[len(phone) :] or "0")]
+    return (_STRESSED_CLASSES if stress else _CLASSES).get(phone)
 
 
 def frame_labels(
-    intervals: Sequence[Interval], frames: int, at: Literal["centre", "start"] = "centre", silence: bool = True
+    intervals: Sequence[Interval],
+    frames: int,
+    at: Literal["centre", "start"] = "centre",
+    silence: bool = True,
+    stress: bool = False,
 ) -> np.ndarray:
     """Phone class of each 20 ms frame.
 
@@ -86,9 +107,10 @@ def frame_labels(
         frames: (samples - 400) // 320 + 1 for `samples` at 16 kHz.
         at: "start" takes the phone at the first sample of a frame, 320 t / 16000 s, instead.
         silence: False makes silence `IGNORE` too.
+        stress: classes of `STRESSED_PHONES` instead of `PHONES`.
 
     Returns:
-        int64 `[frame]`, 0 .. 39 or -100.
+        int64 `[frame]`, 0 .. 39 (69) or -100.
 
     >>> frame_labels([Interval(0.0, 0.03, "HH"), Interval(0.03, 0.06, "spn")], 4).tolist()
     [16, -100, -100, 0]
@@ -97,7 +119,7 @@ def frame_labels(
     if not intervals:
         return labels if silence else np.full(frames, IGNORE, dtype=np.int64)
     intervals = sorted(intervals)
-    classes = np.array([IGNORE if (known := phone_class(phone)) is None else known for *_, phone in intervals])
+    classes = np.array([IGNORE if (known := phone_class(phone, stress)) is None else known for *_, phone in intervals])
     starts_s, ends_s = np.array([interval[:2] for interval in intervals], dtype=np.float64).T
     times_s = (_HOP * np.arange(frames) + (_CENTRE if at == "centre" else 0)) / _SAMPLE_RATE
     current = np.searchsorted(starts_s, times_s, side="right") - 1

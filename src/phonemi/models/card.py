@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from phonemi.markdown import comparisons_table, metrics_table, table
+from phonemi.results import METRICS
 
 KINDS = {  # kind: (task on the hub, tags, how to use it)
     "enhancer": (
@@ -54,7 +55,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
             - name, summary: title and first paragraph.
             - licence: SPDX identifier in lower case, such as "apache-2.0"; language: codes; tags: more of them.
             - parts: {part, what, parameters} of each.
-            - size_mb: of the files, in 10^6 bytes.
+            - size_mb: of the files, in 10^6 bytes; sample_rate: that it works at, in Hz.
             - data: {name, licence, use, hub} of each corpus; hub is its id there, if it has one.
             - speed: what was measured -> value.
             - metrics: content of a metrics.json (`rows`, `comparisons`); measured_on: what these are of.
@@ -77,7 +78,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         f"# {known.pop('name', kind)}",
         known.pop("summary", ""),
         _titled("How to use it", usage.format(load=known.pop("load", "FOLDER_OR_HUB_ID"))),
-        _titled("What it is made of", _parts(known.pop("parts", ()), known.pop("size_mb", None))),
+        _titled("What it is made of", _made_of(*(known.pop(key, None) for key in ("parts", "size_mb", "sample_rate")))),
         _titled("Data", _data(known.pop("data", ()))),
         _titled("Speed", _bullets(known.pop("speed", {}))),
         _titled("Quality", _quality(known.pop("metrics", {}), known.pop("measured_on", ""))),
@@ -96,6 +97,11 @@ def _front_matter(facts: Mapping[str, Any], kind: str) -> str:
         "license": facts.get("licence"),
         "language": facts.get("language"),
         "datasets": [corpus["hub"] for corpus in facts.get("data", ()) if corpus.get("hub")],
+        "metrics": [
+            metric.title.lower().replace(" ", "-")
+            for metric in METRICS
+            if any(metric.key in row for row in facts.get("metrics", {}).get("rows", ()))
+        ],
         "tags": [*tags, *facts.get("tags", ())],
     }
     return f"---\n{yaml.safe_dump({key: value for key, value in values.items() if value}, sort_keys=False)}---"
@@ -105,12 +111,18 @@ def _titled(title: str, text: str) -> str:
     return f"## {title}\n\n{text}" if text else ""
 
 
-def _parts(parts: Sequence[Mapping[str, Any]], size_mb: float | None) -> str:
-    rows = [[one["part"], one["what"], _count(one["parameters"])] for one in parts]
-    if len(parts) > 1:
-        rows.append(["all", "", _count(sum(one["parameters"] for one in parts))])
-    size = "" if size_mb is None else f"The files take {size_mb:.3g} MB."
-    return "\n\n".join(text for text in (table(["part", "what", "parameters"], rows) if rows else "", size) if text)
+def _made_of(parts: Sequence[Mapping[str, Any]] | None, size_mb: float | None, sample_rate: int | None) -> str:
+    rows = [[one["part"], one["what"], _count(one["parameters"])] for one in parts or ()]
+    if len(rows) > 1:
+        rows.append(["all", "", _count(sum(one["parameters"] for one in parts or ()))])
+    sentences = [
+        "" if size_mb is None else f"The files take {size_mb:.3g} MB.",
+        ""
+        if sample_rate is None
+        else f"It works at {sample_rate / 1000:g} kHz; other rates are resampled there and back.",
+    ]
+    texts = (table(["part", "what", "parameters"], rows) if rows else "", " ".join(filter(None, sentences)))
+    return "\n\n".join(text for text in texts if text)
 
 
 def _count(parameters: int) -> str:

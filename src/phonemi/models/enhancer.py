@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from phonemi import audio
-from phonemi.errors import AudioError, ModelError, PhonemiError
+from phonemi.errors import ModelError, PhonemiError
 from phonemi.files import read_json, write_json, write_text
 from phonemi.models.aggregation import Aggregation, build_aggregation
 from phonemi.models.mask_enhancer import MaskEnhancer
 from phonemi.models.mel_transformers import load_weights
 from phonemi.models.pretrained import ENCODER, MODEL_TYPE, check_version, find, save_weights, store_encoder
+from phonemi.models.recording_enhancer import RecordingEnhancer
 from phonemi.models.representations import Representation, load_representation
 from phonemi.models.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
 
+if TYPE_CHECKING:
+    from phonemi.inference import Summary
+    from phonemi.progress import Progress
+
 CARD_FILE = "README.md"  # what the hub shows
-MOST_CHANNELS = 64
-
-Waveform = TypeVar("Waveform", np.ndarray, Tensor)
 
 
-class Enhancer(nn.Module):
+class Enhancer(RecordingEnhancer):
     """Representation, aggregation and mask enhancer joined: all that a user who wants clean speech meets.
 
     In evaluation mode from the start.
@@ -36,6 +36,9 @@ class Enhancer(nn.Module):
         aggregation: turns its hidden states into one sequence; None exactly when there is no representation.
         mask_enhancer: turns the noisy waveform and that sequence into the enhanced waveform.
         name: what tables and model cards call it.
+
+    Attributes:
+        facts: what the card says of it, see `card.model_card`: those it was loaded with, to add to before it is saved.
 
     Raises:
         ModelError: if the three do not fit each other.
@@ -65,6 +68,7 @@ class Enhancer(nn.Module):
         self.aggregation = aggregation
         self.mask_enhancer = mask_enhancer
         self.name = name
+        self.facts: dict[str, Any] = {}
         self.eval()
 
     def fuse(self, noisy: Tensor, lengths: Tensor | None = None) -> Tensor | None:
@@ -75,6 +79,12 @@ class Enhancer(nn.Module):
 
     def forward(self, noisy: Tensor, lengths: Tensor | None = None) -> Tensor:
         """16 kHz waveforms [batch, sample], valid samples [batch] -> [batch, sample]; each as if it were alone."""
+        return self.with_gains(noisy, lengths)[0]
+
+    def with_gains(
+        self, noisy: Tensor, lengths: Tensor | None = None, limit_db: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """`forward`, and the gains that come with it; arguments as for `MaskEnhancer.enhance_with_gains`."""
         samples = noisy.shape[-1]
         valid = None if lengths is None else valid_mask(lengths, samples)
         if valid is not None:
@@ -82,47 +92,63 @@ class Enhancer(nn.Module):
         # The encoder needs one receptive field.
         noisy = nn.functional.pad(noisy, (0, max(0, SSL_FIELD - samples)))
         at_least = None if lengths is None else lengths.clamp_min(SSL_FIELD)
-        enhanced = self.mask_enhancer.enhance(noisy, self.fuse(noisy, at_least), at_least)[:, :samples]
-        return enhanced if valid is None else enhanced * valid
+        features = self.fuse(noisy, at_least)
+        enhanced, gains = self.mask_enhancer.enhance_with_gains(noisy, features, at_least, limit_db)
+        return enhanced[:, :samples] if valid is None else enhanced[:, :samples] * valid, gains
 
-    def enhance(self, waveform: Waveform, sample_rate: int = SAMPLE_RATE) -> Waveform:
-        """Enhance one recording, all of it at once (`inference.enhance_file` takes long ones in pieces).
+    def enhance_file(
+        self, source: str | Path, target: str | Path, *, progress: Progress | None = None, **options: Any
+    ) -> list[str]:
+        """Enhance a sound file of any length, as `phonemi enhance` does: see `inference.enhance_file`.
 
         Args:
-            waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
-            sample_rate: in Hz. Anything but 16 kHz is resampled and back; what is above 8 kHz is then removed.
+            source: any sound file.
+            target: where to; another extension than the source's chooses another format.
+            progress: shows seconds of sound, `Progress()` as the command does; None: nothing.
+            options: `batch_size`, `chunk_s`, `overlap_s`, and `mix`, `attenuation_limit_db`, `upper_band` of `enhance`.
 
         Returns:
-            A new array or tensor of the same type, shape and rate. Digital silence stays digital silence.
+            What is wrong with the recording, one sentence each.
 
         Raises:
-            AudioError: for integers, another number of dimensions, [sample, channel], or samples that are not finite.
+            AudioError: naming the file and what is wrong with it; nothing is left under the target's name.
         """
-        waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
-        _check(waveform, sample_rate)
-        if isinstance(waveform, Tensor):
-            channels = waveform.detach().float().cpu().numpy()
-        else:
-            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is counted
-                channels = waveform.astype(np.float32)
-        if bad := channels.size - int(np.count_nonzero(np.isfinite(channels))):
-            raise AudioError(f"{bad} of {channels.size} samples are NaN or infinite")
-        enhanced = self._enhanced(np.atleast_2d(channels), sample_rate).reshape(channels.shape)
-        if isinstance(waveform, Tensor):
-            return torch.from_numpy(enhanced).to(waveform)
-        return enhanced.astype(waveform.dtype, copy=False)
+        from phonemi.inference import enhance_file  # here as below: who has waveforms needs no files
 
-    @torch.inference_mode()  # not on `enhance`: tensors made in this mode cannot be changed by who gets them
-    def _enhanced(self, channels: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Float32 [channel, sample] -> a new array of the same shape."""
-        enhanced = np.zeros_like(channels)
-        if channels.any():
-            at_16_khz = torch.from_numpy(audio.resample(channels, sample_rate, SAMPLE_RATE))
-            device = next(self.mask_enhancer.parameters()).device
-            made = audio.resample(self(at_16_khz.to(device)).float().cpu().numpy(), SAMPLE_RATE, sample_rate)
-            samples = min(made.shape[1], channels.shape[1])  # there and back may be two samples off
-            enhanced[:, :samples] = made[:, :samples]
-        return enhanced
+        return enhance_file(self, Path(source), Path(target), progress=progress, **options)
+
+    def enhance_folder(
+        self,
+        folder: str | Path,
+        output: str | Path,
+        *,
+        suffix: str = "",
+        extension: str | None = None,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> Summary:
+        """Enhance every recording in a folder, the same tree out: see `inference.plan` and `inference.enhance_files`.
+
+        What is there already and no older than its source is skipped; a recording that fails stops no other.
+
+        Args:
+            folder: what is in its folders counts too.
+            output: folder, made if absent.
+            suffix: goes before the extension of every output.
+            extension: of every output, such as "flac"; None: that of its source.
+            progress: shows seconds of sound, `Progress()` as the command does; None: nothing.
+            options: `overwrite`, and those of `enhance_file`.
+
+        Returns:
+            What became of each recording, and why.
+
+        Raises:
+            AudioError: if there is nothing to enhance, or an input would be overwritten.
+        """
+        from phonemi.inference import enhance_files, plan
+
+        pairs = plan([Path(folder)], Path(output), suffix, extension)
+        return enhance_files(self, pairs, progress, **options)
 
     def save_pretrained(
         self,
@@ -142,7 +168,7 @@ class Enhancer(nn.Module):
 
         Args:
             folder: made if absent.
-            facts: what else to record and to say in the card: data, metrics, licence; see `card.model_card`.
+            facts: what else to record and to say in the card: data, metrics, licence; None: the attribute `facts`.
             half: store parameters in half precision, which are float32 again when loaded.
             shipped_encoder: name of the shipped encoder that this one is, to refer to instead of a copy.
 
@@ -152,6 +178,7 @@ class Enhancer(nn.Module):
         from phonemi.models.card import model_card  # not needed for enhancing
 
         folder = Path(folder)
+        facts = self.facts if facts is None else facts
         settings: dict[str, Any] = {
             "model_type": MODEL_TYPE,
             "name": self.name,
@@ -159,7 +186,7 @@ class Enhancer(nn.Module):
             "mask_enhancer": self.mask_enhancer.settings(),
             "representation": None,
             "aggregation": None,
-            "facts": facts or {},
+            "facts": facts,
         }
         files = [WEIGHTS_FILE]
         if self.representation is not None and self.aggregation is not None:
@@ -171,8 +198,38 @@ class Enhancer(nn.Module):
         settings["files"] = {file: sha256(folder / file) for file in files}
         size_mb = sum((folder / file).stat().st_size for file in files) / 1e6
         own = {"name": self.name, "parts": self._parts(settings["representation"]), "size_mb": size_mb}
-        write_text(folder / CARD_FILE, model_card(own | (facts or {})))
+        write_text(folder / CARD_FILE, model_card(own | {"sample_rate": SAMPLE_RATE} | facts))
         write_json(folder / CONFIG_FILE, settings)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = False,
+        token: str | bool | None = None,
+        commit_message: str = "Upload an enhancer of phonemi",
+        revision: str | None = None,
+    ) -> str:
+        """Put on the Hugging Face hub what `save_pretrained` writes, in one commit.
+
+        Args:
+            repo_id: "account/model", made if absent. `from_pretrained` takes the same.
+            private: whether only its account sees a repository that is made.
+            token: with the right to write; None: the one of `hf auth login` or HF_TOKEN.
+            commit_message: first line of the commit.
+            revision: branch, made if absent; None: main.
+
+        Returns:
+            Address of the page.
+
+        Raises:
+            ModelError: if the hub cannot be reached or refuses; the message says what to do.
+        """
+        from phonemi.models.hub import push
+
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, self.facts | {"load": repo_id})
+            return push(Path(folder), repo_id, private, token, commit_message, revision)
 
     def _parts(self, encoder: str | None) -> list[dict[str, Any]]:
         """What it is made of, for the card."""
@@ -194,16 +251,21 @@ class Enhancer(nn.Module):
         ]
 
     @classmethod
-    def from_pretrained(cls, name: str | Path) -> Enhancer:
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, token: str | bool | None = None
+    ) -> Enhancer:
         """Load an enhancer.
 
         Args:
-            name: "default" (it comes with the package), a folder written by `save_pretrained`, or a hub id.
+            name: "default" (it comes with the package), a folder written by `save_pretrained`, or a hub id. What was
+                fetched once is there without a network too.
+            revision: branch, tag or commit on the hub.
+            token: of the hub; None: the one of `hf auth login` or HF_TOKEN, if there is one.
 
         Raises:
             ModelError: if there is no such model, files are missing or of different models, or do not fit each other.
         """
-        folder = find(name)
+        folder = find(name, revision, token)
         try:
             return cls._load(folder)
         except PhonemiError as error:
@@ -238,24 +300,8 @@ class Enhancer(nn.Module):
             aggregation = build_aggregation(settings["aggregation"])
         model = cls(representation, aggregation, MaskEnhancer(**settings["mask_enhancer"]), settings["name"])
         load_weights(_trained(model.mask_enhancer, aggregation), folder / WEIGHTS_FILE)
+        model.facts = {key: fact for key, fact in settings.get("facts", {}).items() if key != "load"}
         return model
-
-
-def _check(waveform: np.ndarray | Tensor, sample_rate: int) -> None:
-    """Raise AudioError for what cannot be meant as a recording."""
-    is_float = waveform.is_floating_point() if isinstance(waveform, Tensor) else waveform.dtype.kind == "f"
-    shape = list(waveform.shape)
-    if not is_float:
-        raise AudioError(
-            f"expected floats with full scale 1, got {waveform.dtype}: divide integers by their full scale first, "
-            "16-bit ones by 32768"
-        )
-    if len(shape) not in (1, 2):
-        raise AudioError(f"expected [sample] or [channel, sample], got an array of shape {shape}")
-    if len(shape) == 2 and shape[0] > max(shape[1], MOST_CHANNELS):
-        raise AudioError(f"expected [channel, sample], got an array of shape {shape}: transpose it")
-    if sample_rate <= 0:
-        raise AudioError(f"a sample rate of {sample_rate} Hz is impossible")
 
 
 def _trained(mask_enhancer: MaskEnhancer, aggregation: Aggregation | None) -> nn.Module:

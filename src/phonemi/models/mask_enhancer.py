@@ -6,14 +6,14 @@ predicts a sigmoid amplitude mask that is applied to the log1p magnitude; the ph
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi import signal
-from phonemi.errors import ModelError
+from phonemi.errors import ModelError, nearest
 
 REACH = 2  # STFT frames beyond an item's own that its last samples are made of
 
@@ -32,6 +32,7 @@ class MaskEnhancer(nn.Module):
             back from afterwards, so that a faint recording is treated as a loud one; None, as in the paper: as it is.
         attenuation_limit_db: the most that `enhance` takes off any bin; None, as in the paper: without end. A little
             noise left masks what a mask does to the speech. Training does not know of it.
+        stft_pad: what is beyond the ends of a recording, see `signal.stft`.
 
     >>> sum(p.numel() for p in MaskEnhancer(768).parameters())  # algorithms.md 1.3
     5387009
@@ -47,16 +48,18 @@ class MaskEnhancer(nn.Module):
         dropout: float = 0.1,
         level_db: float | None = None,
         attenuation_limit_db: float | None = None,
+        stft_pad: signal.Pad = "zeros",
     ):
         super().__init__()
         if not dim and not log1p:
             raise ModelError("a mask enhancer needs features (dim > 0), the log1p spectrum, or both")
         if hop not in (signal.HOP, signal.SSL_HOP):
             raise ModelError(f"features every {hop} samples cannot meet the STFT's hop of 160: only 160 and 320 can")
-        if attenuation_limit_db is not None and not attenuation_limit_db >= 0:
-            raise ModelError(f"an attenuation limit of {attenuation_limit_db} dB would amplify: expected 0 or more")
+        _least_gain(attenuation_limit_db)
+        if stft_pad not in get_args(signal.Pad):
+            raise ModelError(f"stft_pad is {stft_pad!r}: {nearest(str(stft_pad), get_args(signal.Pad))}")
         self.dim, self.log1p, self.hop, self.level_db = dim, log1p, hop, level_db
-        self.attenuation_limit_db = attenuation_limit_db
+        self.attenuation_limit_db, self.stft_pad = attenuation_limit_db, stft_pad
         self.blstm = nn.LSTM(
             dim + log1p * signal.BINS,
             hidden,
@@ -79,6 +82,7 @@ class MaskEnhancer(nn.Module):
             "dropout": self.dropout.p,
             "level_db": self.level_db,
             "attenuation_limit_db": self.attenuation_limit_db,
+            "stft_pad": self.stft_pad,
         }
 
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
@@ -125,45 +129,66 @@ class MaskEnhancer(nn.Module):
         if lengths is None:
             lengths = torch.full((len(noisy),), noisy.shape[-1], device=noisy.device)
         gain = self._gain(noisy, lengths)
-        spectrum = self._spectrum(gain * noisy)
-        noisy_log1p, clean_log1p = spectrum.abs().log1p(), signal.log1p_spectrum(gain * clean)
+        spectrum = self._spectrum(gain * noisy, lengths)
+        noisy_log1p = spectrum.abs().log1p()
+        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, lengths)
         mask = self._mask(noisy_log1p, features, lengths)
         frames = signal.stft_frames(lengths)
         recipe = noisy_log1p.shape[1] - REACH
         distance = (mask[:, :recipe] * noisy_log1p[:, :recipe] - clean_log1p).abs().sum(-1)
         loss = ((distance * signal.valid_mask(frames, recipe)).sum(1) / frames).mean()
         if si_sdr_weight:
-            enhanced = self._waveform(spectrum, mask, noisy.shape[-1]) * signal.valid_mask(lengths, noisy.shape[-1])
+            samples = noisy.shape[-1]
+            enhanced = signal.istft(spectrum * self._gains(spectrum, mask), samples)
+            enhanced = enhanced * signal.valid_mask(lengths, samples)
             loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
         return loss
 
     def enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
+        """The waveforms of `enhance_with_gains`, [batch, sample] -> [batch, sample]."""
+        return self.enhance_with_gains(noisy, features, lengths)[0]
+
+    def enhance_with_gains(
+        self,
+        noisy: Tensor,
+        features: Tensor | None,
+        lengths: Tensor | None = None,
+        attenuation_limit_db: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Masked magnitude, noisy phase: expm1(M log1p|X|) X / (|X| + 1e-10), never louder than X in any bin.
 
         Args:
             noisy: waveforms [batch, sample], zero beyond `lengths`.
             features: see `forward`.
             lengths: valid samples, [batch]; None: all.
+            attenuation_limit_db: instead of the model's own; infinite: without end.
 
         Returns:
-            [batch, sample], zero beyond `lengths`; the same for an item alone and beside longer ones.
+            Waveforms [batch, sample], zero beyond `lengths`; the same for an item alone and beside longer ones. And the
+            amplitude gains [batch, frame, 257] in 0 to 1 that made them, of `REACH` more frames than the STFT has.
+
+        Raises:
+            ModelError: for a limit below 0.
         """
+        limit_db = self.attenuation_limit_db if attenuation_limit_db is None else attenuation_limit_db
+        least = _least_gain(limit_db)
         samples = noisy.shape[-1]
         if lengths is None:
             lengths = torch.full((len(noisy),), samples, device=noisy.device)
-        level = self._gain(noisy, lengths)
-        spectrum = self._spectrum(level * noisy)
+        gain = self._gain(noisy, lengths)
+        spectrum = self._spectrum(gain * noisy, lengths)
         mask = self._mask(spectrum.abs().log1p(), features, lengths)
-        least = 0.0 if self.attenuation_limit_db is None else 10 ** (-self.attenuation_limit_db / 20)
-        return self._waveform(spectrum, mask, samples, least) / level * signal.valid_mask(lengths, samples)
+        gains = self._gains(spectrum, mask, least)
+        enhanced = signal.istft(spectrum * gains, samples) / gain
+        return enhanced * signal.valid_mask(lengths, samples), gains
 
-    def _spectrum(self, noisy: Tensor) -> Tensor:
+    def _spectrum(self, noisy: Tensor, lengths: Tensor) -> Tensor:
         """STFT with `REACH` more frames, which reach into the last samples.
 
         Without them the inverse STFT would divide by the edge of the last window there, which makes a click, and an
         item would end otherwise beside longer ones, where they exist.
         """
-        return signal.stft(functional.pad(noisy, (0, REACH * signal.HOP)))
+        return signal.stft(functional.pad(noisy, (0, REACH * signal.HOP)), self.stft_pad, lengths)
 
     def _mask(self, log1p: Tensor, features: Tensor | None, lengths: Tensor) -> Tensor:
         """The mask of each item, its last frame's held beyond it, float32 [batch, frame + REACH, 257]."""
@@ -172,11 +197,10 @@ class MaskEnhancer(nn.Module):
         nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(frames[:, None] - 1)
         return mask.take_along_dim(nearest_valid[..., None], dim=1)
 
-    def _waveform(self, spectrum: Tensor, mask: Tensor, samples: int, least: float = 0.0) -> Tensor:
-        """Masked log1p magnitude, no bin below `least` of what it was, and the phase as it is, [batch, samples]."""
+    def _gains(self, spectrum: Tensor, mask: Tensor, least: float = 0.0) -> Tensor:
+        """What the amplitudes are multiplied by when their log1p is masked, but not below `least`, as the spectrum."""
         magnitude = spectrum.abs()
-        gain = torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)
-        return signal.istft(spectrum * gain.clamp_min(least), samples)
+        return (torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)).clamp_min(least)
 
     def _gain(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
         """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
@@ -206,6 +230,15 @@ class MaskEnhancer(nn.Module):
         if self.hop == signal.SSL_HOP:
             return signal.repeat_to_stft(features, frames)
         return signal.match_frames(features, frames)
+
+
+def _least_gain(attenuation_limit_db: float | None) -> float:
+    """What a limit leaves of any bin."""
+    if attenuation_limit_db is None:
+        return 0.0
+    if not attenuation_limit_db >= 0:
+        raise ModelError(f"an attenuation limit of {attenuation_limit_db} dB would amplify: expected 0 or more")
+    return 10 ** (-attenuation_limit_db / 20)
 
 
 def _si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:

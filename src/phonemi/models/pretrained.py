@@ -12,6 +12,7 @@ from torch import nn
 from phonemi.errors import ModelError
 from phonemi.files import replacing
 from phonemi.models import shipped
+from phonemi.models.hub import fetch
 from phonemi.models.mel_transformers import MelTransformer
 from phonemi.models.representations import HuggingFaceRepresentation, Representation, load_representation
 from phonemi.models.shipped import CONFIG_FILE, WEIGHTS_FILE
@@ -82,28 +83,29 @@ def save_weights(module: nn.Module, path: Path, half: bool) -> None:
         save_file(weights, temporary, {"format": "pt"})  # transformers refuses files that do not say so
 
 
-def find(name: str | Path) -> Path:
+def find(name: str | Path, revision: str | None = None, token: str | bool | None = None) -> Path:
     """Folder of an enhancer, with config.json: shipped in the package, local, or from the hub.
+
+    Args:
+        name: shipped name, folder or hub id.
+        revision: branch, tag or commit on the hub, where `name` is then looked for and nowhere else.
+        token: see `hub.fetch`.
 
     Raises:
         ModelError: if there is none, or the hub cannot be reached.
     """
-    if (found := shipped.folder_of(name, MODEL_TYPE)) is not None:
-        return found
-    name = str(name)
-    if (Path(name) / CONFIG_FILE).is_file():
-        return Path(name)
-    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(
-            f"no enhancer {name!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder with "
-            f"{CONFIG_FILE} (phonemi train makes one) or a hub id"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # the hub client raises a dozen kinds; all mean that the model cannot be had
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"enhancer {name!r} is no local folder and could not be fetched from the hub ({reason})"
-        ) from None
+    text = str(name)
+    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
+    if revision is None:
+        if (found := shipped.folder_of(name, MODEL_TYPE)) is not None:
+            return found
+        if (Path(text) / CONFIG_FILE).is_file():
+            return Path(text)
+        if Path(text).exists() or not is_hub_id:
+            raise ModelError(
+                f"no enhancer {text!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder with "
+                f"{CONFIG_FILE} (phonemi train makes one) or a hub id"
+            )
+    elif not is_hub_id:
+        raise ModelError(f"no enhancer {text!r} with revision {revision!r}: expected the hub id ACCOUNT/MODEL")
+    return fetch(text, revision, token)

@@ -58,6 +58,10 @@ class Representation(nn.Module, ABC):
             ModelError: if an item is too short for a single frame, or the shapes do not fit.
         """
 
+    def padded(self, waveforms: Tensor, lengths: Tensor) -> HiddenStates:
+        """Hidden states as S3PRL computes them in a zero-padded batch; as `forward` where padding changes nothing."""
+        return self(waveforms, lengths)
+
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What `load_representation` rebuilds this representation from, weights apart; JSON-able, with its `name`."""
@@ -172,17 +176,28 @@ class HuggingFaceRepresentation(Representation):
 
         Where padding would leak, only items of equal length run together: batches by length are faster.
         """
+        return self._states(waveforms, lengths, in_batch=False)
+
+    def padded(self, waveforms: Tensor, lengths: Tensor) -> HiddenStates:
+        """Items of all lengths together, as in S3PRL: where the front-end normalises by group, it hears the padding.
+
+        Of the longest item's frames each owns samples // frames samples; it is attended to unless all are padding.
+        """
+        return self._states(waveforms, lengths, in_batch=True)
+
+    def _states(self, waveforms: Tensor, lengths: Tensor | None, in_batch: bool) -> HiddenStates:
         lengths = checked_lengths(waveforms, lengths, self.shortest)
         waveforms = normalised(waveforms, lengths) if self.normalise else waveforms
         counts = torch.tensor([self.frames(int(n)) for n in lengths], device=waveforms.device)
-        longest = int(lengths.max())
+        longest, frames = int(lengths.max()), int(counts.max())
         if int(lengths.min()) == longest:
             states = self._run(waveforms[:, :longest], None)
-        elif not self.padding_leaks:
-            valid = valid_mask(lengths, longest)
-            states = self._run(waveforms[:, :longest] * valid, valid)
-        else:
+        elif self.padding_leaks and not in_batch:
             states = self._run_by_length(waveforms, lengths)
+        else:
+            attended = (-(-lengths // (longest // frames))).clamp_max(frames) if in_batch else counts
+            mask = valid_mask((attended - 1) * self.hop + self.shortest, longest)  # the model counts samples
+            states = self._run(waveforms[:, :longest] * valid_mask(lengths, longest), mask)
         if self.layer_norm_states:
             states = functional.layer_norm(states, (self.dim,))
         # As many frames as the padded waveforms have, though the longest item may be shorter.

@@ -37,9 +37,9 @@ def run(run: Run) -> None:
 def result_key(run: Run) -> str:
     """Hash of what an aggregation depends on."""
     settings = run.config.information
-    material = settings.model_dump(include={"snrs_db", "copies", "train_utterances", "silence", "label_at"})
+    material = settings.for_key(include={"snrs_db", "copies", "train_utterances", "silence", "stress", "label_at"})
     return run.key(
-        "aggregate", run.config.aggregate.model_dump(exclude={"aggregations", "renormalise"}), material, run.encoder_key
+        "aggregate", run.config.aggregate.for_key(exclude={"aggregations", "renormalise"}), material, run.encoder_key
     )
 
 
@@ -53,6 +53,7 @@ def new_aggregation(run: Run, kind: str) -> Aggregation:
         encoder.dim,
         normalise_layers=settings.normalise_layers,
         projection_bias=settings.projection_bias,
+        projection_dim=settings.projection_dim,
     )
 
 
@@ -74,10 +75,10 @@ def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
 class LinearProbe(nn.Module):
     """An aggregation and a linear layer: states [layer, 1, frame, dim], phones [frame] -> cross-entropy in nats."""
 
-    def __init__(self, aggregation: Aggregation, dim: int):
+    def __init__(self, aggregation: Aggregation, dim: int, classes: int = len(PHONES)):
         super().__init__()
         self.aggregation = aggregation
-        self.linear = nn.Linear(dim, len(PHONES))
+        self.linear = nn.Linear(dim, classes)
 
     def forward(self, states: Tensor, phones: Tensor) -> Tensor:
         return functional.cross_entropy(self.linear(self.aggregation(states.float())[0]).float(), phones)
@@ -86,7 +87,7 @@ class LinearProbe(nn.Module):
 def _pretrain(run: Run, kind: str, material: Material) -> None:
     settings = run.config.aggregate
     torch.manual_seed(run.config.seed)
-    model = LinearProbe(new_aggregation(run, kind), run.representation.dim)
+    model = LinearProbe(new_aggregation(run, kind), run.representation.dim, material.classes)
     states, phones = material.train.values, material.labels["train"].phones
     labelled = np.flatnonzero(phones.numpy() != IGNORE)
 

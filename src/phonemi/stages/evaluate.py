@@ -22,7 +22,7 @@ from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
 from phonemi.metrics.words import Failure, Recogniser, count_words, normalise_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
-from phonemi.published import NOISY_VOICEBANK_DEMAND, VOICEBANK_DEMAND_TEST
+from phonemi.published import NOISY_TRACKS, NOISY_VOICEBANK_DEMAND, TRACK_TOLERANCE, VOICEBANK_DEMAND_TEST
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, summary, write_csv
 from phonemi.stages.information import Material
@@ -94,7 +94,7 @@ def run(run: Run) -> None:
 def result_key(run: Run) -> str:
     """Hash of what the result depends on: everything."""
     systems = [made_by(run, name) for name in run.config.evaluate.systems]
-    everything = run.config.model_dump(mode="json", exclude={"device"})
+    everything = run.config.for_key(exclude={"device"})
     return run.key("evaluate", everything, given_recordings(run), systems, *heard_by(run), *_missing(run))
 
 
@@ -112,7 +112,15 @@ def calibration(noisy: list[Utterance]) -> list[str]:
         lines.append(f"{metric} {found:.3f} of {len(values)} recordings, known {known:g} within {tolerance:g}")
         if not abs(found - known) <= tolerance:
             wrong.append(metric)
-    if wrong:
+    by_id = {one["id"]: one for one in noisy}
+    known_tracks = [(name, *pair) for name, scores in NOISY_TRACKS.items() if name in by_id for pair in scores.items()]
+    off = [
+        f"{metric} of {name}"
+        for name, metric, known in known_tracks
+        if not abs((by_id[name][metric]["value"] or float("nan")) - known) <= TRACK_TOLERANCE[metric]
+    ]
+    lines.append(f"{len(known_tracks) - len(off)} of {len(known_tracks)} scores known of single recordings are met")
+    if wrong := wrong + off:
         lines.append(f"WARNING: {', '.join(wrong)} of the noisy recordings is OFF: NO score below can be compared")
     return lines
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from phonemi.data.alignment import IGNORE, PHONES
+from phonemi.data.alignment import IGNORE, inventory
 from phonemi.data.manifest import Recording, speaker_of
 from phonemi.data.mixing import PlannedMixtures, generator
 from phonemi.data.store import AudioStore
@@ -89,6 +89,7 @@ class Material:
         """Encode what is not in RUN/cache yet; with `dynamic`, the training part is what dws is pre-trained on."""
         self.run = run
         settings = run.config.information
+        self.classes = len(inventory(settings.stress))
         key = run.key(
             "information", settings.model_dump(include={"snrs_db", "copies", "train_utterances", "test_utterances"})
         )
@@ -106,7 +107,9 @@ class Material:
             )
         self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
         self.labels = {
-            split: labels_of(mixtures, settings.label_at, settings.silence, shares[split], run.config.seed)
+            split: labels_of(
+                mixtures, settings.label_at, settings.silence, shares[split], run.config.seed, settings.stress
+            )
             for split, mixtures in self.mixtures.items()
         }
         for split, labels in self.labels.items():
@@ -138,7 +141,7 @@ class Material:
                 train,
                 self.labels["train"].phones,
                 sets,
-                classes=len(PHONES),
+                classes=self.classes,
                 seed=self.run.config.seed,
                 depth=settings.depth,
                 hidden=settings.hidden,
@@ -206,12 +209,12 @@ def evenly(recordings: Sequence[Recording], limit: int | None, seed: int) -> lis
 def _protocol(run: Run, material: Material) -> dict[str, Any]:
     return {
         "unit": "bits",
-        "classes": len(PHONES),
+        "classes": material.classes,
         "snrs_db": run.config.information.snrs_db,
         "protocol": {
             **run.config.information.model_dump(mode="json"),
             "data": material.describe(),
-            "train_entropy_bits": bits(entropy_nats(material.labels["train"].phones, len(PHONES))),
+            "train_entropy_bits": bits(entropy_nats(material.labels["train"].phones, material.classes)),
         },
     }
 

@@ -48,7 +48,7 @@ class Run:
         self._saves = save
         if save:
             save_config(config, self.folder, {"data": self._data_hash})
-        self.tracker = Tracker(self.folder)
+        self.tracker = Tracker(self.folder, config.tensorboard)
 
     @property
     def device(self) -> torch.device:
@@ -165,14 +165,20 @@ class Run:
         Raises:
             DataError: if `pretrain` has not made it with this configuration.
             ModelError: if another one cannot be loaded.
+            ConfigError: if it does not take the waveform as normalise_waveform wants it.
         """
-        from phonemi.models.representations import load_representation
+        from phonemi.models.representations import HuggingFaceRepresentation, load_representation
 
         name = self.config.representation
         if name == "encoder":
             self.read("encoder/result.json", self.encoder_key, "the encoder", "pretrain")
             name = str(self.encoder_folder)
-        return load_representation(name).to(self.device).eval()
+        encoder = load_representation(name).to(self.device).eval()
+        if (normalise := self.config.normalise_waveform) is not None:
+            if not isinstance(encoder, HuggingFaceRepresentation):
+                raise ConfigError(f"normalise_waveform is for encoders of transformers, not {name!r}: set it to null")
+            encoder.normalise = normalise
+        return encoder
 
     @property
     def representation_name(self) -> str:
@@ -183,14 +189,15 @@ class Run:
 
     def key(self, *parts: Any) -> str:
         """Hash of what a result depends on: the data, the seed, and the given parts of the configuration."""
-        plain = [part.model_dump(mode="json") if hasattr(part, "model_dump") else part for part in parts]
+        plain = [part.for_key() if hasattr(part, "for_key") else part for part in parts]
         return content_hash(self._data_hash, self.config.seed, *plain)
 
     @property
     def encoder_key(self) -> str:
         """Hash of what the encoder depends on: how it is trained, or which version of a shipped one it is."""
-        name = self.config.representation
-        return self.key(name, self.config.encoder if name == "encoder" else shipped.version_of(name))
+        name, normalise = self.config.representation, self.config.normalise_waveform
+        made_from = self.config.encoder if name == "encoder" else shipped.version_of(name)
+        return self.key(name, made_from, *([] if normalise is None else [f"normalise {normalise}"]))
 
     def is_done(self, name: str, key: str) -> bool:
         """Whether RUN/name (a JSON object) holds the result of this very configuration."""

@@ -7,7 +7,7 @@ one file, so that the encoder never runs twice on the same audio. States are wri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -21,7 +21,7 @@ from phonemi.data.mixing import Mixture, generator
 from phonemi.errors import DataError
 from phonemi.files import read_json, replacing, write_json
 from phonemi.models.aggregation import Aggregation
-from phonemi.models.representations import Representation, at_50_hz
+from phonemi.models.representations import HiddenStates, Representation, at_50_hz
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, ssl_frames
 from phonemi.stages.run import Run
 
@@ -61,17 +61,25 @@ class States:
 
 
 def cached_states(
-    run: Run, representation: Representation, mixtures: Mixtures, name: str, key: str, share: float = 1.0
+    run: Run,
+    representation: Representation,
+    mixtures: Mixtures,
+    name: str,
+    key: str,
+    share: float = 1.0,
+    padded_batch: int | None = None,
 ) -> States:
     """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds all of those of this `key`.
 
-    With a `share` below 1, only those of `kept_frames`.
+    With a `share` below 1, only those of `kept_frames`. With a `padded_batch`, so many neighbours at a time are encoded
+    as `Representation.padded` does it, where a state may depend on the neighbours.
     """
     index_path, path = run.folder / "cache" / f"{name}.json", run.folder / "cache" / f"{name}.bin"
-    key = run.key(key, run.encoder_key, representation.name, *([share] if share < 1 else []))
+    choices = ([share] if share < 1 else []) + ([f"padded {padded_batch}"] if padded_batch else [])
+    key = run.key(key, run.encoder_key, representation.name, *choices)
     if not _is_complete(index_path, path, key):
         index_path.unlink(missing_ok=True)
-        starts = _encode(run, representation, mixtures, name, path, share)
+        starts = _encode(run, representation, mixtures, name, path, share, padded_batch)
         # Written last: without it the file beside it is not believed.
         write_json(
             index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
@@ -95,18 +103,25 @@ def _shape(index: dict[str, Any]) -> tuple[int, int, int]:
 
 @torch.inference_mode()
 def _encode(
-    run: Run, representation: Representation, mixtures: Mixtures, name: str, path: Path, share: float
+    run: Run,
+    representation: Representation,
+    mixtures: Mixtures,
+    name: str,
+    path: Path,
+    share: float,
+    padded_batch: int | None,
 ) -> list[int]:
     starts = [0]
+    encode: Callable[[Tensor, Tensor], HiddenStates] = representation.padded if padded_batch else representation
     with (
         replacing(path) as temporary,
         open(temporary, "wb") as file,
         run.progress.task(f"encoding {name}", len(mixtures)) as task,
     ):
-        for batch in _batches(mixtures):
+        for batch in _batches(mixtures, padded_batch):
             lengths = torch.tensor([len(item.noisy) for item in batch])
             waveforms = nn.utils.rnn.pad_sequence([torch.from_numpy(item.noisy) for item in batch], batch_first=True)
-            hidden = representation(waveforms.to(run.device), lengths.to(run.device))
+            hidden = encode(waveforms.to(run.device), lengths.to(run.device))
             states, frames = at_50_hz(hidden, representation.hop, lengths)
             for row, count in enumerate(frames.tolist()):
                 kept = torch.from_numpy(kept_frames(batch[row], count, share, run.config.seed)).to(states.device)
@@ -117,15 +132,16 @@ def _encode(
     return starts
 
 
-def _batches(mixtures: Mixtures) -> Iterator[list[Mixture]]:
-    """Neighbouring items, as many as make about a minute."""
+def _batches(mixtures: Mixtures, together: int | None) -> Iterator[list[Mixture]]:
+    """Neighbouring items: as many as make about a minute, or so many `together`."""
     batch: list[Mixture] = []
     for index in range(len(mixtures)):
         item = mixtures[index]
         if len(item.noisy) < SSL_FIELD:
             raise DataError(f"{item.id} has {len(item.noisy)} samples: the encoder needs at least {SSL_FIELD}")
         longest = max(len(item.noisy), *(len(other.noisy) for other in batch)) if batch else len(item.noisy)
-        if batch and longest * (len(batch) + 1) > ENCODED_AT_ONCE_S * SAMPLE_RATE:
+        full = len(batch) == together if together else longest * (len(batch) + 1) > ENCODED_AT_ONCE_S * SAMPLE_RATE
+        if batch and full:
             yield batch
             batch = []
         batch.append(item)
@@ -163,12 +179,13 @@ def labels_of(
     silence: bool = True,
     share: float = 1.0,
     seed: int = 0,
+    stress: bool = False,
 ) -> FrameLabels:
     """Labels of the frames of all mixtures, one after the other.
 
     Args:
         mixtures: with phones or without.
-        at, silence: as for `data.alignment.frame_labels`.
+        at, silence, stress: as for `data.alignment.frame_labels`.
         share, seed: as for `kept_frames`.
     """
     phones, utterances, speakers, snrs_db = [], [], [], []
@@ -177,7 +194,7 @@ def labels_of(
         item = mixtures[index]
         frames = ssl_frames(len(item.noisy))
         utterance = _utterance(item)
-        known = None if item.phones is None else frame_labels(item.phones, frames, at, silence)
+        known = None if item.phones is None else frame_labels(item.phones, frames, at, silence, stress)
         labels = np.full(frames, IGNORE) if known is None else known
         labels = labels[kept_frames(item, frames, share, seed)]
         phones.append(labels)

@@ -95,11 +95,12 @@ def require_done(run: Run, row: Row) -> None:
 
 def row_key(run: Run, row: Row) -> str:
     """Hash of what a row's model depends on."""
-    settings = run.config.enhance.model_dump(mode="json", exclude={"rows", "seeds", "jobs"})
+    settings = run.config.enhance.for_key(exclude={"rows", "seeds", "jobs"})
     upstream = None if row.kind == "log1p" else run.encoder_key
     aggregation = None
     if row.kind in ("ws", "dws"):
-        aggregation = run.config.aggregate.model_dump(include={"normalise_layers", "projection_bias", "renormalise"})
+        built = {"normalise_layers", "projection_bias", "projection_dim", "renormalise"}
+        aggregation = run.config.aggregate.for_key(include=built)
     made_by = {
         "layer": information.result_key(run) if row.layer is None else None,
         "ws": aggregate.result_key(run) if row.tuning != "acoustic" else None,
@@ -170,6 +171,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
         layers=settings.layers,
         dropout=settings.dropout,
         level_db=settings.level_db,
+        stft_pad=settings.stft_pad,
     )
     states = {} if representation is None else {split: _states(run, mixtures[split], split) for split in SPLITS}
     model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer, settings.si_sdr_weight)
@@ -182,6 +184,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
             steps=settings.steps,
             learning_rate=settings.learning_rate,
             schedule=settings.schedule,
+            eps_before_correction=settings.eps_before_correction or None,
             validate_every=settings.validate_every,
             checkpoint_every=settings.validate_every,
             select_on=settings.select_on,
@@ -220,8 +223,11 @@ def aggregation_of(run: Run, row: Row) -> Aggregation:
 
 def _states(run: Run, mixtures: Mixtures, split: str) -> States:
     parts = {"train_mixtures", "validation_mixtures", "snrs_db", "crop_s", "augment"}
-    settings = run.config.enhance.model_dump(include=parts)
-    return cached_states(run, run.representation, mixtures, f"enhance.{split}", run.key("enhance", settings, split))
+    settings = run.config.enhance
+    key = run.key("enhance", settings.model_dump(include=parts), split)
+    # S3PRL, too, encodes what is validated and tested one by one.
+    padded = settings.batch if settings.encoder_padding == "batch" and split == "train" else None
+    return cached_states(run, run.representation, mixtures, f"enhance.{split}", key, padded_batch=padded)
 
 
 class _Inputs:

@@ -130,7 +130,7 @@ class Run:
 
     def _optimise(self, skip: Tensor) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.settings.learning_rate_at(self.step)
+            group["lr"], group["eps"] = self.settings.learning_rate_at(self.step), self.settings.eps_at(self.step)
         # S3PRL's runner, too, leaves an update out when the gradient norm is NaN.
         scaler = self.accelerator.scaler
         if scaler is not None:

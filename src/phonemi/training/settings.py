@@ -23,6 +23,8 @@ class FitSettings:
         schedule: what it does afterwards: stay, or fall to 0 at `steps` along half a cosine or a line.
         betas: decay of AdamW's running mean and square.
         eps: added to the root of the square.
+        eps_before_correction: whether to the root as it is, before its bias is corrected, as in the AdamW of S3PRL: in
+            the first update eps then weighs 32 times as much, after some thousand the same. None: after, as torch does.
         weight_decay: decoupled, times the learning rate.
         gradient_clip: largest gradient norm, over all trainable parameters; None for no limit.
         accumulate: batches per update; their gradients are averaged.
@@ -44,6 +46,7 @@ class FitSettings:
     schedule: Schedule = "constant"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-7
+    eps_before_correction: bool | None = None  # not False, so that older checkpoints, which lack it, can be continued
     weight_decay: float = 0.0
     gradient_clip: float | None = 1.0
     accumulate: int = 1
@@ -69,6 +72,10 @@ class FitSettings:
             raise ConfigError(f"warmup_steps is {self.warmup_steps}: it must be between 0 and steps ({self.steps})")
         if self.gradient_clip is not None and not self.gradient_clip > 0:
             raise ConfigError(f"gradient_clip is {self.gradient_clip}: it must be above 0, or null for no limit")
+
+    def eps_at(self, step: int) -> float:
+        """What torch's AdamW has to add in the update after `step` others."""
+        return self.eps / math.sqrt(1 - self.betas[1] ** (step + 1)) if self.eps_before_correction else self.eps
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of the update after `step` others, 0 <= step < steps.

@@ -1,0 +1,157 @@
+"""float32 `[channel, sample]`, whole or in blocks -> a sound file that is complete or absent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from phonemi.audio import headers
+from phonemi.audio.faults import check_finite, reason
+from phonemi.audio.formats import check_vorbis, coding, library_name
+from phonemi.errors import AudioError
+from phonemi.files import replacing
+
+_WRITE_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for Ogg in one call
+_MOST_BYTES = 0xFFFF0000  # less its header, what the 32 bits of the formats below can count
+_SHORT_FORMATS = ("WAV", "WAVEX", "AIFF", "AU")
+_BYTES_PER_SAMPLE = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+_TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
+_TEXT_BYTES = 1_000  # libsndfile drops all texts of a wav file, and spoils aiff and opus, when they are many pages
+
+
+def save(
+    path: str | Path, waveform: np.ndarray, sample_rate: int, format: str | None = None, subtype: str | None = None
+) -> None:
+    """Write a sound file, whole or not at all.
+
+    Args:
+        path: where to; the extension chooses the format unless `format` is given.
+        waveform: `[sample]` or `[channel, sample]`, full scale 1. Clipped to [-1, 1] unless the subtype is a float.
+        sample_rate: in Hz.
+        format: libsndfile's name of a container, for instance `"WAV"`.
+        subtype: libsndfile's name of a coding, for instance `"PCM_24"` or `"FLOAT"`; 16 bits for wav and flac.
+
+    Raises:
+        AudioError: if the format cannot hold the waveform, a sample is not finite, or the disk refuses.
+    """
+    waveform = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
+    with Writer(path, sample_rate, len(waveform), format, subtype) as writer:
+        writer.write(waveform)
+
+
+class Writer:
+    """Writes a sound file block by block; the file appears under its name only when all of it is there.
+
+    Rate, channels, format, subtype and the number of samples are kept exactly, with these exceptions. IMA ADPCM in
+    aiff, and G.721 and G.723, have no place for the number of samples: silence fills the last block (aiff: 64 samples,
+    the others: 120). mp3, ogg and opus change the samples, not their number (mp3: from the LAME tag, which libsndfile
+    writes and reads; a player that ignores it adds some 50 ms), and choose their own bit rate.
+
+    >>> import tempfile
+    >>> from phonemi.audio import probe
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Writer(Path(folder) / "a.wav", 16_000, channels=1) as writer:
+    ...         writer.write(np.zeros((1, 100)))
+    ...     probe(Path(folder) / "a.wav").samples
+    100
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        sample_rate: int,
+        channels: int,
+        format: str | None = None,
+        subtype: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        samples: int | None = None,
+    ) -> None:
+        """See `save` for the arguments that are not explained here.
+
+        Args:
+            path: see `save`.
+            sample_rate: see `save`.
+            channels: how many every block has.
+            format: see `save`.
+            subtype: see `save`.
+            metadata: title, artist, ... as in `AudioInfo.metadata`. What the format cannot hold is left out (w64 and
+                au: all of it), a text is cut at 1000 bytes, and `software` is not copied.
+            samples: for each channel, if they are known before; wav above 4 GiB then becomes RF64.
+        """
+        self.path = Path(path)
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.format, self.subtype = coding(self.path, format, subtype)
+        expected_bytes = (samples or 0) * channels * _BYTES_PER_SAMPLE.get(self.subtype, 0)
+        if self.format in ("WAV", "WAVEX") and expected_bytes > _MOST_BYTES:
+            self.format = "RF64"
+        self.metadata = {name: (metadata or {}).get(name, "") for name in _TEXTS}
+        self.samples = 0
+
+    def __enter__(self) -> Writer:
+        with self._objections(), ExitStack() as stack:
+            check_vorbis(self.subtype, self.sample_rate, self.channels)
+            self._temporary = stack.enter_context(replacing(self.path))
+            self._file = soundfile.SoundFile(
+                library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format
+            )
+            for name, text in self.metadata.items():
+                with suppress(RuntimeError):  # a format without this text
+                    if text:
+                        setattr(self._file, name, text.encode(errors="replace")[:_TEXT_BYTES].decode(errors="ignore"))
+            stack.push(self._finish)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, block: np.ndarray) -> None:
+        """Append a block `[channel, sample]` (or `[sample]` to a file of one channel).
+
+        Raises:
+            AudioError: if the block has another number of channels, a sample is not finite, the disk refuses, or the
+                format can count no further.
+        """
+        block = np.atleast_2d(np.asarray(block, dtype=np.float32))
+        if block.ndim != 2 or len(block) != self.channels:
+            raise AudioError(f"{self.path}: expected [{self.channels}, sample], found an array of shape {block.shape}")
+        check_finite(self.path, block)
+        if self.subtype not in ("FLOAT", "DOUBLE"):
+            block = block.clip(-1, 1)
+        with self._objections():
+            for start in range(0, block.shape[1], _WRITE_SAMPLES):
+                self._file.write(block[:, start : start + _WRITE_SAMPLES].T)
+            if self.format in _SHORT_FORMATS and os.path.getsize(self._temporary) > _MOST_BYTES:
+                raise ValueError("it ends at 4 GiB: choose flac, rf64 or w64")
+        self.samples += block.shape[1]
+
+    def __exit__(self, *failure: Any) -> None:
+        with self._objections():
+            self._stack.__exit__(*failure)
+
+    def _finish(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Close the file; if all went well so far, check that what lies on the disk is what was written."""
+        with suppress(RuntimeError) if kind else nullcontext():
+            self._file.close()
+        if kind:
+            return
+        if self.samples == 0:
+            raise ValueError("no samples")
+        # libsndfile does not report every failed write of a compressed format; codings in blocks fill up the last one.
+        kept = soundfile.info(library_name(self._temporary)).frames
+        if self.format != "MP3" and kept < self.samples:
+            raise OSError(f"only {kept} of {self.samples} samples arrived; is the disk full?")
+        headers.correct(self._temporary, self.samples)
+
+    @contextmanager
+    def _objections(self) -> Iterator[None]:
+        """Turn what the system or libsndfile refuses into one line; AssertionError is soundfile's short write."""
+        try:
+            yield
+        except (OSError, RuntimeError, AssertionError, ValueError, TypeError) as error:
+            what = f"{self.format} {self.subtype}, {self.channels} channels, {self.sample_rate} Hz"
+            raise AudioError(f"cannot write {self.path} ({what}): {reason(error)}") from None

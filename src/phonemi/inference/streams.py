@@ -1,0 +1,61 @@
+"""`-` for standard input and output -> files, for as long as a block of work needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from phonemi import audio
+from phonemi.errors import AudioError, PhonemiError
+
+STREAM = Path("-")
+ENDINGS = {"WAVEX": ".wav", "RF64": ".wav"}  # of formats whose names differ
+
+
+@contextmanager
+def standard_streams(
+    inputs: Sequence[Path], output: Path, extension: str | None = None
+) -> Iterator[tuple[list[Path], Path]]:
+    """Give `plan` files in place of `-`: standard input is read first, standard output is sent when all is well.
+
+    Args:
+        inputs: `-` alone, or files and folders.
+        output: `-`, or a file or folder.
+        extension: of what is sent, such as "flac"; None: the format of the input.
+
+    Raises:
+        AudioError: if several recordings are to go through one of the two, or a terminal would get sound.
+    """
+    with ExitStack() as stack:
+        if STREAM in inputs:
+            if len(inputs) > 1:
+                raise AudioError("- is standard input, one recording: name no other input beside it")
+            inputs = [stack.enter_context(_standard_input())]
+        if output != STREAM:
+            yield list(inputs), output
+            return
+        if len(inputs) > 1 or not inputs[0].is_file():
+            raise AudioError("- is standard output, for one recording: name a folder as output")
+        if sys.stdout.isatty():
+            raise AudioError("standard output is a terminal: send it to a file or a program")
+        folder = stack.enter_context(TemporaryDirectory(prefix="phonemi-"))
+        ending = f".{extension.removeprefix('.').lower()}" if extension else audio.output_suffix(inputs[0])
+        target = Path(folder, f"enhanced{ending}")
+        yield list(inputs), target
+        audio.to_stream(target, sys.stdout.buffer)
+
+
+@contextmanager
+def _standard_input() -> Iterator[Path]:
+    """A file that holds what comes from standard input, named like its format; errors name standard input instead."""
+    with audio.from_stream(sys.stdin.buffer) as path:
+        try:
+            info = audio.probe(path)
+            kind = "OPUS" if info.subtype == "OPUS" else info.format
+            path = path.rename(path.with_suffix(ENDINGS.get(kind, f".{kind.lower()}")))
+            yield path
+        except PhonemiError as error:
+            raise type(error)(str(error).replace(str(path), "standard input")) from None

@@ -1,0 +1,194 @@
+"""Sound files are read whole and in blocks, with exact lengths; every file that cannot be used is one clear line."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from phonemi import audio
+from phonemi.errors import AudioError
+
+
+def _tone(samples: int, sample_rate: int, frequency_hz: float = 440.0) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(samples) / sample_rate)).astype(np.float32)
+
+
+def _noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
+
+
+def _cut(path: Path, share: float) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def test_load_averages_channels(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", np.array([[0.5, 0.5], [-0.25, 0.25]]), 16_000, subtype="FLOAT")
+    np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), [0.125, 0.375])
+
+
+def test_opus_at_48_khz_is_resampled_to_the_exact_length(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.opus", _tone(48_000, 48_000), 48_000)
+    read = audio.load(tmp_path / "a.opus")
+    assert read.shape == (16_000,)
+    assert audio.level_db(read[1000:-1000] - _tone(16_000, 16_000)[1000:-1000]) < -35
+
+
+def test_blocks_are_the_file_in_order(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.flac", _noise(2, 1000), 8_000)
+    blocks = list(audio.blocks(tmp_path / "a.flac", 300))
+    assert [block.shape for block in blocks] == [(2, 300), (2, 300), (2, 300), (2, 100)]
+    np.testing.assert_array_equal(np.concatenate(blocks, axis=1), audio.load_channels(tmp_path / "a.flac")[0])
+
+
+def test_a_file_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
+    written = np.tile(_noise(1 << 15), 33)
+    audio.save(tmp_path / "a.wav", written, 16_000)
+    np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), written, atol=2**-15)
+
+
+@pytest.mark.parametrize("samples", [1, 160])
+def test_very_short_files(tmp_path: Path, samples: int) -> None:
+    audio.save(tmp_path / "a.wav", _noise(samples), 16_000)
+    assert audio.load(tmp_path / "a.wav").shape == (samples,)
+    assert audio.load(tmp_path / "a.wav", 48_000).shape == (3 * samples,)
+
+
+def test_one_sample_that_vanishes_is_an_error(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", np.ones(1), 48_000)
+    with pytest.raises(AudioError, match=r"too short: 1 samples at 48000 Hz are none at 16000 Hz"):
+        audio.load(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    "reader", [audio.probe, audio.load, audio.load_channels, lambda path: list(audio.blocks(path, 9))]
+)
+def test_missing_directory_empty_and_other_files(tmp_path: Path, reader) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("this is not sound " * 20)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), 16_000)
+    cases = {
+        "missing.wav": r"cannot read .*missing\.wav: No such file",
+        ".": "directory",
+        "empty.wav": r"empty\.wav is empty \(0 bytes\)",
+        "text.wav": r"text\.wav is not sound that libsndfile can read: ",
+        "none.wav": r"none\.wav is empty \(0 samples\)",
+    }
+    for name, message in cases.items():
+        with pytest.raises(AudioError, match=message) as caught:
+            reader(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("extension", audio.WRITABLE)
+def test_a_file_cut_within_its_header(tmp_path: Path, extension: str) -> None:
+    audio.save(tmp_path / f"a{extension}", _noise(16_000), 16_000)
+    path = tmp_path / f"a{extension}"
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(AudioError, match=r"is not sound|empty|cut short"):
+        audio.load(path)
+
+
+def test_flac_cut_short_names_both_numbers(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.flac", _noise(50_000), 16_000)
+    path = _cut(tmp_path / "a.flac", 0.5)
+    assert audio.probe(path).samples == 50_000
+    with pytest.raises(AudioError, match=r"promises 50000 samples, 2\d\d\d\d can be read"):
+        audio.load(path)
+
+
+def test_flac_without_a_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.save(tmp_path / "a.flac", _noise(5_000), 16_000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0  # the 36 bits of the total in STREAMINFO
+    content[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(content)
+    monkeypatch.setenv("PATH", "")  # ffmpeg would count them
+    with pytest.raises(AudioError, match="does not say how long it is"):
+        audio.probe(tmp_path / "a.flac")
+
+
+def test_mp3_half_gone_is_cut_short_and_a_missing_frame_is_not(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.mp3", _noise(80_000), 16_000)
+    content = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(content[:-200])
+    assert 75_000 < len(audio.load(tmp_path / "a.mp3")) <= 80_000
+    with pytest.raises(AudioError, match="promises 80000 samples"):
+        audio.load(_cut(tmp_path / "a.mp3", 0.5))
+
+
+def test_samples_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+    broken = np.zeros((2, 100), dtype=np.float32)
+    broken[0, 3], broken[1, 4:6] = np.nan, np.inf
+    soundfile.write(tmp_path / "a.wav", broken.T, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="3 of 200 samples are NaN or infinite"):
+        audio.load(tmp_path / "a.wav")
+
+
+def test_samples_too_large_to_add_up_are_not_finite(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((9, 2), 3e38), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="18 of 18 samples are NaN or infinite"):
+        audio.load(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("extension", ["raw", "au", "snd", "vox", "gsm"])
+def test_bytes_are_not_samples_because_of_a_name(tmp_path: Path, extension: str) -> None:
+    (tmp_path / f"a.{extension}").write_text("this is not sound " * 20)
+    with pytest.raises(AudioError, match="is not sound"):
+        audio.load(tmp_path / f"a.{extension}")
+
+
+def test_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", _noise(2, 500), 16_000, format="FLAC")
+    assert audio.probe(tmp_path / "a.wav").format == "FLAC"
+    assert audio.load(tmp_path / "a.wav").shape == (500,)
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    audio.save(path, _noise(500), 16_000)
+    assert audio.load(path).shape == (500,)
+    with audio.decoded(path) as same:
+        assert same == path
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    errors = []
+
+    def attempt() -> None:
+        try:
+            audio.probe(tmp_path / "a.wav")
+        except AudioError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert "is a pipe or a device" in errors[0]
+
+
+@pytest.mark.parametrize("rate", [1, 10, 1_000, 192_000, 768_000])
+def test_unusual_rates(tmp_path: Path, rate: int) -> None:
+    audio.save(tmp_path / "a.wav", _noise(2, 900), rate)
+    info = audio.probe(tmp_path / "a.wav")
+    assert (info.sample_rate, info.samples, info.duration_s) == (rate, 900, 900 / rate)
+    assert sum(block.shape[1] for block in audio.blocks(tmp_path / "a.wav", 30 * rate)) == 900
+    if rate < 100:
+        with pytest.raises(AudioError, match=f"{rate} Hz cannot become"):
+            audio.load(tmp_path / "a.wav")
+    else:
+        assert len(audio.load(tmp_path / "a.wav")) == round(900 * 16_000 / rate)
+
+
+def test_channels_are_read_in_pieces_that_fit(tmp_path: Path) -> None:
+    written = np.tile(_noise(1, 4_000), (1_000, 1))
+    audio.save(tmp_path / "a.wav", written, 16_000)
+    read, _ = audio.load_channels(tmp_path / "a.wav")
+    np.testing.assert_allclose(read, written, atol=2**-15)

@@ -1,0 +1,219 @@
+"""phonemi.inference.folders: one broken file harms no other, and whatever ends a run leaves whole files only."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.files import write_json
+from phonemi.inference import Summary, enhance_files, plan
+from phonemi.progress import Progress
+
+QUIET = Progress(enabled=False)
+
+
+def files_in(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def states(summary):
+    return [outcome.state for outcome in summary.outcomes]
+
+
+@pytest.fixture
+def pairs(tmp_path, written):
+    return plan([written(tmp_path / "in" / name) for name in ("a.wav", "b.wav", "c.wav")], tmp_path / "out")
+
+
+def test_folder_with_broken_files(tmp_path, identity, written):
+    (tmp_path / "in" / "x").mkdir(parents=True)
+    good = [written(tmp_path / "in" / name, 16_000) for name in ("a.wav", "x/b.flac", "z.wav")]
+    empty, short, text = (tmp_path / "in" / name for name in ("empty.wav", "short.wav", "text.wav"))
+    empty.touch()
+    short.write_bytes(good[0].read_bytes()[:3000])
+    text.write_text("not sound")
+    out = io.StringIO()
+    summary = enhance_files(identity, plan([tmp_path / "in"], tmp_path / "out"), Progress(file=out), batch_size=2)
+    assert [outcome.source for outcome in summary.of("done")] == good
+    assert all(outcome.duration_s == 1 and outcome.time_s > 0 for outcome in summary.of("done"))
+    reasons = {outcome.source: outcome.reason for outcome in summary.of("failed")}
+    assert list(reasons) == [empty, short, text]
+    for path, reason in ((empty, "0 bytes"), (short, "promises 16000 samples"), (text, "not sound")):
+        assert reason in reasons[path]
+    assert files_in(tmp_path / "out") == ["a.wav", "x/b.flac", "z.wav"]
+    assert summary.line().startswith("3 enhanced (3 s in ")
+    assert summary.line().endswith(", 3 failed")
+    assert out.getvalue().startswith("seconds of sound: 3/3 in 0:00:")
+    assert ", real-time factor " in out.getvalue()
+
+
+def test_what_the_system_refuses_is_a_failure_of_that_file(tmp_path, recorder, written):
+    sources = [written(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")]
+    (tmp_path / "file").write_text("in the way")
+    targets = [Path("/proc/none/a.wav"), tmp_path / "file" / "b.wav", tmp_path / f"{'c' * 300}.wav"]
+    summary = enhance_files(recorder, list(zip(sources, targets, strict=True)), QUIET)
+    assert states(summary) == ["failed"] * 3
+    assert all(outcome.reason and "\n" not in outcome.reason for outcome in summary.outcomes)
+
+
+def test_notes_on_a_recording(tmp_path, identity, sound):
+    clipped = (20 * sound(40_000)).clip(-0.5, 0.5)
+    audio.save(tmp_path / "a.wav", clipped, 16_000)
+    summary = enhance_files(identity, [(tmp_path / "a.wav", tmp_path / "b.wav")], QUIET, chunk_s=1.0, overlap_s=0.2)
+    assert any("clipped" in note for note in summary.outcomes[0].notes)
+
+
+# Skipping and going on ----------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_is_skipped(recorder, pairs):
+    assert states(enhance_files(recorder, pairs[:1], QUIET)) == ["done"]
+    again = enhance_files(recorder, pairs, QUIET)
+    assert states(again) == ["skipped", "done", "done"]
+    assert len(recorder.samples) == 3
+    assert again.line().endswith(", 1 skipped (already there)")
+    assert states(enhance_files(recorder, pairs, QUIET, overwrite=True)) == ["done"] * 3
+    assert enhance_files(recorder, pairs, QUIET).line() == "0 enhanced, 3 skipped (already there)"
+
+
+def test_what_is_older_than_its_source_or_no_sound_is_made_again(recorder, pairs):
+    enhance_files(recorder, pairs, QUIET)
+    (newer, _), (_, empty), _ = pairs
+    later_s = time.time() + 10
+    os.utime(newer, (later_s, later_s))
+    empty.write_bytes(b"")
+    assert states(enhance_files(recorder, pairs, QUIET)) == ["done", "done", "skipped"]
+
+
+def test_leftovers_of_killed_runs_are_removed_and_those_of_running_ones_stay(recorder, pairs):
+    out = pairs[0][1].parent
+    out.mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running = os.getppid()
+    for process, name in ((ended.pid, "a"), (os.getpid(), "b"), (running, "c"), (ended.pid, "another")):
+        (out / f".{name}.{process}.part.wav").write_bytes(b"half of it")
+    enhance_files(recorder, pairs, QUIET)
+    others = [f".another.{ended.pid}.part.wav", f".c.{running}.part.wav"]
+    assert sorted(files_in(out)) == sorted([*others, "a.wav", "b.wav", "c.wav"])
+
+
+class Interrupted:
+    """Gives back what it gets, until Ctrl-C."""
+
+    def __init__(self, enhancer, batches):
+        self.enhancer, self.batches = enhancer, batches
+
+    def enhance_batch(self, *arguments, **options):
+        if len(self.enhancer.batches) == self.batches:
+            raise KeyboardInterrupt
+        return self.enhancer.enhance_batch(*arguments, **options)
+
+
+def test_an_interruption_leaves_whole_files_only(recorder, pairs):
+    with pytest.raises(KeyboardInterrupt):
+        enhance_files(Interrupted(recorder, 4), pairs, QUIET, chunk_s=0.1, overlap_s=0.02)
+    out = pairs[0][1].parent
+    assert files_in(out) == ["a.wav"], "of three chunks each"
+    assert states(enhance_files(recorder, pairs, QUIET)) == ["skipped", "done", "done"]
+
+
+class Killed:
+    """Gives back what it gets, until its process is killed at a batch or a moment after it."""
+
+    def __init__(self, recorder, batches, delay_s):
+        self.recorder, self.batches, self.delay_s = recorder, batches, delay_s
+
+    def enhance_batch(self, *arguments, **options):
+        if len(self.recorder.batches) == self.batches:
+            threading.Timer(self.delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            time.sleep(0 if self.delay_s else 60)
+        return self.recorder.enhance_batch(*arguments, **options)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that start at once")
+@pytest.mark.parametrize(("files", "kills"), [(40, 4), pytest.param(500, 10, marks=pytest.mark.slow)])
+def test_a_folder_whose_run_is_killed_again_and_again_is_complete_in_the_end(tmp_path, recorder, sound, files, kills):
+    waveform = sound(2000 + files)
+    for index in range(files):
+        audio.save(tmp_path / "in" / str(index % 7) / f"{index}.wav", waveform[:, index : index + 2000], 16_000)
+    pairs = plan([tmp_path / "in"], tmp_path / "out")
+    pieces = {"chunk_s": 0.05, "overlap_s": 0.02}  # five chunks a file, so that most of the time one is half-written
+    rng = random.Random(0)
+    made, left_over = [], 0
+    for kill in range(kills):
+        killed = Killed(recorder, rng.randrange(20, 5 * files // (kills + 1)), rng.uniform(0, 0.005) if kill % 2 else 0)
+        work = multiprocessing.get_context("fork").Process(
+            target=enhance_files, args=(killed, pairs, QUIET), kwargs=pieces
+        )
+        work.start()
+        work.join()
+        assert work.exitcode == -signal.SIGKILL
+        found = list((tmp_path / "out").rglob("*.wav"))
+        whole = [path for path in found if ".part" not in path.name]
+        assert all(audio.load(path).shape == (2000,) for path in whole)
+        made.append(len(whole))
+        left_over += len(found) - len(whole)
+    assert left_over > 0, "no kill came in the middle of a file"
+    assert made == sorted(made)
+    assert 0 < made[0] < made[-1]
+    summary = enhance_files(recorder, pairs, QUIET, **pieces)
+    assert [len(summary.of(state)) for state in ("done", "skipped", "failed")] == [files - made[-1], made[-1], 0]
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "in")
+    for source, target in pairs:
+        np.testing.assert_allclose(audio.load(source), audio.load(target), atol=1.1 * 2**-15)  # 16 bits
+
+
+# Summaries ----------------------------------------------------------------------------------------------------------
+
+
+def test_summary_as_json(tmp_path, encoder_enhancer, pairs):
+    pairs[1][0].write_text("not sound")
+    enhance_files(encoder_enhancer, pairs[:1], QUIET)
+    summary = enhance_files(encoder_enhancer, pairs, QUIET)
+    write_json(tmp_path / "summary.json", summary.to_json(encoder_enhancer, {"mix": 1.0}))
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert found["model"]["name"] == "enhancer"
+    assert len(found["model"]["version"]) == 16
+    assert found["settings"] == {"mix": 1.0}
+    assert [(file["source"], file["target"], file["state"]) for file in found["files"]] == [
+        (str(source), str(target), state)
+        for (source, target), state in zip(pairs, ["skipped", "failed", "done"], strict=True)
+    ]
+    assert [file["reason"] is None for file in found["files"]] == [False, False, True]
+    totals = found["totals"]
+    assert (totals["done"], totals["skipped"], totals["failed"]) == (1, 1, 1)
+    assert totals["duration_s"] == found["files"][2]["duration_s"] == 3000 / 16_000
+    assert totals["real_time_factor"] == pytest.approx(totals["time_s"] / totals["duration_s"])
+    assert Summary([], 0.0).totals()["real_time_factor"] is None
+
+
+# Methods of the enhancer ---------------------------------------------------------------------------------------------
+
+
+def test_methods_for_files_and_folders_do_what_the_command_does(tmp_path, encoder_enhancer, written, capfd):
+    source = written(tmp_path / "in" / "x" / "a.wav", 20_000)
+    pieces = {"chunk_s": 0.5, "overlap_s": 0.1, "batch_size": 2, "mix": 0.9}
+    assert encoder_enhancer.enhance_file(str(source), tmp_path / "a.flac", **pieces) == []
+    options = {"suffix": "-clean", "extension": "flac", **pieces}
+    summary = encoder_enhancer.enhance_folder(tmp_path / "in", str(tmp_path / "out"), **options)
+    assert states(summary) == ["done"]
+    np.testing.assert_array_equal(audio.load(tmp_path / "out" / "x" / "a-clean.flac"), audio.load(tmp_path / "a.flac"))
+    assert states(encoder_enhancer.enhance_folder(tmp_path / "in", tmp_path / "out", **options)) == ["skipped"]
+    assert capfd.readouterr() == ("", "")
+    encoder_enhancer.enhance_file(source, tmp_path / "a.flac", progress=Progress())
+    encoder_enhancer.enhance_folder(tmp_path / "in", tmp_path / "out", progress=Progress(), overwrite=True)
+    assert capfd.readouterr().err.count("seconds of sound: 2/2 in 0:00:") == 2
