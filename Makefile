@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test check install clean
+.PHONY: quickstart test check install wheel clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
@@ -20,6 +20,9 @@ check: $(INSTALLED)
 
 install: $(INSTALLED)
 
+wheel: $(INSTALLED)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -30,4 +33,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) dist quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -177,9 +177,11 @@ def phonemi() -> Callable[..., Outcome]:
 # Starting Python with torch for each of the nine commands would take longer than all of their work here. So the script
 # gets a `phonemi` that hands its arguments to the process of the tests.
 STAND_IN = """#!{python} -IS
-import sys
+import os, sys
 from multiprocessing.connection import Client
 
+if "-" in sys.argv:  # streams
+    os.execv(sys.executable, [sys.executable, "-m", "phonemi.cli", *sys.argv[1:]])
 with Client({address!r}, "AF_UNIX") as connection:
     connection.send(sys.argv[1:])
     code, stdout, stderr = connection.recv()
@@ -190,24 +192,25 @@ sys.exit(code)
 
 
 @pytest.fixture(scope="session")
-def real_sh(phonemi: Callable[..., Outcome]) -> Iterator[Callable[..., Outcome]]:
-    """`runs/real.sh` with given arguments."""
+def bash(phonemi: Callable[..., Outcome]) -> Iterator[Callable[..., Outcome]]:
+    """bash with given arguments, where `phonemi` and `$PHONEMI` are this package; `settings` follow what is named."""
     with tempfile.TemporaryDirectory(prefix="phonemi") as folder:
         address, stand_in = f"{folder}/socket", Path(folder) / "phonemi"
         stand_in.write_text(STAND_IN.format(python=sys.executable, address=address))
         stand_in.chmod(0o755)
+        environment = os.environ | {"PHONEMI": str(stand_in), "PATH": f"{folder}:{os.environ['PATH']}"}
 
-        def call(*arguments: object) -> Outcome:
+        def call(*arguments: object, settings: dict[str, list[str]] | None = None) -> Outcome:
             with Listener(address, "AF_UNIX") as listener:
-                command = ["bash", str(REPOSITORY / "runs" / "real.sh"), *map(str, arguments)]
-                environment = os.environ | {"PHONEMI": str(stand_in)}
+                command = ["bash", *map(str, arguments)]
                 script = subprocess.Popen(
                     command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
                 )
                 listener._listener._socket.settimeout(0.05)  # type: ignore[attr-defined]
                 while script.poll() is None:
                     with contextlib.suppress(TimeoutError), listener.accept() as connection:
-                        outcome = phonemi(*connection.recv())
+                        words = connection.recv()
+                        outcome = phonemi(*words, *(settings or {}).get(words[0], []))
                         connection.send((outcome.code, outcome.stdout, outcome.stderr))
                 stdout, stderr = script.communicate()
             return Outcome(script.returncode, stdout, stderr)
@@ -216,10 +219,21 @@ def real_sh(phonemi: Callable[..., Outcome]) -> Iterator[Callable[..., Outcome]]
 
 
 @pytest.fixture(scope="session")
-def real_arguments(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+def real_sh(bash: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """`runs/real.sh` with given arguments."""
+    return lambda *arguments: bash(REPOSITORY / "runs" / "real.sh", *arguments)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """`TINY` as arguments of a command."""
+    return [word for setting in TINY for word in ("--set", setting)]
+
+
+@pytest.fixture(scope="session")
+def real_arguments(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> list[object]:
     """What `runs/real.sh` is called with: corpus, run folder and tiny settings."""
-    settings = [word for setting in TINY for word in ("--set", setting)]
-    return [corpus.data, tmp_path_factory.mktemp("run folder"), *settings]
+    return [corpus.data, tmp_path_factory.mktemp("run folder"), *tiny]
 
 
 WHISPER_SPECIAL = (

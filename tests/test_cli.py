@@ -7,18 +7,16 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.main import get_command
 
-from phonemi import audio, cli
+from phonemi import cli
 from phonemi.data.manifest import Interval, read_manifest, write_manifest
 from phonemi.files import write_json
 
@@ -26,8 +24,8 @@ COMMANDS = [
     "enhance",
     *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
     *("table", "figure", "report", "bench"),
+    *("demo", "listen", "export", "doctor"),
 ]
-RATE = 16_000
 
 Phonemi = Callable[..., Any]
 
@@ -107,139 +105,11 @@ def test_a_defect_of_ours_is_one_line_too(phonemi: Phonemi, monkeypatch: pytest.
     assert "broken" in kept.read_text()
 
 
-# Recordings to enhance --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def model(finished: Any) -> Path:
-    return finished.folder / "rows" / "ws-hybrid" / "model"
-
-
-def bad_recording(kind: str, path: Path) -> None:
-    tone = 0.1 * np.sin(np.arange(RATE) / 10)
-    if kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "no samples":
-        audio.save(path, tone, RATE)
-        path.write_bytes(path.read_bytes()[:40] + bytes(4))
-    elif kind == "truncated":
-        audio.save(path, tone, RATE)
-        path.write_bytes(path.read_bytes()[:9000])
-    elif kind == "text":
-        path.write_text("This is not a recording.\n")
-    elif kind == "nan":
-        audio.save(path, tone, RATE, subtype="FLOAT")
-        content = bytearray(path.read_bytes())
-        content[-4000:-3996] = np.float32(np.nan).tobytes()
-        path.write_bytes(content)
-    elif kind == "folder":
-        path.mkdir()
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("missing", "no such file or folder: {path}"),
-        ("empty", "{path} is empty (0 bytes)"),
-        ("no samples", "{path}"),
-        ("truncated", "{path} is cut short: its header promises 16000 samples, 4478 can be read"),
-        ("text", "{path} is not sound that libsndfile can read"),
-        ("nan", "{path}: 1 of 16000 samples are NaN or infinite"),
-        ("folder", "no recordings in {path}"),
-    ],
-)
-def test_a_bad_recording_is_one_line(phonemi: Phonemi, model: Path, tmp_path: Path, kind: str, message: str) -> None:
-    path, output = tmp_path / "noisy.wav", tmp_path / "out"
-    bad_recording(kind, path)
-    for target in (output, tmp_path / "clean.wav"):
-        if kind == "folder" and target.suffix:
-            continue
-        outcome = phonemi("enhance", path, "-o", target, "--model", model)
-        assert message.format(path=path) in outcome.error
-    assert {entry.name for entry in tmp_path.rglob("*")} <= {"noisy.wav", "out"}
-    assert not output.exists() or not list(output.iterdir())
-
-
-def test_silence_stays_silent_and_short_audio_keeps_its_length(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    signals = {"silent": np.zeros(RATE), "short": 0.1 * rng.normal(size=160), "one": np.array([0.5])}
-    for name, waveform in signals.items():
-        audio.save(tmp_path / "in" / f"{name}.wav", waveform, RATE)
-    outcome = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
-    assert outcome.code == 0, outcome.stderr
-    assert outcome.stderr.splitlines()[-1] == "phonemi: 3 enhanced"
-    enhanced = {name: audio.load(tmp_path / "out" / f"{name}.wav") for name in signals}
-    assert {name: len(waveform) for name, waveform in enhanced.items()} == {"silent": RATE, "short": 160, "one": 1}
-    assert not enhanced["silent"].any()
-    assert np.isfinite(enhanced["short"]).all()
-    again = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
-    assert again.stderr.splitlines()[-1] == "phonemi: 0 enhanced, 3 skipped (already there)"
-
-
-def test_one_bad_recording_does_not_stop_the_others(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
-    for name in ("a", "c"):
-        audio.save(tmp_path / "in" / f"{name}.flac", 0.1 * np.sin(np.arange(RATE) / 10), RATE)
-    (tmp_path / "in" / "b.wav").write_text("not a recording")
-    outcome = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
-    assert outcome.error == "2 enhanced, 1 failed"
-    assert [line for line in outcome.stderr.splitlines() if line.startswith("failed: ")] == [
-        f"failed: {tmp_path / 'in' / 'b.wav'} is not sound that libsndfile can read: Format not recognised"
-    ]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.flac", "c.flac"]
-
-
-def test_a_model_that_is_not_there(phonemi: Phonemi, tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.wav", np.ones(RATE) / 2, RATE)
-    outcome = phonemi("enhance", tmp_path / "a.wav", "-o", tmp_path / "out", "--model", tmp_path / "none")
-    assert f"no enhancer '{tmp_path / 'none'}'" in outcome.error
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
-    noisy = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
-    audio.save(tmp_path / "a.wav", noisy, RATE, subtype="FLOAT")
-    powers = []
-    for limit in ([], ["--attenuation-limit-db", "1"], ["--attenuation-limit-db", "0"]):
-        outcome = phonemi(
-            "enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "--model", model, "--overwrite", *limit
-        )
-        assert outcome.code == 0, outcome.stderr
-        powers.append(float(np.mean(audio.load(tmp_path / "b.wav") ** 2)))
-    assert powers[0] < 10**-0.1 * np.mean(noisy**2) < powers[1] < powers[2]
-    np.testing.assert_allclose(audio.load(tmp_path / "b.wav"), noisy, atol=1e-6)
-
-
-def test_an_encoder_with_another_number_of_layers(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:
-    folder = shutil.copytree(finished.folder, tmp_path / "run")
-    description = folder / "aggregations" / "ws" / "aggregation.json"
-    write_json(description, json.loads(description.read_text()) | {"layers": 13})
-    outcome = phonemi("train", "--run", folder, "--row", "ws-linguistic+log1p")
-    assert "the aggregation was made for 13 layers, the encoder has 3" in outcome.error
-    assert not (folder / "rows" / "ws-linguistic+log1p").exists()
-
-
-def test_a_full_disk(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
-    """In a process of its own, which may write no file longer than 2000 bytes."""
-    audio.save(tmp_path / "in" / "a.wav", 0.1 * np.sin(np.arange(RATE) / 10), RATE)
-    code = (
-        "import resource, sys; from phonemi import cli; import phonemi.inference, phonemi.models.enhancer;"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); cli.main()"
-    )
-    command = [sys.executable, "-c", code, "enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]
-    ended = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    assert ended.returncode == 1
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("phonemi: ")]
-    assert "cannot write" in line, ended.stderr
-    assert str(tmp_path / "out" / "a.wav") in line
-    assert "Traceback" not in ended.stderr
-    assert list((tmp_path / "out").iterdir()) == []
+# Corpora and manifests --------------------------------------------------------------------------------------------
 
 
 def no_room(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-# Corpora and manifests --------------------------------------------------------------------------------------------
 
 
 def test_a_manifest_that_does_not_fit_on_the_disk(
@@ -387,6 +257,15 @@ def test_a_stage_before_the_one_it_needs(
     outcome = phonemi(stage, "--run", folder)
     assert f"run `phonemi {needed} --run {folder}` first" in outcome.error
     assert f"{removed}" in outcome.error or "rows/" in removed
+
+
+def test_an_encoder_with_another_number_of_layers(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    description = folder / "aggregations" / "ws" / "aggregation.json"
+    write_json(description, json.loads(description.read_text()) | {"layers": 13})
+    outcome = phonemi("train", "--run", folder, "--row", "ws-linguistic+log1p")
+    assert "the aggregation was made for 13 layers, the encoder has 3" in outcome.error
+    assert not (folder / "rows" / "ws-linguistic+log1p").exists()
 
 
 def test_a_row_that_needs_an_aggregation_nobody_asks_for(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:

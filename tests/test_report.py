@@ -13,7 +13,7 @@ import pytest
 from phonemi import audio
 from phonemi.errors import DataError
 from phonemi.files import write_json, write_jsonl
-from phonemi.report import _information_figures, build_report, inline_svg
+from phonemi.report import _information_figures, build_report
 
 LABELS = {"ws-acoustic": "WS (Acoustic)", "ws-linguistic": "WS <Linguistic> & $1", "dws-linguistic": "DWS (Linguistic)"}
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -204,8 +204,3 @@ def test_a_file_of_the_wrong_form_is_one_line(tmp_path, file, content):
     write_json(tmp_path / file, content)
     with pytest.raises(DataError, match="is not what its stage writes"):
         build_report(tmp_path)
-
-
-def test_inlined_drawings_follow_the_page_colours():
-    drawing = '<svg xmlns="http://www.w3.org/2000/svg"><metadata>http://x</metadata><g id="a" fill="#fffffe"/></svg>'
-    assert inline_svg(drawing, "f") == '<svg><g id="f-a" fill="var(--paper)"/></svg>'

@@ -24,11 +24,17 @@ SPEECH = [
     {"name": "speechocean762, train list", "use": "speech with phones", "licence": "free for any use"},
     {"name": "LJ Speech, VCTK, one more reader: 0.5 h", "use": "speech with phones", "licence": "public domain, CC BY"},
 ]
+COMMANDS = {"name": "Picovoice, spoken commands, 1.5 h", "use": "speech", "licence": "Apache-2.0"}
 NOISE = [
     {"name": "ESC-10, folds 1 to 3", "use": "noise", "licence": "CC BY 3.0"},
     {"name": "Speech Commands, background noise", "use": "noise", "licence": "CC BY 4.0"},
     {"name": "procedural noise, and babble of the speech above", "use": "noise", "licence": "made by phonemi"},
 ]
+
+
+def plain_speech() -> list[dict[str, str]]:
+    """`SPEECH` where its phones are not used."""
+    return [{**one, "use": "speech"} for one in SPEECH]
 
 
 def ship_encoder(run: Path, target: Path, information: Path) -> None:
@@ -57,7 +63,7 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
             }
         ],
         "size_mb": (target / "model.safetensors").stat().st_size / 1e6,
-        "data": [*SPEECH, *(NOISE if settings.noisy_share else [])],
+        "data": [*(SPEECH if phones else [*plain_speech(), COMMANDS]), *(NOISE if settings.noisy_share else [])],
         "speed": {"real-time factor on one core": real_time_factor(load_representation(target))},
         "weak": [
             "English only, mostly read speech; half of the accented readers are children.",
@@ -94,14 +100,14 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path) -> None:
         **LICENCE,
         "summary": f"Speech enhancement guided by the encoder `{config.representation}`: a mask on the magnitude "
         f"spectrum, the phase stays noisy. Row `{row}` of the recipe.",
-        "data": [{**one, "use": one["use"].replace(" with phones", "")} for one in SPEECH] + NOISE,
+        "data": plain_speech() + NOISE,
         "speed": {"real-time factor on one core": real_time_factor(enhancer)},
         "metrics": metrics,
         "measured_on": f"Test speakers and noises that are in no training or validation set, SNR "
         f"{min(config.evaluate.snrs_db):g} to {max(config.evaluate.snrs_db):g} dB; WER by pocketsphinx, which makes "
         "many errors on clean speech too. `log1p` is the same network without the encoder.",
         "weak": [
-            "It works at 16 kHz: above 8 kHz nothing of the input comes back.",
+            "It hears up to 8 kHz; what lies above is attenuated as it attenuates 6 to 7.3 kHz.",
             "The phase stays noisy, so that very noisy speech sounds rough.",
             "Babble and single competing talkers are speech: little of them is removed.",
             "Trained on English, mostly read speech.",

@@ -13,6 +13,7 @@ information), an aggregation of the layers that keeps the most of it is learned 
     training         the loop, checkpoints, tracking
     stages           one stage of the work each; `phonemi --help` lists them
     plots, report    figures and one self-contained HTML page for each run
+    doctor           what is installed here, and whether enhancing works
 """
 
 from __future__ import annotations

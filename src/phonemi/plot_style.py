@@ -7,6 +7,7 @@ see the same figure. The colours of `THEME` occur nowhere else, so that a page c
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,3 +103,11 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
             # Without a date the same numbers give the same bytes.
             figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
     return paths
+
+
+@figure_style()
+def svg_text(figure: Figure, dots_per_inch: int = 110) -> str:
+    """A figure as the text of an SVG file; images in it have `dots_per_inch`."""
+    with io.StringIO() as file:
+        figure.savefig(file, format="svg", dpi=dots_per_inch, metadata={"Date": None})
+        return file.getvalue()

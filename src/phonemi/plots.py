@@ -114,7 +114,7 @@ def information_heatmap(table: InformationTable) -> Figure:
     """MI `[layer, snr]` as numbers on colours; the best layer of every SNR is boxed."""
     layers, snrs = table.mi_bits.shape
     figure, ((axes,),) = axes_grid(NARROW_IN, max(3.5, 1.2 + 0.3 * layers))
-    image = _heat(axes, table.mi_bits, (-0.5, snrs - 0.5, -0.5, layers - 0.5))
+    image = heat(axes, table.mi_bits, (-0.5, snrs - 0.5, -0.5, layers - 0.5))
     peaks = table.peak_layers
     for layer in range(layers):
         for index in range(snrs):
@@ -219,7 +219,7 @@ def dynamic_weights(
     # Frame t is centred at (320 t + 200) / 16000 s, so its cell begins 2.5 ms after 0.02 t.
     start_s, step_s = 0.125 * frame_s, 0.5 * frame_s
     end_s = start_s + step_s * len(log_mel)
-    spectrum = _heat(panels[0], np.asarray(log_mel).T, (start_s, end_s, 0, log_mel.shape[1]), "magma")
+    spectrum = heat(panels[0], np.asarray(log_mel).T, (start_s, end_s, 0, log_mel.shape[1]), "magma")
     panels[0].set(title="Noisy speech", ylabel="Mel band")
     times_s = start_s + step_s * (np.arange(len(local_snr_db)) + 0.5)
     panels[1].plot(times_s, local_snr_db, color=THEME["ink"], linewidth=1.4)
@@ -229,7 +229,7 @@ def dynamic_weights(
     peak = max((float(np.nanmax(weights)) for _, weights in rows), default=1.0)
     for axes, (label, weights) in zip(panels[2:], rows, strict=True):
         frames, layers = weights.shape
-        image = _heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5), _HEAT)
+        image = heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5), _HEAT)
         image.set_clim(0, peak)
         axes.set(title=label, ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
     if rows:
@@ -285,7 +285,8 @@ def _legend_columns(entries: int) -> int:
     return 3 if entries in (3, 5, 6, 9) else min(entries, 4)
 
 
-def _heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float], colours: str = _HEAT) -> Any:
+def heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float], colours: str = _HEAT) -> Any:
+    """Draw values `[row, column]`, the first row below, over the rectangle `extent`; the image, to give it a scale."""
     axes.grid(False)
     return axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, interpolation="nearest")
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +17,9 @@ import numpy as np
 from phonemi import plots
 from phonemi.errors import DataError
 from phonemi.figures import weights_of_layers, weights_over_time
-from phonemi.files import write_text
 from phonemi.headlines import headlines
-from phonemi.plot_style import THEME, save_figure
+from phonemi.page import inline_svg, write_page
+from phonemi.plot_style import save_figure
 from phonemi.report_tables import comparisons_table, example_card, metrics_table, timings_table, worst_utterances
 from phonemi.results import METRICS, STAGES, information_tables, read_results, snr_text
 
@@ -69,11 +67,8 @@ def build_report(run_dir: str | Path) -> Path:
     body = _top(run_dir, results, found, sections) + "<main>"
     for name, (title, content) in sections.items():
         body += f'<section id="{name}"><h2>{title}</h2>{content}</section>'
-    page = run_dir / "report.html"
-    template = resources.files("phonemi").joinpath("report_page.html").read_text(encoding="utf-8")
-    title = escape(f"{run_dir.resolve().name} · phonemi")
-    write_text(page, Template(template).substitute(title=title, body=f"{body}</main>{_footer(run_dir, results)}"))
-    return page
+    title, body = f"{run_dir.resolve().name} · phonemi", f"{body}</main>{_footer(run_dir, results)}"
+    return write_page(run_dir / "report.html", title, body)
 
 
 def draw_figures(run_dir: str | Path) -> dict[str, Path]:
@@ -270,23 +265,6 @@ def _figure(name: str, path: Path, wide: bool) -> str:
         f"{drawing}</div><figcaption>{caption} "
         f'<span><a href="figures/{name}.png">PNG</a> <a href="figures/{name}.svg">SVG</a></span></figcaption></figure>'
     )
-
-
-def inline_svg(drawing: str, name: str) -> str:
-    """An SVG file -> the same drawing inside a page: unique ids, colours that follow the page, no outside names.
-
-    >>> inline_svg('<?xml?><svg xmlns="..."><path id="a" style="fill: #1c2126"/><use xlink:href="#a"/></svg>', "f")
-    '<svg><path id="f-a" style="fill: var(--ink)"/><use href="#f-a"/></svg>'
-    """
-    drawing = drawing[drawing.index("<svg") :].strip()
-    drawing = re.sub(
-        r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", drawing, flags=re.DOTALL
-    )
-    drawing = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", drawing).replace("xlink:href=", "href=")
-    drawing = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
-    for colour, value in THEME.items():
-        drawing = drawing.replace(value, f"var(--{colour})")
-    return re.sub(r"\n\s*", "\n", drawing)
 
 
 def _top(run_dir: Path, results: Mapping[str, Any], found: list[str], sections: Mapping[str, tuple[str, str]]) -> str:

@@ -20,7 +20,7 @@ _PLAYER_BYTES = 200_000
 _PLAYER_RATE = 16_000
 _WORST = 10
 # What makes an utterance bad, the first column that is there: (column, whether larger is worse).
-_WORST_BY = (
+WORST_BY = (
     *(("wer", True), ("stoi", False), ("pesq_wb_lqo", False), ("si_sdri_db", False), ("si_sdr_db", False)),
     ("dnsmos_ovrl", False),
 )
@@ -128,9 +128,7 @@ def worst_utterances(rows: Sequence[Mapping[str, str]], labels: Mapping[str, str
     """For each row of the tables, its ten worst utterances, folded; `labels` name the rows."""
     if not rows or "row" not in rows[0]:
         return ""
-    found = next(
-        ((key, larger) for key, larger in _WORST_BY if any(_value(row, key) is not None for row in rows)), None
-    )
+    found = next(((key, larger) for key, larger in WORST_BY if any(_value(row, key) is not None for row in rows)), None)
     if found is None:
         return ""
     key, larger = found
@@ -184,10 +182,22 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def example_card(example: Mapping[str, Any], run_dir: Path) -> str:
-    """One utterance: a player for each row with the words the recogniser heard, wrong ones marked."""
+def example_card(
+    example: Mapping[str, Any],
+    run_dir: Path,
+    sounds: Mapping[str, str] | None = None,
+    pictures: Mapping[str, str] | None = None,
+) -> str:
+    """One utterance: a player for each row with the words the recogniser heard, wrong ones marked.
+
+    Args:
+        example: as in examples.json.
+        run_dir: what its files are relative to.
+        sounds: row -> address of its sound; None: the sound itself, as `embedded`.
+        pictures: row -> HTML to show above its player.
+    """
     files = {row: run_dir / path for row, path in example["files"].items()}
-    sounds = _embedded(files)
+    sounds = embedded(files) if sounds is None else sounds
     text = example.get("text") or ""
     items = []
     for row in files:
@@ -198,12 +208,14 @@ def example_card(example: Mapping[str, Any], run_dir: Path) -> str:
         ]
         heard = example.get("words", {}).get(row)
         player = (
-            f'<audio controls preload="metadata" aria-label="{label}" src="{sounds[row]}"></audio>'
+            f'<audio controls preload="{"metadata" if sounds[row].startswith("data:") else "none"}" '
+            f'aria-label="{label}" src="{escape(sounds[row])}"></audio>'
             if row in sounds
             else f'<p class="missing">{escape(str(example["files"][row]))} is missing</p>'
         )
         items.append(
-            f'<div class="sound {"bound" if row in ("noisy", "clean") else ""}"><h4>{label}</h4>{player}'
+            f'<div class="sound {"bound" if row in ("noisy", "clean") else ""}"><h4>{label}</h4>'
+            + f"{(pictures or {}).get(row, '')}{player}"
             + (f'<p class="heard">{marked_words(text, heard)}</p>' if heard is not None else "")
             + f'<p class="scores">{" · ".join(shown)}</p></div>'
         )
@@ -240,7 +252,7 @@ def marked_words(spoken: str, heard: str) -> str:
     return " ".join(pieces) or '<span class="missing">nothing heard</span>'
 
 
-def _embedded(files: Mapping[str, Path]) -> dict[str, str]:
+def embedded(files: Mapping[str, Path]) -> dict[str, str]:
     """Sound files -> `data:` addresses of at most 200 kB of Ogg each, all with one gain so that none clips."""
     waveforms = {row: audio.load(path, _PLAYER_RATE) for row, path in files.items() if path.is_file()}
     peak = max((float(np.abs(waveform).max()) for waveform in waveforms.values()), default=0.0)

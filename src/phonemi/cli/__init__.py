@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from phonemi.cli import recordings, research  # noqa: F401  (they register their commands, in this order)
+from phonemi.cli import recordings, research, tools  # noqa: F401  (they register their commands, in this order)
 from phonemi.cli.commands import app, explain
 from phonemi.errors import PhonemiError, kept_traceback
 

@@ -1,0 +1,70 @@
+"""Every block of the guide is run, in order, in a folder with what its page names; the API page is current."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.glob("guide/*.md"))
+NEEDS_RUN = {"pretrain", "information", "aggregate", "train", "evaluate"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the pages take for granted: recordings, a corpus of speech and one of noise."""
+    rng = np.random.default_rng(0)
+    speech = sorted((corpus.data / "librispeech").rglob("*.flac"))
+    texts = dict(line.split(",", 2)[::2] for line in (corpus.data / "speech.csv").read_text().splitlines()[1:])
+    table = ["path,speaker,text"]
+    for number, path in enumerate(speech):
+        clean = audio.load(path, 16_000)
+        noisy = clean + 0.01 * rng.standard_normal(len(clean)).astype(np.float32)
+        if number < 3:
+            audio.save(tmp_path / "noisy" / f"{path.stem}.flac", noisy, 16_000)
+            audio.save(tmp_path / "clean" / f"{path.stem}.flac", clean, 16_000)
+            (tmp_path / "noisy" / f"{path.stem}.txt").write_text(texts[str(path.relative_to(corpus.data))])
+        audio.save(tmp_path / "my-speech" / path.name, clean, 16_000)
+        table.append(f"{path.name},{path.stem[:3]},{texts[str(path.relative_to(corpus.data))]}")
+    (tmp_path / "my-speech" / "table.csv").write_text("\n".join(table) + "\n")
+    shutil.copy(corpus.data / "librispeech" / "alignments" / "phones.ctm", tmp_path / "my-speech")
+    audio.save(tmp_path / "my-noise" / "hum.wav", 0.1 * rng.standard_normal(32_000), 16_000)
+    audio.save(tmp_path / "noisy.wav", 0.1 * rng.standard_normal((2, 30_000)), 44_100)
+    shutil.copytree(tmp_path / "noisy", tmp_path / "recordings" / "deeper")
+    shutil.copytree(corpus.data / "librispeech" / "LibriSpeech", tmp_path / "LibriSpeech")
+    shutil.copytree(corpus.data / "librispeech" / "alignments", tmp_path / "alignments")
+    shutil.copytree(corpus.data / "esc10", tmp_path / "ESC-50")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+def test_every_block_runs(page: Path, folder: Path, bash: Callable[..., Any], tiny: list[str]) -> None:
+    blocks = re.findall(r"```(\w*)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    assert {language for language, _ in blocks} <= {"sh", "python"}
+    for language, block in blocks:
+        if language == "python":
+            exec(compile(block, page.name, "exec"), {})
+        else:
+            outcome = bash("-euc", block, settings=dict.fromkeys(NEEDS_RUN, tiny))
+            assert outcome.code == 0, f"{block}\n{outcome.stderr}"
+
+
+def test_the_api_page_is_current() -> None:
+    made = runpy.run_path(str(DOCS / "api.py"))["page"]()
+    assert made == (DOCS / "api.md").read_text(encoding="utf-8"), "run: python docs/api.py"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in DOCS.rglob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

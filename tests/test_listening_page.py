@@ -1,0 +1,114 @@
+"""The page of a folder: whole HTML, every recording, numbers before and after, sounds inside up to a size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from phonemi import audio, listening, listening_page
+from phonemi.listening import Heard, Pair
+from phonemi.listening_page import _row, _sentences, build_listening_page
+from phonemi.metrics.score import Score
+from phonemi.metrics.words import WordCounts
+from phonemi.results import METRICS
+
+RATE = 16_000
+STOI = next(metric for metric in METRICS if metric.key == "stoi")
+WER = next(metric for metric in METRICS if metric.key == "wer")
+
+
+def heard(stoi: float | None, counts: WordCounts | None = None) -> Heard:
+    score = Score.failed("reference silent") if stoi is None else Score(stoi)
+    wer = {} if counts is None else {"wer": Score(counts.wer)}
+    return Heard(Path("a.wav"), 2.0, -20.5, 0.0, {"stoi": score, **wer}, counts=counts)
+
+
+@pytest.fixture(autouse=True)
+def _without_dnsmos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if its packages were missing: it takes half a second for each recording."""
+    monkeypatch.setattr(listening, "missing_packages", lambda: ["speechmos"])
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    time_s = np.arange(RATE // 2) / RATE
+    for index, name in enumerate(("one & two.wav", "deep/b#1.wav", "c.wav")):
+        for folder, noise in (("noisy", 0.1 * index), ("enhanced", 0.05 * index), ("clean", 0.0)):
+            waveform = 0.3 * np.sin(2 * np.pi * 300 * time_s) + noise * rng.standard_normal(len(time_s))
+            audio.save(tmp_path / folder / name, waveform.astype(np.float32), RATE)
+    audio.save(tmp_path / "noisy" / "gone.wav", np.zeros(800, np.float32), RATE)
+    audio.save(tmp_path / "clean" / "gone.wav", np.zeros(800, np.float32), RATE)
+    return tmp_path / "noisy", tmp_path / "enhanced"
+
+
+def test_the_page_holds_every_recording_the_worst_first(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    path = build_listening_page(*folders, tmp_path / "out" / "page.html", clean=tmp_path / "clean")
+    page = path.read_text()
+    # One recording has no result, two have noise, one has none, for which there is no ratio.
+    assert re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page) == ["gone", "c", "b#1", "one &amp; two"]
+    assert re.findall(r'id="(r\d)"', page) == ["r0", "r1", "r2", "r3"]
+    assert "no enhanced file" in page
+    assert not re.search(r"https?:|<link|<script src|@import", page)
+    assert page.count('src="data:audio/ogg') == 3 * 3 + 2, "noisy, enhanced and clean; two of the one without result"
+    assert page.count('src="data:image/png') == 3 * 3
+    assert 'href="../noisy/deep/b%231.wav"' in page.replace("./../", "../")
+    assert page.count('<table class="metrics sortable files">') == 1
+
+
+def test_what_is_beyond_the_size_is_linked(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_page, "EMBEDDED_BYTES", 30_000)
+    monkeypatch.setattr(listening_page, "PICTURED", 1)
+    page = build_listening_page(*folders, tmp_path / "page.html").read_text()
+    linked = re.findall(r'preload="none" aria-label="\w+" src="(.*?)"', page)
+    assert linked
+    assert "data:audio" in page
+    assert len(linked) + page.count("data:audio") == 3 * 2 + 1
+    for address in linked:
+        assert (tmp_path / unquote(unescape(address))).is_file(), address
+    assert page.count("data:image/png") <= 2
+    assert "Spectrograms of the worst 1:" in page
+
+
+def test_rows_show_both_numbers_and_why_one_is_missing() -> None:
+    pair = Pair("a <b>", heard(0.5), heard(0.625), problem="shorter")
+    row = _row(3, pair, [STOI])
+    assert '<a href="#r3">a &lt;b&gt;</a><small><em>shorter</em></small>' in row
+    assert '<td data-value="0.625">0.625<small>was 0.500</small></td>' in row
+    assert '<td data-value="2.0">2.0</td>' in row, "an equal length is not repeated"
+    assert '<td title="reference silent">–<small>was 0.500</small></td>' in _row(
+        0, Pair("a", heard(0.5), heard(None)), [STOI]
+    )
+    assert _row(0, Pair("a", None, None), [STOI]).count("<td>–</td>") == 4
+
+
+def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
+    pairs = [
+        Pair("a", heard(0.5, WordCounts(1, 1, 0, 0)), heard(0.7, WordCounts(2, 0, 0, 0))),
+        Pair("b", heard(0.5, WordCounts(8, 0, 0, 0)), heard(0.4, WordCounts(6, 1, 1, 0))),
+        Pair("c", heard(0.5), heard(None), problem="cut short"),
+    ]
+    assert _sentences(pairs, [STOI, WER]) == [
+        "3 recordings, 6.0 s.",
+        "1 of them with a problem, for instance c: cut short.",
+        "STOI: 0.500 before, 0.550 after; better in 1 and worse in 1 of 2.",
+        "WER: 0.100 before, 0.200 after; better in 1 and worse in 1 of 2.",
+    ]
+
+
+def test_the_command_writes_the_page_and_names_what_is_wrong(
+    folders: tuple[Path, Path], tmp_path: Path, phonemi: Callable[..., Any]
+) -> None:
+    outcome = phonemi("listen", *folders, "-o", tmp_path / "page.html")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.strip() == str(tmp_path / "page.html")
+    assert phonemi("listen", folders[0], tmp_path / "nowhere").error == f"{tmp_path / 'nowhere'} is not a folder"
