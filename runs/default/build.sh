@@ -2,8 +2,8 @@
 # From folders of recordings to the weights in the package: encoders, aggregation, enhancer. Resumable.
 #   runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | recordings | compare | ship NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
-# STEPS (default 3800) scales the training of the encoders, ENHANCER_STEPS (default 4000) the enhancer's: on two cores
-# about an hour each. What was run for the weights in the package stands in their README.md.
+# STEPS (default 3800) scales the training of the encoders, ENHANCER_STEPS (default 8000) the enhancer's: on two cores
+# an hour for an encoder, one and a half for the two enhancers. What was run for the weights in the package stands in their README.md.
 set -euo pipefail
 usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | recordings | compare | ship NAME | all]"
 data=${1:?$usage}
@@ -83,7 +83,7 @@ enhancer() {
     for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
         "$phonemi" "$stage" --run "$out/default" --config "$here/runs/default/enhancer.yaml" $(lists) \
-            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.steps=${ENHANCER_STEPS:-4000}"
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.steps=${ENHANCER_STEPS:-8000}"
     done
     "$phonemi" report "$out/default"
 }
