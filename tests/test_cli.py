@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from phonemi import cli
+from phonemi import __version__, cli
 from phonemi.data.manifest import Interval, read_manifest, write_manifest
 from phonemi.files import write_json
 
@@ -42,6 +42,10 @@ def test_every_command_is_listed(phonemi: Phonemi) -> None:
     assert outcome.code == 0
     listed = [line.split()[0] for line in outcome.stdout.partition("Commands:")[2].splitlines() if line[2:3].strip()]
     assert listed == COMMANDS
+
+
+def test_the_version(phonemi: Phonemi) -> None:
+    assert phonemi("--version").stdout == f"phonemi {__version__}\n"
 
 
 @pytest.mark.parametrize("columns", [80, 40])
@@ -307,4 +311,7 @@ def test_an_error_in_a_process_of_a_stage(phonemi: Phonemi, finished: Any, tmp_p
 
 
 def test_a_report_of_no_run(phonemi: Phonemi, tmp_path: Path) -> None:
-    assert phonemi("report", tmp_path / "absent").error == f"{tmp_path / 'absent'} is no run folder"
+    for folder in (tmp_path / "absent", tmp_path):
+        expected = f"{folder} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED"
+        assert phonemi("report", folder).error == expected
+    assert not list(tmp_path.iterdir())

@@ -106,8 +106,11 @@ def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
 
 
 def test_the_command_writes_the_page_and_names_what_is_wrong(
-    folders: tuple[Path, Path], tmp_path: Path, phonemi: Callable[..., Any]
+    folders: tuple[Path, Path], tmp_path: Path, phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert phonemi("report", *folders).stdout.strip() == "listen.html"
+    assert (tmp_path / "listen.html").exists()
     outcome = phonemi("listen", *folders, "-o", tmp_path / "page.html")
     assert outcome.code == 0, outcome.stderr
     assert outcome.stdout.strip() == str(tmp_path / "page.html")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from phonemi import __version__
+
 if TYPE_CHECKING:
     from phonemi.stages.run import Run
 
@@ -41,6 +43,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Speech enhancement that keeps the words.\n\n\b\nExample:\nphonemi quickstart",
 )
+
+
+def _version(asked: bool) -> None:
+    """Say it and stop."""
+    if asked:
+        typer.echo(f"phonemi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass  # options of phonemi itself; the help of the application stands where it is made
+
 
 RunFolder = Annotated[
     Path, typer.Option("--run", "-r", metavar="RUN", help="Folder of the run: results, checkpoints, report.")

@@ -196,14 +196,23 @@ def figure(
 
 
 @command("report", "phonemi report OUT")
-def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of noisy recordings.")],
+    enhanced: Annotated[
+        Path | None, typer.Argument(metavar="ENHANCED", help="What became of them: the page of `phonemi listen`.")
+    ] = None,
+) -> None:
     """One self-contained HTML page of a run: figures, tables, players."""
+    from phonemi.cli.tools import listen
     from phonemi.markdown import write_markdown
     from phonemi.report import build_report
+    from phonemi.results import STAGES
     from phonemi.stages import showcase
 
-    if not run.is_dir():
-        raise PhonemiError(f"{run} is no run folder")
+    if enhanced is not None:
+        return listen(run, enhanced)
+    if not any((run / name).exists() for name in STAGES):  # nothing is written into a folder that is something else
+        raise PhonemiError(f"{run} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED")
     if (run / "metrics.json").exists():
         showcase.run(open_run(run, None, [], save=False))
     write_markdown(run)
