@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from phonemi import audio
 from phonemi.data.manifest import Interval, Recording, write_manifest
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from phonemi.models.representations import HiddenStates
+
+settings.register_profile("quick", max_examples=30, deadline=None)
+settings.register_profile("thorough", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=thorough -k ...
+settings.load_profile("quick")
 
 REPOSITORY = Path(__file__).parents[1]
 RATE = 16_000

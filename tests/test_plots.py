@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import plots
@@ -43,7 +43,6 @@ def test_information_by_snr_names_every_line_at_its_end():
     assert [line.get_ydata()[-1] for line in axes.lines] == [0.3, 0.8, 1.4]
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=9), st.floats(0.01, 1))
 def test_labels_are_spread_without_overlap_and_in_order(values, gap):
     spread = plots._spread(np.array(values), gap)

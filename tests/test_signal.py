@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import signal
 from phonemi.errors import ModelError
 
 
-@settings(max_examples=40, deadline=None)
 @given(samples=st.integers(1, 5_000), seed=st.integers(0, 99))
 def test_istft_undoes_stft(samples, seed):
     waveform = torch.randn(2, samples, generator=torch.Generator().manual_seed(seed))
@@ -38,7 +37,6 @@ def test_stft_agrees_with_a_transform_written_out():
     assert torch.allclose(signal.stft(waveform)[0, k], expected, atol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
 @given(samples=st.integers(400, 50_000))
 def test_doubled_ssl_frames_are_one_to_three_short_of_the_stft(samples):
     features = torch.ones(1, signal.ssl_frames(samples), 3)
@@ -60,7 +58,6 @@ def test_features_of_another_signal_are_refused():
         signal.repeat_to_stft(torch.ones(1, 10, 2), 30)
 
 
-@settings(max_examples=30, deadline=None)
 @given(samples=st.integers(0, 20_000))
 def test_mel_frames_are_two_to_an_ssl_frame(samples):
     assert signal.log_mel(torch.zeros(1, samples), 8).shape == (1, 2 * signal.ssl_frames(samples), 8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
@@ -20,7 +20,6 @@ def _tone(samples: int, sample_rate: int, frequency_hz: float = 440.0) -> np.nda
 @given(
     samples=st.integers(0, 5_000), from_rate=st.sampled_from(RATES), to_rate=st.sampled_from(RATES), pair=st.booleans()
 )
-@settings(max_examples=60, deadline=None)
 def test_length_after_resampling(samples: int, from_rate: int, to_rate: int, pair: bool) -> None:
     waveform = np.ones((2, samples) if pair else samples, dtype=np.float64)
     resampled = audio.resample(waveform, from_rate, to_rate)

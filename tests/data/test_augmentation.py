@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
@@ -67,7 +67,6 @@ def test_a_room_decays_as_drawn(rt60_s: float) -> None:
 
 
 @given(rt60_s=st.floats(0.05, 1.5), seed=st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
 def test_the_direct_sound_comes_first(rt60_s: float, seed: int) -> None:
     response = room_response(rt60_s, generator(seed))
     assert response.dtype == np.float32
@@ -188,7 +187,6 @@ def test_what_is_off_changes_nothing_and_takes_no_chance() -> None:
 
 
 @given(samples=st.integers(1, 6_000), seed=st.integers(0, 999))
-@settings(max_examples=60, deadline=None)
 def test_lengths_are_kept_and_chance_repeats(samples: int, seed: int) -> None:
     speech = _white(samples, seed)
     noisy, clean = augment(speech, lambda s: s + speech[::-1], EVERYTHING, generator(seed))

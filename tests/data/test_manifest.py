@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
@@ -185,7 +185,6 @@ def _corpus(speakers: int, each: int = 3) -> list[Recording]:
     test_share=st.floats(0, 0.4),
     validation_share=st.floats(0, 0.3),
 )
-@settings(max_examples=40, deadline=None)
 def test_no_speaker_is_in_two_parts(speakers: int, seed: int, test_share: float, validation_share: float) -> None:
     corpus = _corpus(speakers)
     shares = {"test_share": test_share, "validation_share": validation_share}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
@@ -26,7 +26,6 @@ def _white(samples: int, seed: int = 0) -> np.ndarray:
     noise_level=st.floats(1e-6, 10),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=100, deadline=None)
 def test_the_snr_measured_is_the_snr_asked(
     samples: int, snr_db: float, speech_level: float, noise_level: float, seed: int
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
@@ -56,7 +56,6 @@ def voices(noise_id: str) -> list[str]:
 
 
 @given(clip=st.integers(1, 3_000), samples=st.integers(1, 3_000), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
 def test_a_segment_has_the_length_asked_and_samples_of_the_clip(clip: int, samples: int, seed: int) -> None:
     waveform = 1 + np.arange(clip, dtype=np.float32)
     segment = noise_segment(waveform, samples, generator(seed))

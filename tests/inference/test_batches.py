@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
@@ -43,7 +43,6 @@ def test_format_rate_channels_and_length_are_kept(
     assert sum(block.shape[1] for block in audio.blocks(tmp_path / "out" / name, 1000)) == samples
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     samples=st.integers(1, 30) | st.integers(1, 6000),
     channels=st.integers(1, 3),

@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import Enhancer, audio
@@ -25,7 +25,6 @@ def difference_db(found, expected):
     return audio.level_db(found - expected) - audio.level_db(expected)
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     chunk=st.integers(2, 12),
     overlap=st.integers(0, 14),

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi.errors import AudioError, ModelError
@@ -62,7 +62,6 @@ def noise(*shape, seed=1):
 DTYPES = [np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     sample_rate=st.sampled_from([8000, 16_000, 22_050, 44_100, 48_000]) | st.integers(8000, 48_000),
     channels=st.sampled_from([None, 1, 2, 3]),
@@ -90,7 +89,6 @@ def test_loudness_and_timing_survive_the_resampling():
     np.testing.assert_allclose(identity.enhance(tone), tone, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
 @given(
     shape=st.sampled_from([(1,), (700,), (2, 900), (0,), (2, 0), (0, 5)]),
     sample_rate=st.sampled_from([8000, 16_000, 48_000]),
@@ -125,7 +123,6 @@ def test_channels_are_enhanced_apart(made, kind):
     np.testing.assert_allclose(together, apart, atol=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     samples=st.lists(st.integers(1, 3000), min_size=2, max_size=4),
     padding=st.sampled_from([0, 500]),

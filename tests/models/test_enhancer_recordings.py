@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -63,7 +63,6 @@ def difference_db(found, expected):
 # Level ---------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
 @given(gain_db=st.floats(-60, 40), sample_rate=st.sampled_from([8000, 16_000, 44_100]), seed=st.integers(0, 9))
 def test_the_output_follows_the_level_of_the_input(gain_db, sample_rate, seed):
     waveform, gain = noise(2, 6000, seed=seed), 10 ** (gain_db / 20)
@@ -75,7 +74,6 @@ def test_the_output_follows_the_level_of_the_input(gain_db, sample_rate, seed):
 # Odd input -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
 @given(offset=st.floats(0.05, 0.9), sign=st.sampled_from([-1, 1]), sample_rate=st.sampled_from([8000, 16_000, 44_100]))
 def test_an_offset_changes_nothing(offset, sign, sample_rate):
     waveform = noise(sample_rate)
@@ -86,7 +84,6 @@ def test_an_offset_changes_nothing(offset, sign, sample_rate):
     assert abs(found[inner].mean()) < 0.01 * offset
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     sample_rate=RATES,
     samples=st.integers(1, 3) | st.integers(1, 4000),
@@ -101,7 +98,6 @@ def test_odd_input_gives_finite_output(sample_rate, samples, scale, clip):
     assert np.abs(enhanced).max() <= 4 * np.abs(waveform).max()
 
 
-@settings(max_examples=25, deadline=None)
 @given(sample_rate=RATES, duration_s=st.floats(1, 3), upper_band=st.sampled_from(["attenuate", "remove", "keep"]))
 def test_length_and_time_are_kept_to_the_sample(sample_rate, duration_s, upper_band):
     waveform = noise(int(duration_s * sample_rate))
@@ -150,7 +146,6 @@ def test_the_upper_band_follows_the_mask():
 # Batches and threads -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     shapes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4000)), min_size=1, max_size=4),
     sample_rate=st.sampled_from([8000, 16_000, 44_100]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import signal
@@ -130,7 +130,6 @@ def test_parameter_counts(dim, log1p, expected):
 # What must always hold -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
 @given(samples=st.lists(st.integers(400, 2500), min_size=2, max_size=4), padding=st.integers(0, 700))
 def test_batch_equals_single(samples, padding):
     model, lengths = tiny(dim=2), torch.tensor(samples)

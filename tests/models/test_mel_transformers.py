@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -35,7 +35,6 @@ def test_default_size():
     assert (model.layers, model.dim, model.hop) == (7, 256, 320)
 
 
-@settings(max_examples=20, deadline=None)
 @given(samples=st.integers(400, 20_000))
 def test_frames(samples):
     model = MelTransformer(TINY)

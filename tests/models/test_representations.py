@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
@@ -106,7 +106,6 @@ def shallow():
     return HuggingFaceRepresentation(tiny("hubert", num_hidden_layers=1, hidden_size=4), "tiny")
 
 
-@settings(max_examples=25, deadline=None)
 @given(samples=st.integers(400, 40_000))
 def test_frame_counts(shallow, samples):
     expected = (samples - 400) // 320 + 1
