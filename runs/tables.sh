@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The tables and figures of the main paper, resumable: run it again after any interruption.
 #   runs/tables.sh paper CORPORA OUT [OPTIONS of phonemi table]
-#       downloads into CORPORA what is not there (about 60 GB), prepares it, and makes every row at full size
+#       downloads into CORPORA what is not there (about 60 GB), prepares it, and makes every row at full size; hidden
+#       states of the three encoders take another 290 GB in OUT/*/cache, which can be deleted when the tables are made
 #   runs/tables.sh mini DATA OUT [OPTIONS of phonemi table]
 #       the same code on little data: DATA holds librispeech/ and esc10/ as runs/real.sh describes
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]

@@ -38,7 +38,8 @@ ARROWS = {
     "models.recording_enhancer": {"models", "models.band", "models.recording", "signal"},
     "models.enhancer": {"models", "models.card", "models.recording_enhancer", "inference", "signal"},
     "models.card": {"results", "markdown"},
-    "information": {"models", "signal"},
+    "information": {"models", "metrics"},
+    "distance": {"signal"},
     "inference": {"models", "models.recording_enhancer", "audio"},
     "metrics": set(),
     "training": set(),
@@ -64,7 +65,7 @@ ARROWS = {
         *("data", "models", "models.enhancer", "information", "inference", "metrics", "training", "audio", "signal"),
         *("results", "headlines", "markdown", "report", "published", "table_text"),
     },
-    "cli": {"stages", "inference", "models.enhancer", "markdown", "report", "figures", *TOOLS},
+    "cli": {"stages", "inference", "models.enhancer", "markdown", "report", "results", "figures", *TOOLS},
 }
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),

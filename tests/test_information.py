@@ -16,7 +16,6 @@ from phonemi.information import (
     EvaluationSet,
     ProbeData,
     bits,
-    cn_distance,
     entropy_nats,
     evaluate_probes,
     lower_bound,
@@ -169,7 +168,7 @@ def test_training_depends_on_its_generator_only_and_ignores_unlabelled_frames():
     def train(*frames, progress=None):
         generator = torch.Generator().manual_seed(5)
         return train_probes(
-            ProbeData(*frames), classes=2, generator=generator, hidden=8, epochs=2, batch_frames=250, progress=progress
+            ProbeData(*frames), classes=2, generator=generator, hidden=8, epochs=2, batch_frames=50, progress=progress
         )
 
     state = torch.random.get_rng_state()
@@ -179,7 +178,7 @@ def test_training_depends_on_its_generator_only_and_ignores_unlabelled_frames():
     other = train(*spoiled)
     for first, second in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(first, second)
-    assert [call[:2] for call in calls] == [(done, 6) for done in range(1, 7)]
+    assert [call[:2] for call in calls] == [(10, 24), (20, 24), (24, 24)], "told now and then, and at the end"
     assert calls[-1][2] < calls[0][2]
     assert not one.training
 
@@ -199,15 +198,36 @@ def test_evaluation_does_not_depend_on_its_chunks():
     assert not correct[:, 7].any()
 
 
-def test_clean_noisy_distance_of_known_states():
-    clean = torch.randn(3, 2, 5, 64, generator=torch.Generator().manual_seed(0))
-    noisy = clean.clone()
-    noisy[1] = 3 * clean[1] + 7  # LayerNorm undoes scale and offset
-    noisy[2] = -clean[2]
-    noisy[0, 1, 2:] = 1e3  # padding of the second utterance
-    distance, turned = cn_distance(noisy, clean, torch.tensor([5, 2]))
-    torch.testing.assert_close(distance, torch.tensor([0.0, 0.0, 2.0]), rtol=0, atol=1e-4)
-    torch.testing.assert_close(turned[[0, 2]], torch.tensor([0.0, 2.0]), rtol=0, atol=1e-5)
-    assert torch.equal(cn_distance(clean, clean).distance, torch.zeros(3))
-    with pytest.raises(DataError, match="differ"):
-        cn_distance(noisy, clean[:2])
+def test_a_slot_gives_the_same_whatever_is_beside_it():
+    features, labels = binary_channels(2000, seed=0)
+    sets = {0.0: (features[1:3], labels, np.arange(2000) // 100)}
+    training = {"classes": 2, "seed": 0, "hidden": 16, "epochs": 2, "resamples": 5}
+    alone = measure(features[1:2], labels, {0.0: (features[1:2], *sets[0.0][1:])}, **training)
+    beside = measure(features[1:3], labels, sets, **training)
+    assert alone[0]["mi_bits"] == pytest.approx(beside[0]["mi_bits"], abs=1e-6)
+
+
+def test_frames_of_a_set_are_those_it_names():
+    features, labels = binary_channels(1200, seed=0)
+    who, odd = np.arange(1200) // 60, np.arange(1, 1200, 2)
+    training = {"classes": 2, "seed": 0, "hidden": 8, "epochs": 1, "resamples": 20}
+    sets = {0.0: EvaluationSet(features, labels, who), 5.0: EvaluationSet(features, labels, who, frames=odd)}
+    rows = measure(features, labels, sets, **training)
+    copied = {5.0: EvaluationSet(features[:, odd], labels[odd], who[odd])}
+    assert rows[4:] == measure(features, labels, copied, **training)
+    assert [row["frames"] for row in rows] == [1200] * 4 + [600] * 4
+
+
+@pytest.mark.parametrize("speakers", [2, 6])
+def test_few_speakers_are_not_what_is_drawn(speakers):
+    features, labels = binary_channels(1200, seed=0)
+    who = np.arange(1200) // 60
+    sets = {
+        0.0: EvaluationSet(features, labels, who, who % speakers),
+        5.0: EvaluationSet(features, labels, who % speakers if speakers == 6 else who),
+    }
+    first, second = (
+        [(row["mi_bits_low"], row["mi_bits_high"]) for row in rows]
+        for rows in np.split(np.array(measure(features, labels, sets, classes=2, seed=0, hidden=8, epochs=1)), 2)
+    )
+    assert first == second

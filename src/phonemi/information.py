@@ -21,10 +21,11 @@ from scipy.special import entr
 from torch import Tensor
 
 from phonemi.errors import DataError
+from phonemi.metrics.statistics import FEWEST_CLUSTERS
 from phonemi.models.probe import LayerProbes
-from phonemi.signal import valid_mask
 
 IGNORE = -100
+TOLD_EVERY = 10  # batches
 Progress = Callable[[int, int, float], None]
 
 
@@ -36,12 +37,16 @@ class ProbeData(NamedTuple):
 
 
 class EvaluationSet(NamedTuple):
-    """Frames to judge probes on, with the utterance and the speaker of each frame (numbers or names, `[frame]`)."""
+    """Frames to judge probes on, with the utterance and the speaker of each frame (numbers or names, `[frame]`).
+
+    Sets that share their features share the work: each frame is judged once, whatever sets it is in.
+    """
 
     features: Tensor  # [slot, frame, dim]
     labels: Tensor  # [frame]
     utterances: ArrayLike
     speakers: ArrayLike | None = None
+    frames: ArrayLike | None = None  # which of them, indices; all if None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,7 @@ def train_probes(
         batch_frames: most frames per step; an epoch is cut into batches of equal size, give or take one frame.
         device: where to train.
         bf16: products in bfloat16 by autocast; weights, loss and optimiser stay in float32.
-        progress: called after each batch with (batches done, batches in all, mean cross-entropy in nats).
+        progress: called now and then with (batches done, batches in all, mean cross-entropy in nats).
 
     Raises:
         DataError: if no frame has a label, or a label is not in 0 to classes - 1.
@@ -184,8 +189,9 @@ def train_probes(
             order = kept[torch.randperm(len(kept), generator=generator)]
             for batch, chosen in enumerate(order.tensor_split(batches), start=1):
                 loss = _train_batch(probes, optimiser, *_batch(*frames, chosen, device, bf16))
-                if progress is not None:
-                    progress(epoch * batches + batch, epochs * batches, loss.item() / slots)
+                done = epoch * batches + batch
+                if progress is not None and (done % TOLD_EVERY == 0 or done == epochs * batches):
+                    progress(done, epochs * batches, loss.item() / slots)  # waits for the device
     return probes.eval()
 
 
@@ -230,7 +236,8 @@ def measure(
     Args:
         train_features: `[slot, frame, dim]`.
         train_labels: `[frame]`.
-        test_sets: SNR in dB -> (features, labels, utterances, speakers); with speakers, the interval is over them.
+        test_sets: SNR in dB -> (features, labels, utterances, speakers, frames); with speakers, of whom there are
+            `FEWEST_CLUSTERS` or more, the interval is over them.
         classes: number of labels.
         seed: of the probes and of the bootstrap.
         resamples: draws of the bootstrap.
@@ -241,53 +248,31 @@ def measure(
     """
     generator = torch.Generator().manual_seed(seed)
     probes = train_probes(ProbeData(train_features, train_labels), classes=classes, generator=generator, **training)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    judged: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     for snr_db, test_set in test_sets.items():
-        features, labels, utterances, speakers = EvaluationSet(*test_set)
-        losses, correct = (values.numpy() for values in evaluate_probes(probes, features, labels))
-        # Names become numbers once here, not once per slot.
-        utterances = np.unique(np.asarray(utterances), return_inverse=True)[1]
-        clusters = None if speakers is None else np.unique(np.asarray(speakers), return_inverse=True)[1]
-        for slot in range(len(losses)):
+        one = EvaluationSet(*test_set)
+        if id(one.features) not in judged:
+            losses, correct = evaluate_probes(probes, one.features, one.labels)
+            judged[id(one.features)] = losses.numpy(), correct.numpy()
+        frames, labels, utterances, clusters = _numbered(one)
+        for slot, (loss, right) in enumerate(zip(*judged[id(one.features)], strict=True)):
             bound = lower_bound(
-                losses[slot], labels, utterances, correct[slot], clusters=clusters, seed=seed, resamples=resamples
+                loss[frames], labels, utterances, right[frames], clusters=clusters, seed=seed, resamples=resamples
             )
             rows.append({"slot": slot, "snr_db": snr_db, **bound.as_row()})
     return rows
 
 
-class CleanNoisyDistance(NamedTuple):
-    """How far noise moves each layer: two columns, `[layer]` each."""
-
-    distance: Tensor  # root mean square over features, 0 to 2, of the difference of LayerNormed states
-    one_minus_cosine: Tensor  # 0 to 2, of the states as they are
-
-
-def cn_distance(noisy_states: Tensor, clean_states: Tensor, lengths: Tensor | None = None) -> CleanNoisyDistance:
-    """Clean-noisy distance of each layer, in the spirit of BSSE (Hung et al. 2022), whose formula is not published.
-
-    distance_l = mean over utterances and frames of ||LN(noisy_l) - LN(clean_l)|| / sqrt(dim), where LN is a LayerNorm
-    without parameters, so that layers of different scale compare. A mean over each utterance's frames first, then
-    over utterances.
-
-    Args:
-        noisy_states: `[layer, batch, frame, dim]`.
-        clean_states: the same utterances without noise, same shape.
-        lengths: valid frames of each utterance, `[batch]`; all if None.
-
-    Raises:
-        DataError: if the shapes differ.
-    """
-    if noisy_states.shape != clean_states.shape:
-        raise DataError(f"noisy states {list(noisy_states.shape)} and clean states {list(clean_states.shape)} differ")
-    noisy, clean = noisy_states.float(), clean_states.float()
-    shape, frames = noisy.shape[3:], noisy.shape[2]
-    distance = (F.layer_norm(noisy, shape) - F.layer_norm(clean, shape)).square().mean(-1).sqrt()
-    turned = 1 - F.cosine_similarity(noisy, clean, dim=-1)
-    if lengths is None:
-        lengths = torch.full(noisy.shape[1:2], frames, device=noisy.device)
-    share = valid_mask(lengths, frames) / lengths[:, None]
-    return CleanNoisyDistance(*((column * share).sum(-1).mean(-1) for column in (distance, turned)))
+def _numbered(one: EvaluationSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Its frames and their labels; names as numbers, once for all slots."""
+    frames = np.arange(len(one.labels)) if one.frames is None else np.asarray(one.frames)
+    utterances = np.unique(np.asarray(one.utterances)[frames], return_inverse=True)[1]
+    clusters = None
+    if one.speakers is not None:
+        names, numbers = np.unique(np.asarray(one.speakers)[frames], return_inverse=True)
+        clusters = numbers if len(names) >= FEWEST_CLUSTERS else None
+    return frames, np.asarray(one.labels)[frames], utterances, clusters
 
 
 def _labelled(labels: np.ndarray, classes: int | None = None) -> np.ndarray:

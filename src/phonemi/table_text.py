@@ -10,9 +10,10 @@ from phonemi.markdown import metric_cell, table
 from phonemi.results import METRICS, Metric, number
 
 NOTES = """\
-Ours: mean [95 % interval over speakers]; ± is the standard deviation of several models of a row. In round brackets:
+Ours: mean [95 % interval over {drawn}]; ± is the standard deviation of several models of a row. In round brackets:
 what the paper prints; its "SI-SDR" is read as SI-SDRi. ▲ better, ▼ worse than the acoustic row of the same encoder,
-kind and inputs, significant: interval and permutation test over speakers, and all models of the same sign."""
+kind and inputs, significant: interval and permutation test over {drawn}, and all models of the same sign."""
+FEW_SPEAKERS = " The\nspeakers are too few to be drawn: what is significant holds for these speakers."
 
 
 def table_markdown(result: Mapping[str, Any]) -> str:
@@ -30,7 +31,9 @@ def table_markdown(result: Mapping[str, Any]) -> str:
     made_by = result["made_by"]
     facts = f"Scale {result['scale']}; models of each row: {models}; commit {made_by.get('commit', 'unknown')}."
     encoders = ", ".join(f"{name}: `{source}`" for name, source in result["encoders"].items())
-    parts = [f"# Table {result['number']}", f"{facts} Encoders: {encoders}.", table(titles, lines), NOTES]
+    parts = [f"# Table {result['number']}", f"{facts} Encoders: {encoders}.", table(titles, lines)]
+    drawn = result.get("intervals_over", "speakers")
+    parts.append(NOTES.format(drawn=drawn) + (FEW_SPEAKERS if drawn == "utterances" else ""))
     return "\n\n".join(parts) + "\n"
 
 

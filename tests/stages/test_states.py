@@ -20,7 +20,7 @@ from phonemi.signal import ssl_frames
 from phonemi.stages import states
 from phonemi.stages.information import Material, frames_of, planned
 from phonemi.stages.run import Run
-from phonemi.stages.states import cached_states, kept_frames, labels_of
+from phonemi.stages.states import Kept, cached_states, labels_of
 
 
 class Counting(MelTransformer):
@@ -146,12 +146,13 @@ def test_fused_features_are_the_aggregation_of_all_frames(run: Run, encoder: Cou
 def test_a_share_of_the_frames_is_the_same_at_every_snr_and_has_its_labels(run: Run, encoder: Counting) -> None:
     mixtures = planned(run, "test")
     whole = cached_states(run, encoder, mixtures, "whole", "key")
-    part = cached_states(run, encoder, mixtures, "part", "key", share=0.25)
-    every, some = labels_of(mixtures), labels_of(mixtures, share=0.25, seed=run.config.seed)
+    quarter = Kept(0.25, "utterance", run.config.seed)
+    part = cached_states(run, encoder, mixtures, "part", "key", quarter)
+    every, some = labels_of(mixtures), labels_of(mixtures, kept=quarter)
     by_utterance: dict[str, list[list[int]]] = {}
     for index in range(len(mixtures)):
         frames = whole.starts[index + 1] - whole.starts[index]
-        kept = kept_frames(mixtures[index], frames, 0.25, run.config.seed)
+        kept = quarter.frames(mixtures[index], frames)
         assert len(set(kept.tolist())) == len(kept) == round(0.25 * frames)
         place, own = whole.starts[index] + kept, slice(part.starts[index], part.starts[index + 1])
         assert torch.equal(part.values[own], whole.values[torch.from_numpy(place)])
@@ -159,6 +160,8 @@ def test_a_share_of_the_frames_is_the_same_at_every_snr_and_has_its_labels(run: 
         assert (some.snrs_db[own] == mixtures[index].snr_db).all()
         by_utterance.setdefault(mixtures[index].id.rsplit("@", 1)[0], []).append(kept.tolist())
     assert all(first == other for first, *others in by_utterance.values() for other in others)
+    of_copies = Kept(0.25, "copy", run.config.seed)
+    assert of_copies.frames(mixtures[0], 400).tolist() != of_copies.frames(mixtures[1], 400).tolist()
     assert part.starts[-1] == len(some.phones) == len(some.utterances)
 
 

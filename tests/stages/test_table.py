@@ -84,4 +84,9 @@ def test_both_tables_share_a_folder(
     assert "information: done already" in second.stderr
     rows = read_json(tmp_path / "out" / "table2.json")["rows"]
     assert [row["row"] for row in rows] == ["noisy", "clean", *(f"d{name}" for name in sums)]
-    assert all(row["mi_bits"] is not None for row in rows[2:])
+    assert all(("mi_bits" in row) == ("+log1p" not in row["row"]) for row in rows[2:]), "as printed"
+    again = phonemi("table", 1, *options)
+    assert "evaluate: done already" in again.stderr, "the rows of the other table make none of this one's stale"
+    again_rows = read_json(tmp_path / "out" / "table1.json")["rows"]
+    for one, other in zip(result["rows"], again_rows, strict=True):
+        assert other.get("mi_bits", 0.0) == pytest.approx(one.get("mi_bits", 0.0), abs=1e-6), one["row"]

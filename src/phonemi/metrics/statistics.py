@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from phonemi.metrics.score import Score
 
 COVERAGE = 0.95
+FEWEST_CLUSTERS = 6
+"""Of fewer speakers, the signs can be flipped in too few ways for p < 0.05 (2 of 2^5), and a bootstrap draws little
+more than their means: utterances are drawn instead, and what is found holds for these speakers."""
 _DRAWS_AT_ONCE = 1_000_000
 
 

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 class LayerProbes(nn.Module):
     """As many separate classifiers as there are slots, computed as batched products.
 
-    Slot s is what `nn.Sequential(Linear, ReLU, Dropout, ..., Linear)` would be, with its own weights and its own
-    initial draw; only the arithmetic is shared. A slot is a layer of an encoder, or any other representation of the
-    same frames.
+    Slot s is what `nn.Sequential(Linear, ReLU, Dropout, ..., Linear)` would be, with its own weights; only the
+    arithmetic is shared. A slot is a layer of an encoder, or any other representation of the same frames.
+
+    All slots start from the same draw: what differs between two of them is then not their starts (which move the MI by
+    some 0.02 bits), and what a slot gives does not depend on which others are beside it.
 
     depth=3 is the probe of the analysis (main paper sec. 2.2, "3-layer MLP with ReLU and dropout"; the widths
     dim-512-512-classes and the rate 0.1 are ours), depth=1 the linear probe that aggregations are pre-trained with.
@@ -50,8 +52,8 @@ class LayerProbes(nn.Module):
         for inputs, outputs in pairwise(sizes):
             bound = inputs**-0.5  # the interval nn.Linear draws both weight and bias from
             for parameters, shape in ((self.kernels, (inputs, outputs)), (self.biases, (1, outputs))):
-                initial = torch.empty(slots, *shape).uniform_(-bound, bound, generator=generator)
-                parameters.append(nn.Parameter(initial))
+                initial = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+                parameters.append(nn.Parameter(initial.repeat(slots, 1, 1)))
 
     def forward(self, features: Tensor) -> Tensor:
         """Classify every frame of every slot.

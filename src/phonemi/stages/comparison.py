@@ -10,13 +10,13 @@ import csv
 import math
 import statistics
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 from phonemi.files import replacing
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import Score, summarise
-from phonemi.metrics.statistics import PairedDifference, paired_difference
+from phonemi.metrics.statistics import FEWEST_CLUSTERS, PairedDifference, paired_difference
 from phonemi.metrics.words import Failure, WordCounts, corpus_wer, paired_wer_difference
 from phonemi.stages.run import Run
 
@@ -47,9 +47,19 @@ def _counts(utterances: list[Utterance]) -> list[WordCounts | Failure]:
 
 
 def _bootstrap(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
-    """Whole speakers are drawn, because utterances of one speaker are alike."""
-    speakers = [u["speaker"] or u["id"] for u in utterances]
-    return {"clusters": speakers, "seed": run.config.seed, "resamples": run.config.evaluate.resamples}
+    """Whole speakers are drawn, because utterances of one speaker are alike; of too few, their utterances."""
+    unit = drawn_unit(utterances)
+    return {
+        "clusters": [u[unit] or u["id"] for u in utterances],
+        "seed": run.config.seed,
+        "resamples": run.config.evaluate.resamples,
+    }
+
+
+def drawn_unit(utterances: list[Utterance]) -> Literal["speaker", "id"]:
+    """What the bootstrap draws and the permutation test flips as a whole; several models of a row share their ids."""
+    known = {u["speaker"] or u["id"] for u in utterances}
+    return "speaker" if len(known) >= FEWEST_CLUSTERS else "id"
 
 
 def by_row(run: Run, judged: dict[str, list[Utterance]]) -> Judged:

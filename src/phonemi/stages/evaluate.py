@@ -24,7 +24,7 @@ from phonemi.metrics.words import Failure, Recogniser, count_words, normalise_wo
 from phonemi.models.enhancer import Enhancer
 from phonemi.published import NOISY_TRACKS, NOISY_VOICEBANK_DEMAND, TRACK_TOLERANCE, VOICEBANK_DEMAND_TEST
 from phonemi.stages import information, train
-from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, summary, write_csv
+from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, drawn_unit, summary, write_csv
 from phonemi.stages.information import Material
 from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
@@ -211,9 +211,10 @@ def _processes() -> int:
 
 
 def _bounds(run: Run) -> dict[str, dict[str, float]]:
-    """MI of what conditions each row: a fresh probe on the frozen aggregation, as in Table 1 of the main paper.
+    """MI of what aggregates the layers for each row: a fresh probe on it, frozen, as in Table 1 of the main paper.
 
-    Of several models of a row, the mean. Those of a frozen aggregation are conditioned on the same.
+    Of several models of a row, the mean. Those of a frozen aggregation are conditioned on the same. A row that has the
+    spectrum beside the sum has no MI, as there.
     """
     if not run.rows:
         return {}
@@ -225,21 +226,24 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         for one in measured
         if one["representation"] == "log1p"
     }
-    aggregated = [row for row in run.rows if row.kind != "log1p" and (row.model == 1 or not row.is_frozen)]
+    aggregated = [row for row in run.rows if not row.log1p and (row.model == 1 or not row.is_frozen)]
     if not aggregated:
         return bounds
     key = run.key("bounds", information.result_key(run), [train.row_key(run, row) for row in aggregated])
     if not run.is_done("aggregated_information.json", key):
         material = Material(run, run.representation)
-        fused: list[list[torch.Tensor]] = [[], [], []]
-        for row in aggregated:
+        splits = (material.train, material.test, material.validation)
+        # Filled row by row: of a full-size table they are tens of gigabytes.
+        fused = [
+            torch.empty(len(aggregated), len(one.values), one.values.shape[2], dtype=torch.float16) for one in splits
+        ]
+        for slot, row in enumerate(aggregated):
             aggregation = Enhancer.from_pretrained(run.folder / "rows" / row.name / "model").aggregation
             if aggregation is None:
                 raise DataError(f"the model of row {row.name!r} has no aggregation: train it again")
-            for slot, states in zip(fused, (material.train, material.test, material.validation), strict=True):
-                slot.append(states.fused(aggregation))
-        train_, test, validation = (torch.stack(slot) for slot in fused)
-        rows = material.measure(train_, test, validation, "aggregations")
+            for into, states in zip(fused, splits, strict=True):
+                into[slot] = states.fused(aggregation, run.device)
+        rows = material.measure(*fused, "aggregations")
         for one in rows:
             one["row"] = aggregated[one.pop("slot")].name
         run.write("aggregated_information.json", {"key": key, "rows": rows})
@@ -262,6 +266,7 @@ def _facts(judged: list[Utterance], recogniser: Recogniser | None) -> dict[str, 
     return {
         "utterances": len(judged),
         "speakers": len({utterance["speaker"] for utterance in judged} - {None}) or None,
+        "intervals_over": {"speaker": "speakers", "id": "utterances"}[drawn_unit(judged)],
         "snrs_db": sorted({utterance["snr_db"] for utterance in judged if utterance["snr_db"] is not None}),
         "recogniser": "none" if recogniser is None else recogniser.name,
         "recogniser_settings": None if recogniser is None else recogniser.settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -19,7 +19,7 @@ from phonemi.models.representations import Log1p, Representation
 from phonemi.results import information_tables, number, snr_text
 from phonemi.signal import SAMPLE_RATE, ssl_frames
 from phonemi.stages.run import Run
-from phonemi.stages.states import States, cached_states, labels_of
+from phonemi.stages.states import Kept, States, cached_states, labels_of
 
 RESULT = "information.json"
 AVERAGE = "average"  # all SNRs pooled: the same frames at each, so it is the mean over SNRs
@@ -96,20 +96,21 @@ class Material:
         name = representation.name if representation.name == "log1p" else "encoder"
         self.states: dict[str, States] = {}
         self.mixtures: dict[str, PlannedMixtures] = {}
-        shares: dict[str, float] = {}
+        kept: dict[str, Kept | None] = {}
         for split in ("train", "validation", "test"):
             mixtures = planned(run, split, dynamic)
             part = "dynamic" if dynamic and split == "train" else split
-            share = shares[split] = 1.0 if settings.most_frames is None else settings.most_frames / frames_of(mixtures)
+            share = 1.0 if settings.most_frames is None else settings.most_frames / frames_of(mixtures)
+            # What is judged has the same labels at every SNR; what is learned from, as many places as there can be.
+            of_each: Literal["utterance", "copy"] = "copy" if split == "train" else "utterance"
+            kept[split] = Kept(share, of_each, run.config.seed) if share < 1 else None
             self.mixtures[split] = mixtures
             self.states[split] = cached_states(
-                run, representation, mixtures, f"information.{name}.{part}", f"{key} {part}", share
+                run, representation, mixtures, f"information.{name}.{part}", f"{key} {part}", kept[split]
             )
         self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
         self.labels = {
-            split: labels_of(
-                mixtures, settings.label_at, settings.silence, shares[split], run.config.seed, settings.stress
-            )
+            split: labels_of(mixtures, settings.label_at, settings.silence, settings.stress, kept[split])
             for split, mixtures in self.mixtures.items()
         }
         for split, labels in self.labels.items():
@@ -127,15 +128,14 @@ class Material:
         labels, utterances, speakers, snrs_db = self.labels["test"]
         sets: dict[Any, EvaluationSet] = {}
         for snr_db in settings.snrs_db:
-            chosen = np.flatnonzero(snrs_db == snr_db)
-            sets[snr_db] = EvaluationSet(test[:, chosen], labels[chosen], utterances[chosen], speakers[chosen])
+            sets[snr_db] = EvaluationSet(test, labels, utterances, speakers, np.flatnonzero(snrs_db == snr_db))
         sets[AVERAGE] = EvaluationSet(test, labels, utterances, speakers)
         sets[VALIDATION] = EvaluationSet(validation, *self.labels["validation"][:3])
         with self.run.progress.task(f"probes of {label}") as task:
 
             def show(done: int, total: int, loss: float) -> None:
                 task.total = total
-                task.advance(1, f"cross-entropy {bits(loss):.3f} bits")
+                task.advance(done - task.completed, f"cross-entropy {bits(loss):.3f} bits")
 
             return measure(
                 train,

@@ -53,11 +53,14 @@ class States:
         """[layer, frame, dim], a view."""
         return self.values.permute(1, 0, 2)
 
-    def fused(self, aggregation: Aggregation, frames_at_once: int = 8192) -> Tensor:
-        """One sequence from a frozen aggregation, half precision [frame, dim]."""
-        with torch.inference_mode():
-            chunks = self.values.split(frames_at_once)
-            return torch.cat([aggregation(chunk.permute(1, 0, 2)[:, None].float())[0].half() for chunk in chunks])
+    @torch.inference_mode()
+    def fused(self, aggregation: Aggregation, device: torch.device | str = "cpu", frames_at_once: int = 8192) -> Tensor:
+        """One sequence from a frozen aggregation, computed on `device`: half precision [frame, dim], on the CPU."""
+        aggregation = aggregation.to(device)
+        fused = torch.empty(len(self.values), self.values.shape[2], dtype=torch.float16)
+        for into, chunk in zip(fused.split(frames_at_once), self.values.split(frames_at_once), strict=True):
+            into.copy_(aggregation(chunk.to(device).permute(1, 0, 2)[:, None].float())[0])
+        return fused
 
 
 def cached_states(
@@ -66,20 +69,20 @@ def cached_states(
     mixtures: Mixtures,
     name: str,
     key: str,
-    share: float = 1.0,
+    kept: Kept | None = None,
     padded_batch: int | None = None,
 ) -> States:
     """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds all of those of this `key`.
 
-    With a `share` below 1, only those of `kept_frames`. With a `padded_batch`, so many neighbours at a time are encoded
+    All of them, or those `kept`. With a `padded_batch`, so many neighbours at a time are encoded
     as `Representation.padded` does it, where a state may depend on the neighbours.
     """
     index_path, path = run.folder / "cache" / f"{name}.json", run.folder / "cache" / f"{name}.bin"
-    choices = ([share] if share < 1 else []) + ([f"padded {padded_batch}"] if padded_batch else [])
+    choices = ([*kept] if kept else []) + ([f"padded {padded_batch}"] if padded_batch else [])
     key = run.key(key, run.encoder_key, representation.name, *choices)
     if not _is_complete(index_path, path, key):
         index_path.unlink(missing_ok=True)
-        starts = _encode(run, representation, mixtures, name, path, share, padded_batch)
+        starts = _encode(run, representation, mixtures, name, path, kept, padded_batch)
         # Written last: without it the file beside it is not believed.
         write_json(
             index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
@@ -108,7 +111,7 @@ def _encode(
     mixtures: Mixtures,
     name: str,
     path: Path,
-    share: float,
+    kept: Kept | None,
     padded_batch: int | None,
 ) -> list[int]:
     starts = [0]
@@ -124,10 +127,11 @@ def _encode(
             hidden = encode(waveforms.to(run.device), lengths.to(run.device))
             states, frames = at_50_hz(hidden, representation.hop, lengths)
             for row, count in enumerate(frames.tolist()):
-                kept = torch.from_numpy(kept_frames(batch[row], count, share, run.config.seed)).to(states.device)
-                item = states[:, row, :count].permute(1, 0, 2)[kept].half().cpu().contiguous()
-                file.write(item.numpy().tobytes())
-                starts.append(starts[-1] + len(kept))
+                item = states[:, row, :count].permute(1, 0, 2)
+                if kept is not None:
+                    item = item[torch.from_numpy(kept.frames(batch[row], count)).to(states.device)]
+                file.write(item.half().cpu().contiguous().numpy().tobytes())
+                starts.append(starts[-1] + len(item))
             task.advance(len(batch))
     return starts
 
@@ -149,15 +153,18 @@ def _batches(mixtures: Mixtures, together: int | None) -> Iterator[list[Mixture]
         yield batch
 
 
-def kept_frames(mixture: Mixture, frames: int, share: float, seed: int) -> np.ndarray:
-    """Which of an item's frames are kept, ascending int64: all, or a drawn `share` of them.
+class Kept(NamedTuple):
+    """A drawn share of the frames of every item, where the states of all would be too many."""
 
-    The same ones of an utterance at every SNR, so that the labels are the same at every SNR.
-    """
-    if share >= 1:
-        return np.arange(frames)
-    drawn = generator(seed, "frames", _utterance(mixture)).permutation(frames)
-    return np.sort(drawn[: round(share * frames)])
+    share: float  # below 1
+    of_each: Literal["utterance", "copy"]  # the same of an utterance at every SNR, or others of each of its copies
+    seed: int
+
+    def frames(self, mixture: Mixture, count: int) -> np.ndarray:
+        """Which of the item's so many frames, ascending int64."""
+        name = _utterance(mixture) if self.of_each == "utterance" else mixture.id
+        drawn = generator(self.seed, "frames", name).permutation(count)
+        return np.sort(drawn[: round(self.share * count)])
 
 
 def _utterance(mixture: Mixture) -> str:
@@ -177,16 +184,15 @@ def labels_of(
     mixtures: Mixtures,
     at: Literal["centre", "start"] = "centre",
     silence: bool = True,
-    share: float = 1.0,
-    seed: int = 0,
     stress: bool = False,
+    kept: Kept | None = None,
 ) -> FrameLabels:
     """Labels of the frames of all mixtures, one after the other.
 
     Args:
         mixtures: with phones or without.
         at, silence, stress: as for `data.alignment.frame_labels`.
-        share, seed: as for `kept_frames`.
+        kept: as for `cached_states`.
     """
     phones, utterances, speakers, snrs_db = [], [], [], []
     names: dict[str, int] = {}
@@ -196,7 +202,7 @@ def labels_of(
         utterance = _utterance(item)
         known = None if item.phones is None else frame_labels(item.phones, frames, at, silence, stress)
         labels = np.full(frames, IGNORE) if known is None else known
-        labels = labels[kept_frames(item, frames, share, seed)]
+        labels = labels if kept is None else labels[kept.frames(item, frames)]
         phones.append(labels)
         utterances.append(np.full(len(labels), names.setdefault(utterance, len(names))))
         speakers.append(np.full(len(labels), names.setdefault(f"speaker {item.speaker or utterance}", len(names))))

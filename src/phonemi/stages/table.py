@@ -28,7 +28,8 @@ SCALES = ("paper", "mini")
 
 TUNINGS = ("acoustic", "linguistic", "hybrid")
 KINDS = {1: "ws", 2: "dws"}
-KNOWN_ROWS = {row for table in TABLES.values() for _, row in table} | {"layer"}
+ORDER = list(dict.fromkeys(["log1p", "layer", *(row for table in TABLES.values() for _, row in table)]))
+"""Every row of both tables, as printed."""
 
 
 class Part(NamedTuple):
@@ -72,15 +73,17 @@ def run(
     parts = plan(number, scale, encoders)
     rows: list[dict[str, Any]] = []
     comparisons: list[dict[str, Any]] = []
+    drawn = ""
     for part in parts:
         progress.say(f"table {number}: {part.encoder}, {len(part.rows)} rows")
         metrics = _metrics(part, out, [*data, *overrides], scale, progress)
+        drawn = metrics["data"]["intervals_over"]
         rows += [_row(number, part, one) for one in metrics["rows"] if _is_new(one["row"], part, rows)]
         comparisons += [
             {"encoder": part.encoder, **one} for one in metrics["comparisons"] if one["against"] in part.rows
         ]
     facts = {"number": number, "scale": scale, "encoders": {part.encoder: part.representation for part in parts}}
-    result = {**facts, "rows": rows, "comparisons": comparisons, "made_by": provenance()}
+    result = {**facts, "intervals_over": drawn, "rows": rows, "comparisons": comparisons, "made_by": provenance()}
     write_json(out / f"table{number}.json", result)
     path = out / f"table{number}.md"
     write_text(path, table_markdown(result))
@@ -136,18 +139,20 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
         ]
         return load_config(scale, [*settings, *own])
 
-    # Rows of the other table stay in the results of the run, as long as they are of this very configuration.
-    here = sorted(path.name for path in folder.glob("rows/*") if path.name in KNOWN_ROWS and path.name not in part.rows)
-    run = Run(folder, configured([*part.rows, *here]), save=False)
+    # Rows of the other table stay in the results of the run, as long as they are of this very configuration; in one
+    # order, whichever table is asked for, so that neither makes the results of the other stale.
+    here = {path.name for path in folder.glob("rows/*") if path.name in ORDER and path.name not in part.rows}
+    run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
     done = [row.name for row in run.rows if row.name in here and train.is_done(run, row)]
-    run = Run(folder, configured([*part.rows, *done]), progress)
+    run = Run(folder, configured(sorted([*part.rows, *done], key=ORDER.index)), progress)
     for stage in (pretrain, information, aggregate, train, evaluate, showcase):
         stage.run(run)
     write_markdown(folder)
     build_report(folder)
     metrics = read_json(folder / evaluate.RESULT)
     wanted = {"noisy", "clean", *part.rows}
-    return {key: [one for one in metrics[key] if one["row"] in wanted] for key in ("rows", "comparisons")}
+    chosen = {key: [one for one in metrics[key] if one["row"] in wanted] for key in ("rows", "comparisons")}
+    return {"data": metrics["data"], **chosen}
 
 
 def _is_new(name: str, part: Part, rows: list[dict[str, Any]]) -> bool:

@@ -175,7 +175,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
     )
     states = {} if representation is None else {split: _states(run, mixtures[split], split) for split in SPLITS}
     model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer, settings.si_sdr_weight)
-    inputs = {split: _Inputs(s, aggregation if row.is_frozen else None) for split, s in states.items()}
+    inputs = {split: _Inputs(s, aggregation if row.is_frozen else None, run.device) for split, s in states.items()}
     result = fit(
         model,
         batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, seed),
@@ -233,10 +233,10 @@ def _states(run: Run, mixtures: Mixtures, split: str) -> States:
 class _Inputs:
     """What conditions the enhancer, by item: fused features where the aggregation is frozen, else hidden states."""
 
-    def __init__(self, states: States, frozen: Aggregation | None):
+    def __init__(self, states: States, frozen: Aggregation | None, device: torch.device):
         self.states = states
         if frozen is not None:
-            self.states = States(states.fused(frozen.eval())[:, None], states.starts)
+            self.states = States(states.fused(frozen.eval(), device)[:, None], states.starts)
         self.is_fused = frozen is not None
 
     def __call__(self, indices: np.ndarray) -> Tensor:
