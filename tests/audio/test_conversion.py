@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -60,6 +61,7 @@ def test_other_formats_are_read_like_any(
     path = convert(name, *options)
     info = audio.probe(path)
     assert (info.path, info.sample_rate, info.channels, info.subtype) == (str(path), rate, 2, "FLOAT")
+    assert info.is_converted
     assert 0.45 < info.duration_s < 0.6  # some codings fill or lose their last block
     read, _ = audio.load_channels(path)
     assert read.shape == (2, info.samples)
@@ -73,6 +75,21 @@ def test_lossless_sound_comes_through_unchanged_in_every_way_of_reading(convert:
     np.testing.assert_allclose(read, _tone(), atol=2**-15)
     np.testing.assert_array_equal(np.concatenate(list(audio.blocks(path, 5_000)), axis=1), read)
     assert audio.load(path).shape == (8_000,)
+
+
+def test_a_flac_file_without_a_length_stays_one_of_24_bits(convert: Convert, tmp_path: Path) -> None:
+    convert("a.m4a")  # is ffmpeg there?
+    written = np.round(_tone().astype(np.float64) * 2**23) / 2**23
+    with audio.Writer(tmp_path / "a.flac", 44_100, 2, "FLAC", "PCM_24", {"title": "Grüße"}) as writer:
+        writer.write(written)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0  # the 36 bits of the total in STREAMINFO
+    content[22:26] = bytes(4)
+    with audio.from_stream(io.BytesIO(content)) as path:
+        info = audio.probe(path)
+        assert (info.format, info.subtype, info.samples, info.is_converted) == ("FLAC", "PCM_24", 22_050, False)
+        assert info.metadata["title"] == "Grüße"
+        np.testing.assert_allclose(audio.load_channels(path)[0], written, atol=2**-24)
 
 
 def test_texts_come_through(convert: Convert, tmp_path: Path) -> None:

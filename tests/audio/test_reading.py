@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from pathlib import Path
 
@@ -45,6 +46,15 @@ def test_blocks_are_the_file_in_order(tmp_path: Path) -> None:
     blocks = list(audio.blocks(tmp_path / "a.flac", 300))
     assert [block.shape for block in blocks] == [(2, 300), (2, 300), (2, 300), (2, 100)]
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), audio.load_channels(tmp_path / "a.flac")[0])
+
+
+@pytest.mark.parametrize("extension", audio.WRITABLE)
+@pytest.mark.parametrize("block_samples", [1_000, 1_152, 10_000])
+def test_blocks_of_every_format_are_what_is_read_at_once(tmp_path: Path, extension: str, block_samples: int) -> None:
+    audio.save(tmp_path / f"a{extension}", np.stack([_tone(50_000, 48_000), _tone(50_000, 48_000, 700.0)]), 48_000)
+    blocks = np.concatenate(list(audio.blocks(tmp_path / f"a{extension}", block_samples)), axis=1)
+    np.testing.assert_array_equal(blocks, audio.load_channels(tmp_path / f"a{extension}")[0])
+    assert audio.level_db(blocks[0] - _tone(50_000, 48_000)) < -30
 
 
 def test_a_file_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
@@ -114,6 +124,32 @@ def test_flac_without_a_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         audio.probe(tmp_path / "a.flac")
 
 
+@pytest.mark.parametrize("subtype", ["DWVW_16", "DWVW_24"])
+def test_a_coding_without_places_to_seek_to(tmp_path: Path, subtype: str) -> None:
+    written = _noise(40_000)
+    audio.save(tmp_path / "a.aiff", written, 16_000, subtype=subtype)
+    np.testing.assert_allclose(audio.load(tmp_path / "a.aiff"), written, atol=2**-14)
+    np.testing.assert_allclose(np.hstack(list(audio.blocks(tmp_path / "a.aiff", 999)))[0], written, atol=2**-14)
+    assert audio.probe(tmp_path / "a.aiff").subtype == subtype
+    content = (tmp_path / "a.aiff").read_bytes()
+    (tmp_path / "a.aiff").write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match="cut short: its header promises 40000 samples"):
+        audio.load(tmp_path / "a.aiff")
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"), [("Grüße", "latin-1"), ("Grüße – 5 €", "cp1252"), ("Grüße – 5 €", "utf-8")]
+)
+def test_texts_of_old_programs_are_kept(tmp_path: Path, text: str, encoding: str) -> None:
+    audio.save(tmp_path / "a.wav", _noise(500), 16_000)
+    title = text.encode(encoding) + b"\0"
+    title += bytes(len(title) % 2)
+    content = (tmp_path / "a.wav").read_bytes() + b"LIST" + struct.pack("<I", 12 + len(title)) + b"INFOINAM"
+    content += struct.pack("<I", len(title)) + title
+    (tmp_path / "a.wav").write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    assert audio.probe(tmp_path / "a.wav").metadata == {"title": text}
+
+
 def test_mp3_half_gone_is_cut_short_and_a_missing_frame_is_not(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.mp3", _noise(80_000), 16_000)
     content = (tmp_path / "a.mp3").read_bytes()
@@ -127,14 +163,33 @@ def test_samples_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     broken = np.zeros((2, 100), dtype=np.float32)
     broken[0, 3], broken[1, 4:6] = np.nan, np.inf
     soundfile.write(tmp_path / "a.wav", broken.T, 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="3 of 200 samples are NaN or infinite"):
+    message = r"3 of 200 samples are NaN or infinite or above 1e\+15, the first is sample 3 of channel 0$"
+    with pytest.raises(AudioError, match=message):
         audio.load(tmp_path / "a.wav")
 
 
-def test_samples_too_large_to_add_up_are_not_finite(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", np.full((9, 2), 3e38), 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="18 of 18 samples are NaN or infinite"):
+def test_the_first_sample_that_is_not_finite_is_named_from_the_start_of_the_file(tmp_path: Path) -> None:
+    broken = np.zeros(3_000, dtype=np.float32)
+    broken[1_234] = broken[1_300] = broken[2_500] = np.nan
+    soundfile.write(tmp_path / "a.wav", broken, 16_000, subtype="FLOAT")
+    message = r"a\.wav: 2 of 1000 samples are .*, the first is sample 1234; counted from sample 1000 to 2000$"
+    with pytest.raises(AudioError, match=message):
+        list(audio.blocks(tmp_path / "a.wav", 1_000))
+    with pytest.raises(AudioError, match=r"a\.wav: 3 of 3000 samples are .*, the first is sample 1234$"):
         audio.load(tmp_path / "a.wav")
+    with audio.Writer(tmp_path / "b.wav", 16_000, 1) as writer:
+        writer.write(np.zeros((1, 2_000)))
+        with pytest.raises(AudioError, match=r"b\.wav: 1 of 1000 samples are .*, the first is sample 2500$"):
+            writer.write(broken[None, 2_000:])
+
+
+@pytest.mark.parametrize("loud", [2e15, 3e38])
+def test_samples_too_large_to_square_and_add_up_are_refused(tmp_path: Path, loud: float) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full((9, 2), loud), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioError, match="18 of 18 samples are NaN or infinite or above"):
+        audio.load(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "a.wav", np.full((9, 2), -9e14), 16_000, subtype="FLOAT")
+    assert audio.load(tmp_path / "a.wav").shape == (9,)
 
 
 @pytest.mark.parametrize("extension", ["raw", "au", "snd", "vox", "gsm"])

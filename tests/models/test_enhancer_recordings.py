@@ -87,7 +87,7 @@ def test_an_offset_changes_nothing(offset, sign, sample_rate):
 @given(
     sample_rate=RATES,
     samples=st.integers(1, 3) | st.integers(1, 4000),
-    scale=st.sampled_from([1e-44, 1e-38, 1e-12, 1e-9, 1.0, 1e4, 1e15]),
+    scale=st.sampled_from([1e-44, 1e-38, 1e-12, 1e-9, 1.0, 1e4, 1e14]),
     clip=st.sampled_from([0.01, 1.0, 1e9]),
 )
 def test_odd_input_gives_finite_output(sample_rate, samples, scale, clip):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from phonemi.audio import faults
 from phonemi.errors import AudioError, ConfigError
-from phonemi.models.recording import Options, Recording, constant_offset, lasting_silence
+from phonemi.models.recording import LOUDEST, Options, Recording, constant_offset, lasting_silence
 
 
 def noise(*shape):
@@ -20,16 +21,26 @@ def back(recording, mix=1.0):
     return recording.enhanced(recording.inputs, gain, Options(mix))
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2e15])
 def test_the_first_sample_that_is_not_finite_is_named(bad):
     waveform = noise(2, 700)
     waveform[1, 5:7] = bad
     with pytest.raises(
-        AudioError, match=r"^2 of 1400 samples are NaN or infinite, the first is sample 5 of channel 1$"
+        AudioError, match=r"^2 of 1400 samples are NaN or infinite or above 1e\+15, the first is sample 5 of channel 1$"
     ):
         Recording(waveform, 16_000)
-    with pytest.raises(AudioError, match=r"^2 of 700 samples are NaN or infinite, the first is sample 5$"):
+    with pytest.raises(AudioError, match=r"^2 of 700 samples are .*, the first is sample 5$"):
         Recording(torch.from_numpy(waveform[1]), 16_000)
+    waveform[0, 9] = bad  # later, though in an earlier channel
+    with pytest.raises(AudioError, match=r"^3 of 1400 samples are .*, the first is sample 5 of channel 1$"):
+        Recording(waveform, 16_000)
+
+
+def test_what_is_too_loud_to_square_is_refused_as_in_files():
+    assert LOUDEST == faults.LOUDEST
+    with pytest.raises(AudioError, match=r"^1 of 100 samples are .*, the first is sample 7$"):
+        Recording(np.where(np.arange(100) == 7, -2e15, 0), 16_000)
+    assert np.isfinite(back(Recording(np.full(100, 9e14), 16_000))).all()
 
 
 @pytest.mark.parametrize("sample_rate", [-1, 0, 3999, 768_001, 2**31])

@@ -4,6 +4,7 @@
     writing       save, Writer: whole or not at all
     formats       which file names are sound, what can be written, recordings in a folder
     headers       what headers say that libsndfile does not
+    mpeg          how many samples the frames of an mp3 file hold
     conversion    what libsndfile cannot read, through ffmpeg
     streams       standard input and output
     waveforms     level, resampling

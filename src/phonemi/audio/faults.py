@@ -9,7 +9,7 @@ import numpy as np
 from phonemi.errors import AudioError
 
 _SYSTEM_ERROR = 2  # libsndfile's code for a refusal of the operating system, which it does not name
-_LOUDEST = 1e30  # times full scale: beyond it, sums of single-precision numbers become infinite
+LOUDEST = 1e15  # times full scale: beyond it, sums of squares in single precision become infinite
 
 
 def reason(error: BaseException) -> str:
@@ -20,15 +20,29 @@ def reason(error: BaseException) -> str:
     return " ".join(str(text).split()).rstrip(".")
 
 
-def check_finite(path: str | os.PathLike[str], block: np.ndarray) -> None:
-    """Refuse samples that are NaN, infinite, or so large that a sum of them would be.
+def check_finite(path: str | os.PathLike[str], block: np.ndarray, start: int = 0, samples: int | None = None) -> None:
+    """Refuse samples that are NaN, infinite, or so large that the sum of their squares would be.
+
+    Args:
+        path: the file, for the message.
+        block: `[channel, sample]`, a piece of it.
+        start: where in the file the piece begins.
+        samples: of each channel of the whole file; None: the piece is all of it.
 
     Raises:
-        AudioError: saying how many there are.
+        AudioError: saying how many there are in this piece, and which is the first.
     """
     # No sum or maximum of a block says this: NaN must count too.
-    if bad := block.size - int(np.count_nonzero(np.abs(block) < _LOUDEST)):
-        raise AudioError(f"{path}: {bad} of {block.size} samples are NaN or infinite")
+    usable = np.abs(block) <= LOUDEST
+    if bad := block.size - int(np.count_nonzero(usable)):
+        sample = int(usable.all(axis=0).argmin())
+        channel = f" of channel {usable[:, sample].argmin()}" if len(block) > 1 else ""
+        end = start + block.shape[1]
+        piece = f"; counted from sample {start} to {end}" if samples is not None and end - start < samples else ""
+        raise AudioError(
+            f"{path}: {bad} of {block.size} samples are NaN or infinite or above {LOUDEST:g}, "
+            f"the first is sample {start + sample}{channel}{piece}"
+        )
 
 
 def truncated(path: str | os.PathLike[str], promised: int, found: int) -> AudioError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import soundfile
 
+from phonemi.audio.faults import reason
 from phonemi.errors import AudioError
 
 _DEFAULTS = {  # extension: (libsndfile format, subtype)
@@ -24,9 +25,12 @@ _DEFAULTS = {  # extension: (libsndfile format, subtype)
     ".au": ("AU", "PCM_16"),
 }
 WRITABLE: tuple[str, ...] = tuple(_DEFAULTS)
-_THROUGH_FFMPEG = (".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ac3", ".amr", ".ape", ".wv")
+_ONLY_READ = (
+    *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ac3", ".amr", ".ape", ".wv"),
+    *(".mov", ".mkv", ".mp2", ".3gp", ".aifc", ".avi", ".tta"),
+)
 _READ_ONLY = ("MPEG_LAYER_I", "MPEG_LAYER_II", "DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
-EXTENSIONS: tuple[str, ...] = WRITABLE + _THROUGH_FFMPEG
+EXTENSIONS: tuple[str, ...] = WRITABLE + _ONLY_READ
 
 # Vorbis encodes no more, and libsndfile crashes when it is asked to.
 _VORBIS_HIGHEST_RATE = 200_000
@@ -34,18 +38,31 @@ _VORBIS_MOST_CHANNELS = 255
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
-    """All sound files in a folder and the folders below it, sorted; hidden and unfinished (`.part`) ones are skipped.
+    """All sound files in a folder and the folders below it, sorted; hidden ones, and so unfinished ones, are skipped.
+
+    Links to folders are followed, under the names of the links; what is in two places is found once.
 
     Raises:
-        AudioError: if the folder does not exist.
+        AudioError: if the folder does not exist, or one of those below it cannot be read.
     """
     if not Path(folder).is_dir():
         raise AudioError(f"{folder} is not a folder")
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS and ".part" not in path.suffixes)
+    found, visited = [], set()
+    starts = [str(folder)]
+    for start in starts:  # links after true folders, so that what is in both goes by its own name
+        for parent, folders, files in os.walk(start, onerror=_refuse):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if (true := os.path.realpath(parent)) in visited:
+                folders.clear()
+                continue
+            visited.add(true)
+            starts += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
+            found += [Path(parent, name) for name in files if not name.startswith(".")]
+    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
+
+
+def _refuse(error: OSError) -> None:
+    raise AudioError(f"cannot read the folder {error.filename}: {reason(error)}") from None
 
 
 def output_suffix(source: str | Path) -> str:

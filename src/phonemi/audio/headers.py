@@ -146,7 +146,7 @@ def _label_as_utf8(file: BinaryIO) -> None:
     file.seek(3)
     file.write(b"\4")
     file.seek(6)
-    end = 10 + _from_sevens(file.read(4))
+    end = 10 + from_sevens(file.read(4))
     at = 10
     while at + 11 <= end:
         file.seek(at)
@@ -158,9 +158,10 @@ def _label_as_utf8(file: BinaryIO) -> None:
         at += 10 + size
 
 
-def _from_sevens(packed: bytes) -> int:
-    """
-    >>> _from_sevens(bytes([0, 0, 2, 1]))
+def from_sevens(packed: bytes) -> int:
+    """The size in an ID3v2 tag, of 7 bits in a byte.
+
+    >>> from_sevens(bytes([0, 0, 2, 1]))
     257
     """
     return sum((byte & 127) << shift for byte, shift in zip(packed, (21, 14, 7, 0), strict=True))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -16,12 +18,12 @@ from phonemi.audio.conversion import through_ffmpeg
 from phonemi.audio.faults import check_finite, reason, truncated
 from phonemi.audio.formats import library_name
 from phonemi.audio.headers import Header, read_header
+from phonemi.audio.mpeg import read_frames, spare_samples, write_counted
 from phonemi.audio.streams import from_stream
 from phonemi.audio.waveforms import resample
 from phonemi.errors import AudioError
 
 _READ_VALUES = 1 << 21  # at once, all channels together; a header that lies cannot ask for more memory
-_MP3_TOLERANCE = 0.1  # the count of an mp3 file may be an estimate from its size; only more than this is a loss
 _LONGEST = 1 << 62  # flac from a pipe has no count, for which libsndfile says 2^63 - 1
 
 
@@ -29,9 +31,10 @@ _LONGEST = 1 << 62  # flac from a pipe has no count, for which libsndfile says 2
 class AudioInfo:
     """What the header of a sound file says; `samples` counts each channel once.
 
-    `format` and `subtype` are libsndfile's names; a file that came through ffmpeg is "WAVEX" (or "WAV", "RF64") with
-    "FLOAT". `metadata`: those of title, artist, album, comment, date, genre, tracknumber, copyright, license and
-    software that it holds; pictures and other tags are not read.
+    `format` and `subtype` are libsndfile's names; `is_converted`: libsndfile does not know the format, and they are
+    those of what ffmpeg made of it, "WAVEX" (or "WAV", "RF64") with "FLOAT". `metadata`: those of title, artist, album,
+    comment, date, genre, tracknumber, copyright, license and software that it holds; pictures and other tags are not
+    read.
     """
 
     path: str
@@ -41,6 +44,7 @@ class AudioInfo:
     format: str
     subtype: str
     metadata: dict[str, str] = field(default_factory=dict, hash=False)
+    is_converted: bool = False
 
     @property
     def duration_s(self) -> float:
@@ -49,13 +53,13 @@ class AudioInfo:
 
 
 def probe(path: str | Path) -> AudioInfo:
-    """Read the header of a sound file; the sample count of an mp3 file may be an estimate.
+    """Read the header of a sound file, of an mp3 file those of all its frames.
 
     Nothing is decoded, except by ffmpeg what libsndfile cannot read.
 
     Raises:
-        AudioError: if the file is missing, a directory, a pipe, empty, not sound, or a wav, RF64, W64 or AIFF file cut
-            short; or if it is none of libsndfile's formats and ffmpeg is not installed or finds it damaged.
+        AudioError: if the file is missing, a directory, a pipe, empty, not sound, or a wav, RF64, W64, AIFF or mp3 file
+            cut short; or if libsndfile cannot read it and ffmpeg is not installed or finds it damaged.
     """
     with _open(path) as (_, info):
         return info
@@ -63,9 +67,9 @@ def probe(path: str | Path) -> AudioInfo:
 
 @contextmanager
 def decoded(path: str | Path) -> Iterator[Path]:
-    """The file itself, or the temporary wav file that ffmpeg makes of it; the latter is gone when the context ends.
+    """The file itself, or the temporary file that has to be made of it; the latter is gone when the context ends.
 
-    `probe`, `load` and `blocks` call ffmpeg themselves. Whoever calls several of them does so with this path.
+    `probe`, `load` and `blocks` make one themselves. Whoever calls several of them does so with this path.
 
     Raises:
         AudioError: as `probe`.
@@ -85,7 +89,8 @@ def load(path: str | Path, sample_rate: int | None = 16_000) -> np.ndarray:
         float32 `[sample]`, the mean of the channels, as long as `resample` makes it.
 
     Raises:
-        AudioError: as `probe`, and for a file that ends before its header says, or holds NaN or infinite samples.
+        AudioError: as `probe`, and for a file that ends before its header says, or holds samples that are NaN, infinite
+            or above 1e15.
     """
     channels, file_rate = load_channels(path)
     waveform = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
@@ -120,16 +125,35 @@ def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
         AudioError: as `load`, when the iteration reaches the fault.
     """
     with _open(path) as (file, info):
+        start = 0
         for block in _read(file, info, block_samples):
-            check_finite(path, block)
+            check_finite(path, block, start, info.samples)
+            start += block.shape[1]
             yield block
 
 
+class _Forward(soundfile.SoundFile):
+    """Read from the start to the end only: python-soundfile seeks after every read of a file that says it can.
+
+    DWVW cannot, and mp3 goes on with wrong samples for a fifth of a second.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Source(NamedTuple):
+    file: _Forward  # the sound
+    header: Header
+    origin: _Forward  # the format and the texts
+    is_converted: bool
+
+
 @contextmanager
-def _open(path: str | Path) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]:
+def _open(path: str | Path) -> Iterator[tuple[_Forward, AudioInfo]]:
     """Open a sound file and check what its header says."""
     with ExitStack() as stack:
-        file, header = _sound_file(Path(path), stack)
+        file, header, origin, is_converted = _source(Path(path), stack)
         samples = file.frames
         if header.promised and header.cut and header.promised > samples:
             raise truncated(path, header.promised, samples)
@@ -137,15 +161,45 @@ def _open(path: str | Path) -> Iterator[tuple[soundfile.SoundFile, AudioInfo]]:
             samples = header.promised
         if samples == 0:
             raise AudioError(f"{path} is empty (0 samples)")
-        texts = {name: text for name, text in file.copy_metadata().items() if text}
         yield (
             file,
-            AudioInfo(str(path), file.samplerate, samples, file.channels, file.format, file.subtype, metadata=texts),
+            AudioInfo(
+                str(path),
+                file.samplerate,
+                samples,
+                file.channels,
+                origin.format,
+                origin.subtype,
+                metadata=_texts(origin),
+                is_converted=is_converted,
+            ),
         )
 
 
-def _sound_file(path: Path, stack: ExitStack) -> tuple[soundfile.SoundFile, Header]:
+def _source(path: Path, stack: ExitStack) -> _Source:
     """Open a file, or what has to be made of it first, until the stack is unwound."""
+    readable, header = _checked(path, stack)
+    origin = None
+    try:
+        file = stack.enter_context(_Forward(library_name(readable)))
+        # By some extensions libsndfile takes any bytes for samples.
+        if file.format == "RAW":
+            raise RuntimeError("Format not recognised")
+        origin = file
+        if header.beyond:
+            raise RuntimeError("it holds more sound than the 4 GiB that its header can count")
+        if file.frames > _LONGEST:
+            raise RuntimeError("its header does not say how long it is")
+        if file.format == "MP3":
+            file, header = _counted(path, file, stack)
+    except (RuntimeError, TypeError) as error:  # TypeError: .raw
+        wav = stack.enter_context(through_ffmpeg(path, reason(error)))
+        file, header = stack.enter_context(_Forward(library_name(wav))), Header()
+    return _Source(file, header, origin or file, origin is None)
+
+
+def _checked(path: Path, stack: ExitStack) -> tuple[Path, Header]:
+    """What libsndfile should open: the file, or a copy with the length that a program left open; and its header."""
     try:
         kind = os.stat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
@@ -156,22 +210,42 @@ def _sound_file(path: Path, stack: ExitStack) -> tuple[soundfile.SoundFile, Head
             header = read_header(raw)
             raw.seek(0)
             unfilled = header.unfilled_at is not None and not header.beyond
-            readable = stack.enter_context(from_stream(raw)) if unfilled else path
+            return stack.enter_context(from_stream(raw)) if unfilled else path, header
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise AudioError(f"cannot read {path}: {reason(error)}") from None
+
+
+def _counted(path: Path, file: _Forward, stack: ExitStack) -> tuple[_Forward, Header]:
+    """An mp3 file, or a copy that says how many samples there are where the file says too few."""
     try:
-        if header.beyond:
-            raise RuntimeError("it holds more sound than the 4 GiB that its header can count")
-        file = stack.enter_context(soundfile.SoundFile(library_name(readable)))
-        # By some extensions libsndfile takes any bytes for samples.
-        if file.format == "RAW":
-            raise RuntimeError("Format not recognised")
-        if file.frames > _LONGEST:
-            raise RuntimeError("its header does not say how long it is")
-    except (RuntimeError, TypeError) as error:  # TypeError: .raw
-        wav = stack.enter_context(through_ffmpeg(path, reason(error)))
-        file, header = stack.enter_context(soundfile.SoundFile(library_name(wav))), Header()
-    return file, header
+        with open(path, "rb") as raw:
+            found = read_frames(raw)
+            if not found.samples or found.changes:
+                raise RuntimeError("its rate or channels change" if found.changes else "its frames cannot be counted")
+            if found.missing > 0:
+                raise truncated(path, file.frames, max(0, file.frames - found.missing))
+            is_read_whole = found.missing == 0 if found.promised else found.samples <= file.frames
+            # libsndfile gives up where a kilobyte of anything else lies between the frames.
+            if is_read_whole and len(found.runs) == 1:
+                return file, Header() if found.promised else Header(found.samples, padding=_LONGEST)
+            if file.subtype != "MPEG_LAYER_III":
+                raise RuntimeError("its header does not say how long it is")
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phonemi-")), "counted.mp3")
+            with open(copy, "wb") as target:
+                write_counted(raw, found, target)
+    except OSError as error:
+        raise AudioError(f"cannot read {path}: {reason(error)}") from None
+    return stack.enter_context(_Forward(library_name(copy))), Header()
+
+
+def _texts(file: soundfile.SoundFile) -> dict[str, str]:
+    """Title, artist, ...; what is not UTF-8 is what Windows programs write in western Europe."""
+    texts = {name: text for name, text in file.copy_metadata().items() if text}
+    for name in [name for name, text in texts.items() if "\N{REPLACEMENT CHARACTER}" in text]:
+        with suppress(AttributeError):  # inner parts, the only ones that give the bytes; without them it stays as it is
+            text = soundfile._ffi.string(soundfile._snd.sf_get_string(file._file, soundfile._str_types[name]))
+            texts[name] = text.decode("cp1252", errors="replace")
+    return texts
 
 
 def _read(file: soundfile.SoundFile, info: AudioInfo, block_samples: int) -> Iterator[np.ndarray]:
@@ -179,18 +253,18 @@ def _read(file: soundfile.SoundFile, info: AudioInfo, block_samples: int) -> Ite
     done = 0
     while done < info.samples:
         asked = min(block_samples, info.samples - done)
-        block = _next(file, info, asked)
+        block = _next(file, info, done, asked)
         done += block.shape[1]
         if block.size:
             yield block
         if block.shape[1] < asked:
             break
-    if done == 0 or done < info.samples * (1 - _MP3_TOLERANCE if info.format == "MP3" else 1):
+    if done == 0 or done < info.samples - (spare_samples(info.sample_rate) if file.format == "MP3" else 0):
         raise truncated(info.path, info.samples, done)
 
 
-def _next(file: soundfile.SoundFile, info: AudioInfo, samples: int) -> np.ndarray:
-    """The next `[channel, samples]`, fewer at the end; asked for in pieces, because the header may lie."""
+def _next(file: soundfile.SoundFile, info: AudioInfo, start: int, samples: int) -> np.ndarray:
+    """`[channel, samples]` from sample `start` on, fewer at the end; in pieces, because the header may lie."""
     longest = max(1, _READ_VALUES // info.channels)
     pieces: list[np.ndarray] = []
     done = 0
@@ -199,7 +273,9 @@ def _next(file: soundfile.SoundFile, info: AudioInfo, samples: int) -> np.ndarra
         try:
             piece = file.read(asked, dtype="float32", always_2d=True)
         except RuntimeError:
-            raise truncated(info.path, info.samples, max(0, file.tell())) from None
+            with suppress(RuntimeError):  # it may not know
+                done = file.tell() - start
+            raise truncated(info.path, info.samples, start + max(0, done)) from None
         pieces.append(np.ascontiguousarray(piece.T))
         done += len(piece)
         if len(piece) < asked:

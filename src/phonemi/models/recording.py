@@ -15,6 +15,7 @@ from phonemi.signal import SAMPLE_RATE
 
 MOST_CHANNELS = 64
 LOWEST_RATE, HIGHEST_RATE = 4000, 768_000  # Hz; a header that lies must not ask for gigabytes
+LOUDEST = 1e15  # times full scale, as where files are read: the sum of squares of more overflows single precision
 FAINTEST = 1e-10  # -200 dB, below the steps of 32-bit integers: nobody recorded that
 # An offset of a tenth of the level changes what is enhanced at -40 dB; a smaller one is left, and with it every
 # recording that has none (docs/enhance-rules.md).
@@ -57,8 +58,8 @@ class Recording:
         inputs: channels that are not silent, at 16 kHz, without a constant offset, float32 [audible channel, sample].
 
     Raises:
-        AudioError: for integers, another number of dimensions, [sample, channel], samples that are not finite, or an
-            impossible rate.
+        AudioError: for integers, another number of dimensions, [sample, channel], samples that are NaN, infinite or
+            above 1e15, or an impossible rate.
     """
 
     def __init__(self, waveform: Any, sample_rate: int) -> None:
@@ -148,8 +149,10 @@ def _check(waveform: np.ndarray | Tensor, sample_rate: int) -> None:
 
 
 def _check_finite(channels: np.ndarray) -> None:
-    finite = np.isfinite(channels)
-    if bad := channels.size - int(np.count_nonzero(finite)):
-        *channel, sample = np.argwhere(~finite)[0].tolist()
-        where = f"sample {sample} of channel {channel[0]}" if channel else f"sample {sample}"
-        raise AudioError(f"{bad} of {channels.size} samples are NaN or infinite, the first is {where}")
+    usable = np.abs(channels) <= LOUDEST  # false for NaN
+    if bad := channels.size - int(np.count_nonzero(usable)):
+        sample = int(np.atleast_2d(usable).all(axis=0).argmin())
+        where = f"sample {sample} of channel {usable[:, sample].argmin()}" if usable.ndim == 2 else f"sample {sample}"
+        raise AudioError(
+            f"{bad} of {channels.size} samples are NaN or infinite or above {LOUDEST:g}, the first is {where}"
+        )
