@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from phonemi import files
 from phonemi.errors import DataError
-from phonemi.files import content_hash, read_json, read_jsonl, replacing, write_json, write_jsonl, write_text
+from phonemi.files import (
+    content_hash,
+    read_json,
+    read_jsonl,
+    remove_leftovers,
+    replacing,
+    write_json,
+    write_jsonl,
+    write_text,
+)
 
 
 def test_replacing_names_the_file_at_the_end(tmp_path: Path) -> None:
@@ -46,6 +60,75 @@ def test_a_full_disk_noticed_by_fsync(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         write_text(tmp_path / "a.txt", "text")
     assert os.listdir(tmp_path) == []
+
+
+def test_of_two_writers_of_one_file_the_last_leaves_its_whole_file(tmp_path: Path) -> None:
+    """In one process, as threads are, or in two containers, whose processes have the same number."""
+    path = tmp_path / "a.txt"
+    with replacing(path) as first:
+        first.write_text("fir")
+        with replacing(path) as second:
+            second.write_text("the second")
+            remove_leftovers([path])
+            assert {first.name, second.name} == set(os.listdir(tmp_path))
+        assert path.read_text() == "the second"
+        first.write_text("the first")
+    assert path.read_text() == "the first"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs kill -9")
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a\nb.txt"
+    code = "import os, sys; from phonemi.files import replacing\nwith replacing(sys.argv[1]): os.kill(os.getpid(), 9)"
+    ended = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (left,) = os.listdir(tmp_path)
+    remove_leftovers([tmp_path / "another.txt"])
+    assert os.listdir(tmp_path) == [left]
+    remove_leftovers([path])
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_another_machine_left_is_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody here knows whether its process runs."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(files, "_machine", lambda: "01234567")
+        elsewhere.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
+        left = files._temporary(tmp_path / "a.txt")
+    left.touch()
+    remove_leftovers([tmp_path / "a.txt"])
+    assert left.exists()
+    day_before_s = time.time() - 25 * 3600
+    os.utime(left, (day_before_s, day_before_s))
+    remove_leftovers([tmp_path / "a.txt"])
+    assert not left.exists()
+
+
+def test_containers_of_one_machine_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+    for namespace in ("pid:[4026531836]", "pid:[4026532200]"):
+        monkeypatch.setattr(os, "readlink", lambda _, namespace=namespace: namespace)
+        found.add(files._machine.__wrapped__())
+    assert len(found) == 2
+
+
+def test_long_names(tmp_path: Path) -> None:
+    """What the system takes can be written, and what it refuses is refused before the work."""
+    path = tmp_path / f"{'n' * 247}.flac"
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
+    too_long = tmp_path / f"{'n' * 251}.flac"
+    with pytest.raises(OSError, match="too long") as caught, replacing(too_long):
+        raise AssertionError("the work was started")
+    assert caught.value.filename == str(too_long)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "a.txt") as temporary:
+        temporary.unlink()
+    assert caught.value.filename == str(tmp_path / "a.txt")
 
 
 def test_json_round_trip_without_nan(tmp_path: Path) -> None:

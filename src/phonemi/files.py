@@ -6,24 +6,36 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
+import secrets
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from phonemi.errors import DataError
 
-_TEMPORARY = re.compile(r"\.(?P<stem>.+)\.(?P<process>\d+)\.part(?P<suffix>(\..*)?)", re.DOTALL)  # see `replacing`
+LEFT_FOR_S = 24 * 3600  # after which nobody is writing a file any more, wherever it was begun
+# See `_temporary`; eight digits of the name, of the machine and by chance.
+_TEMPORARY = re.compile(
+    r"\.(?P<name>[0-9a-f]{8})\.(?P<machine>[0-9a-f]{8})\.(?P<process>\d+)\.[0-9a-f]{8}\.part(\..*)?", re.DOTALL
+)
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes the final name, on any failure it is removed.
 
-    A reader therefore never sees a partial file, whatever happens to the writer. The temporary name keeps the
-    suffix, because audio libraries choose the format by it.
+    A reader therefore never sees a partial file, whatever happens to the writer; of several writers, in threads,
+    processes or containers, the last one leaves its whole file. The temporary name keeps the suffix, because audio
+    libraries choose the format by it.
+
+    Raises:
+        OSError: naming `path`, for instance if its name is too long; before anything is written, where that is known.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -34,36 +46,67 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = _temporary(path)
     try:
-        temporary.touch()
+        with suppress(FileNotFoundError):
+            path.lstat()  # a name that the system refuses should not be found out when all is done
+        temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # safetensors writes files that only their owner may read
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if str(error.filename) == str(temporary):  # a name that nobody knows
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what killed processes left of `replacing` any of `paths`; what another one is writing now stays."""
+    """Remove what killed processes left of `replacing` any of `paths`; what is being written now stays.
+
+    Of another machine or container nobody knows which processes run there: what they left goes when it is a day old.
+    """
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
-        names[path.parent].add(path.name)
+        names[path.parent].add(_digits(path.name))
     for folder, wanted in names.items():
         for entry in folder.glob(".*.part*"):
             match = _TEMPORARY.fullmatch(entry.name)
-            if match and match["stem"] + match["suffix"] in wanted and not _is_running(int(match["process"])):
-                with suppress(OSError):  # in use, on Windows
-                    entry.unlink()
+            if match and match["name"] in wanted:
+                with suppress(OSError):  # gone already; in use, on Windows
+                    ended = match["machine"] == _machine() and not _is_running(int(match["process"]))
+                    if ended or time.time() - entry.lstat().st_mtime > LEFT_FOR_S:
+                        entry.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    """A name of bounded length that no other writer chooses, and that says who is writing what."""
+    writer = f"{_machine()}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{_digits(path.name)}.{writer}.part{path.suffix}")
+
+
+@cache
+def _machine() -> str:
+    """Stands for what a number of a process is a name in: this machine or, on Linux, this container."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        processes = ""
+    return _digits(f"{platform.node()} {processes}")
+
+
+def _digits(name: str) -> str:
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
 
 
 def _is_running(process: int) -> bool:
-    """Whether another process of this number exists; on Windows, where signal 0 would end it, nobody knows."""
-    if process == os.getpid() or os.name == "nt":
-        return False
+    """Whether a process of this number exists; on Windows, where signal 0 would end it, only this one is known."""
+    if os.name == "nt":
+        return process == os.getpid()
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi import audio
+from phonemi import audio, cli
 from phonemi.models.enhancer import Enhancer
 from phonemi.models.mask_enhancer import MaskEnhancer
+from phonemi.training.checkpoint import Interruption
 
 RATE = 16_000
 
@@ -93,7 +100,8 @@ def test_silence_stays_silent_and_short_audio_keeps_its_length(phonemi: Phonemi,
     assert not enhanced["silent"].any()
     assert np.isfinite(enhanced["short"]).all()
     again = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
-    assert again.stderr.splitlines()[-1] == "phonemi: 0 enhanced, 3 skipped (already there)"
+    said = "phonemi: 0 enhanced, 3 skipped (already there; --overwrite makes them again)"
+    assert again.stderr.splitlines()[-1] == said
 
 
 def test_one_bad_recording_does_not_stop_the_others(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
@@ -224,3 +232,155 @@ def test_a_full_disk(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "out" / "a.wav") in line
     assert "Traceback" not in ended.stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_unwritable_summary_hides_nothing(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
+    (tmp_path / "in" / "b.wav").write_text("not a recording")
+    (tmp_path / "file").write_text("in the way")
+    out, summary = tmp_path / "out", tmp_path / "file" / "summary.json"
+    outcome = phonemi("enhance", tmp_path / "in", "-o", out, "--model", model, "--json", summary)
+    assert outcome.code == 1
+    *_, failed, line, error = outcome.stderr.splitlines()
+    assert failed.startswith(f"failed: {tmp_path / 'in' / 'b.wav'} is not sound")
+    assert line.startswith("phonemi: 1 enhanced (1 s in ")
+    assert str(tmp_path / "file") in error
+    alone = phonemi("enhance", tmp_path / "in" / "b.wav", "-o", out, "--model", model, "--json", summary)
+    assert [line.startswith(f"phonemi: {tmp_path}") for line in alone.stderr.splitlines()[-2:]] == [True, False]
+
+
+def test_failures_of_streams_name_the_stream(model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", tone(), RATE, subtype="FLOAT")
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[-4000:-3996] = np.float32(np.nan).tobytes()
+    command = [sys.executable, "-m", "phonemi.cli", "enhance", "-", "-o", "-", "--model", str(model)]
+    command += ["--json", str(tmp_path / "summary.json")]
+    ended = subprocess.run(command, input=bytes(content), capture_output=True)
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode().splitlines()[-1].startswith("phonemi: standard input: 1 of 16000 samples are NaN")
+    (file,) = json.loads((tmp_path / "summary.json").read_text())["files"]
+    assert file["reason"].startswith("standard input: 1 of")
+
+
+def test_what_an_output_cannot_be(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "a.wav"
+    audio.save(source, tone(), RATE)
+    outcome = phonemi("enhance", source, "-o", tmp_path / "clean.sph", "--model", model)
+    assert "cannot write .sph: known: " in outcome.error
+    assert not (tmp_path / "clean.sph").exists()
+    assert phonemi("enhance", source, "-o", f"{tmp_path / 'clean.sph'}/", "--model", model).code == 0
+    assert (tmp_path / "clean.sph" / "a.wav").is_file()
+    outcome = phonemi("enhance", source, "-o", "-", "--suffix=-x", "--model", model)
+    assert outcome.error.startswith("- is standard output, which has no name")
+
+
+def test_a_folder_of_another_format_beside_its_recordings_is_resumed(
+    phonemi: Phonemi, model: Path, tmp_path: Path
+) -> None:
+    audio.save(tmp_path / "a.wav", tone(), RATE)
+    arguments = ["enhance", tmp_path, "-o", tmp_path, "--format", "flac", "--model", model, "--chunk-s", "inf"]
+    assert phonemi(*arguments).code == 0
+    assert phonemi(*arguments).stderr.splitlines()[-1].startswith("phonemi: 0 enhanced, 1 skipped")
+
+
+# Signals ------------------------------------------------------------------------------------------------------------
+
+AT_WORK = """
+import sys, time
+from phonemi import cli
+from phonemi.models.recording_enhancer import RecordingEnhancer
+
+enhance_batch = RecordingEnhancer.enhance_batch
+waiting = []
+
+def enhance_or_wait(*arguments, **options):
+    if waiting:
+        print("at work", flush=True)
+        time.sleep(60 if sys.stdin.read(1) else 0)
+    waiting.append(1)
+    return enhance_batch(*arguments, **options)
+
+RecordingEnhancer.enhance_batch = enhance_or_wait
+cli.main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals of POSIX")
+@pytest.mark.parametrize(
+    ("number", "ignored", "code"), [(signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGHUP, True, 0)]
+)
+def test_a_signal_leaves_nothing_half_done(
+    model: Path, tmp_path: Path, number: signal.Signals, ignored: bool, code: int
+) -> None:
+    """While the second of three chunks is enhanced: the sound of an m4a is kept in TMPDIR, the first chunk in `out`."""
+    audio.save(tmp_path / "a.wav", tone(5 * RATE), RATE)
+    source = tmp_path / "a.wav"
+    if shutil.which("ffmpeg"):
+        source = tmp_path / "a.m4a"
+        subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-f", "ipod", source], check=True)
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-c", AT_WORK, "enhance", source, "-o", tmp_path / "out", "-m", model, "--chunk-s", "2"]
+    work = subprocess.Popen(
+        list(map(str, command)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+        preexec_fn=(lambda: signal.signal(number, signal.SIG_IGN)) if ignored else None,  # as nohup does
+    )
+    assert work.stdout is not None
+    assert work.stdout.readline() == "at work\n"
+    assert list((tmp_path / "out").iterdir()), "the first chunk is written"
+    work.send_signal(number)
+    _, said = work.communicate("" if ignored else "x", timeout=60)
+    assert work.returncode == code, said
+    assert list((tmp_path / "tmp").iterdir()) == []
+    found = [path.name for path in (tmp_path / "out").iterdir()]
+    assert found == (["a.wav"] if ignored else [])
+    if not ignored:
+        assert said.splitlines()[-1] == f"phonemi: ended by {number.name}; run the same command again to go on"
+    assert "Traceback" not in said
+
+
+def end_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)  # the handler runs between two steps of Python
+
+
+def test_signals_that_training_handles_stay_its_own() -> None:
+    with cli._ending_cleanly():
+        own = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt), Interruption():
+            end_this_process()
+        assert signal.getsignal(signal.SIGTERM) is own
+        with pytest.raises(cli._Ended):
+            end_this_process()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs copies of a process")
+def test_a_copy_of_the_process_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+
+    def wait() -> None:
+        ready.set()
+        time.sleep(60)
+
+    with cli._ending_cleanly():
+        process = context.Process(target=wait)
+        process.start()
+        assert ready.wait(30)
+        process.terminate()
+        process.join()
+    assert process.exitcode == -signal.SIGTERM
+    assert capfd.readouterr().err == ""
+
+
+def test_threads_other_than_the_main_one_leave_signals_alone(phonemi: Phonemi) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(phonemi("--version").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]

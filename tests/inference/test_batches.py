@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phonemi import audio
+from phonemi import Enhancer, audio
 from phonemi.errors import AudioError, ConfigError
 from phonemi.inference import enhance_file, enhance_files
 from phonemi.progress import Progress
@@ -143,13 +143,67 @@ def test_what_fails_in_a_batch_fails_alone(tmp_path, recorder, written):
     import torch
 
     pairs = [(written(tmp_path / f"{n}.wav", n), tmp_path / "out" / f"{n}.wav") for n in (1000, 1001, 1002)]
-    memory = torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
-    for error, reason in ((AudioError("not this one"), "not this one"), (memory, "takes more memory than the GPU has")):
+    gpu, here = "takes more memory than the GPU has", "takes more memory than is free here"
+    for error, reason in (
+        (AudioError("not this one"), "not this one"),
+        (torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"), gpu),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"), gpu),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes. Error code 12"),
+            here,
+        ),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."), here),
+        (RuntimeError("could not create a primitive"), here),
+        (MemoryError("Unable to allocate 8.00 TiB for an array"), here),
+    ):
         picky = Picky(recorder, 1001, error)
         summary = enhance_files(picky, pairs, QUIET, overwrite=True, batch_size=8)
         assert [outcome.state for outcome in summary.outcomes] == ["done", "failed", "done"]
         assert reason in summary.of("failed")[0].reason
         assert "\n" not in summary.of("failed")[0].reason
+
+
+def test_what_is_no_matter_of_memory_is_raised(tmp_path, recorder, written):
+    """A defect of ours is not the fault of a recording."""
+    pairs = [(written(tmp_path / f"{n}.wav", n), tmp_path / "out" / f"{n}.wav") for n in (1000, 1001)]
+    with pytest.raises(RuntimeError, match="sizes of tensors"):
+        enhance_files(Picky(recorder, 1001, RuntimeError("sizes of tensors must match")), pairs, QUIET)
+
+
+def test_a_recording_too_large_to_be_read_stops_no_other(tmp_path, recorder, written, monkeypatch):
+    pairs = [(written(tmp_path / f"{n}.wav", n), tmp_path / "out" / f"{n}.wav") for n in (1000, 1001, 1002)]
+    concatenate = np.concatenate
+
+    def too_large(pieces, axis=0):
+        if sum(piece.shape[-1] for piece in pieces) == 1001:
+            raise MemoryError
+        return concatenate(pieces, axis=axis)
+
+    monkeypatch.setattr(np, "concatenate", too_large)
+    summary = enhance_files(recorder, pairs, QUIET)
+    assert [outcome.state for outcome in summary.outcomes] == ["done", "failed", "done"]
+    assert "1001.wav takes more memory than is free here" in summary.outcomes[1].reason
+
+
+@pytest.mark.parametrize("lengths", [[4000], [4000, 3500], [3000] * 10])
+def test_memory_does_not_grow_with_the_channels(encoder_enhancer, sound, monkeypatch, lengths):
+    """At most eight rows go through the network at once, or as many as there are recordings, and come out the same."""
+    rows = []
+    with_gains = Enhancer.with_gains
+
+    def counted(self, noisy, *arguments):
+        rows.append(len(noisy))
+        return with_gains(self, noisy, *arguments)
+
+    monkeypatch.setattr(Enhancer, "with_gains", counted)
+    many = [sound(3 * length, 11, 48_000) for length in lengths]
+    found = encoder_enhancer.enhance_batch(many, 48_000)
+    assert max(rows) <= max(8, len(lengths))
+    assert sum(rows) == 11 * len(lengths)
+    for waveform, enhanced in zip(many, found, strict=True):
+        for channel in (0, 7, 8, 10):
+            alone = encoder_enhancer.enhance(waveform[channel], 48_000)
+            np.testing.assert_allclose(enhanced[channel], alone, atol=1e-5)
 
 
 def test_options_reach_the_enhancer(tmp_path, frame_enhancer, written):

@@ -57,6 +57,22 @@ def test_chunks_are_equally_long(tmp_path, recorder, written):
     assert recorder.samples == [29 * 8000]
 
 
+def test_the_last_of_many_chunks_is_as_long_as_the_others(tmp_path, recorder, written):
+    """A frame of 20 ms that is too much in each of 99 steps would leave two for the last."""
+    frame = 160
+    source = written(tmp_path / "a.wav", 4902 * frame, sample_rate=8000)
+    enhance_file(recorder, source, tmp_path / "b.wav", chunk_s=1.0, overlap_s=0.0)
+    assert set(recorder.samples) == {49 * frame, 50 * frame}
+    assert len(recorder.samples) == 99
+    assert recorder.samples[-1] == 49 * frame
+    np.testing.assert_array_equal(audio.load(source, None), audio.load(tmp_path / "b.wav", None))
+
+
+def test_no_limit_is_the_whole_recording(tmp_path, recorder, written):
+    enhance_file(recorder, written(tmp_path / "a.wav", 40 * 8000, sample_rate=8000), tmp_path / "b.wav", float("inf"))
+    assert recorder.samples == [40 * 8000]
+
+
 @pytest.mark.parametrize("sample_rate", [16_000, 48_000])
 def test_cross_fade_is_seamless(tmp_path, identity, sample_rate):
     """What keeps everything gives the input back: where there is a seam it would show."""

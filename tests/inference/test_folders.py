@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from phonemi import audio
+from phonemi import audio, files
 from phonemi.files import write_json
 from phonemi.inference import Summary, enhance_files, plan
 from phonemi.progress import Progress
@@ -84,9 +84,9 @@ def test_what_is_there_is_skipped(recorder, pairs):
     again = enhance_files(recorder, pairs, QUIET)
     assert states(again) == ["skipped", "done", "done"]
     assert len(recorder.samples) == 3
-    assert again.line().endswith(", 1 skipped (already there)")
+    assert again.line().endswith(", 1 skipped (already there; --overwrite makes them again)")
     assert states(enhance_files(recorder, pairs, QUIET, overwrite=True)) == ["done"] * 3
-    assert enhance_files(recorder, pairs, QUIET).line() == "0 enhanced, 3 skipped (already there)"
+    assert enhance_files(recorder, pairs, QUIET).line().startswith("0 enhanced, 3 skipped (already there; ")
 
 
 def test_what_is_older_than_its_source_or_no_sound_is_made_again(recorder, pairs):
@@ -98,17 +98,79 @@ def test_what_is_older_than_its_source_or_no_sound_is_made_again(recorder, pairs
     assert states(enhance_files(recorder, pairs, QUIET)) == ["done", "done", "skipped"]
 
 
-def test_leftovers_of_killed_runs_are_removed_and_those_of_running_ones_stay(recorder, pairs):
+@pytest.mark.parametrize("other", [{"samples": 3001}, {"channels": 2}, {"sample_rate": 8000}])
+def test_what_was_made_of_another_recording_is_made_again(tmp_path, recorder, written, other):
+    first, second, target = written(tmp_path / "1.wav"), written(tmp_path / "2.wav", **other), tmp_path / "c.wav"
+    enhance_files(recorder, [(first, target)], QUIET)
+    for source, expected in ((first, "skipped"), (second, "done"), (second, "skipped"), (first, "done")):
+        assert states(enhance_files(recorder, [(source, target)], QUIET)) == [expected]
+        assert audio.probe(target).samples == audio.probe(source).samples
+
+
+@pytest.mark.parametrize("samples", [1, 3001, 20_000])
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff", "a.caf", "a.w64", "a.au"])
+def test_what_is_there_is_skipped_in_any_format(tmp_path, recorder, written, name, samples):
+    compressed = written(tmp_path / name, samples)
+    pairs = [(compressed, tmp_path / "b.wav"), (written(tmp_path / "a.wav", samples), tmp_path / "out" / name)]
+    assert states(enhance_files(recorder, pairs, QUIET)) == ["done"] * 2
+    assert states(enhance_files(recorder, pairs, QUIET)) == ["skipped"] * 2
+
+
+def test_leftovers_of_killed_runs_are_removed_and_those_of_running_ones_stay(recorder, pairs, monkeypatch):
     out = pairs[0][1].parent
     out.mkdir()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    running = os.getppid()
-    for process, name in ((ended.pid, "a"), (os.getpid(), "b"), (running, "c"), (ended.pid, "another")):
-        (out / f".{name}.{process}.part.wav").write_bytes(b"half of it")
+    left = []
+    for process, name in ((ended.pid, "a"), (os.getpid(), "b"), (os.getppid(), "c"), (ended.pid, "another")):
+        with monkeypatch.context() as then:
+            then.setattr(os, "getpid", lambda process=process: process)
+            left.append(files._temporary(out / f"{name}.wav"))
+        left[-1].write_bytes(b"half of it")
     enhance_files(recorder, pairs, QUIET)
-    others = [f".another.{ended.pid}.part.wav", f".c.{running}.part.wav"]
-    assert sorted(files_in(out)) == sorted([*others, "a.wav", "b.wav", "c.wav"])
+    assert files_in(out) == sorted([*(path.name for path in left[1:]), "a.wav", "b.wav", "c.wav"])
+
+
+class Changing:
+    """Gives back what it gets, and does something at a batch."""
+
+    def __init__(self, recorder, batch, change):
+        self.recorder, self.batch, self.change = recorder, batch, change
+
+    def enhance_batch(self, *arguments, **options):
+        if len(self.recorder.batches) == self.batch:
+            self.change()
+        return self.recorder.enhance_batch(*arguments, **options)
+
+
+@pytest.mark.parametrize("batch", [0, 3, 4, 5])
+@pytest.mark.parametrize("change", [{}, {"sample_rate": 8000}, {"channels": 2}, {"samples": 6000}, {"samples": 10}])
+def test_a_source_that_changes_during_the_run_fails_and_is_made_by_the_next(recorder, pairs, written, change, batch):
+    """Before its turn, at the first of its three chunks, in the middle or at the last."""
+    source, target = pairs[1]
+    os.utime(source, (1e9, 1e9))  # clocks of file systems are coarse
+    changing = Changing(recorder, batch, lambda: written(source, **change))
+    first = enhance_files(changing, pairs, QUIET, chunk_s=0.1, overlap_s=0.02)
+    assert states(first) == ["done", "failed", "done"]
+    assert first.outcomes[1].reason == f"{source} changed while it was being enhanced: run again"
+    assert files_in(target.parent) == ["a.wav", "c.wav"]
+    assert states(enhance_files(recorder, pairs, QUIET)) == ["skipped", "done", "skipped"]
+
+
+@pytest.mark.parametrize("change", [{"sample_rate": 8000}, {"channels": 2, "samples": 1500}])
+def test_a_change_that_size_and_time_do_not_tell(recorder, pairs, written, change):
+    source, target = pairs[2]  # while the first one is enhanced, the second is read already
+    before = source.stat()
+
+    def keep_size_and_time():
+        written(source, **change)
+        os.utime(source, ns=(before.st_mtime_ns, before.st_mtime_ns))
+        assert source.stat().st_size == before.st_size
+
+    summary = enhance_files(Changing(recorder, 0, keep_size_and_time), pairs, QUIET)
+    assert states(summary) == ["done", "done", "failed"]
+    assert "changed while it was being enhanced" in summary.outcomes[2].reason
+    assert not target.exists()
 
 
 class Interrupted:
@@ -199,6 +261,23 @@ def test_summary_as_json(tmp_path, encoder_enhancer, pairs):
     assert totals["duration_s"] == found["files"][2]["duration_s"] == 3000 / 16_000
     assert totals["real_time_factor"] == pytest.approx(totals["time_s"] / totals["duration_s"])
     assert Summary([], 0.0).totals()["real_time_factor"] is None
+
+
+def test_names_that_are_not_utf_8_in_json(tmp_path, encoder_enhancer, written):
+    try:
+        source = written(tmp_path / os.fsdecode(b"caf\xe9.wav"))
+    except (OSError, UnicodeError):
+        pytest.skip("the file system wants UTF-8")
+    bad = tmp_path / os.fsdecode(b"\xfc.wav")
+    bad.write_text("not sound")
+    pairs = [(path, tmp_path / "out" / path.name) for path in (source, bad)]
+    summary = enhance_files(encoder_enhancer, pairs, QUIET)
+    assert states(summary) == ["done", "failed"]
+    write_json(tmp_path / "summary.json", summary.to_json(encoder_enhancer, {"model": str(source)}))
+    found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert [Path(file["target"]).name for file in found["files"]] == [r"caf\xe9.wav", r"\xfc.wav"]
+    assert r"/\xfc.wav is not sound" in found["files"][1]["reason"]
+    assert found["settings"]["model"].endswith(r"/caf\xe9.wav")
 
 
 # Methods of the enhancer ---------------------------------------------------------------------------------------------

@@ -49,7 +49,8 @@ def test_a_folder_keeps_its_tree(tree):
 
 def test_a_pattern_keeps_the_tree_below_its_fixed_part(tree):
     folder = tree("in/a.wav", "in/x/b.wav", "in/x/y/c.flac", "in/z/b.wav", "in/out/a.wav")
-    (folder / "in" / "x" / "notes.txt").write_text("no sound")
+    for name in ("notes.txt", "notes"):
+        (folder / "in" / "x" / name).write_text("no sound")
     out = folder / "out"
     wanted = {
         "in/*.wav": ["a.wav"],
@@ -96,6 +97,44 @@ def test_results_beside_their_recordings_are_no_input(tree):
         os.link(folder / "in" / "a.wav", target)
     assert plan([folder / "in"], folder / "in", "-clean") == first
     assert plan([folder / "in" / "**"], folder / "in", "-clean") == first
+
+
+def test_results_of_another_format_beside_their_recordings_are_no_input(tree, written):
+    folder = tree("in/a.wav", "in/x/b.wav")
+    arguments = (folder / "in", "", "flac")
+    first = plan([folder / "in"], *arguments)
+    for _, target in first:
+        written(target, 10)
+    assert plan([folder / "in"], *arguments) == first
+    assert plan([folder / "in" / "**"], *arguments) == first
+    with pytest.raises(AudioError, match=r"a\.flac is an input and would be overwritten"):
+        plan([folder / "in", folder / "in" / "a.flac"], *arguments)
+    written(folder / "in" / "a.flac", 11)  # another recording, for all that can be known
+    with pytest.raises(AudioError, match=r"a\.flac"):
+        plan([folder / "in"], *arguments)
+
+
+def test_links_that_lead_to_a_file_again_do_not_repeat_it(tree):
+    folder = tree("in/z/a.wav", "in/lecture.part.wav")
+    (folder / "in" / "again").symlink_to(folder / "in", target_is_directory=True)
+    (folder / "in" / "z" / "alias.wav").symlink_to("a.wav")
+    out = folder / "out"
+    wanted = ["lecture.part.wav", "z/a.wav", "z/alias.wav"]
+    assert targets(plan([folder / "in" / "**" / "*.wav"], out), out) == wanted
+    assert targets(plan([folder / "in" / "**"], out), out) == wanted
+    assert targets(plan([folder / "in" / "again" / "*" / "a.wav"], out), out) == ["z/a.wav"]
+
+
+def test_an_output_is_a_folder_if_it_ends_with_a_slash(tree):
+    folder = tree("a.wav", "b.wav")
+    a, b = folder / "a.wav", folder / "b.wav"
+    for name in ("clean.sph", "clean.wav", "take.2", "out"):
+        assert plan([a], f"{folder}/{name}/") == [(a, folder / name / "a.wav")]
+    with pytest.raises(AudioError, match=r"clean\.sph: cannot write \.sph: known: .*; end it with / for a folder"):
+        plan([a], folder / "clean.sph")
+    assert len(plan([a, b], folder / "take.2")) == 2  # no file could be meant
+    (folder / "take.2").mkdir()
+    assert plan([a], folder / "take.2") == [(a, folder / "take.2" / "a.wav")]
 
 
 def test_what_cannot_be_is_refused_before_the_work_starts(tree):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -72,6 +74,20 @@ def test_one_end_may_be_a_file(tmp_path, pipe, recorder, written):
         assert (inputs, output) == ([source], tmp_path / "out")
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_what_ffmpeg_reads_is_written_as_from_a_file(tmp_path, pipe, recorder, written):
+    source = tmp_path / "a.m4a"
+    command = ["ffmpeg", "-v", "error", "-i", str(written(tmp_path / "a.wav")), "-f", "ipod", str(source)]
+    if subprocess.run(command, check=False).returncode:
+        pytest.skip("this ffmpeg writes no m4a")
+    enhance_file(recorder, source, tmp_path / "b.wav")
+    pipe(source.read_bytes())
+    with standard_streams([STREAM], tmp_path / "c.wav") as (inputs, output):
+        ((path, target),) = plan(inputs, output)
+        enhance_file(recorder, path, target)
+    assert audio.probe(tmp_path / "b.wav").subtype == audio.probe(tmp_path / "c.wav").subtype == "PCM_16"
+
+
 def test_what_cannot_go_through_a_stream(tmp_path, pipe, recorder, written):
     source = written(tmp_path / "a.wav", 3000)
     for content, inputs, output, message in [
@@ -88,6 +104,11 @@ def test_what_cannot_go_through_a_stream(tmp_path, pipe, recorder, written):
         assert str(tmp_path) not in str(caught.value)
         assert out.getvalue() == b""
     pipe(terminal=True)
+    with (
+        pytest.raises(AudioError, match="- is standard output, which has no name that '-x' could go into"),
+        standard_streams([source], STREAM, suffix="-x"),
+    ):
+        pass
     with pytest.raises(AudioError, match="standard output is a terminal"), standard_streams([source], STREAM):
         pass
 

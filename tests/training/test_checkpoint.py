@@ -17,7 +17,6 @@ from phonemi.training.checkpoint import (
     load_weights,
     read_checkpoint,
     read_weights_record,
-    remove_unfinished,
     trained_state,
     write_checkpoint,
     write_weights,
@@ -159,13 +158,6 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert read_checkpoint(path) == {"step": 1}
     assert os.listdir(tmp_path) == ["last.pt"]
-
-
-def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
-    for name in (".last.123.part.pt", ".best.9.part.safetensors", "last.pt", ".other.1.part.pt"):
-        (tmp_path / name).touch()
-    remove_unfinished(tmp_path / "last.pt", tmp_path / "best.safetensors")
-    assert sorted(os.listdir(tmp_path)) == [".other.1.part.pt", "last.pt"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from phonemi.cli.commands import command
-from phonemi.errors import ConfigError, PhonemiError
+from phonemi.cli.commands import command, explain
+from phonemi.errors import ConfigError
 
 if TYPE_CHECKING:
     from phonemi.inference import Summary
     from phonemi.models.enhancer import Enhancer
+
+
+STREAM = Path("-")
 
 
 class Device(str, Enum):
@@ -36,7 +39,7 @@ class UpperBand(str, Enum):
 Inputs = Annotated[
     list[Path], typer.Argument(metavar="INPUT", help="Recordings, folders, patterns such as 'in/**/*.wav', or -.")
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="File (for one input), folder, or -.")]
+Output = Annotated[str, typer.Option("--output", "-o", metavar="PATH", help="File (for one input), folder/, or -.")]
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="MODEL", help="Shipped name, folder of a trained row, or hub id.")
 ]
@@ -54,7 +57,7 @@ def enhance(
         int, typer.Option(metavar="N", min=1, help="Channels of chunks enhanced together; more need more memory.")
     ] = 1,
     chunk_s: Annotated[
-        float, typer.Option(metavar="S", min=2, help="Longest piece of a recording that is enhanced at once.")
+        float, typer.Option(metavar="S", min=2, help="Longest piece of a recording that is enhanced at once; or inf.")
     ] = 30.0,
     attenuation_limit_db: Annotated[
         float | None,
@@ -78,21 +81,21 @@ def enhance(
     ] = None,
 ) -> None:
     """Enhance recordings: same sample rate, channels, length and format out; a folder keeps its tree."""
-    from phonemi.files import write_json
     from phonemi.inference import enhance_files, plan, standard_streams
     from phonemi.models.enhancer import Enhancer
     from phonemi.progress import Progress
 
     how: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}
     how |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
-    with standard_streams(inputs, output, extension) as (files, target):
+    with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
         enhancer = _on_device(Enhancer.from_pretrained(model), device)
         summary = _as_named(enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **how), inputs, output)
-        if summary_file is not None:
-            where = str(next(enhancer.parameters()).device)
-            write_json(summary_file, summary.to_json(enhancer, {"model": model, "device": where, **how}))
         _say(summary)
+        if summary_file is not None:
+            _write(summary_file, summary, enhancer, {"model": model, **how})
+        if summary.of("failed"):
+            raise typer.Exit(1)
 
 
 def _on_device(enhancer: Enhancer, device: Device) -> Enhancer:
@@ -104,30 +107,40 @@ def _on_device(enhancer: Enhancer, device: Device) -> Enhancer:
     return enhancer.to("cuda" if on_gpu else "cpu")
 
 
-def _as_named(summary: Summary, inputs: list[Path], output: Path) -> Summary:
+def _as_named(summary: Summary, inputs: list[Path], output: str) -> Summary:
     """The summary with `-` where that was asked for, instead of the files that stood for it."""
-    stream = Path("-")
-    named = summary.outcomes
-    if stream in inputs:
-        named = [replace(outcome, source=stream) for outcome in named]
-    if output == stream:
-        named = [replace(outcome, target=stream) for outcome in named]
+    named = []
+    for outcome in summary.outcomes:
+        source, target, reason = outcome.source, outcome.target, outcome.reason
+        if STREAM in inputs:
+            reason, source = reason and reason.replace(str(source), "standard input"), STREAM
+        if output == str(STREAM):
+            reason, target = reason and reason.replace(str(target), "standard output"), STREAM
+        named.append(replace(outcome, source=source, target=target, reason=reason))
     return replace(summary, outcomes=named)
 
 
 def _say(summary: Summary) -> None:
-    """What became of the recordings, on standard error; one that was alone and failed is the error of the command."""
+    """What became of the recordings, on standard error; one that was alone and failed is the line of the command."""
     for outcome in summary.outcomes:
         for note in outcome.notes:
             typer.echo(f"note: {outcome.source}: {note}", err=True)
     failed = [
-        reason if str(outcome.source) in (reason := outcome.reason or "") else f"{outcome.source}: {reason}"
+        reason
+        if str(outcome.source) in (reason := outcome.reason or "") or outcome.source == STREAM
+        else f"{outcome.source}: {reason}"
         for outcome in summary.of("failed")
     ]
     if len(summary.outcomes) == len(failed) == 1:
-        raise PhonemiError(failed[0])
+        explain(failed[0], 1)
+        return
     for reason in failed:
         typer.echo(f"failed: {reason}", err=True)
     typer.echo(f"phonemi: {summary.line()}", err=True)
-    if failed:
-        raise typer.Exit(1)
+
+
+def _write(file: Path, summary: Summary, enhancer: Enhancer, settings: dict[str, Any]) -> None:
+    from phonemi.files import write_json
+
+    where = str(next(enhancer.parameters()).device)
+    write_json(file, summary.to_json(enhancer, settings | {"device": where}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from phonemi.models.recording_enhancer import RecordingEnhancer
 from phonemi.progress import Progress
 
 LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch: padding costs as much as sound
+# What torch, oneDNN and cuBLAS say where there is no more memory; of torch only GPUs have an error of their own for it.
+NO_MEMORY = re.compile("tried to allocate|(out of|not enough) memory|ALLOC_FAILED|bad.?alloc|could not create a prim")
 
 
 def enhance_file(
@@ -36,7 +39,7 @@ def enhance_file(
         enhancer: see `Enhancer.enhance`.
         source: any sound file.
         target: where to; another extension than the source's chooses another format, with 16 bits for wav and flac.
-        chunk_s: the most that is enhanced at once.
+        chunk_s: the most that is enhanced at once; infinite: all of it.
         overlap_s: what two chunks share: a quarter at each end is context only, the half between is cross-faded.
         batch_size: waveforms, one for each channel of a chunk, that are enhanced together.
         progress: shows seconds of sound; None: nothing.
@@ -64,7 +67,8 @@ def process(
 ) -> None:
     """Enhance recordings in their order, in batches that may hold chunks of several; one that fails stops no other.
 
-    In memory are at most `batch_size` waveforms and the next chunk, or one chunk with more channels than that.
+    In memory are at most `batch_size` waveforms and the next chunk, or one chunk with more channels than that, of which
+    a few at a time go through the network.
     """
     start_s, done_s = time.perf_counter(), 0.0
     total_s = sum(recording.info.duration_s for recording in recordings)
@@ -120,6 +124,7 @@ def _go_together(chunks: list[Chunk], batch_size: int) -> bool:
 
 def _enhance(batch: list[Chunk], enhancer: RecordingEnhancer, options: dict[str, Any]) -> None:
     """Enhance and write a batch; one that fails is tried chunk by chunk, so that only what is at fault fails."""
+    failure: PhonemiError | None = None
     try:
         enhanced = enhancer.enhance_batch(
             [chunk.noisy for chunk in batch],
@@ -127,25 +132,30 @@ def _enhance(batch: list[Chunk], enhancer: RecordingEnhancer, options: dict[str,
             heard=[chunk.recording.heard for chunk in batch],
             **options,
         )
-    except (PhonemiError, torch.OutOfMemoryError) as error:
-        if len(batch) > 1:
-            for chunk in batch:
-                _enhance([chunk], enhancer, options)
-        else:
-            batch[0].recording.fail(_explained(error, batch[0]))
-        return
-    for chunk, waveform in zip(batch, enhanced, strict=True):
-        if chunk.recording.error is None:
-            chunk.recording.write(waveform, chunk.is_last)
+    except (PhonemiError, RuntimeError, MemoryError) as error:
+        failure = _explained(error, batch[0])
+    if failure is None:
+        for chunk, waveform in zip(batch, enhanced, strict=True):
+            if chunk.recording.error is None:
+                chunk.recording.write(waveform, chunk.is_last)
+    elif len(batch) == 1:
+        batch[0].recording.fail(failure)
+    else:  # not while the error is handled: what it stopped would stay in memory
+        for chunk in batch:
+            _enhance([chunk], enhancer, options)
 
 
-def _explained(error: PhonemiError | torch.OutOfMemoryError, chunk: Chunk) -> PhonemiError:
-    """The error of a chunk that was enhanced alone."""
+def _explained(error: PhonemiError | RuntimeError | MemoryError, chunk: Chunk) -> PhonemiError:
+    """The error of a chunk that was enhanced alone; what is neither of the recording nor of its size is raised."""
     if isinstance(error, PhonemiError):
         return error
+    on_gpu = isinstance(error, torch.OutOfMemoryError) or "CU" in str(error)  # CUDA, CUBLAS, CUDNN
+    if not (isinstance(error, (MemoryError, torch.OutOfMemoryError)) or NO_MEMORY.search(str(error))):
+        raise error
     info = chunk.recording.info
     duration_s = chunk.noisy.shape[1] / info.sample_rate
+    limit = "the GPU has: make the chunks shorter or use the CPU" if on_gpu else "is free here: make the chunks shorter"
     return ModelError(
         f"enhancing {duration_s:.1f} s of {chunk.recording.source} ({info.channels} channels) takes more memory than "
-        "the GPU has: make the chunks shorter or use the CPU"
+        + limit
     )

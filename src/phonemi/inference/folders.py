@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phonemi import audio
 from phonemi.errors import PhonemiError
 from phonemi.files import remove_leftovers
 from phonemi.inference.batches import process
 from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, RecordingFile
+from phonemi.inference.existing import is_enhanced
 from phonemi.inference.summary import Outcome, Summary
 from phonemi.models.recording_enhancer import RecordingEnhancer
 from phonemi.progress import Progress
@@ -31,8 +31,8 @@ def enhance_files(
     """Enhance every pair of (source, target) of `plan`; a file that fails is reported and does not stop the others.
 
     Interrupted, by Ctrl-C or kill -9, it leaves whole files only, and goes on where it was when it is called again:
-    a target that is there and not older than its source is skipped, whatever model and settings made it. What killed
-    runs left half-written beside the targets is removed.
+    a target that is there, not older than its source and of the same rate, channels and length is skipped, whatever
+    model and settings made it. What killed runs left half-written beside the targets is removed.
 
     Args:
         enhancer: see `Enhancer.enhance`.
@@ -47,28 +47,21 @@ def enhance_files(
     outcomes: dict[tuple[Path, Path], Outcome] = {}
     recordings = []
     for source, target in pairs:
-        if not overwrite and _is_done(source, target):
-            outcomes[source, target] = Outcome(source, target, "skipped", "already there")
-            continue
         try:
-            recordings.append(RecordingFile(source, target, chunk_s, overlap_s))
+            recording = RecordingFile(source, target, chunk_s, overlap_s)
         except (PhonemiError, OSError) as error:
             outcomes[source, target] = Outcome(source, target, "failed", str(error))
+            continue
+        if not overwrite and is_enhanced(recording.info, target):
+            outcomes[source, target] = Outcome(source, target, "skipped", "already there")
+        else:
+            recordings.append(recording)
     if batch_size > 1:
         recordings.sort(key=lambda recording: (recording.info.sample_rate, recording.info.samples))
     process(recordings, enhancer, progress, batch_size, options)
     for recording in recordings:
         outcomes[recording.source, recording.target] = _outcome(recording)
     return Summary([outcomes[pair] for pair in pairs], time.perf_counter() - start_s)
-
-
-def _is_done(source: Path, target: Path) -> bool:
-    """Whether the target is a sound file no older than the source; being there at all, it is complete."""
-    try:
-        audio.probe(target)
-        return target.stat().st_mtime_ns >= source.stat().st_mtime_ns
-    except (PhonemiError, OSError):
-        return False
 
 
 def _outcome(recording: RecordingFile) -> Outcome:

@@ -17,26 +17,30 @@ ENDINGS = {"WAVEX": ".wav", "RF64": ".wav"}  # of formats whose names differ
 
 @contextmanager
 def standard_streams(
-    inputs: Sequence[Path], output: Path, extension: str | None = None
-) -> Iterator[tuple[list[Path], Path]]:
+    inputs: Sequence[Path], output: str | Path, extension: str | None = None, suffix: str = ""
+) -> Iterator[tuple[list[Path], str | Path]]:
     """Give `plan` files in place of `-`: standard input is read first, standard output is sent when all is well.
 
     Args:
         inputs: `-` alone, or files and folders.
         output: `-`, or a file or folder.
         extension: of what is sent, such as "flac"; None: the format of the input.
+        suffix: for the name of an output, which standard output has not.
 
     Raises:
-        AudioError: if several recordings are to go through one of the two, or a terminal would get sound.
+        AudioError: if several recordings are to go through one of the two, a terminal would get sound, or standard
+            output a suffix.
     """
     with ExitStack() as stack:
         if STREAM in inputs:
             if len(inputs) > 1:
                 raise AudioError("- is standard input, one recording: name no other input beside it")
             inputs = [stack.enter_context(_standard_input())]
-        if output != STREAM:
+        if str(output) != str(STREAM):
             yield list(inputs), output
             return
+        if suffix:
+            raise AudioError(f"- is standard output, which has no name that {suffix!r} could go into: leave it out")
         if len(inputs) > 1 or not inputs[0].is_file():
             raise AudioError("- is standard output, for one recording: name a folder as output")
         if sys.stdout.isatty():

@@ -64,20 +64,34 @@ class Summary:
             speed = f"real-time factor {totals['real_time_factor']:.3f}"
             parts[0] += f" ({totals['duration_s']:.3g} s in {totals['time_s']:.3g} s, {speed})"
         if totals["skipped"]:
-            parts.append(f"{totals['skipped']} skipped (already there)")
+            parts.append(f"{totals['skipped']} skipped (already there; --overwrite makes them again)")
         if totals["failed"]:
             parts.append(f"{totals['failed']} failed")
         return ", ".join(parts)
 
     def to_json(self, enhancer: RecordingEnhancer, settings: dict[str, Any]) -> dict[str, Any]:
-        """All of it, with what it was made by: the version of a model is a hash of its weights."""
-        files = [
-            asdict(outcome) | {"source": str(outcome.source), "target": str(outcome.target)}
-            for outcome in self.outcomes
-        ]
+        """All of it, with what it was made by: the version of a model is a hash of its weights.
+
+        Names may be any bytes, but text is UTF-8: others become what Python writes for them, such as `\\xff`.
+        """
+        files = []
+        for outcome in self.outcomes:
+            reason = None if outcome.reason is None else _as_text(outcome.reason)
+            names = {"source": _as_text(outcome.source), "target": _as_text(outcome.target)}
+            files.append(asdict(outcome) | names | {"reason": reason})
         model = {"name": enhancer.name, "version": _hash_of_weights(enhancer)}
+        settings = {key: _as_text(value) if isinstance(value, str) else value for key, value in settings.items()}
         made_by = {"phonemi": phonemi.__version__, "model": model, "settings": settings}
         return {**made_by, "totals": self.totals(), "files": files}
+
+
+def _as_text(name: str | Path) -> str:
+    """A name, or a sentence with one, that can be encoded.
+
+    >>> _as_text(Path("caf\\udce9.wav"))
+    'caf\\\\xe9.wav'
+    """
+    return str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _hash_of_weights(enhancer: RecordingEnhancer) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,10 @@ from phonemi.signal import FFT, SAMPLE_RATE
 
 # 6 to 7.3 kHz stand for what is above 8: higher ones lie in the slope of the filters that bring recordings to 16 kHz.
 TOP_BINS = slice(6000 * FFT // SAMPLE_RATE, 7300 * FFT // SAMPLE_RATE)
+
+# As many go through the network together as there are recordings, or this many: memory should not grow with the
+# microphones of an array. More are more passes of the same result.
+CHANNELS_AT_ONCE = 8
 
 Waveform = TypeVar("Waveform", np.ndarray, Tensor)
 
@@ -113,19 +118,27 @@ class RecordingEnhancer(nn.Module, ABC):
     def _made(self, recordings: list[Recording], limit_db: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
         """What the network makes of the inputs of each recording, and its gain at the top, [channel, frame]."""
         rows = [torch.from_numpy(row) for recording in recordings for row in recording.inputs]
-        if not rows:
-            return [(recording.inputs, recording.inputs) for recording in recordings]
+        at_once = max(len(recordings), CHANNELS_AT_ONCE)
+        passes = [self._passed(rows[start : start + at_once], limit_db) for start in range(0, len(rows), at_once)]
+        made = iter([pair for enhanced, tops in passes for pair in zip(enhanced, tops, strict=True)])
+        return [_stacked(list(islice(made, len(own))), own) for own in (recording.inputs for recording in recordings)]
+
+    def _passed(self, rows: list[Tensor], limit_db: float | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rows [sample] -> what one pass of the network makes of them, [row, sample], and the gain at the top."""
         device = next(self.parameters()).device
         lengths = torch.tensor([len(row) for row in rows])
         one_length = bool((lengths == lengths[0]).all())
         batch = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
         made, bins = self.with_gains(batch, None if one_length else lengths.to(device), limit_db)
-        enhanced, top = made.float().cpu().numpy(), bins[..., TOP_BINS].mean(-1).float().cpu().numpy()
-        ends = np.cumsum([len(recording.inputs) for recording in recordings])
-        return [
-            (enhanced[end - len(own) : end, : own.shape[1]], top[end - len(own) : end])
-            for end, own in zip(ends, (recording.inputs for recording in recordings), strict=True)
-        ]
+        return made.float().cpu().numpy(), bins[..., TOP_BINS].mean(-1).float().cpu().numpy()
+
+
+def _stacked(made: list[tuple[np.ndarray, np.ndarray]], inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one recording, perhaps of two passes that were padded to two lengths -> [channel, ...], as its inputs."""
+    if not made:
+        return inputs, inputs
+    frames = min(len(top) for _, top in made)
+    return np.stack([row[: inputs.shape[1]] for row, _ in made]), np.stack([top[:frames] for _, top in made])
 
 
 def _recordings(waveforms: Sequence[Any], sample_rate: int) -> list[Recording]:

@@ -26,6 +26,8 @@ from phonemi.files import replacing
 
 LAST_NAME = "last.pt"
 BEST_NAME = "best.safetensors"
+# Ctrl-C, what services are stopped by, and a terminal that is closed.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class WeightsRecord(NamedTuple):
@@ -145,15 +147,8 @@ def load_weights(path: Path, model: nn.Module) -> WeightsRecord:
     return record
 
 
-def remove_unfinished(*paths: Path) -> None:
-    """Delete what a killed process left of a write to any of `paths`, which no other process may be writing now."""
-    for path in paths:
-        for part in path.parent.glob(f".{path.stem}.*.part{path.suffix}"):
-            part.unlink()
-
-
 class Interruption:
-    """While the block runs, Ctrl-C and SIGTERM raise KeyboardInterrupt, but never in the middle of a deferred part.
+    """While the block runs, `SIGNALS` raise KeyboardInterrupt, but never in the middle of a deferred part.
 
     A second signal does not wait any longer. Signals that were ignored (a job started with nohup) stay ignored. Outside
     the main thread, where Python delivers no signals, this does nothing.
@@ -166,7 +161,7 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):
                     self._replaced[number] = signal.signal(number, self._handle)
         return self

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from phonemi.errors import ConfigError, ModelError, nearest
+from phonemi.files import remove_leftovers
 from phonemi.training.checkpoint import (
     BEST_NAME,
     LAST_NAME,
@@ -24,7 +25,6 @@ from phonemi.training.checkpoint import (
     load_trained_state,
     read_checkpoint,
     read_weights_record,
-    remove_unfinished,
     trained_state,
     write_checkpoint,
     write_weights,
@@ -239,7 +239,7 @@ class Run:
     def resume(self) -> None:
         """Take up last.pt when there is one, else start afresh."""
         if self.writes:
-            remove_unfinished(self.last_path, self.best_path)
+            remove_leftovers((self.last_path, self.best_path))
         contents = read_checkpoint(self.last_path)
         self.accelerator.wait_for_everyone()
         if contents is None:
