@@ -7,11 +7,13 @@ import pytest
 
 from phonemi.headlines import (
     concentrated_layers,
+    data_text,
     dynamic_headlines,
     headlines,
     information_headlines,
     is_significant,
     metrics_headlines,
+    protocol_text,
 )
 
 
@@ -87,6 +89,75 @@ def test_a_row_against_the_noisy_input_names_the_latter_once():
         "Word error rate: noisy 0.400, mine 0.300.",
         "mine against noisy: DNSMOS OVRL +0.31 (95 % [+0.10, +0.50], significant).",
     ]
+
+
+def compared(**differences: float) -> dict:
+    """Systems with their difference of STOI to noisy; all significant, but not their WER."""
+    pairs = [{"row": row, "against": "noisy", "p_value": 0.01} for row in differences]
+    comparisons = [
+        one
+        for pair, value in zip(pairs, differences.values(), strict=True)
+        for one in (
+            pair | {"metric": "stoi", "difference": value, "low": value - 0.001, "high": value + 0.001},
+            pair | {"metric": "wer", "difference": 0.05, "low": -0.1, "high": 0.2},
+        )
+    ]
+    rows = [{"row": row, "wer": 0.3} for row in ("noisy", *differences)]
+    return {"rows": rows, "comparisons": comparisons}
+
+
+def test_every_system_from_elsewhere_is_said():
+    assert metrics_headlines(compared(theirs=0.02, ours=-0.03)) == [
+        "Word error rate: noisy 0.300, theirs 0.300, ours 0.300.",
+        "theirs against noisy: better in STOI (+0.020); no significant difference in WER (+0.050).",
+        "ours against noisy: worse in STOI (−0.030); no significant difference in WER (+0.050).",
+    ]
+
+
+def test_of_many_systems_the_best_is_said_and_how_many_there_are():
+    metrics = compared(**{f"system {number}": 0.01 * number for number in range(1, 8)})
+    metrics["comparisons"] = [found for found in metrics["comparisons"] if found["metric"] == "stoi"]
+    assert metrics_headlines(metrics) == [
+        "Word error rate: noisy 0.300.",
+        "Of 7 systems, the best in STOI: system 7 against noisy: better in STOI (+0.070).",
+    ]
+
+
+def test_the_question_of_the_paper_comes_before_systems_from_elsewhere():
+    metrics = compared(theirs=0.02)
+    asked = {"row": "ws-linguistic", "against": "ws-acoustic", "metric": "stoi", "p_value": 0.01}
+    metrics["comparisons"].append(asked | {"difference": 0.1, "low": 0.05, "high": 0.2})
+    metrics["rows"] += [{"row": "ws-linguistic"}, {"row": "ws-acoustic"}]
+    sentences = metrics_headlines(metrics)
+    assert [sentence.partition(":")[0] for sentence in sentences] == [
+        "Word error rate", "ws-linguistic against ws-acoustic", "theirs against noisy",
+    ]  # fmt: skip
+
+
+def test_the_data_are_said_in_grammar_and_with_who_is_unknown():
+    snrs_db = [5.4272e-06, 4.99999144, 9.99995542]
+    metrics = {"data": {"utterances": 1, "speakers": 1, "snrs_db": snrs_db, "recogniser": "none"}}
+    assert data_text(metrics) == "Test data: 1 utterance; 1 speaker; SNR 0 to 10 dB, measured."
+    metrics["by_snr"] = [{"row": "noisy", "snr_db": snr_db} for snr_db in (0.0, 5.0, 10.0)]
+    metrics["data"] |= {"utterances": 6, "speakers": 2, "intervals_over": "utterances"}
+    assert data_text(metrics, unknown_speakers=4) == (
+        "Test data: 6 utterances; 2 speakers, unknown of 4 utterances; SNR 0 to 10 dB, measured, in the figure at the "
+        "nearest of 0, 5, 10 dB; intervals and tests over utterances, so that they hold for these speakers only."
+    )
+    assert data_text({}) == ""
+
+
+def test_the_protocol_is_a_sentence():
+    protocol = {
+        "snrs_db": [0.0], "copies": 2, "train_utterances": None, "most_frames": None, "depth": 3, "hidden": 128,
+        "dropout": 0.1, "silence": True, "label_at": "centre", "epochs": 1, "data": "train 20 mixtures",
+    }  # fmt: skip
+    information = {"classes": 40, "protocol": protocol, "rows": [{"frames": 4017}, {"frames": None}]}
+    assert protocol_text(information) == (
+        "A probe for each layer, with 2 hidden layers of 128 units, trained for 1 epoch, tells 40 classes of phones "
+        "and silence, on 4 017 test frames at each SNR. Data: train 20 mixtures."
+    )
+    assert protocol_text({"rows": []}) == "A probe for each layer tells the phones."
 
 
 def test_nothing_measured_says_nothing():

@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 
 from phonemi import audio, listening, listening_page
+from phonemi.metrics.score import Score
+from phonemi.results import METRICS
 
 pytestmark = pytest.mark.slow
 RATE = 16_000
@@ -39,7 +41,9 @@ PROBE = """<script>addEventListener("load", async () => {
     player.preload = "auto"; player.load();
   });
   const lengths = [await length(players[0]), await length(players[1])];
-  parent.postMessage(JSON.stringify({before, after: names(), focused, lengths, width: innerWidth,
+  const table = document.querySelector(".scroll");
+  const hidden = table.scrollWidth - table.clientWidth;
+  parent.postMessage(JSON.stringify({hidden, before, after: names(), focused, lengths, width: innerWidth,
     needed: document.documentElement.scrollWidth, paper: getComputedStyle(document.body).backgroundColor}), "*");
 });</script>"""
 FRAME = """<!doctype html><iframe src="%s" style="width: %dpx; height: 900px; border: 0"></iframe><pre></pre>
@@ -71,7 +75,7 @@ def asked_for(folder: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A page whose last recording is linked, all others are in it."""
+    """A page with every column whose last recording is linked, all others are in it."""
     folder, rng = tmp_path_factory.mktemp("listening"), np.random.default_rng(0)
     for index in range(3):
         for side, loudness in (("noisy", 0.1), ("enhanced", 0.02 * (1 + index))):
@@ -79,12 +83,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             audio.save(folder / side / name, loudness * rng.standard_normal(RATE), RATE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listening_page, "EMBEDDED_BYTES", 25_000)
-        patch.setattr(listening, "missing_packages", lambda: ["speechmos"])  # half a second for each recording
+        scores = {metric.key: Score(-13.57 if metric.unit == "dB" else 1.234) for metric in METRICS[1:]}
+        scores.pop("si_sdri_db")
+        patch.setattr(listening, "_scores", lambda *_: scores)  # DNSMOS takes half a second for each recording
         return listening_page.build_listening_page(folder / "noisy", folder / "enhanced", folder / "page.html")
 
 
 @needs_browser
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize("width", [400, 1300])
 def test_the_page_of_a_folder_sorts_plays_and_fits(page: Path, tmp_path: Path, width: int) -> None:
     probed = page.with_name(f"probed{width}.html")
     probed.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
@@ -95,9 +101,10 @@ def test_the_page_of_a_folder_sorts_plays_and_fits(page: Path, tmp_path: Path, w
     found: dict[str, Any] = json.loads(unescape(shown.partition("<pre>")[2].partition("</pre>")[0]))
     assert found["width"] == width
     assert found["needed"] <= width, "the page does not scroll sideways, its tables do"
+    assert width == 400 or found["hidden"] == 0, "a screen shows all columns"
     assert found["focused"], "headings can be reached with the keyboard"
     # The first click brings the loudest to the top.
-    assert [name[-1] for name in found["after"]] == ["2", "1", "0"]
+    assert [name[-len("0.wav")] for name in found["after"]] == ["2", "1", "0"]
     assert sorted(found["before"]) == sorted(found["after"])
     assert found["lengths"] == [pytest.approx(1.0, abs=0.05)] * 2
     assert found["paper"] == ("rgb(18, 22, 27)" if width == 400 else "rgb(244, 245, 243)"), "dark and light"

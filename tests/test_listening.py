@@ -62,7 +62,9 @@ def test_pairs_have_the_same_relative_path(tmp_path: Path) -> None:
     audio.save(noisy / "c.wav", tone(), RATE)
     (noisy / "broken.wav").write_bytes(b"no sound")
     pairs, notes = compare(noisy, enhanced)
-    assert [(pair.name, pair.problem) for pair in pairs] == [("a", None), ("c", "no enhanced file"), ("b", None)]
+    assert [(pair.name, pair.problem) for pair in pairs] == [
+        ("a.wav", None), ("c.wav", "no enhanced file"), ("deep/b.flac", None),
+    ]  # fmt: skip
     assert [pair.after and pair.after.path for pair in pairs] == [
         enhanced / "a.wav", None, enhanced / "deep" / "b.wav",
     ]  # fmt: skip
@@ -155,18 +157,35 @@ def test_words_are_heard_where_there_is_a_transcript(tmp_path: Path) -> None:
 
     (tmp_path / "table.csv").write_text("path,text\ndeep/b.flac,see you\n")
     [listed] = compare(noisy, enhanced, transcripts=tmp_path / "table.csv", recogniser=parrot).pairs
-    assert listed.name == "b"
+    assert listed.name == "deep/b.flac"
     assert listed.after is not None
     assert listed.after.scores["wer"].value == 1.0, "two errors, two words"
 
 
-def test_the_worst_come_first_after_problems_and_before_failures() -> None:
-    def pair(name: str, stoi: float | None, clipped: float = 0.0, problem: str | None = None) -> Pair:
-        score = Score.failed("silent") if stoi is None else Score(stoi)
-        return Pair(name, None, Heard(Path(name), 1, -20, clipped, {"stoi": score}), problem=problem)
+def test_files_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None:
+    pairs, _ = compare(*folders(tmp_path, ("one/a.wav", "two/a.wav", "a.wav")))
+    assert [pair.name for pair in pairs] == ["a.wav", "one/a.wav", "two/a.wav"]
 
-    pairs = [pair("best", 0.9), pair("failed", None), pair("worst", 0.2), pair("odd", 0.95, 0.1, "shorter")]
-    pairs.append(Pair("gone", None, None, problem="no enhanced file"))
-    assert [one.name for one in worst_first(pairs, "stoi")] == ["gone", "odd", "worst", "best", "failed"]
-    assert [one.name for one in worst_first(pairs, "stoi", higher_is_better=False)][2:] == ["best", "worst", "failed"]
-    assert [one.name for one in worst_first([pair("a", 0.1), pair("b", 0.1, 0.2)], None)] == ["b", "a"]
+
+def test_what_got_worse_by_most_comes_first_after_problems_and_before_failures() -> None:
+    def heard(stoi: float | None, clipped: float = 0.0) -> Heard:
+        return Heard(Path("a.wav"), 1, -20, clipped, {"stoi": Score.failed("silent") if stoi is None else Score(stoi)})
+
+    def pair(name: str, before: float | None, after: float | None, problem: str | None = None) -> Pair:
+        return Pair(name, heard(before), heard(after), problem=problem)
+
+    pairs = [
+        pair("better", 0.1, 0.2),
+        pair("failed", 0.5, None),
+        pair("same", 0.25, 0.25),
+        pair("same and lower", 0.125, 0.125),
+        pair("worse", 0.9, 0.6),
+        pair("odd", 0.1, 0.9, "shorter"),
+    ]
+    pairs.append(Pair("gone", heard(0.5), None, problem="no enhanced file"))
+    names = [one.name for one in worst_first(pairs, "stoi")]
+    assert names == ["gone", "odd", "worse", "same and lower", "same", "better", "failed"]
+    names = [one.name for one in worst_first(pairs, "stoi", higher_is_better=False)]
+    assert names[2:] == ["better", "same", "same and lower", "worse", "failed"]
+    clipped = [Pair("always", heard(0.1, 0.2), heard(0.1, 0.2)), Pair("now", heard(0.1), heard(0.1, 0.1))]
+    assert [one.name for one in worst_first(clipped, None)] == ["now", "always"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from phonemi import audio, listening, listening_page
+from phonemi.errors import ConfigError
 from phonemi.listening import Heard, Pair
 from phonemi.listening_page import _row, _sentences, build_listening_page
 from phonemi.metrics.score import Score
@@ -40,8 +41,9 @@ def _without_dnsmos(monkeypatch: pytest.MonkeyPatch) -> None:
 def folders(tmp_path: Path) -> tuple[Path, Path]:
     rng = np.random.default_rng(0)
     time_s = np.arange(RATE // 2) / RATE
-    for index, name in enumerate(("one & two.wav", "deep/b#1.wav", "c.wav")):
-        for folder, noise in (("noisy", 0.1 * index), ("enhanced", 0.05 * index), ("clean", 0.0)):
+    # Noise before and after: none, which there is no ratio for; less, then more; still the most, but less than before.
+    for name, *noises in (("one & two.wav", 0.0, 0.0), ("deep/b#1.wav", 0.05, 0.1), ("c.wav", 0.3, 0.2)):
+        for folder, noise in zip(("noisy", "enhanced", "clean"), (*noises, 0.0), strict=True):
             waveform = 0.3 * np.sin(2 * np.pi * 300 * time_s) + noise * rng.standard_normal(len(time_s))
             audio.save(tmp_path / folder / name, waveform.astype(np.float32), RATE)
     audio.save(tmp_path / "noisy" / "gone.wav", np.zeros(800, np.float32), RATE)
@@ -49,11 +51,17 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "noisy", tmp_path / "enhanced"
 
 
-def test_the_page_holds_every_recording_the_worst_first(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_page_holds_every_recording_what_got_worse_first(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of tones STOI says nothing.
+    monkeypatch.setattr(listening_page, "WORST_BY", (("wer", True), ("si_sdr_db", False)))
     path = build_listening_page(*folders, tmp_path / "out" / "page.html", clean=tmp_path / "clean")
     page = path.read_text()
-    # One recording has no result, two have noise, one has none, for which there is no ratio.
-    assert re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page) == ["gone", "c", "b#1", "one &amp; two"]
+    names = re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page)
+    assert names == ["gone.wav", "deep/b#1.wav", "c.wav", "one &amp; two.wav"]
+    assert "First what got worse by most in SI-SDR, after against before; click" in page
+    assert "aria-sort=" not in page.partition("<script>")[0].partition("<table")[2], "no column is what it is sorted by"
     assert re.findall(r'id="(r\d)"', page) == ["r0", "r1", "r2", "r3"]
     assert "no enhanced file" in page
     assert not re.search(r"https?:|<link|<script src|@import", page)
@@ -103,6 +111,31 @@ def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
         "STOI: 0.500 before, 0.550 after; better in 1 and worse in 1 of 2.",
         "WER: 0.100 before, 0.200 after; better in 1 and worse in 1 of 2.",
     ]
+
+
+def test_words_are_heard_unless_they_are_not_wanted(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders[0] / "c.txt").write_text("see me")
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("a recogniser was asked for")
+
+    monkeypatch.setattr(listening_page, "PocketsphinxRecogniser", unwanted)
+    page = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
+    assert "WER" not in page
+    assert "Words are not judged" not in page, "that is no news"
+    with pytest.raises(ConfigError, match="tiny would hear the words, but none are to be heard"):
+        build_listening_page(*folders, tmp_path / "page.html", whisper="tiny", words=False)
+
+
+@pytest.mark.parametrize("place", ["noisy", "noisy/c.wav/page.html"])
+def test_where_no_page_can_be_written_nothing_is_judged(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(listening_page, "compare", lambda *_: pytest.fail("judged for nothing"))
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / place))):
+        build_listening_page(*folders, tmp_path / place)
 
 
 def test_the_command_writes_the_page_and_names_what_is_wrong(

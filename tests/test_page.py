@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from phonemi.page import inline_svg, write_page
+from phonemi.page import inline_svg, require_writable, write_page
 
 
 @pytest.mark.parametrize(("linked", "media"), [(False, "media-src data:"), (True, "media-src data: 'self' file:")])
@@ -16,6 +16,16 @@ def test_a_page_says_what_it_may_read(tmp_path: Path, linked: bool, media: str) 
     assert f'{media}">' in page
     assert "<title>a &lt;b&gt;</title>" in page
     assert "<p>$x</p>" in page
+
+
+def test_a_place_is_tried_before_the_work_and_nothing_is_left(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deep" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "page.html"):
+        with pytest.raises(OSError, match="a directory") as error:
+            require_writable(place)
+        assert error.value.filename == str(place)
 
 
 def test_inlined_drawings_follow_the_page_colours() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import plots
-from phonemi.plot_style import THEME, save_figure, series_style
+from phonemi.plot_style import THEME, save_figure, series_styles
 from phonemi.results import InformationTable
 
 
@@ -99,14 +99,38 @@ def test_small_multiples_draw_every_curve_once_in_the_legend():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["WS (Acoustic)", "noisy"]
 
 
+def grey(colour: str) -> float:
+    return float(np.dot([int(colour[place : place + 2], 16) for place in (1, 3, 5)], [0.299, 0.587, 0.114]))
+
+
 def test_rows_differ_in_grey_and_in_shape():
-    looks = [series_style(row) for row in ("ws-linguistic", "ws-hybrid", "ws-acoustic")]
-    greys = [np.dot([int(look.colour[i : i + 2], 16) for i in (1, 3, 5)], [0.299, 0.587, 0.114]) for look in looks]
-    assert np.diff(greys).min() > 25
+    looks = series_styles(["ws-linguistic", "ws-hybrid", "ws-acoustic"]).values()
+    assert np.diff([grey(look.colour) for look in looks]).min() > 25
     assert len({look.marker for look in looks}) == 3
-    assert series_style("dws-linguistic").dash != series_style("ws-linguistic").dash
-    assert series_style("ws-linguistic+log1p").hollow
+    looks = series_styles(["ws-linguistic", "dws-linguistic", "ws-linguistic+log1p", "ws-linguistic@2"])
+    assert looks["dws-linguistic"].dash != looks["ws-linguistic"].dash
+    assert looks["ws-linguistic+log1p"].hollow
+    assert looks["ws-linguistic@2"] == looks["ws-linguistic"], "another model of the same row"
     assert len(set(THEME.values())) == len(THEME)
+
+
+def test_rows_that_nobody_knows_differ_from_each_other_and_from_the_known_ones():
+    rows = ["noisy", "theirs", "ours", "ws-linguistic", "layer", "layer-3", "my-ws-linguistic", "log1p-like", "last"]
+    looks = series_styles(rows)
+    assert len({(look.colour, look.dash) for look in looks.values()}) == len(rows), "curves without markers"
+    assert len({(look.marker, look.dash) for look in looks.values()}) == len(rows), "in grey"
+    assert looks["ws-linguistic"] == series_styles(["ws-linguistic"])["ws-linguistic"], "the same in every figure"
+    assert len(set(series_styles([f"system {number}" for number in range(100)]).values())) == 100
+
+
+def test_places_too_near_to_be_named_are_not_ticks():
+    def ticks(*places: float) -> list[str]:
+        panels = {"STOI": {"a": ("a", places, places)}}
+        return [text.get_text() for text in plots.small_multiples(panels, "SNR (dB)").axes[0].get_xticklabels()]
+
+    assert ticks(-5.0, 0.0, 12.5) == ["−5", "0", "12.5"]
+    labels = ticks(5.4e-06, 5.9e-05, 4.99999)
+    assert len(set(labels)) == len(labels), "no two ticks on one another"
 
 
 def test_saved_figures_are_the_same_bytes_again_and_change_no_settings(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from phonemi import audio
 from phonemi.errors import DataError
 from phonemi.files import write_json, write_jsonl
-from phonemi.report import _information_figures, build_report
+from phonemi.report import _information_figures, _training_figure, build_report
 
 LABELS = {"ws-acoustic": "WS (Acoustic)", "ws-linguistic": "WS <Linguistic> & $1", "dws-linguistic": "DWS (Linguistic)"}
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -171,11 +171,67 @@ def test_figures_are_saved_twice_and_shown_once(page, run):
     assert page.count("<svg") == len(names)
 
 
+def headings(page: str) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", page)
+
+
 def test_an_empty_run_says_which_stages_are_missing(tmp_path):
-    words = Page(build_report(tmp_path).read_text()).words
-    assert "Not run yet: information (information.json); report (layer_weights.json, " in words
-    assert "metrics.json is not there: stage evaluate has not been run." in words
+    page = build_report(tmp_path).read_text()
+    assert "Not run yet: phonemi information, phonemi train, phonemi evaluate." in Page(page).words
+    assert headings(page) == []
     assert not (tmp_path / "figures").exists()
+
+
+def test_a_page_has_the_sections_for_which_there_are_results(tmp_path):
+    write_information(tmp_path)
+    (tmp_path / "log.jsonl").touch()
+    page = build_report(tmp_path).read_text()
+    assert headings(page) == re.findall('<a href="#.*?">(.*?)</a>', page) == ["Phonetic information"]
+    assert "Not run yet: phonemi train, phonemi evaluate." in Page(page).words
+
+
+def test_systems_from_elsewhere_alone_need_no_other_stage(tmp_path):
+    rows = [{"row": row, "label": row, "stoi": 0.8} for row in ("noisy", "theirs")]
+    data = {"utterances": 3, "speakers": 1, "snrs_db": [4.99999144, 9.99995542]}
+    write_json(tmp_path / "metrics.json", {"data": data, "rows": rows, "comparisons": [], "by_snr": []})
+    lines = ["row,id,speaker,stoi", "noisy,a,,0.5", "noisy,b,101,0.5", "noisy,c,,0.5", "theirs,a,,0.5"]
+    (tmp_path / "per_utterance.csv").write_text("\n".join(lines))
+    page = build_report(tmp_path).read_text()
+    assert headings(page) == ["Enhancement", "Worst utterances"]
+    words = Page(page).words
+    assert "Test data: 3 utterances; 1 speaker, unknown of 2 utterances; SNR 5 to 10 dB, measured. Below" in words
+    assert "Not run yet" not in words
+    assert "weighted sum" not in words
+
+
+def logged(label: str, **values: float) -> list[dict]:
+    return [{"stage": "train", "label": label, "step": step, **values} for step in (1, 2)]
+
+
+def test_training_curves_are_called_as_in_the_tables_and_losses_are_kept_apart():
+    log = [
+        *logged("round 1 (mel)", loss=4.0, skipped_steps=0, steps_per_s=3.0),
+        *logged("ws (linguistic)", loss=2.0, skipped_steps=0),
+        *logged("ws-linguistic", loss=9.0, skipped_steps=0, si_sdr_db=3.0, pesq_wb_lqo=2.0),
+        *logged("ws-linguistic@2", loss=8.0, skipped_steps=1),
+    ]
+    figure = _training_figure(log, {"ws-linguistic": "WS (Linguistic)"})["training_curves"]
+    panels = {axes.get_title(loc="left"): len(axes.lines) for axes in figure.axes if axes.get_visible()}
+    assert panels == {
+        "Encoder: loss (nats)": 1, "Aggregation: loss (nats)": 1, "Enhancer: loss": 2, "Enhancer: skipped steps": 2,
+        "Enhancer: SI-SDR (dB)": 1, "Enhancer: PESQ (MOS)": 1,
+    }  # fmt: skip
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["round 1 (mel)", "WS (Linguistic)"]
+    looks = {
+        axes.lines[0].get_label(): (axes.lines[0].get_color(), axes.lines[0].get_linestyle()) for axes in figure.axes
+    }
+    assert len(set(looks.values())) == 2
+
+
+def test_words_in_names_are_explained_below_tables_and_figures(page):
+    assert page.count("WS: weighted sum of the encoder&#x27;s layers; DWS: ") == 2, "weights and scores"
+    assert "hybrid: starts" not in page
+    assert page.count('<p class="note">log1p: the plain spectrum.</p>') == 1, "information"
 
 
 def test_two_representations_get_their_own_figures():

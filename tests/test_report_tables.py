@@ -8,7 +8,14 @@ import re
 import numpy as np
 
 from phonemi import audio
-from phonemi.report_tables import comparisons_table, example_card, marked_words, metrics_table, worst_utterances
+from phonemi.report_tables import (
+    comparisons_table,
+    example_card,
+    marked_words,
+    metrics_table,
+    terms_note,
+    worst_utterances,
+)
 
 
 def test_the_best_row_is_marked_among_the_compared_only():
@@ -59,6 +66,13 @@ def test_the_worst_utterances_come_first_and_failures_do_not_count():
     assert re.findall(r'"text">(.*?)<', html) == [f"u{index}" for index in range(14, 4, -1)]
     assert "<summary>Row A</summary>" in html
     assert worst_utterances([], {}) == worst_utterances([{"row": "a", "id": "u"}], {}) == ""
+
+
+def test_only_words_that_occur_are_explained():
+    assert terms_note(["noisy", "theirs"], ["stoi"]) == ""
+    note = terms_note(["dws-hybrid+log1p"], ["stoi", "dnsmos_sig"])
+    assert re.findall(r"(?:>|; )([^:]*):", note) == ["WS", "DWS", "hybrid", "log1p", "DNSMOS SIG, BAK, OVRL"]
+    assert "SIG, BAK, OVRL" not in terms_note(["ws-acoustic"])
 
 
 def test_marked_words_are_escaped():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phonemi.errors import DataError
-from phonemi.results import STAGES, information_tables, read_results
+from phonemi.results import STAGES, information_tables, read_results, snrs_text
 
 
 def test_missing_files_are_left_out_and_unreadable_ones_named(tmp_path):
@@ -39,6 +39,19 @@ def test_information_tables_place_every_row_whatever_the_order():
     np.testing.assert_allclose(table.mi_bits, [[-0.05, np.nan], [0.95, 1.1]])
     assert np.isnan(table.low_bits).all()
     assert table.peak_layers.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("snrs_db", "text"),
+    [
+        ([-5.0, 0.0, 12.5], "SNR −5, 0, 12.5 dB"),
+        ([5.4272e-06, 5.9677e-05, 4.99999144, 9.99995542], "SNR 0 to 10 dB, measured"),
+        ([-0.01, 3.21], "SNR 0 to 3.2 dB, measured"),
+        ([4.99999144], "SNR 5 dB, measured"),
+    ],
+)
+def test_measured_snrs_are_a_range(snrs_db: list[float], text: str) -> None:
+    assert snrs_text(snrs_db) == text
 
 
 def test_every_result_file_names_its_stage():

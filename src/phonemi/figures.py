@@ -45,9 +45,12 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
     file, figures = FIGURES[number]
     runs = [run for folder in folders for run in _runs(folder, file)]
     if not runs:
+        first = f"run `phonemi {STAGES[file]}` first"
+        if STAGES[file] == "report":
+            rows = "ws or dws rows" if file == "layer_weights.json" else "dws rows"
+            first = f"`phonemi report` writes it for {rows} that are trained and evaluated"
         raise DataError(
-            f"figure {number} is drawn from {file}, which is not in {', '.join(map(str, folders))}: "
-            f"run `phonemi {STAGES[file]}` first"
+            f"figure {number} is drawn from {file}, which is not in {', '.join(map(str, folders))}: {first}"
         )
     return [
         path

@@ -1,4 +1,4 @@
-"""The results of a run -> the few sentences that say what was found, computed from the numbers."""
+"""The results of a run -> the few sentences that say what was found, and on what, computed from the numbers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from phonemi.results import METRICS, information_tables, number, snr_text
+from phonemi.results import METRICS, Metric, information_tables, is_of_the_paper, number, snr_text, snrs_text
 
 Results = Mapping[str, Any]
+Tested = Mapping[str, Mapping[str, Any]]
+"""Key of a metric -> the comparison of one pair of rows."""
+
+MOST_SYSTEMS = 4  # that get a sentence each
+_ORDER = (METRICS[-1], *METRICS[:-1])  # words first
 
 
 def headlines(results: Results) -> list[str]:
@@ -117,25 +122,60 @@ def dynamic_headlines(dynamic: Mapping[str, Any]) -> list[str]:
 
 
 def metrics_headlines(metrics: Mapping[str, Any]) -> list[str]:
-    """Word error rates and the differences that were tested."""
-    sentences = []
+    """Word error rates and the differences that were tested: the question of the paper, and systems from elsewhere."""
     rows = {row["row"]: row for row in metrics["rows"]}
     names = {name: row.get("label", name) for name, row in rows.items()}
-    compared = _headline_pairs(metrics.get("comparisons", []))
-    asked = dict.fromkeys(("noisy", *(name for pair in compared for name in reversed(pair))))
-    shown = [name for name in asked if name in rows]
-    rates = [f"{names[name]} {number(rows[name]['wer'], 3)}" for name in shown if rows[name].get("wer") is not None]
-    if rates:
-        sentences.append("Word error rate: " + ", ".join(rates) + ".")
-    for row, against in compared:
-        parts = []
-        for metric in (METRICS[-1], *METRICS[:-1]):
-            for found in metrics["comparisons"]:
-                if (found["row"], found["against"], found["metric"]) == (row, against, metric.key):
-                    parts.append(f"{metric.title} {difference_text(found, metric.digits)}")
+    tested: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for found in metrics.get("comparisons", []):
+        tested.setdefault((found["row"], found["against"]), {})[found["metric"]] = found
+    in_full, in_short = _headline_pairs(list(tested))
+    systems = [(names.get(row, row), tested[row, against]) for row, against in in_short]
+    pairs = in_full + (in_short if len(systems) <= MOST_SYSTEMS else [])
+    shown = dict.fromkeys(("noisy", *(name for pair in pairs for name in reversed(pair))))
+    rates = [(names[name], rows[name].get("wer")) for name in shown if name in rows]
+    said = [f"{name} {number(rate, 3)}" for name, rate in rates if rate is not None]
+    sentences = [f"Word error rate: {', '.join(said)}."] if said else []
+    for row, against in in_full:
+        found = tested[row, against]
+        parts = [f"{one.title} {difference_text(found[one.key], one.digits)}" for one in _ORDER if one.key in found]
         if parts:
             sentences.append(f"{names.get(row, row)} against {names.get(against, against)}: {'; '.join(parts)}.")
+    if len(systems) <= MOST_SYSTEMS:
+        return sentences + [system_text(name, found) for name, found in systems]
+    judge = next((one for one in _ORDER if all(one.key in found for _, found in systems)), None)
+    if judge is not None:
+        best = max(systems, key=lambda system: _gain(system[1], judge))
+        sentences.append(f"Of {len(systems)} systems, the best in {judge.title}: {system_text(*best)}")
     return sentences
+
+
+def system_text(name: str, tested: Tested) -> str:
+    """A system beside the noisy input, in short: the intervals are in the tables.
+
+    Args:
+        name: of the system.
+        tested: key of a metric -> its comparison.
+
+    >>> pesq = {"difference": 0.64, "low": 0.36, "high": 0.95, "p_value": 0.01}
+    >>> system_text("ours", {"pesq_wb_lqo": pesq, "wer": {"difference": 0.05, "low": -0.1, "high": 0.2}})
+    'ours against noisy: better in PESQ (+0.64); no significant difference in WER (+0.050).'
+    """
+    verdicts: dict[str, list[str]] = {"better in": [], "worse in": [], "no significant difference in": []}
+    for metric in _ORDER:
+        if metric.key in tested:
+            verdict = "better in" if _gain(tested, metric) > 0 else "worse in"
+            if not is_significant(tested[metric.key]):
+                verdict = "no significant difference in"
+            difference = number(tested[metric.key]["difference"], metric.digits, signed=True)
+            verdicts[verdict].append(f"{metric.title} ({difference})")
+    said = [f"{verdict} {', '.join(metrics)}" for verdict, metrics in verdicts.items() if metrics]
+    return f"{name} against noisy: {'; '.join(said)}."
+
+
+def _gain(tested: Tested, metric: Metric) -> float:
+    """A difference, positive where it is for the better."""
+    difference = tested[metric.key]["difference"] or 0.0
+    return difference if metric.higher_is_better else -difference
 
 
 def difference_text(comparison: Mapping[str, Any], digits: int) -> str:
@@ -162,8 +202,69 @@ def is_significant(comparison: Mapping[str, Any]) -> bool:
     return (low > 0 or high < 0) and (p_value is None or p_value < 0.05)
 
 
-def _headline_pairs(comparisons: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """The question of the paper, linguistic against acoustic, where it was asked; else the first pair."""
-    pairs = list(dict.fromkeys((found["row"], found["against"]) for found in comparisons))
+def _headline_pairs(pairs: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Pairs of rows to say in full, and several systems from elsewhere, against the noisy input, to say in short.
+
+    In full: the question of the paper, linguistic against acoustic, where it was asked, and a system that is the only
+    one; where there is neither, the first pair.
+    """
     asked = [pair for pair in (("ws-linguistic", "ws-acoustic"), ("dws-linguistic", "dws-acoustic")) if pair in pairs]
-    return asked or pairs[:1]
+    systems = [pair for pair in pairs if not is_of_the_paper(pair[0]) and pair[1] == "noisy"]
+    if len(systems) > 1:
+        return asked, systems
+    return asked + systems or list(pairs[:1]), []
+
+
+def protocol_text(information: Mapping[str, Any]) -> str:
+    """How the information was measured; what the file does not say is left out.
+
+    >>> protocol_text({"classes": 39, "protocol": {"silence": False, "depth": 1, "hidden": 128, "epochs": 12}})
+    'A probe for each layer, a linear one, trained for 12 epochs, tells 39 classes of phones, silence left out.'
+    """
+    protocol, rows = information.get("protocol", {}), information.get("rows", [])
+    probe = ["A probe for each layer"]
+    if protocol.get("depth") == 1:
+        probe.append("a linear one")
+    elif "hidden" in protocol:
+        layers = _count(protocol["depth"] - 1, "hidden layer") if "depth" in protocol else "hidden layers"
+        probe.append(f"with {layers} of {protocol['hidden']} units")
+    if "epochs" in protocol:
+        probe.append(f"trained for {_count(protocol['epochs'], 'epoch')}")
+    said = ", ".join(probe) + ("," if probe[1:] else "") + " tells "
+    said += f"{information['classes']} classes of phones" if "classes" in information else "the phones"
+    said += {True: " and silence", False: ", silence left out"}.get(protocol.get("silence"), "")
+    frames = max((row.get("frames") or 0 for row in rows), default=0)
+    said += f", on {f'{frames:,}'.replace(',', ' ')} test frames at each SNR." if frames else "."
+    if "data" in protocol:
+        said += f" Data: {protocol['data']}."
+    return said
+
+
+def data_text(metrics: Mapping[str, Any], unknown_speakers: int = 0) -> str:
+    """What was judged, and by whom; empty if nothing is known of it.
+
+    Args:
+        metrics: content of metrics.json.
+        unknown_speakers: how many of the utterances are of nobody knows whom.
+
+    >>> data_text({"data": {"utterances": 6, "speakers": 1, "snrs_db": [0.0, 5.0]}}, unknown_speakers=4)
+    'Test data: 6 utterances; 1 speaker, unknown of 4 utterances; SNR 0, 5 dB.'
+    """
+    data = metrics.get("data", {})
+    parts = [_count(data[key], key.removesuffix("s")) for key in ("utterances", "speakers") if data.get(key)]
+    if data.get("speakers") and unknown_speakers:
+        parts[-1] += f", unknown of {_count(unknown_speakers, 'utterance')}"
+    if data.get("snrs_db"):
+        parts.append(snrs_text(data["snrs_db"]))
+        drawn = sorted({row["snr_db"] for row in metrics.get("by_snr") or []})
+        if drawn and drawn != sorted(data["snrs_db"]):
+            parts[-1] += f", in the figure at the nearest of {', '.join(map(snr_text, drawn))} dB"
+    if data.get("recogniser", "none") != "none":
+        parts.append(f"words by {data['recogniser']}")
+    if data.get("intervals_over") == "utterances":
+        parts.append("intervals and tests over utterances, so that they hold for these speakers only")
+    return "Test data: " + "; ".join(parts) + "." if parts else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -53,7 +53,10 @@ class Heard:
 
 @dataclass
 class Pair:
-    """A recording before and after; `problem` says what is wrong with one of them, None is what cannot be read."""
+    """A recording before and after, called by its path below the folder.
+
+    `problem` says what is wrong with one of them, None is what cannot be read.
+    """
 
     name: str
     before: Heard | None
@@ -109,27 +112,33 @@ def compare(
             f"none of the {len(recordings)} recordings in {noisy} is in {enhanced} under the same relative path"
             + (f" with {suffix!r} at the end" if suffix else " (--suffix, if the names have something at their end)")
         )
-    over = (progress or Progress(False)).over(zip(recordings, found, strict=True), "listening", len(recordings))
-    return Judged([_judged_pair(recording, path, recogniser) for recording, path in over], prepared.notes)
+    named = zip([place.as_posix() for place in places], recordings, found, strict=True)
+    over = (progress or Progress(False)).over(named, "listening", len(recordings))
+    return Judged([_judged_pair(*one, recogniser) for one in over], prepared.notes)
 
 
 def worst_first(pairs: Sequence[Pair], key: str | None, higher_is_better: bool = True) -> list[Pair]:
-    """Pairs with a problem, then those that the score `key` of what was enhanced is worst of; failed scores last.
+    """Pairs with a problem, then those that got worse by most; what is not scored before and after comes last.
+
+    Of two that changed by as much, the one that is worse afterwards comes first.
 
     Args:
         pairs: in any order.
-        key: of `results.METRICS`; None: the share of clipped samples, the most first.
-        higher_is_better: whether a low score is the worse one.
+        key: of `results.METRICS`; None: the share of clipped samples.
+        higher_is_better: whether a high score is the better one.
     """
 
-    def badness(pair: Pair) -> tuple[bool, float]:
-        if pair.after is None:
-            return False, 0.0
-        if key is None:
-            return pair.problem is None, -pair.after.clipped
-        value = pair.after.scores.get(key, Score.failed("not scored")).value
-        value = value if higher_is_better else -value
-        return pair.problem is None, math.inf if math.isnan(value) else value
+    def badness(pair: Pair) -> tuple[bool, float, float]:
+        if pair.before is None or pair.after is None:
+            return False, 0.0, 0.0
+        before, after = (
+            -side.clipped if key is None else side.scores.get(key, Score.failed("not scored")).value
+            for side in (pair.before, pair.after)
+        )
+        if key is not None and not higher_is_better:
+            before, after = -before, -after
+        gain = after - before
+        return pair.problem is None, *((math.inf, 0.0) if math.isnan(gain) else (gain, after))
 
     return sorted(pairs, key=badness)
 
@@ -157,8 +166,8 @@ def hear(path: Path) -> tuple[Heard, np.ndarray]:
     return Heard(path, samples / info.sample_rate, level_db, clipped / samples / info.channels), waveform
 
 
-def _judged_pair(recording: Recording, after: Path | None, recogniser: Recogniser | None) -> Pair:
-    pair = Pair(recording.id, None, None, Path(recording.clean) if recording.clean else None, recording.text)
+def _judged_pair(name: str, recording: Recording, after: Path | None, recogniser: Recogniser | None) -> Pair:
+    pair = Pair(name, None, None, Path(recording.clean) if recording.clean else None, recording.text)
     if after is None:
         pair.problem = "no enhanced file"
     try:

@@ -1,4 +1,4 @@
-"""Judged pairs of recordings -> one HTML page: a table to sort, the worst first, players and spectrograms."""
+"""Judged pairs of recordings -> one HTML page: a table to sort, what got worse first, players and spectrograms."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 import numpy as np
 
-from phonemi.errors import MissingExtra, require_extra
+from phonemi.errors import ConfigError, MissingExtra, require_extra
 from phonemi.listening import JUDGED_S, RATE, Heard, Pair, compare, hear, worst_first
 from phonemi.metrics.pocketsphinx import PocketsphinxRecogniser
 from phonemi.metrics.score import NOT_FINITE, Score
 from phonemi.metrics.whisper import WhisperRecogniser
 from phonemi.metrics.words import Recogniser
-from phonemi.page import write_page
+from phonemi.page import require_writable, write_page
 from phonemi.progress import Progress
-from phonemi.report_tables import WORST_BY, duration_text, embedded, example_card
+from phonemi.report_tables import WORST_BY, duration_text, embedded, example_card, terms_note
 from phonemi.results import METRICS, Metric, number
 from phonemi.views import thumbnails
 
@@ -38,6 +38,7 @@ def build_listening_page(
     whisper: str | None = None,
     suffix: str = "",
     progress: Progress | None = None,
+    words: bool = True,
 ) -> Path:
     """Judge the recordings of two folders and write the page on them.
 
@@ -45,25 +46,25 @@ def build_listening_page(
         noisy, enhanced, clean, transcripts, suffix, progress: see `listening.compare`.
         output: the page; sounds that are too long for it are linked relatively to where it is.
         whisper: folder or hub id of the Whisper that listens for words; None: pocketsphinx.
+        words: whether words are listened for, which takes longer than all other scores together.
 
     Returns:
         The path of the page.
 
     Raises:
         MissingExtra: if there is a table of transcripts, or a Whisper, and what hears words is not installed.
+        ConfigError: if there is a Whisper and no words are to be heard.
+        OSError: if the page cannot be written; before anything is judged, where that is known.
     """
-    notes = []
-    try:
-        recogniser = _recogniser(whisper)
-    except MissingExtra as error:
-        if transcripts or whisper:
-            raise
-        recogniser, notes = None, [f"Words are not judged: {error}."]
+    require_writable(output)
+    if whisper and not words:
+        raise ConfigError(f"{whisper} would hear the words, but none are to be heard: leave one of the two options out")
+    recogniser, notes = _recogniser(whisper, needed=bool(transcripts or whisper)) if words else (None, [])
     pairs, left_out = compare(noisy, enhanced, clean, transcripts, recogniser, suffix, progress)
     if not any(pair.text for pair in pairs):
         notes = []
     title = Path(enhanced).resolve().name
-    ranked_by = next((key for key, _ in WORST_BY if any(_value(pair.after, key) is not None for pair in pairs)), None)
+    ranked_by = next((key for key, _ in WORST_BY if any(_changed(pair, key) for pair in pairs)), None)
     pairs = worst_first(pairs, ranked_by, higher_is_better=not dict(WORST_BY).get(ranked_by or ""))
     columns = [metric for metric in METRICS if any(metric.key in _scores(pair) for pair in pairs)]
     columns.sort(key=lambda metric: metric.key != ranked_by)  # that one first, the others as they are
@@ -72,21 +73,27 @@ def build_listening_page(
         f'<header class="top"><p class="brand">phonemi</p><h1>{escape(title)}</h1>'
         f'<p class="lead">Before: {escape(str(noisy))}. After: {escape(str(enhanced))}.</p>{_headlines(pairs, columns)}'
         '<nav><a href="#files">All recordings</a><a href="#listen">Listen</a></nav></header><main>'
-        f'<section id="files"><h2>All recordings</h2>{explained}{_table(pairs, columns, ranked_by)}</section>'
-        f'<section id="listen"><h2>Listen, the worst first</h2>{_cards(pairs, columns, output)}</section></main>'
+        f'<section id="files"><h2>All recordings</h2>{explained}{_table(pairs, columns)}</section>'
+        f'<section id="listen"><h2>Listen, what got worse first</h2>{_cards(pairs, columns, output)}</section></main>'
         "<footer>Made by phonemi listen. This page asks for nothing from elsewhere.</footer>"
     )
     return write_page(output, f"{title} · phonemi", body, linked_sounds=True)
 
 
-def _recogniser(whisper: str | None) -> Recogniser:
-    require_extra("jiwer", "metrics")
-    if whisper is not None:
-        found = WhisperRecogniser(whisper)
-        found.load()  # now, not after everything else
-        return found
-    require_extra("pocketsphinx", "metrics")
-    return PocketsphinxRecogniser()
+def _recogniser(whisper: str | None, needed: bool) -> tuple[Recogniser | None, list[str]]:
+    """What hears words; what is not `needed` may be missing, which a sentence for the page then says."""
+    try:
+        require_extra("jiwer", "metrics")
+        if whisper is None:
+            require_extra("pocketsphinx", "metrics")
+            return PocketsphinxRecogniser(), []
+    except MissingExtra as error:
+        if needed:
+            raise
+        return None, [f"Words are not judged: {error}."]
+    found = WhisperRecogniser(whisper)
+    found.load()  # now, not after everything else
+    return found, []
 
 
 def _scores(pair: Pair) -> dict[str, Score]:
@@ -96,6 +103,11 @@ def _scores(pair: Pair) -> dict[str, Score]:
 def _value(side: Heard | None, key: str) -> float | None:
     score = side.scores.get(key) if side else None
     return score.value if score and score.ok else None
+
+
+def _changed(pair: Pair, key: str) -> bool:
+    """Whether a score is known before and after."""
+    return _value(pair.before, key) is not None and _value(pair.after, key) is not None
 
 
 def _headlines(pairs: Sequence[Pair], columns: Sequence[Metric]) -> str:
@@ -139,9 +151,10 @@ def _corpus_wer(pairs: Sequence[Pair]) -> tuple[float, float]:
 
 def _notes(left_out: Sequence[str], ranked_by: str | None, recogniser: Recogniser | None) -> str:
     titles = {metric.key: metric.title for metric in METRICS}
-    order = f"the {titles[ranked_by]} after enhancement" if ranked_by else "the share of clipped samples"
+    order = titles[ranked_by] if ranked_by else "share of clipped samples"
     lines = [
-        f"The worst first, by {order}; click a heading to sort. Below each number what it was before. "
+        f"First what got worse by most in {order}, after against before; click a heading to sort. Below each number "
+        "what it was before. "
         f"Scores are of the first {JUDGED_S} s of a recording, level and clipping of all of it."
     ]
     if ranked_by == "wer" and recogniser is not None:
@@ -149,23 +162,21 @@ def _notes(left_out: Sequence[str], ranked_by: str | None, recogniser: Recognise
     return "".join(f'<p class="note">{escape(line)}</p>' for line in [*lines, *left_out])
 
 
-def _table(pairs: Sequence[Pair], columns: Sequence[Metric], ranked_by: str | None) -> str:
-    heads = [("Recording", "", "", "")] + [
-        (metric.title, f"{metric.unit} {'↑' if metric.higher_is_better else '↓'}", metric.meaning, metric.key)
-        for metric in columns
+def _table(pairs: Sequence[Pair], columns: Sequence[Metric]) -> str:
+    heads = [("Recording", "", "")] + [
+        (metric.title, f"{metric.unit} {'↑' if metric.higher_is_better else '↓'}", metric.meaning) for metric in columns
     ]
-    heads += [("Duration", "s", "", ""), ("Level", "dB", "re full scale", "")]
-    heads += [("Clipped", "% ↓", "share of the samples at full scale", "")]
-    larger = dict(WORST_BY)
+    heads += [("Duration", "s", ""), ("Level", "dB", "re full scale")]
+    heads += [("Clipped", "% ↓", "share of the samples at full scale")]
     head = ""
-    for title, unit, meaning, key in heads:
-        order = f' aria-sort="{"descending" if larger[key] else "ascending"}"' if key and key == ranked_by else ""
+    for title, unit, meaning in heads:
         label = f"{title} <span>{unit}</span>" if unit else title
-        head += f'<th scope="col" title="{escape(meaning)}"{order}><button type="button">{label}</button></th>'
+        head += f'<th scope="col" title="{escape(meaning)}"><button type="button">{label}</button></th>'
     rows = "".join(_row(index, pair, columns) for index, pair in enumerate(pairs))
     return (
         '<div class="panel"><div class="scroll"><table class="metrics sortable files">'
-        f'<thead><tr>{head}</tr></thead><tbody class="compared">{rows}</tbody></table></div></div>'
+        f'<thead><tr>{head}</tr></thead><tbody class="compared">{rows}</tbody></table></div>'
+        f"{terms_note([], [metric.key for metric in columns])}</div>"
     )
 
 

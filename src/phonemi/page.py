@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import tempfile
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -29,6 +32,24 @@ def write_page(path: str | Path, title: str, body: str, linked_sounds: bool = Fa
     media = "data: 'self' file:" if linked_sounds else "data:"
     write_text(path, Template(template).substitute(title=escape(title), body=body, media=media))
     return Path(path)
+
+
+def require_writable(path: str | Path) -> None:
+    """Find out before the work whether `write_page` can write there afterwards; nothing is made.
+
+    Raises:
+        OSError: naming `path`, if it is a folder, or if no file can be written to where it is to be.
+    """
+    path = Path(path)
+    folder = next(folder for folder in Path(os.path.abspath(path)).parents if folder.exists())
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def inline_svg(drawing: str, name: str) -> str:

@@ -8,7 +8,8 @@ see the same figure. The colours of `THEME` occur nowhere else, so that a page c
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,26 +43,63 @@ class SeriesStyle(NamedTuple):
     hollow: bool
 
 
-def series_style(row: str) -> SeriesStyle:
-    """Look of a row: hue and marker tell how it was tuned, dashes dynamic from static, hollow markers "+ log1p".
+# Of rows that have no look of their own: lists of lengths without a common divisor, so that each round combines them
+# anew. Only here are these markers.
+_OTHER_COLOURS = ("single", "linguistic", "acoustic", "hybrid", "spectrum")
+_OTHER_MARKERS = ("D", "P", "*", "X", "p", "<", "h")
+_OTHER_DASHES = ("-", "--", "-.")
+_OTHER_HATCHES = ("\\\\", "||", "oo", "**")
+_OTHERS = 420  # of them are different
 
-    >>> series_style("ws-linguistic").colour == series_style("dws-linguistic+log1p").colour
-    True
+
+def series_styles(rows: Sequence[str]) -> dict[str, SeriesStyle]:
+    """Looks of the rows of one figure, all different; only the models of a row (NAME@2, ...) share one.
+
+    Rows of the papers look the same in every figure: hue and marker tell how a row was tuned, dashes dynamic from
+    static, hollow markers "+ log1p". The others take what is left, in their order.
+
+    >>> looks = series_styles(["ws-linguistic", "theirs", "dws-linguistic+log1p", "ours"])
+    >>> looks["ws-linguistic"].colour == looks["dws-linguistic+log1p"].colour, looks["theirs"] == looks["ours"]
+    (True, False)
     """
-    row = row.lower()
-    kinds = {"acoustic": "s", "linguistic": "o", "hybrid": "^"}
-    for kind, marker in kinds.items():
-        if kind in row:
-            dynamic = "dws" in row
-            hatch = ("////" if dynamic else "") + (".." if "log1p" in row else "")
-            return SeriesStyle(THEME[kind], marker, "--" if dynamic else "-", hatch, "log1p" in row)
+    bases = {row: re.sub(r"@\d+$", "", row) for row in rows}
+    looks: dict[str, SeriesStyle] = {}
+    for base in bases.values():
+        look = _own_style(base)
+        if look is not None and look not in looks.values():
+            looks[base] = look
+    for base in bases.values():
+        if base not in looks:
+            lines = {(look.colour, look.dash) for look in looks.values()}  # all there is where points are not marked
+            free = [look for look in map(_other_style, range(_OTHERS)) if look not in looks.values()]
+            looks[base] = next((look for look in free if (look.colour, look.dash) not in lines), free[0])
+    return {row: looks[base] for row, base in bases.items()}
+
+
+def _own_style(row: str) -> SeriesStyle | None:
+    """Look of a row of the papers' tables; a single layer has the first of the others."""
     if row == "noisy":
         return SeriesStyle(THEME["muted"], "x", ":", "xx", False)
     if row == "clean":
         return SeriesStyle(THEME["ink"], "+", ":", "++", False)
-    if row.startswith("log1p"):
+    if row == "log1p":
         return SeriesStyle(THEME["spectrum"], "v", "-.", "--", False)
-    return SeriesStyle(THEME["single"], "D", "-", "\\\\", "log1p" in row)
+    kind, log1p = row.removesuffix("+log1p"), row.endswith("+log1p")
+    if re.fullmatch(r"layer(-\d+)?", kind):
+        return _other_style(0)._replace(hollow=log1p)
+    dynamic, tuning = kind.startswith("dws-"), re.sub("^d?ws-", "", kind)
+    marker = {"acoustic": "s", "linguistic": "o", "hybrid": "^"}.get(tuning)
+    if marker is None:
+        return None
+    hatch = ("////" if dynamic else "") + (".." if log1p else "")
+    return SeriesStyle(THEME[tuning], marker, "--" if dynamic else "-", hatch, log1p)
+
+
+def _other_style(place: int) -> SeriesStyle:
+    colour, marker, dash, hatch = (
+        choices[place % len(choices)] for choices in (_OTHER_COLOURS, _OTHER_MARKERS, _OTHER_DASHES, _OTHER_HATCHES)
+    )
+    return SeriesStyle(THEME[colour], marker, dash, hatch, False)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phonemi.plot_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style, series_style
+from phonemi.plot_style import NARROW_IN, THEME, WIDE_IN, SeriesStyle, axes_grid, figure_style, series_styles
 from phonemi.results import InformationTable, snr_text
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
     test utterances are. A representation of one layer (log1p) is a dashed line.
     """
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
-    looks = [series_style(row) for row in ("linguistic", "acoustic", "hybrid", "layer")]
     layered = [table for table in tables if len(table.mi_bits) > 1]
+    looks = _encoder_looks(len(layered))
     last = max((len(table.mi_bits) - 1 for table in layered), default=1)
     for index, table in enumerate(layered):
-        look, mean, layers = looks[index % len(looks)], table.by_layer, np.arange(len(table.mi_bits))
+        look, mean, layers = looks[index], table.by_layer, np.arange(len(table.mi_bits))
         axes.fill_between(
             layers, table.low_bits.mean(1), table.high_bits.mean(1), color=look.colour, alpha=0.2, linewidth=0
         )
@@ -62,6 +62,12 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
     else:
         axes.set_title("".join(table.representation for table in layered))
     return figure
+
+
+def _encoder_looks(count: int) -> list[SeriesStyle]:
+    """Looks of several encoders in one figure."""
+    names = ["linguistic", "acoustic", "hybrid", *(f"encoder {number}" for number in range(4, count + 1))]
+    return list(series_styles(names).values())
 
 
 def _spread(values: np.ndarray, gap: float) -> np.ndarray:
@@ -140,10 +146,10 @@ def information_heatmap(table: InformationTable) -> Figure:
 def information_peak(tables: Sequence[InformationTable]) -> Figure:
     """Fig. 1c: MI of the best layer against the SNR, the layer's number at each point, with log1p beside it."""
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
-    looks = [series_style(row) for row in ("linguistic", "acoustic", "hybrid", "layer")]
     layered = [table for table in tables if len(table.mi_bits) > 1]
+    looks = _encoder_looks(len(layered))
     for index, table in enumerate(layered):
-        look, layers = looks[index % len(looks)], table.peak_layers
+        look, layers = looks[index], table.peak_layers
         known = layers >= 0
         peaks = np.where(known, table.mi_bits[layers, np.arange(len(layers))], np.nan)
         low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
@@ -180,8 +186,9 @@ def layer_weights(rows: Sequence[tuple[str, str, Sequence[float]]]) -> Figure:
     figure, ((axes,),) = axes_grid(WIDE_IN, 3.6)
     layers = max(len(weights) for _, _, weights in rows)
     width = 0.84 / len(rows)
+    looks = series_styles([row for row, _, _ in rows])
     for index, (row, label, weights) in enumerate(rows):
-        look = series_style(row)
+        look = looks[row]
         places = np.arange(len(weights)) + (index - (len(rows) - 1) / 2) * width
         axes.bar(
             places, np.asarray(weights, float), 0.9 * width, label=label, color=look.colour, hatch=look.hatch,
@@ -244,6 +251,8 @@ def small_multiples(
 ) -> Figure:
     """One panel per quantity, one line per row, one legend: metrics by SNR, and training curves.
 
+    Models of a row (NAME@2, ...) look the same; what has the same label is in the legend once.
+
     Args:
         panels: title -> row -> (label, x, y).
         xlabel: what the horizontal axes count.
@@ -251,21 +260,23 @@ def small_multiples(
     """
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
     lines = -(-len(panels) // columns)
-    looks = {row: label for curves in panels.values() for row, (label, _, _) in curves.items()}
-    legend_lines = -(-len(looks) // _legend_columns(len(looks)))
+    labels = {row: label for curves in panels.values() for row, (label, _, _) in curves.items()}
+    looks, entries = series_styles(list(labels)), len(set(labels.values()))
+    legend_lines = -(-entries // _legend_columns(entries))
     figure, grid = axes_grid(WIDE_IN, 2.8 * lines + 0.3 * legend_lines, lines, columns)
     handles = {}
     for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
         for row, (label, x, y) in curves.items():
-            look = series_style(row)
+            look = looks[row]
             (handles[label],) = axes.plot(
                 np.asarray(x, float), np.asarray(y, float), color=look.colour, linestyle=look.dash, label=label,
                 marker=look.marker if markers else None, linewidth=1.8, markersize=5,
                 markerfacecolor=THEME["paper"] if look.hollow else look.colour,
             )  # fmt: skip
         axes.set(title=title, xlabel=xlabel)
-        places = sorted({place for _, x, _ in curves.values() for place in x})
-        if markers and len(places) <= 8:
+        places = np.unique([float(place) for _, x, _ in curves.values() for place in x])
+        # Places that were measured may be too near each other to be named.
+        if markers and len(places) <= 8 and np.diff(places).min(initial=np.inf) > 0.1 * np.ptp(places):
             axes.set_xticks(places, [snr_text(place) for place in places])
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)

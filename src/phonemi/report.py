@@ -1,7 +1,7 @@
 """The result files of a run folder -> RUN/figures/*.png, *.svg and RUN/report.html, a page that needs nothing else.
 
-The page holds its figures, sounds, styles and the little script in itself and forbids every request in its header. What
-has not been run yet is named, with the stage to run.
+The page holds its figures, sounds, styles and the little script in itself and forbids every request in its header. It
+has the sections for which there are results, and names the stages that can still be run.
 """
 
 from __future__ import annotations
@@ -17,17 +17,28 @@ import numpy as np
 from phonemi import plots
 from phonemi.errors import DataError
 from phonemi.figures import weights_of_layers, weights_over_time
-from phonemi.headlines import headlines
+from phonemi.headlines import data_text, headlines, protocol_text
 from phonemi.page import inline_svg, write_page
 from phonemi.plot_style import save_figure
-from phonemi.report_tables import comparisons_table, example_card, metrics_table, timings_table, worst_utterances
-from phonemi.results import METRICS, STAGES, information_tables, read_results, snr_text
+from phonemi.report_tables import (
+    comparisons_table,
+    example_card,
+    metrics_table,
+    terms_note,
+    timings_table,
+    worst_utterances,
+)
+from phonemi.results import METRICS, STAGES, information_tables, read_results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CURVE_POINTS = 120
-_NOT_CURVES = {"stage", "label", "step", "epoch", "time", "time_s", "seconds", "learning_rate"}
+_NOT_CURVES = {"stage", "label", "step", "epoch", "time", "time_s", "seconds", "steps_per_s", "learning_rate"}
+_CURVES = {metric.key: f"{metric.title} ({metric.unit})" if metric.unit else metric.title for metric in METRICS} | {
+    "validation_loss": "validation loss (nats)",
+    "validation_cross_entropy_nats": "validation loss (nats)",
+}
 _CAPTIONS = {
     "information_by_layer": "<b>Information by layer.</b> Lower bound of the mutual information of features and "
     "phones, averaged over the SNRs, with its 95 % interval.",
@@ -38,7 +49,8 @@ _CAPTIONS = {
     "Dotted: equal weights.",
     "dynamic_weights": "<b>Layer weights over time</b> in one noisy utterance. The weights of a frame sum to 1.",
     "metrics_by_snr": "<b>Scores at each SNR.</b> Arrows point to better. Clean speech is left out, to keep the scale.",
-    "training_curves": "<b>Training.</b> Each point averages the values logged around it.",
+    "training_curves": "<b>Training</b> of the encoder, of the aggregations on phones and of the enhancers, as far as "
+    "they were trained here. Each point averages the values logged around it.",
 }
 
 
@@ -86,7 +98,7 @@ def draw_figures(run_dir: str | Path) -> dict[str, Path]:
         "layer_weights.json": _layer_weights_figure,
         "dynamic_weights.json": _dynamic_weights_figure,
         "metrics.json": _metrics_figure,
-        "log.jsonl": _training_figure,
+        "log.jsonl": lambda log: _training_figure(log, _labels(results)),
     }
     for file, draw in drawings.items():
         try:
@@ -128,7 +140,7 @@ def _metrics_figure(metrics: Mapping[str, Any]) -> dict[str, Figure]:
     labels = {row["row"]: row.get("label", row["row"]) for row in metrics["rows"]}
     panels: dict[str, dict[str, tuple[str, list[float], list[float]]]] = {}
     for metric in METRICS:
-        title = f"{metric.title}{f' ({metric.unit})' if metric.unit else ''} {'↑' if metric.higher_is_better else '↓'}"
+        title = f"{_CURVES[metric.key]} {'↑' if metric.higher_is_better else '↓'}"
         for row in sorted(metrics.get("by_snr") or [], key=lambda row: row["snr_db"]):
             # SI-SDR says the same as its improvement, which is zero for the noisy input by definition.
             trivial = metric.key == "si_sdr_db" or (metric.key == "si_sdri_db" and row["row"] == "noisy")
@@ -140,26 +152,39 @@ def _metrics_figure(metrics: Mapping[str, Any]) -> dict[str, Figure]:
     return {"metrics_by_snr": plots.small_multiples(panels, "SNR (dB)")} if panels else {}
 
 
-def _training_figure(log: list[dict[str, Any]]) -> dict[str, Figure]:
+def _training_figure(log: list[dict[str, Any]], labels: Mapping[str, str]) -> dict[str, Figure]:
+    """Curves of what was trained, apart for encoder, aggregations and enhancers: their losses are different things."""
     curves: dict[str, dict[str, dict[float, float]]] = {}
-    titles = {metric.key: metric.title for metric in METRICS}
     for row in log:
+        part, name = _trained(str(row.get("label", "")))
         for key, value in row.items():
-            if (
-                key not in _NOT_CURVES
-                and isinstance(value, (int, float))
-                and not isinstance(value, bool)
-                and "step" in row
-            ):
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if is_number and key not in _NOT_CURVES and "step" in row:
                 # A resumed run logs some steps twice; the later line counts.
-                title = f"{row.get('stage', 'run')}: {titles.get(key, key.replace('_', ' '))}"
-                curves.setdefault(title, {}).setdefault(str(row.get("label", "")), {})[row["step"]] = value
+                what = "loss (nats)" if key == "loss" and part != "Enhancer" else key.replace("_", " ")
+                curves.setdefault(f"{part}: {_CURVES.get(key, what)}", {}).setdefault(name, {})[row["step"]] = value
     panels = {}
     for title, rows in curves.items():
-        drawn = {label: (label, *_thinned(points)) for label, points in rows.items() if len(points) > 1}
-        if drawn:
+        drawn = {
+            name: (labels.get(name.partition("@")[0], name), *_thinned(points))
+            for name, points in rows.items()
+            if len(points) > 1
+        }
+        if drawn and not ("skipped" in title and not any(any(points.values()) for points in rows.values())):
             panels[title] = drawn
     return {"training_curves": plots.small_multiples(panels, "Step", markers=False)} if panels else {}
+
+
+def _trained(label: str) -> tuple[str, str]:
+    """Label in the log -> what was trained, and the row of the tables that it is for.
+
+    >>> _trained("round 1 (mel)"), _trained("dws (linguistic)"), _trained("ws-hybrid")
+    (('Encoder', 'round 1 (mel)'), ('Aggregation', 'dws-linguistic'), ('Enhancer', 'ws-hybrid'))
+    """
+    if label.startswith("round "):
+        return "Encoder", label
+    kind, on_phones, _ = label.partition(" (linguistic)")
+    return ("Aggregation", f"{kind}-linguistic") if on_phones else ("Enhancer", label)
 
 
 def _thinned(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
@@ -171,45 +196,42 @@ def _thinned(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
 
 
 def _sections(results: Mapping[str, Any], figures: Mapping[str, Path], run_dir: Path) -> dict[str, tuple[str, str]]:
-    """Section name -> (title, HTML), in reading order; a section without results says which stage to run."""
+    """Section name -> (title, HTML), in reading order; only those for which there is something."""
 
-    def drawn(prefix: str, file: str, wide: bool = False) -> str:
+    def drawn(prefix: str, wide: bool = True) -> str:
         found = [_figure(name, path, wide) for name, path in figures.items() if name.startswith(prefix)]
-        return f'<div class="figures">{"".join(found)}</div>' if found else _absent(file, results)
+        return f'<div class="figures">{"".join(found)}</div>' if found else ""
 
-    weights = drawn("layer_weights", "layer_weights.json", True) + drawn(
-        "dynamic_weights", "dynamic_weights.json", True
-    )
-    metrics = examples = worst = _absent("metrics.json", results)
-    if "metrics.json" in results:
-        metrics = _metrics_section(results["metrics.json"])
-        if results["metrics.json"].get("by_snr"):  # recordings without clean speech have no SNR
-            metrics += drawn("metrics_by_snr", "metrics.json", True)
+    information = drawn("information", wide=False)
+    if information:
+        measured = results["information.json"]
+        representations = [row["representation"] for row in measured["rows"]]
+        information = f'<p class="note">{escape(protocol_text(measured))}</p>{information}{terms_note(representations)}'
+    weights = drawn("layer_weights") + drawn("dynamic_weights")
+    if weights:
+        files = ("layer_weights.json", "dynamic_weights.json")
+        weights += terms_note([row["row"] for file in files for row in results.get(file, {}).get("rows", [])])
+    scores = _metrics_section(results) + drawn("metrics_by_snr") if "metrics.json" in results else ""
     examples = "".join(
         f'<div class="panel">{example_card(example, run_dir)}</div>' for example in results.get("examples.json", [])
     )
     worst = worst_utterances(results.get("per_utterance.csv", []), _labels(results))
+    if worst:
+        worst = f'<div class="panel">{worst}<p class="note"><a href="per_utterance.csv">All utterances</a></p></div>'
     run = f'<div class="panel">{timings_table(results["timings.json"])}</div>' if "timings.json" in results else ""
     if "config.yaml" in results:
         text = escape(results["config.yaml"])
         run += f'<div class="panel"><details><summary>config.yaml</summary><pre>{text}</pre></details></div>'
-    return {
-        "information": (
-            "Phonetic information",
-            _protocol(results.get("information.json", {})) + drawn("information", "information.json"),
-        ),
+    sections = {
+        "information": ("Phonetic information", information),
         "weights": ("Which layers are used", weights),
-        "scores": ("Enhancement", metrics),
-        "listen": ("Listen", examples or _absent("examples.json", results)),
-        "worst": (
-            "Worst utterances",
-            f'<div class="panel">{worst}<p class="note"><a href="per_utterance.csv">All utterances</a></p></div>'
-            if worst
-            else _absent("per_utterance.csv", results),
-        ),
-        "training": ("Training", drawn("training_curves", "log.jsonl", True)),
-        "run": ("The run", run or _absent("timings.json", results)),
+        "scores": ("Enhancement", scores),
+        "listen": ("Listen", examples),
+        "worst": ("Worst utterances", worst),
+        "training": ("Training", drawn("training_curves")),
+        "run": ("The run", run),
     }
+    return {name: section for name, section in sections.items() if section[1]}
 
 
 def _labels(results: Mapping[str, Any]) -> dict[str, str]:
@@ -220,41 +242,20 @@ def _labels(results: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _absent(file: str, results: Mapping[str, Any]) -> str:
-    if file in results:
-        return f'<p class="absent">{file} holds nothing to show.</p>'
-    return f'<p class="absent"><code>{file}</code> is not there: stage <b>{STAGES[file]}</b> has not been run.</p>'
-
-
-def _protocol(information: Mapping[str, Any]) -> str:
-    settings = information.get("protocol", {}).items()
-    plain = ((key.replace("_", " "), f"{value:.4g}" if isinstance(value, float) else value) for key, value in settings)
-    protocol = ", ".join(f"{key} {value}" for key, value in plain)
-    frames = max((row.get("frames") or 0 for row in information.get("rows", [])), default=0)
-    parts = [f"{information['classes']} phone classes"] if "classes" in information else []
-    parts += [f"{frames:,} test frames at each SNR".replace(",", " ")] if frames else []
-    parts += [protocol] if protocol else []
-    return f'<p class="note">{escape("; ".join(parts))}.</p>' if parts else ""
-
-
-def _metrics_section(metrics: Mapping[str, Any]) -> str:
+def _metrics_section(results: Mapping[str, Any]) -> str:
+    metrics = results["metrics.json"]
+    # Whoever spoke an utterance spoke it in every row.
+    speakers = [row.get("speaker") for row in results.get("per_utterance.csv", []) if row.get("row") == "noisy"]
     compared = comparisons_table(metrics)
     title = f"Paired differences ({compared.count('<tr>') - 1} tests at p &lt; 0.05, not corrected for their number)"
     compared = f'<div class="panel"><details><summary>{title}</summary>{compared}</details></div>' if compared else ""
+    keys = [metric.key for metric in METRICS if any(row.get(metric.key) is not None for row in metrics["rows"])]
     return (
-        f"<p class='note'>{escape(_data_text(metrics.get('data', {})))} Below each number its 95 % interval. "
+        f"<p class='note'>{escape(data_text(metrics, speakers.count('')))} Below each number its 95 % interval. "
         "● best of its column among the compared rows, equal numbers all marked. Click a heading to sort.</p>"
-        f'<div class="panel">{metrics_table(metrics)}</div>{compared}'
+        f'<div class="panel">{metrics_table(metrics)}{terms_note([row["row"] for row in metrics["rows"]], keys)}</div>'
+        f"{compared}"
     )
-
-
-def _data_text(data: Mapping[str, Any]) -> str:
-    parts = [f"{data[key]} {key}" for key in ("utterances", "speakers") if data.get(key) is not None]
-    if data.get("snrs_db"):
-        parts.append("SNR " + ", ".join(snr_text(snr_db) for snr_db in data["snrs_db"]) + " dB")
-    if data.get("recogniser", "none") != "none":
-        parts.append(f"words by {data['recogniser']}")
-    return "Test data: " + "; ".join(parts) + "." if parts else ""
 
 
 def _figure(name: str, path: Path, wide: bool) -> str:
@@ -269,11 +270,7 @@ def _figure(name: str, path: Path, wide: bool) -> str:
 
 def _top(run_dir: Path, results: Mapping[str, Any], found: list[str], sections: Mapping[str, tuple[str, str]]) -> str:
     links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in sections.items())
-    missing: dict[str, list[str]] = {}
-    for file, stage in STAGES.items():
-        if file not in results and stage != "any":
-            missing.setdefault(stage, []).append(file)
-    absent = "; ".join(f"{stage} ({', '.join(files)})" for stage, files in missing.items())
+    absent = ", ".join(f"<code>phonemi {stage}</code>" for stage in _not_run(results))
     return (
         f'<header class="top"><p class="brand">phonemi</p><h1>{escape(run_dir.resolve().name)}</h1>'
         f'<p class="lead">What of each phone survives noise, which layers carry it, what it does for enhancement.</p>'
@@ -285,6 +282,17 @@ def _top(run_dir: Path, results: Mapping[str, Any], found: list[str], sections: 
         + (f'<p class="absent">Not run yet: {absent}.</p>' if absent else "")
         + f"<nav>{links}</nav></header>"
     )
+
+
+def _not_run(results: Mapping[str, Any]) -> list[str]:
+    """Stages that have left nothing yet and that a user can run; `report` writes its files when it can.
+
+    Once rows are evaluated there are none: what evaluating them needs was run, and systems from elsewhere need none.
+    """
+    if "metrics.json" in results:
+        return []
+    left = {stage for file, stage in STAGES.items() if results.get(file)}
+    return [stage for stage in ("information", "train", "evaluate") if stage not in left]
 
 
 def _footer(run_dir: Path, results: Mapping[str, Any]) -> str:

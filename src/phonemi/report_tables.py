@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import difflib
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,17 @@ WORST_BY = (
     *(("wer", True), ("stoi", False), ("pesq_wb_lqo", False), ("si_sdri_db", False), ("si_sdr_db", False)),
     ("dnsmos_ovrl", False),
 )
+
+# Word -> where it occurs, in names of rows and keys of metrics; what it means.
+_TERMS = {
+    "WS": (r"\bd?ws\b", "weighted sum of the encoder's layers"),
+    "DWS": (r"\bdws\b", "the same, with weights that change with every frame"),
+    "acoustic": (r"ws-acoustic", "weights learned with the enhancer"),
+    "linguistic": (r"ws-linguistic", "learned to tell phones, then frozen"),
+    "hybrid": (r"ws-hybrid", "starts linguistic, layer 0's weight is learned with the enhancer"),
+    "log1p": (r"\blog1p\b", "the plain spectrum"),
+    "DNSMOS SIG, BAK, OVRL": (r"\bdnsmos_", "estimated quality of speech, background and all, 1 to 5"),
+}
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> str:
@@ -54,6 +66,17 @@ def metrics_table(metrics: Mapping[str, Any]) -> str:
         if body
     )
     return f'<div class="scroll"><table class="metrics sortable"><thead><tr>{head}</tr></thead>{bodies}</table></div>'
+
+
+def terms_note(rows: Iterable[str], metrics: Iterable[str] = ()) -> str:
+    """What the words in the names of rows and in the titles of metrics mean, as one paragraph; only those that occur.
+
+    >>> terms_note(["noisy", "log1p"])
+    '<p class="note">log1p: the plain spectrum.</p>'
+    """
+    names = " ".join([*rows, *metrics])
+    said = [f"{word}: {meaning}" for word, (pattern, meaning) in _TERMS.items() if re.search(pattern, names)]
+    return f'<p class="note">{escape("; ".join(said))}.</p>' if said else ""
 
 
 def _best(rows: Sequence[Mapping[str, Any]], metric: Metric) -> float | None:

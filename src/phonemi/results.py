@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,12 +121,38 @@ def number(value: float | None, digits: int, signed: bool = False) -> str:
 
 
 def snr_text(snr_db: float) -> str:
-    """A signal-to-noise ratio without needless zeros.
+    """A signal-to-noise ratio to 0.1 dB, without needless zeros: one that was measured has many digits.
 
-    >>> snr_text(-5.0), snr_text(2.5)
-    ('−5', '2.5')
+    >>> snr_text(-5.0), snr_text(2.5), snr_text(4.99999), snr_text(-5e-6)
+    ('−5', '2.5', '5', '0')
     """
-    return f"{snr_db:g}".replace("-", "−")
+    return f"{_tenths(snr_db):g}".replace("-", "−")
+
+
+def snrs_text(snrs_db: Sequence[float]) -> str:
+    """The signal-to-noise ratios of a test set: those that were asked for one by one, measured ones as a range.
+
+    >>> snrs_text([-5.0, 2.5]), snrs_text([5.4e-06, 4.99999, 9.99995])
+    ('SNR −5, 2.5 dB', 'SNR 0 to 10 dB, measured')
+    """
+    if all(snr_db == _tenths(snr_db) for snr_db in snrs_db):
+        return f"SNR {', '.join(map(snr_text, snrs_db))} dB"
+    ends = dict.fromkeys(snr_text(snr_db) for snr_db in (min(snrs_db), max(snrs_db)))
+    return f"SNR {' to '.join(ends)} dB, measured"
+
+
+def _tenths(snr_db: float) -> float:
+    return round(float(snr_db), 1) + 0.0  # adding zero turns -0.0 into 0.0
+
+
+def is_of_the_paper(row: str) -> bool:
+    """Whether a row is one of the papers' tables, or what they are compared with; else it is a system from elsewhere.
+
+    >>> [is_of_the_paper(row) for row in ("noisy", "layer-11", "dws-hybrid+log1p", "theirs", "ws-acoustic-2")]
+    [True, True, True, False, False]
+    """
+    names = r"noisy|clean|log1p|(layer(-\d+)?|d?ws-(acoustic|linguistic|hybrid))(\+log1p)?"
+    return re.fullmatch(names, row) is not None
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

@@ -46,12 +46,15 @@ def listen(
         str | None, typer.Option(metavar="MODEL", help="Whisper that hears the words. Default: pocketsphinx.")
     ] = None,
     suffix: Annotated[str, typer.Option(metavar="TEXT", help="What the results have at the end of the stem.")] = "",
+    words: Annotated[
+        bool, typer.Option("--words/--no-words", help="Count word errors: slower than all else together.")
+    ] = True,
 ) -> None:
-    """One HTML page on a folder of results: table, worst cases first, players, spectrograms."""
+    """One HTML page on a folder of results: table, what got worse first, players, spectrograms."""
     from phonemi.listening_page import build_listening_page
     from phonemi.progress import Progress
 
-    typer.echo(build_listening_page(noisy, enhanced, output, clean, transcripts, whisper, suffix, Progress()))
+    typer.echo(build_listening_page(noisy, enhanced, output, clean, transcripts, whisper, suffix, Progress(), words))
 
 
 @command("export", "phonemi export default -o exported")
