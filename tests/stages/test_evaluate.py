@@ -18,6 +18,7 @@ from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.metrics.whisper import WhisperRecogniser
 from phonemi.metrics.words import count_words
+from phonemi.models.enhancer import Enhancer
 from phonemi.published import NOISY_TRACKS
 from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.comparison import comparisons
@@ -168,7 +169,9 @@ def test_mutual_information_of_each_row_is_that_of_its_features(copy: Callable[.
     assert "mi_bits" not in rows["noisy"]
 
 
-def test_files_of_another_program_are_judged_beside(copy: Callable[..., Run], tmp_path: Path) -> None:
+def test_files_of_another_program_are_judged_beside(
+    copy: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = copy()
     mixtures = [evaluation_set(run)[index] for index in range(4)]
     for mixture in mixtures:
@@ -180,8 +183,25 @@ def test_files_of_another_program_are_judged_beside(copy: Callable[..., Run], tm
     assert rows["perfect"]["stoi"] == pytest.approx(1)
     (tmp_path / "files" / f"{mixtures[0].id}.wav").unlink()
     run = copy(f"evaluate.systems={{other: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
+    monkeypatch.setattr(evaluate, "_judged", None)  # it is said before anything is judged
     with pytest.raises(DataError, match=f"has no file named {mixtures[0].id}"):
         evaluate.run(run)
+
+
+def test_a_model_by_name_scores_as_its_files_do(copy: Callable[..., Run], tmp_path: Path) -> None:
+    run = copy()
+    model = run.folder / "rows" / "log1p" / "model"
+    enhancer, mixtures = Enhancer.from_pretrained(model), evaluation_set(run)
+    for mixture in (mixtures[index] for index in range(len(mixtures))):
+        enhanced = enhancer.enhance(mixture.noisy, 16_000)
+        audio.save(tmp_path / "files" / f"{mixture.id}.wav", enhanced, 16_000, subtype="FLOAT")
+    run = copy(f"evaluate.systems={{named: '{model}', files: '{tmp_path / 'files'}'}}", "enhance.rows=[]")
+    evaluate.run(run)
+    rows = rows_of(run)
+    assert rows["named"]["stoi"] == pytest.approx(rows["files"]["stoi"], abs=1e-6)
+    shown = evaluate.as_text(read_json(run.folder / evaluate.RESULT)).splitlines()
+    assert [line.split()[0] for line in shown[2:]] == list(rows)
+    assert f"{rows['named']['stoi']:.3f}" in shown[-2]
 
 
 def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Run]) -> None:

@@ -157,7 +157,16 @@ def train(
     stage.run(open_run(run, config, set_), row)
 
 
-_stage("evaluate", "SI-SDR, STOI, PESQ, WER and MI of every row, with intervals.")
+@command("evaluate", "phonemi evaluate --run OUT \\\n  --config runs/real.yaml")
+def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
+    """SI-SDR, STOI, PESQ, WER and MI of every row, with intervals."""
+    from phonemi.files import read_json
+    from phonemi.markdown import write_markdown
+    from phonemi.stages import evaluate as stage
+
+    stage.run(open_run(run, config, set_))
+    typer.echo(stage.as_text(read_json(run / stage.RESULT)))
+    typer.echo(f"{write_markdown(run)} has the intervals; phonemi report {run} makes a page")
 
 
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")

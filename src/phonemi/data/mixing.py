@@ -201,6 +201,10 @@ class PlannedMixtures:
     def __len__(self) -> int:
         return len(self._plan)
 
+    def ids(self) -> list[str]:
+        """Of all mixtures, without making them."""
+        return [f"{self.speech.recordings[utterance].id}@{snr_db:g}dB" for utterance, snr_db in self._plan]
+
     def __getitem__(self, index: int) -> Mixture:
         utterance, snr_db = self._plan[index]
         recording = self.speech.recordings[utterance]

@@ -35,6 +35,10 @@ class PairedRecordings:
     def __len__(self) -> int:
         return len(self.recordings)
 
+    def ids(self) -> list[str]:
+        """Of all recordings."""
+        return [recording.id for recording in self.recordings]
+
     def __getitem__(self, index: int) -> Mixture:
         """Noisy and clean at 16 kHz.
 
@@ -85,6 +89,10 @@ class NoisyRecordings:
 
     def __len__(self) -> int:
         return len(self.recordings)
+
+    def ids(self) -> list[str]:
+        """Of all recordings."""
+        return [recording.id for recording in self.recordings]
 
     def __getitem__(self, index: int) -> Mixture:
         """The recording at 16 kHz."""

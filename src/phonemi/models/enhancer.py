@@ -267,14 +267,14 @@ class Enhancer(RecordingEnhancer):
         """
         folder = find(name, revision, token)
         try:
-            return cls._load(folder)
+            return cls._load(folder, token)
         except PhonemiError as error:
             raise ModelError(f"loading enhancer {name}: {error}") from None
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"loading enhancer {name}: {CONFIG_FILE} does not describe one ({error!r})") from None
 
     @classmethod
-    def _load(cls, folder: Path) -> Enhancer:
+    def _load(cls, folder: Path, token: str | bool | None) -> Enhancer:
         settings = read_json(folder / CONFIG_FILE)
         if settings.get("model_type") != MODEL_TYPE:
             raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
@@ -294,7 +294,7 @@ class Enhancer(RecordingEnhancer):
         if settings["representation"] is not None:
             encoder = settings["representation"]
             check_version(encoder, settings.get("representation_sha256"))
-            representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder)
+            representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder, token)
             for option, value in settings.get("representation_options", {}).items():
                 setattr(representation, option, value)
             aggregation = build_aggregation(settings["aggregation"])

@@ -268,13 +268,14 @@ def at_50_hz(hidden: HiddenStates, hop: int, samples: int | Tensor) -> HiddenSta
     return HiddenStates(states * valid_mask(lengths, states.shape[2])[..., None], lengths)
 
 
-def load_representation(name: str | Path | dict[str, Any]) -> Representation:
+def load_representation(name: str | Path | dict[str, Any], token: str | bool | None = None) -> Representation:
     """Frozen representation in evaluation mode.
 
     Args:
         name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save` or
             `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus". A dict is
             the `settings()` of a representation: the same kind and options, fresh weights to copy trained ones into.
+        token: for a private model on the hub; by default that of `hf auth login` or HF_TOKEN.
 
     Raises:
         ModelError: if there is no such model, it cannot be reached or read, or it is of another kind.
@@ -293,7 +294,7 @@ def load_representation(name: str | Path | dict[str, Any]) -> Representation:
         known = f"one that ships ({shipped.listed(MODEL_TYPE)})"
         raise ModelError(f"no encoder {name!r}: expected {known}, a folder, a hub id such as microsoft/wavlm-base")
     if not (folder / "config.json").exists() or _model_type(folder / "config.json") != MODEL_TYPE:
-        return HuggingFaceRepresentation(_pretrained(name), name)
+        return HuggingFaceRepresentation(_pretrained(name, token), name)
     encoder = MelTransformer.load(folder).requires_grad_(False)
     encoder.name = name
     return encoder
@@ -322,7 +323,7 @@ def _model_type(path: Path) -> str | None:
         raise ModelError(f"{path} is not the configuration of a model ({error})") from None
 
 
-def _pretrained(name: str) -> nn.Module:
+def _pretrained(name: str, token: str | bool | None) -> nn.Module:
     """The model of a local folder or of the hub, without the heads it may have."""
     _import_model(name)
     from transformers import AutoConfig, AutoModel
@@ -331,15 +332,14 @@ def _pretrained(name: str) -> nn.Module:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # its report of unused heads frightens; what matters is checked below
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, token=token)
         _import_model(name, config.model_type)
-        model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True)
+        model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True, token=token)
     except (OSError, ValueError, RuntimeError) as error:
         raise unreachable_model(name, error) from None
     finally:
         logging.set_verbosity(verbosity)
-    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
-    if missing:
+    if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
         raise ModelError(f"{name}: {len(missing)} weights are missing in the file, {missing[0]} the first of them")
     return model
 

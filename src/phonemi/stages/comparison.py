@@ -145,9 +145,11 @@ def _difference(run: Run, first: list[Utterance], second: list[Utterance], metri
 
 
 def by_snr(run: Run, judged: Judged) -> list[dict[str, Any]]:
-    """Every row at every SNR; measured SNRs, of which there are many, go to the nearest multiple of 5 dB."""
+    """Every row at every SNR; those that were measured, or are many, go to the nearest multiple of 5 dB."""
     known = sorted({u["snr_db"] for u in judged["noisy"][0] if u["snr_db"] is not None})
-    group = {snr_db: snr_db if len(known) <= MOST_SNRS else 5.0 * round(snr_db / 5) for snr_db in known}
+    tenths = {snr_db: round(snr_db, 1) + 0.0 for snr_db in known}
+    as_planned = len(set(tenths.values())) <= MOST_SNRS and all((2 * place).is_integer() for place in tenths.values())
+    group = {snr_db: place if as_planned else 5.0 * round(place / 5) for snr_db, place in tenths.items()}
     found = []
     for name, models in judged.items():
         for place in sorted(set(group.values())):

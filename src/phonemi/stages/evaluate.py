@@ -7,7 +7,7 @@ nobody has the clean speech are judged by DNSMOS and by their words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ from phonemi.metrics.score import Score
 from phonemi.metrics.words import Failure, Recogniser, count_words, normalise_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
 from phonemi.published import NOISY_TRACKS, NOISY_VOICEBANK_DEMAND, TRACK_TOLERANCE, VOICEBANK_DEMAND_TEST
+from phonemi.results import METRICS, number
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, drawn_unit, summary, write_csv
 from phonemi.stages.information import Material
@@ -30,6 +31,7 @@ from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
 from phonemi.stages.states import Mixtures
 from phonemi.stages.systems import (
+    check_systems,
     evaluation_set,
     given_recordings,
     heard_by,
@@ -64,6 +66,7 @@ def run(run: Run) -> None:
     for row in run.rows:
         train.require_done(run, row)
     mixtures = evaluation_set(run)
+    check_systems(run, mixtures)
     judged: dict[str, list[Utterance]] = {}
     with run.timed("evaluate"):
         for name in rows_of(run):
@@ -88,6 +91,22 @@ def run(run: Run) -> None:
             "comparisons": comparisons(run, by_name),
             "by_snr": by_snr(run, by_name),
         },
+    )
+
+
+def as_text(result: Mapping[str, Any]) -> str:
+    """The means of metrics.json as a table for a terminal; the intervals are in RUN/results.md."""
+    columns = [metric for metric in METRICS if any(row.get(metric.key) is not None for row in result["rows"])]
+    lines = [["", *(metric.title for metric in columns)], ["", *(metric.unit for metric in columns)]]
+    for row in result["rows"]:
+        cells = [number(row.get(metric.key), metric.digits) for metric in columns]
+        lines.append([str(row.get("label", row["row"])), *cells])
+    first, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
+    return "\n".join(
+        " ".join(
+            [line[0].ljust(first), *(cell.rjust(width) for cell, width in zip(line[1:], widths, strict=True))]
+        ).rstrip()
+        for line in lines
     )
 
 
@@ -234,7 +253,7 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         material = Material(run, run.representation)
         splits = (material.train, material.test, material.validation)
         # Filled row by row: of a full-size table they are tens of gigabytes.
-        fused = [
+        train_, test, validation = fused = [
             torch.empty(len(aggregated), len(one.values), one.values.shape[2], dtype=torch.float16) for one in splits
         ]
         for slot, row in enumerate(aggregated):
@@ -243,7 +262,7 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
                 raise DataError(f"the model of row {row.name!r} has no aggregation: train it again")
             for into, states in zip(fused, splits, strict=True):
                 into[slot] = states.fused(aggregation, run.device)
-        rows = material.measure(*fused, "aggregations")
+        rows = material.measure(train_, test, validation, "aggregations")
         for one in rows:
             one["row"] = aggregated[one.pop("slot")].name
         run.write("aggregated_information.json", {"key": key, "rows": rows})

@@ -24,9 +24,9 @@ from phonemi.stages import train
 from phonemi.stages.information import evenly
 from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
-from phonemi.stages.states import Mixtures
 
 REFERENCES = ("noisy", "clean")
+TestSet = PlannedMixtures | PairedRecordings | NoisyRecordings
 
 
 def rows_of(run: Run, models: bool = True) -> list[str]:
@@ -44,7 +44,7 @@ def label_of(run: Run, name: str) -> str:
     return next((row.label for row in run.rows if row.name == name), name)
 
 
-def evaluation_set(run: Run) -> Mixtures:
+def evaluation_set(run: Run) -> TestSet:
     """The test set: the recordings that the configuration names, or else speech of the test speakers in test noise."""
     given = given_recordings(run)
     if given is None:
@@ -119,6 +119,8 @@ def system(run: Run, name: str) -> Callable[[Mixture], np.ndarray]:
     else:
         train.require_done(run, parse(name))
     enhancer = Enhancer.from_pretrained(source).to(run.device)
+    if name in run.config.evaluate.systems:  # as `phonemi enhance` does it, so that files and names score the same
+        return lambda mixture: np.asarray(enhancer.enhance(mixture.noisy, SAMPLE_RATE))
 
     @torch.inference_mode()
     def enhanced(mixture: Mixture) -> np.ndarray:
@@ -128,6 +130,21 @@ def system(run: Run, name: str) -> Callable[[Mixture], np.ndarray]:
     return enhanced
 
 
+def check_systems(run: Run, mixtures: TestSet) -> None:
+    """Refuse, before anything is judged, a system that is not there or lacks files.
+
+    Raises:
+        DataError: if a folder has no file for one of the mixtures.
+        ModelError: if there is no such enhancer.
+    """
+    ids = mixtures.ids()
+    for name in run.config.evaluate.systems:
+        found = system(run, name)
+        if isinstance(found, EnhancedFiles):
+            for id in ids:
+                found.file_of(id)
+
+
 class EnhancedFiles:
     """What another program made of the noisy recordings: mixture -> the file of its id in a folder, [sample]."""
 
@@ -135,15 +152,19 @@ class EnhancedFiles:
         self.folder = folder
         self.by_stem = {path.stem: path for path in audio.find_recordings(folder)}
 
+    def file_of(self, id: str) -> Path:
+        """Raises DataError if there is none."""
+        if id not in self.by_stem:
+            raise DataError(f"{self.folder} has no file named {id}: expected one for each noisy recording")
+        return self.by_stem[id]
+
     def __call__(self, mixture: Mixture) -> np.ndarray:
         """The file's samples at 16 kHz.
 
         Raises:
             DataError: if there is no file for the mixture, or it has another length (more than 10 ms off).
         """
-        path = self.by_stem.get(mixture.id)
-        if path is None:
-            raise DataError(f"{self.folder} has no file named {mixture.id}: expected one for each noisy recording")
+        path = self.file_of(mixture.id)
         waveform, samples = audio.load(path), len(mixture.noisy)
         if abs(len(waveform) - samples) > SAMPLE_RATE // 100:
             raise DataError(f"{path} has {len(waveform)} samples at 16 kHz, its noisy recording {samples}")
