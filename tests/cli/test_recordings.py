@@ -327,7 +327,8 @@ def test_a_signal_leaves_nothing_half_done(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
-        preexec_fn=(lambda: signal.signal(number, signal.SIG_IGN)) if ignored else None,  # as nohup does
+        # Ignored as nohup does it; and not ignored even if the tests themselves run under nohup.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL),
     )
     assert work.stdout is not None
     assert work.stdout.readline() == "at work\n"
