@@ -81,7 +81,7 @@ class Outcome:
     def error(self) -> str:
         """The one line that says why the work failed."""
         lines = [line for line in self.stderr.splitlines() if line.startswith("phonemi: ")]
-        assert self.code == 1, self
+        assert self.code in (1, 2), self
         assert len(lines) == 1, self
         assert "Traceback" not in self.stderr, self
         assert "unexpected" not in lines[0], self

@@ -1,7 +1,7 @@
 """Command line -> calls of the stages: options and one-line errors, no logic.
 
-Exit codes: 0 done, 1 the work failed (one line says why), 2 wrong usage, 130 interrupted (run it again to go on), 143
-and 129 the same by SIGTERM and SIGHUP.
+Exit codes: 0 done, 1 the work failed (one line says why), 2 wrong usage or configuration, 130 interrupted (run it
+again to go on), 143 and 129 the same by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import FrameType
 
 from phonemi.cli import recordings, research, tools  # noqa: F401  (they register their commands, in this order)
 from phonemi.cli.commands import app, explain
-from phonemi.errors import PhonemiError, kept_traceback
+from phonemi.errors import ConfigError, PhonemiError, kept_traceback
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         with _ending_cleanly():
             app(prog_name="phonemi")
     except PhonemiError as error:
-        sys.exit(explain(str(error), 1))
+        sys.exit(explain(str(error), 2 if isinstance(error, ConfigError) else 1))
     except OSError as error:  # disk full, permissions, a name too long
         place = f": {error.filename}" if error.filename else ""
         sys.exit(explain(f"{error.strerror or error}{place}", 1))
