@@ -145,7 +145,7 @@ def test_running_the_script_again_skips_everything(
     lines = outcome.stderr.splitlines()
     assert len([line for line in lines if line.endswith("done already")]) == len(lines) == 1 + 1 + 2 + len(ROWS) + 1
     shown = [line for line in outcome.stdout.splitlines() if str(finished.folder) in line]
-    assert shown == [str(finished.folder / "information.json"), str(finished.folder / "report.html")]
+    assert shown == [str(finished.folder / name) for name in ("information.json", "results.md", "report.html")]
 
 
 def test_results_do_not_depend_on_when_a_row_was_judged(

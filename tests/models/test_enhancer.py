@@ -230,9 +230,9 @@ def test_encoder_of_the_hub_stays_there(tmp_path, monkeypatch):
     joined(encoder).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "encoder").exists()
     asked = []
-    monkeypatch.setattr(module, "load_representation", lambda name: asked.append(name) or encoder)
-    Enhancer.from_pretrained(tmp_path / "model")
-    assert asked == ["someone/hubert"]
+    monkeypatch.setattr(module, "load_representation", lambda name, token: asked.append((name, token)) or encoder)
+    Enhancer.from_pretrained(tmp_path / "model", token="secret")
+    assert asked == [("someone/hubert", "secret")]
 
 
 @pytest.mark.parametrize(("normalise", "layer_norm_states"), [(False, True), (True, False)])

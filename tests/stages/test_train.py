@@ -187,13 +187,13 @@ def test_conditions_stay_with_their_mixtures(run: Run) -> None:
     mixtures = enhancement_mixtures(run, "train")
     states = train._states(run, mixtures, "train")
     chosen = np.array([4, 1])
-    hidden = train._Inputs(states, None)(chosen)
+    hidden = train._Inputs(states, None, run.device)(chosen)
     assert hidden.shape == (3, 2, 24, 16)
     for place, index in enumerate(chosen):
         alone = run.representation(torch.from_numpy(mixtures[int(index)].noisy)[None]).states[:, 0]
         torch.testing.assert_close(hidden[:, place].float(), alone, atol=4e-3, rtol=4e-3)
     aggregation = linguistic(run, "ws", "test").tune("linguistic")
-    fused = train._Inputs(states, aggregation)(chosen)
+    fused = train._Inputs(states, aggregation, run.device)(chosen)
     torch.testing.assert_close(fused.float(), aggregation(hidden.float()), atol=4e-3, rtol=4e-3)
 
 
@@ -201,7 +201,7 @@ def test_a_saved_row_does_what_was_validated(run: Run) -> None:
     """The saved enhancer, which runs the encoder itself, against the cached states that it was trained on."""
     enhancer = Enhancer.from_pretrained(run.folder / "rows" / "ws-hybrid" / "model")
     mixtures = enhancement_mixtures(run, "validation")
-    states = train._Inputs(train._states(run, mixtures, "validation"), None)(np.array([0]))
+    states = train._Inputs(train._states(run, mixtures, "validation"), None, run.device)(np.array([0]))
     noisy = torch.from_numpy(mixtures[0].noisy)[None]
     with torch.inference_mode():
         wanted = enhancer.mask_enhancer.enhance(noisy, enhancer.aggregation(states.float()))[0]

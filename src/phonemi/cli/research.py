@@ -166,7 +166,7 @@ def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) ->
 
     stage.run(open_run(run, config, set_))
     typer.echo(stage.as_text(read_json(run / stage.RESULT)))
-    typer.echo(f"{write_markdown(run)} has the intervals; phonemi report {run} makes a page")
+    typer.echo(write_markdown(run))
 
 
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
