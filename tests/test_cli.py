@@ -44,6 +44,15 @@ def test_every_command_is_listed(phonemi: Phonemi) -> None:
     assert listed == COMMANDS
 
 
+def test_waiting_threads_do_not_spin(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    phonemi("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "active", "what is set already stays"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    phonemi("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+
+
 def test_the_version(phonemi: Phonemi) -> None:
     assert phonemi("--version").stdout == f"phonemi {__version__}\n"
 
