@@ -21,7 +21,7 @@ from phonemi.errors import ConfigError, PhonemiError, kept_traceback
 
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code."""
-    # Read when torch is loaded. Threads that spin while they wait make all work crawl where something else wants a core.
+    # Read when torch is loaded. Threads that spin while they wait make all crawl where other work wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         with _ending_cleanly():
