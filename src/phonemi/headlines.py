@@ -230,6 +230,9 @@ def protocol_text(information: Mapping[str, Any]) -> str:
         probe.append(f"with {layers} of {protocol['hidden']} units")
     if "epochs" in protocol:
         probe.append(f"trained for {_count(protocol['epochs'], 'epoch')}")
+    if (seeds := protocol.get("seeds", 1)) > 1:
+        spread = max((row.get("mi_bits_spread", 0.0) for row in rows), default=0.0)
+        probe.append(f"the mean of {seeds} that lie ±{number(spread, 3)} bits apart at most")
     said = ", ".join(probe) + ("," if probe[1:] else "") + " tells "
     said += f"{information['classes']} classes of phones" if "classes" in information else "the phones"
     said += {True: " and silence", False: ", silence left out"}.get(protocol.get("silence"), "")

@@ -17,7 +17,7 @@ ENCODERS = {
 """Name in the tables -> the model on the hub. Which of the two WavLM Base models it was, the paper does not say."""
 
 SINGLE_LAYER = {"hubert": "layer-11", "wavlm": "layer-11", "wav2vec2": "layer-9"}
-"""The single layer of Table 1; for any other encoder, the one with the most MI on validation speech."""
+"""The single layer of Table 1; for any other encoder, the one with the most MI on held-out speech."""
 
 
 NOISY_VOICEBANK_DEMAND = {"pesq_wb_lqo": (1.97, 0.02), "stoi": (0.921, 0.004), "si_sdr_db": (8.4, 0.3)}

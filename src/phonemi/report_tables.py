@@ -96,7 +96,8 @@ def _metric_cell(row: Mapping[str, Any], metric: Metric, best: float | None) -> 
     if value is not None and low is not None and high is not None:
         details.append(f"[{number(low, metric.digits)}, {number(high, metric.digits)}]")
     if row.get(f"{metric.key}_spread") is not None:
-        details.append(f"±{number(row[f'{metric.key}_spread'], metric.digits + 1)} over {row['models']} models")
+        over = "several probes" if metric.key == "mi_bits" else f"{row['models']} models"
+        details.append(f"±{number(row[f'{metric.key}_spread'], metric.digits + 1)} over {over}")
     scored, total = row.get(f"{metric.key}_scored"), row.get(f"{metric.key}_total")
     if scored is not None and total is not None and scored < total:
         details.append(f"<em>{int(scored)} of {int(total)} scored</em>")

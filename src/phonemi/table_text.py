@@ -10,9 +10,10 @@ from phonemi.markdown import metric_cell, table
 from phonemi.results import METRICS, Metric, number
 
 NOTES = """\
-Ours: mean [95 % interval over {drawn}]; ± is the standard deviation of several models of a row. In round brackets:
-what the paper prints; its "SI-SDR" is read as SI-SDRi. ▲ better, ▼ worse than the acoustic row of the same encoder,
-kind and inputs, significant: interval and permutation test over {drawn}, and all models of the same sign."""
+Ours: mean [95 % interval over {drawn}]; ± is the standard deviation of several models of a row, of MI that of several
+probes. In round brackets: what the paper prints; its "SI-SDR" is read as SI-SDRi. ▲ better, ▼ worse than the acoustic
+row of the same encoder, kind and inputs, significant: interval and permutation test over {drawn}, and all models of the
+same sign."""
 FEW_SPEAKERS = " The\nspeakers are too few to be drawn: what is significant holds for these speakers."
 
 

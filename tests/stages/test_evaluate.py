@@ -232,7 +232,10 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
     aggregated = read_json(run.folder / "aggregated_information.json")["rows"]
     average = {row["row"]: row["mi_bits"] for row in aggregated if row["snr_db"] == "average"}
     assert set(average) == {"ws-acoustic", "ws-acoustic@2", "ws-linguistic"}
-    assert rows["ws-acoustic"]["mi_bits"] == pytest.approx((average["ws-acoustic"] + average["ws-acoustic@2"]) / 2)
+    both = [average["ws-acoustic"], average["ws-acoustic@2"]]
+    assert rows["ws-acoustic"]["mi_bits"] == pytest.approx(np.mean(both))
+    assert rows["ws-acoustic"]["mi_bits_spread"] == pytest.approx(np.std(both, ddof=1))
+    assert "mi_bits_spread" not in rows["ws-linguistic"]  # one aggregation, judged by one probe
 
     showcase.run(run)
     assert {row["row"] for row in read_json(run.folder / "layer_weights.json")["rows"]} == {

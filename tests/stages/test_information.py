@@ -13,13 +13,17 @@ import torch
 
 from phonemi.config import load_config
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
-from phonemi.errors import DataError
+from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json
+from phonemi.headlines import protocol_text
+from phonemi.information import measure
+from phonemi.models.aggregation import WeightedSum
 from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
 from phonemi.models.representations import Log1p
-from phonemi.stages import information
+from phonemi.stages import aggregate, information
 from phonemi.stages.information import Material, as_text, best_layer, evenly, planned, result_key
 from phonemi.stages.run import Run
+from phonemi.stages.train import enhancement_mixtures
 
 
 @pytest.fixture
@@ -114,6 +118,53 @@ def test_a_result_that_is_there_is_not_made_again(finished: Any, monkeypatch: py
     assert run.is_done("information.json", result_key(run))
     wider = load_config(finished.folder / "config.yaml", ["information.hidden=9"])
     assert not run.is_done("information.json", result_key(Run(finished.folder, wider, save=False)))
+
+
+@pytest.fixture
+def nothing_held_out(finished: Any, tmp_path: Path) -> Run:
+    """As the paper's analysis: every speaker and noise that is not tested on is trained on; two probes of each slot."""
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    changes = ["data.validation_share=0", "data.noise_folds={train: [1, 2, 3, 4], validation: [], test: [5]}"]
+    changes += ["information.seeds=2", "aggregate.steps=5", f"representation={folder / 'encoder' / 'model'}"]
+    return Run(folder, load_config(folder / "config.yaml", changes), save=False)
+
+
+def test_nothing_need_be_held_out_unless_something_is_chosen(nothing_held_out: Run) -> None:
+    run = nothing_held_out
+    information.run(run)
+    aggregate.run(run)
+    result = read_json(run.folder / "information.json")
+    assert result["validation"] == []
+    assert len(result["average"]) == 4
+    plan = planned(run, "train")
+    assert len({plan[index].speaker for index in range(len(plan))}) == 4  # of six; two are tested on
+    assert isinstance(aggregate.linguistic(run, "ws", "a row"), WeightedSum)
+    with pytest.raises(ConfigError, match=r"row 'layer' chooses a layer on held-out data, and there is none: set"):
+        best_layer(run, "row 'layer'")
+    with pytest.raises(ConfigError, match=r"enhancers are chosen on held-out mixtures, and there are none: set"):
+        enhancement_mixtures(run, "validation")
+
+
+def test_several_probes_of_a_layer_are_one_row_with_a_spread(
+    nothing_held_out: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measures: list[list[dict[str, Any]]] = []
+
+    def noting(*arguments: Any, **options: Any) -> list[dict[str, Any]]:
+        measures.append(measure(*arguments, **options))
+        return measures[-1]
+
+    monkeypatch.setattr(information, "measure", noting)
+    information.run(nothing_held_out)
+    result = read_json(nothing_held_out.folder / "information.json")
+    (first, second), rows = measures[:2], result["rows"][:6] + result["average"][:3]
+    for one, other, row in zip(first, second, rows, strict=True):
+        assert one["mi_bits"] != other["mi_bits"]
+        assert row["mi_bits"] == pytest.approx((one["mi_bits"] + other["mi_bits"]) / 2)
+        assert row["mi_bits_spread"] == pytest.approx(abs(one["mi_bits"] - other["mi_bits"]) / 2**0.5)
+        assert row["mi_bits"] == pytest.approx(row["entropy_bits"] - row["cross_entropy_bits"])
+    spread = max(row["mi_bits_spread"] for row in result["rows"])
+    assert f"the mean of 2 that lie ±{spread:.3f} bits apart at most" in protocol_text(result)
 
 
 def measured(snrs_db: tuple[float, ...]) -> dict[str, Any]:

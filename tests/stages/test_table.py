@@ -38,6 +38,11 @@ def test_any_encoder_can_be_named() -> None:
         ("layer-11", "ws-acoustic"),
         ("layer", "ws-acoustic"),
     ]
+    assert [bool(part.settings) for part in plan(1, "paper", ("hubert", "somebody/encoder"))] == [False, True]
+    for part in plan(2, "paper", ("hubert", "somebody/encoder")):
+        data = load_config("paper", part.settings).data
+        held_out = {"hubert": (0, ()), "encoder": (0.1, (4,))}[part.encoder]
+        assert (data.validation_share, data.noise_folds.validation) == held_out
     assert parts[2].representation == "somebody/encoder"
     with pytest.raises(ConfigError, match="encoder 'mini' is named twice"):
         plan(2, "mini", ("mini", "another/mini"))

@@ -135,7 +135,7 @@ class Encoder(Section):
 class Information(Section):
     """The analysis of section 2.2: MI by layer and SNR with one MLP probe per layer."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"stress"})
+    later: ClassVar[frozenset[str]] = frozenset({"stress", "seeds"})
     snrs_db: tuple[float, ...] = Field(SNRS_DB, min_length=1)
     copies: int = Field(2, ge=1, description="noisy copies of each training utterance, each at a drawn SNR")
     train_utterances: int | None = Field(None, ge=1, description="at most this many, drawn evenly over speakers")
@@ -156,6 +156,7 @@ class Information(Section):
     epochs: int = Field(15, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     batch_frames: int = Field(4096, ge=1)
+    seeds: int = Field(1, ge=1, le=100, description="probes of each slot, from other starts: their mean and spread")
     precision: Annotated[Literal["no", "bf16"], YAML_NO] = "bf16"
 
 

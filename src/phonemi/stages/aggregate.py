@@ -92,7 +92,7 @@ def _pretrain(run: Run, kind: str, material: Material) -> None:
     settings = run.config.aggregate
     torch.manual_seed(run.config.seed)
     model = LinearProbe(new_aggregation(run, kind), run.representation.dim, material.classes)
-    states, phones = material.train.values, material.labels["train"].phones
+    states, phones = material.states["train"].values, material.labels["train"].phones
     labelled = np.flatnonzero(phones.numpy() != IGNORE)
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ def _pretrain(run: Run, kind: str, material: Material) -> None:
 
     @torch.inference_mode()
     def validate(model: nn.Module) -> dict[str, float]:
-        held_out = material.validation
+        held_out = material.states["validation"]
         known = torch.from_numpy(np.flatnonzero(material.labels["validation"].phones.numpy() != IGNORE)[::7])
         phones, summed = material.labels["validation"].phones, 0.0
         for chosen in known.split(VALIDATED_AT_ONCE):
@@ -125,14 +125,14 @@ def _pretrain(run: Run, kind: str, material: Material) -> None:
         ),
         folder=folder / "checkpoints" / result_key(run),
         label=f"{kind} (linguistic)",
-        validate=validate,
+        validate=validate if run.holds_out else None,
         tracker=run.tracker,
         progress=run.progress,
         device=run.device,
     )
     save_aggregation(model.aggregation.cpu(), folder)
-    last = next(row for row in reversed(result.history) if "validation_cross_entropy_nats" in row)
+    reached = [row["validation_cross_entropy_nats"] for row in result.history if "validation_cross_entropy_nats" in row]
     write_json(
         folder / "result.json",
-        {"key": result_key(run), "kind": kind, "validation_cross_entropy_nats": last["validation_cross_entropy_nats"]},
+        {"key": result_key(run), "kind": kind, "validation_cross_entropy_nats": reached[-1] if reached else None},
     )

@@ -7,6 +7,7 @@ nobody has the clean speech are judged by DNSMOS and by their words.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -251,18 +252,18 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
     key = run.key("bounds", information.result_key(run), [train.row_key(run, row) for row in aggregated])
     if not run.is_done("aggregated_information.json", key):
         material = Material(run, run.representation)
-        splits = (material.train, material.test, material.validation)
         # Filled row by row: of a full-size table they are tens of gigabytes.
-        train_, test, validation = fused = [
-            torch.empty(len(aggregated), len(one.values), one.values.shape[2], dtype=torch.float16) for one in splits
-        ]
+        fused = {
+            split: torch.empty(len(aggregated), len(states.values), states.values.shape[2], dtype=torch.float16)
+            for split, states in material.states.items()
+        }
         for slot, row in enumerate(aggregated):
             aggregation = Enhancer.from_pretrained(run.folder / "rows" / row.name / "model").aggregation
             if aggregation is None:
                 raise DataError(f"the model of row {row.name!r} has no aggregation: train it again")
-            for into, states in zip(fused, splits, strict=True):
-                into[slot] = states.fused(aggregation, run.device)
-        rows = material.measure(train_, test, validation, "aggregations")
+            for split, states in material.states.items():
+                fused[split][slot] = states.fused(aggregation, run.device)
+        rows = material.measure(fused, "aggregations")
         for one in rows:
             one["row"] = aggregated[one.pop("slot")].name
         run.write("aggregated_information.json", {"key": key, "rows": rows})
@@ -274,11 +275,14 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
     for base in dict.fromkeys(row.base for row in aggregated):
         models = [_cells(one) for one in averages if parse(one["row"]).base == base]
         bounds[base] = {key: float(np.mean([cells[key] for cells in models])) for key in models[0]}
+        if len(models) > 1:
+            bounds[base]["mi_bits_spread"] = statistics.stdev(cells["mi_bits"] for cells in models)
     return bounds
 
 
 def _cells(row: dict[str, Any]) -> dict[str, float]:
-    return {key: row[key] for key in ("mi_bits", "mi_bits_low", "mi_bits_high")}
+    """What the table has of a bound; its spread is that of the probes, where there are several."""
+    return {key: row[key] for key in ("mi_bits", "mi_bits_low", "mi_bits_high", "mi_bits_spread") if key in row}
 
 
 def _facts(judged: list[Utterance], recogniser: Recogniser | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,16 +14,19 @@ from phonemi.data.alignment import IGNORE, inventory
 from phonemi.data.manifest import Recording, speaker_of
 from phonemi.data.mixing import PlannedMixtures, generator
 from phonemi.data.store import AudioStore
-from phonemi.errors import DataError
+from phonemi.errors import ConfigError, DataError
 from phonemi.information import EvaluationSet, bits, entropy_nats, measure
 from phonemi.models.representations import Log1p, Representation
 from phonemi.results import information_tables, number, snr_text
 from phonemi.signal import SAMPLE_RATE, ssl_frames
+from phonemi.stages.rows import numbered_seed
 from phonemi.stages.run import Run
 from phonemi.stages.states import Kept, States, cached_states, labels_of
 
 RESULT = "information.json"
 AVERAGE = "average"  # all SNRs pooled: the same frames at each, so it is the mean over SNRs
+PROBE = {"depth", "hidden", "dropout", "epochs", "learning_rate", "batch_frames"}  # settings of `train_probes`
+JUDGED = ("mi_bits", "mi_nats", "cross_entropy_bits", "accuracy", "mi_bits_low", "mi_bits_high")  # by a probe
 VALIDATION = "validation"  # pooled too, other speakers and noises: what a layer may be chosen by
 
 
@@ -37,9 +41,7 @@ def run(run: Run) -> None:
         for representation, name in ((run.representation, run.representation_name), (Log1p(), "log1p")):
             material = Material(run, representation)
             run.say(f"information: {name}, {material.describe()}")
-            for row in material.measure(
-                material.train.by_layer, material.test.by_layer, material.validation.by_layer, name
-            ):
+            for row in material.measure({split: states.by_layer for split, states in material.states.items()}, name):
                 rows.append({"representation": name, "layer": row.pop("slot"), **row})
         run.write(RESULT, {"key": key, **_protocol(run, material), **_by_split(rows)})
 
@@ -76,14 +78,24 @@ def as_text(result: Mapping[str, Any], columns: int) -> str:
 
 
 def best_layer(run: Run, needed_by: str) -> int:
-    """The layer of the encoder with the highest MI on validation speakers and noises; never the test set."""
+    """The layer of the encoder with the highest MI on validation speakers and noises; never the test set.
+
+    Raises:
+        ConfigError: if none are held out.
+        DataError: if the analysis has not been run with this configuration.
+    """
+    if not run.holds_out:
+        raise ConfigError(
+            f"{needed_by} chooses a layer on held-out data, and there is none: set data.validation_share and "
+            "data.noise_folds.validation, or name the layer, as in layer-9"
+        )
     rows = run.read(RESULT, result_key(run), needed_by, "information")["validation"]
     own = [row for row in rows if row["representation"] == run.representation_name]
     return max(own, key=lambda row: row["mi_bits"])["layer"]
 
 
 class Material:
-    """What probes are trained and judged on: states, labels and who spoke, for the three splits."""
+    """What probes are trained and judged on: states, labels and who spoke, by split; validation only if held out."""
 
     def __init__(self, run: Run, representation: Representation, dynamic: bool = False):
         """Encode what is not in RUN/cache yet; with `dynamic`, the training part is what dws is pre-trained on."""
@@ -97,7 +109,7 @@ class Material:
         self.states: dict[str, States] = {}
         self.mixtures: dict[str, PlannedMixtures] = {}
         kept: dict[str, Kept | None] = {}
-        for split in ("train", "validation", "test"):
+        for split in ("train", "validation", "test") if run.holds_out else ("train", "test"):
             mixtures = planned(run, split, dynamic)
             part = "dynamic" if dynamic and split == "train" else split
             share = 1.0 if settings.most_frames is None else settings.most_frames / frames_of(mixtures)
@@ -108,7 +120,6 @@ class Material:
             self.states[split] = cached_states(
                 run, representation, mixtures, f"information.{name}.{part}", f"{key} {part}", kept[split]
             )
-        self.train, self.validation, self.test = (self.states[split] for split in ("train", "validation", "test"))
         self.labels = {
             split: labels_of(mixtures, settings.label_at, settings.silence, settings.stress, kept[split])
             for split, mixtures in self.mixtures.items()
@@ -117,45 +128,48 @@ class Material:
             if bool((labels.phones == IGNORE).all()):
                 raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
 
-    def measure(self, train: Tensor, test: Tensor, validation: Tensor, label: str) -> list[dict[str, Any]]:
-        """Train one probe per slot on `train` and judge them on every SNR, on all pooled, and on `validation`.
+    def measure(self, features: Mapping[str, Tensor], label: str) -> list[dict[str, Any]]:
+        """Train one probe per slot and judge them on every SNR of the test split, on all pooled, and on validation.
+
+        With several `information.seeds` this is done as often: the rows are means, `mi_bits_spread` their deviation.
 
         Args:
-            train, test, validation: features of the three splits, [slot, frame, dim].
+            features: of each split, [slot, frame, dim].
             label: for the progress bar.
         """
         settings = self.run.config.information
         labels, utterances, speakers, snrs_db = self.labels["test"]
         sets: dict[Any, EvaluationSet] = {}
         for snr_db in settings.snrs_db:
-            sets[snr_db] = EvaluationSet(test, labels, utterances, speakers, np.flatnonzero(snrs_db == snr_db))
-        sets[AVERAGE] = EvaluationSet(test, labels, utterances, speakers)
-        sets[VALIDATION] = EvaluationSet(validation, *self.labels["validation"][:3])
+            frames = np.flatnonzero(snrs_db == snr_db)
+            sets[snr_db] = EvaluationSet(features["test"], labels, utterances, speakers, frames)
+        sets[AVERAGE] = EvaluationSet(features["test"], labels, utterances, speakers)
+        if VALIDATION in features:
+            sets[VALIDATION] = EvaluationSet(features[VALIDATION], *self.labels[VALIDATION][:3])
+        found: list[list[dict[str, Any]]] = []
         with self.run.progress.task(f"probes of {label}") as task:
 
             def show(done: int, total: int, loss: float) -> None:
-                task.total = total
-                task.advance(done - task.completed, f"cross-entropy {bits(loss):.3f} bits")
+                task.total = total * settings.seeds
+                task.advance(len(found) * total + done - task.completed, f"cross-entropy {bits(loss):.3f} bits")
 
-            return measure(
-                train,
-                self.labels["train"].phones,
-                sets,
-                classes=self.classes,
-                seed=self.run.config.seed,
-                depth=settings.depth,
-                hidden=settings.hidden,
-                dropout=settings.dropout,
-                epochs=settings.epochs,
-                learning_rate=settings.learning_rate,
-                batch_frames=settings.batch_frames,
-                device=self.run.device,
-                bf16=settings.precision == "bf16",
-                progress=show,
-            )
+            for number in range(1, settings.seeds + 1):
+                rows = measure(
+                    features["train"],
+                    self.labels["train"].phones,
+                    sets,
+                    classes=self.classes,
+                    seed=numbered_seed(self.run.config.seed, number),
+                    device=self.run.device,
+                    bf16=settings.precision == "bf16",
+                    progress=show,
+                    **settings.model_dump(include=PROBE),
+                )
+                found.append(rows)
+        return [_mean(same) for same in zip(*found, strict=True)]
 
     def describe(self) -> str:
-        """Sizes of the three splits, for the person watching."""
+        """Sizes of the splits, for the person watching."""
         parts = []
         for split, mixtures in self.mixtures.items():
             speakers = self.labels[split].speakers
@@ -164,6 +178,14 @@ class Material:
             hours = f"{frames * 0.02 / 3600:.2f}{of} h"
             parts.append(f"{split} {len(mixtures)} mixtures of {len(np.unique(speakers))} speakers ({hours})")
         return ", ".join(parts)
+
+
+def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The same row by several probes -> their mean, and the standard deviation of their MI."""
+    if len(rows) == 1:
+        return rows[0]
+    means = {key: statistics.fmean(row[key] for row in rows) for key in JUDGED}
+    return {**rows[0], **means, "mi_bits_spread": statistics.stdev(row["mi_bits"] for row in rows)}
 
 
 def frames_of(mixtures: PlannedMixtures) -> int:

@@ -55,7 +55,7 @@ class Row:
 
     def seed(self, of_run: int) -> int:
         """Seed of the initial weights and of the order of the batches: that of the run, or drawn from it."""
-        return of_run if self.model == 1 else int(np.random.SeedSequence([of_run, self.model]).generate_state(1)[0])
+        return numbered_seed(of_run, self.model)
 
     @property
     def label(self) -> str:
@@ -72,6 +72,11 @@ class Row:
     def is_frozen(self) -> bool:
         """Whether the aggregation stays as it is while the enhancer learns, so that fused features can be cached."""
         return self.tuning in (None, "linguistic")
+
+
+def numbered_seed(of_run: int, number: int) -> int:
+    """Seed of the first, second, ... of what is made several times: that of the run, then drawn from it."""
+    return of_run if number == 1 else int(np.random.SeedSequence([of_run, number]).generate_state(1)[0])
 
 
 def parse(name: str) -> Row:

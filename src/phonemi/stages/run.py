@@ -129,6 +129,11 @@ class Run:
         known = {name for r in held_out for name in (r.id, r.path)}
         return [r for r in _read_all(paths, key) if r.speaker not in speakers and not known & {r.id, r.path}]
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether speakers and noises are held out for validation; the paper's analysis holds out none."""
+        return bool(self.config.data.validation_share and self.config.data.noise_folds.validation)
+
     def noise_store(self, split: str) -> NoiseStore:
         """Decoded noise of a split, with babble of its own speakers, shared by everything that mixes with it."""
         stores: dict[str, NoiseStore] = self.__dict__.setdefault("_noise_stores", {})

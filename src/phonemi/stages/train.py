@@ -114,11 +114,19 @@ def enhancement_mixtures(run: Run, split: str) -> Mixtures:
 
     Validation mixtures are augmented too, so that a model is chosen for what it is used on. Pairs that the data has
     (VoiceBank-DEMAND) are taken instead, whole and as they are.
+
+    Raises:
+        ConfigError: if there is nothing to validate on.
     """
     settings = run.config.enhance
     pairs = run.pairs(split)
     if pairs:
         return PairedRecordings(pairs)
+    if split == "validation" and not run.holds_out:
+        raise ConfigError(
+            "enhancers are chosen on held-out mixtures, and there are none: set data.validation_share and "
+            "data.noise_folds.validation, or data.validation_pairs"
+        )
     return DrawnMixtures(
         AudioStore(run.enhancer_speech if split == "train" else run.speech[split]),
         run.noise_store(split),
