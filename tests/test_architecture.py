@@ -22,13 +22,14 @@ MODULES = {
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 # Part -> the parts that it may import, besides itself and what is free for all.
-FREE = {"errors", "files", "config", "progress"}
+FREE = {"errors", "files", "config", "progress", "processes"}
 TOOLS = {"demo", "listening_page", "export", "doctor"}
 ARROWS = {
     "errors": set(),
     "files": set(),
     "config": set(),
     "progress": set(),
+    "processes": set(),
     "audio": set(),
     "signal": set(),
     "data": {"audio", "signal"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phonemi import audio
+from phonemi import audio, processes
 from phonemi.data import aligned_manifest
 from phonemi.data.manifest import Recording
 from phonemi.errors import PhonemiError
@@ -75,6 +75,6 @@ def test_two_processes_find_the_same(speech: Recording, tmp_path: Path, monkeypa
 
 def test_a_process_that_dies_is_one_line(speech: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aligned_manifest, "_WORTH_PROCESSES", 1)
-    monkeypatch.setattr(aligned_manifest, "_set_labeller", os._exit)
+    monkeypatch.setattr(processes, "_begin", os._exit)
     with pytest.raises(PhonemiError, match="one of 2 aligning processes died"):
         align_manifest([variant(speech, "new")], processes=2)

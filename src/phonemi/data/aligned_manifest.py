@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from phonemi import audio
@@ -16,6 +12,7 @@ from phonemi.data.aligner import PocketsphinxAligner, PocketsphinxPhoneLoop
 from phonemi.data.alignment import check_fit
 from phonemi.data.manifest import Interval, Recording
 from phonemi.errors import DataError, PhonemiError, require_extra
+from phonemi.processes import Workers
 
 _NO_TRANSCRIPT = "no transcript"
 # Starting a process and loading its models takes seconds.
@@ -57,7 +54,9 @@ def align_manifest(
     without_phones = [recording for recording in recordings if not recording.phones]
     waiting = [recording for recording in without_phones if recording.text or decode_untranscribed]
     done = 0
-    with closing(_label_all(waiting, decode_untranscribed, processes)) as labelled:
+    used = processes if len(waiting) >= _WORTH_PROCESSES else 1
+    with Workers(_Labeller(decode_untranscribed).label, used, "aligning") as workers:
+        labelled = workers.over((recording,) for recording in waiting)
         for recording in recordings:
             if recording.phones:
                 aligned.recordings.append(recording)
@@ -84,11 +83,21 @@ class _Labelled(NamedTuple):
 
 
 class _Labeller:
-    """Aligns recordings, and decodes those that it cannot align if `decode_untranscribed`."""
+    """Aligns recordings, and decodes those that it cannot align if `decode_untranscribed`.
+
+    Its models are loaded by the process that works with them.
+    """
 
     def __init__(self, decode_untranscribed: bool) -> None:
-        self._aligner = PocketsphinxAligner(_espeak_pronunciation())
-        self._loop = PocketsphinxPhoneLoop() if decode_untranscribed else None
+        self._decodes = decode_untranscribed
+
+    @cached_property
+    def _aligner(self) -> PocketsphinxAligner:
+        return PocketsphinxAligner(_espeak_pronunciation())
+
+    @cached_property
+    def _loop(self) -> PocketsphinxPhoneLoop:
+        return PocketsphinxPhoneLoop()
 
     def label(self, recording: Recording) -> _Labelled:
         waveform, not_aligned, before = None, None, set(self._aligner.pronounced)
@@ -99,7 +108,7 @@ class _Labeller:
             recording = _with_phones(recording, self._aligner.align(waveform, recording.text))
         except PhonemiError as error:
             not_aligned = str(error)
-        if not_aligned and self._loop is not None and waveform is not None:
+        if not_aligned and self._decodes and waveform is not None:
             try:
                 recording = _with_phones(recording, self._loop.decode(waveform))
             except PhonemiError as error:
@@ -112,42 +121,6 @@ def _with_phones(recording: Recording, phones: Sequence[Interval]) -> Recording:
     recording = replace(recording, phones=tuple(phones))
     check_fit(recording)
     return recording
-
-
-def _label_all(
-    recordings: Sequence[Recording], decode_untranscribed: bool, processes: int
-) -> Generator[_Labelled, None, None]:
-    """Label in order; closed before its end, it leaves out what has not begun."""
-    if processes <= 1 or len(recordings) < _WORTH_PROCESSES:
-        labeller = _Labeller(decode_untranscribed)
-        yield from (labeller.label(recording) for recording in recordings)
-        return
-    # Spawned, since forking a process that runs torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_set_labeller, initargs=(decode_untranscribed,))
-    try:
-        yield from pool.map(_label_here, recordings)
-    except BrokenProcessPool:
-        raise PhonemiError(
-            f"one of {processes} aligning processes died, perhaps for lack of memory: free some, then run it again"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_labeller_here: _Labeller | None = None
-
-
-def _set_labeller(decode_untranscribed: bool) -> None:
-    global _labeller_here
-    # Ctrl-C reaches all processes of a terminal; the one that started this one deals with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _labeller_here = _Labeller(decode_untranscribed)
-
-
-def _label_here(recording: Recording) -> _Labelled:
-    assert _labeller_here is not None, "the pool's initializer sets it"
-    return _labeller_here.label(recording)
 
 
 def _espeak_pronunciation() -> Callable[[str], list[str]] | None:

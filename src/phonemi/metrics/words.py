@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import multiprocessing
 import re
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from phonemi.errors import AudioError, DataError, PhonemiError, require_extra
 from phonemi.metrics.statistics import PairedDifference, bootstrap_interval, paired_ratio
+from phonemi.processes import Workers
 
 
 class Recogniser(Protocol):
@@ -222,17 +221,16 @@ def transcribe_all(
         MissingExtra: if the recogniser's package is not installed.
         PhonemiError: if a process dies.
     """
-    if isinstance(recogniser, BatchRecogniser):
-        outcomes: Iterator[str | Failure] = _in_batches(recogniser, waveforms)
-    elif processes <= 1:
-        outcomes = (_transcribe(recogniser, waveform) for waveform in waveforms)
-    else:
-        outcomes = _in_processes(recogniser, waveforms, processes)
     transcripts = []
-    for outcome in outcomes:
-        transcripts.append(outcome)
-        if progress is not None:
-            progress(len(transcripts))
+    with Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers:
+        if isinstance(recogniser, BatchRecogniser):
+            outcomes = _in_batches(recogniser, waveforms)
+        else:
+            outcomes = workers.over((waveform,) for waveform in waveforms)
+        for outcome in outcomes:
+            transcripts.append(outcome)
+            if progress is not None:
+                progress(len(transcripts))
     return transcripts
 
 
@@ -240,41 +238,6 @@ def _in_batches(recogniser: BatchRecogniser, waveforms: Iterable[NDArray[np.floa
     waiting = iter(waveforms)
     while batch := list(itertools.islice(waiting, recogniser.batch)):
         yield from recogniser.transcribe_batch(batch)
-
-
-def _in_processes(
-    recogniser: Recogniser, waveforms: Iterable[NDArray[np.float32]], processes: int
-) -> Iterator[str | Failure]:
-    # Spawned, since forking a process that runs torch's threads can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_set_recogniser, initargs=(recogniser,))
-    ahead: deque[Future[str | Failure]] = deque()
-    try:
-        for waveform in waveforms:
-            ahead.append(pool.submit(_transcribe_here, waveform))
-            if len(ahead) >= 4 * processes:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    except BrokenProcessPool:
-        raise PhonemiError(
-            f"a {recogniser.name} process died, perhaps for lack of memory: use one process instead of {processes}"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_recogniser_here: Recogniser | None = None
-
-
-def _set_recogniser(recogniser: Recogniser) -> None:
-    global _recogniser_here
-    _recogniser_here = recogniser
-
-
-def _transcribe_here(waveform: NDArray[np.float32]) -> str | Failure:
-    assert _recogniser_here is not None, "the pool's initializer sets it"
-    return _transcribe(_recogniser_here, waveform)
 
 
 def _transcribe(recogniser: Recogniser, waveform: NDArray[np.float32]) -> str | Failure:

@@ -95,10 +95,13 @@ class Bench:
             return [self._one_layer(layer) for layer in range(self.encoder.layers)]
 
         def ours() -> list[float]:
-            who = np.zeros(len(self.test_labels), dtype=int)
+            together = self.states(torch.cat([*self.test.values()])).cpu()  # as `stages.states`: SNRs side by side
+            labels = self.test_labels.repeat(len(self.test))
+            frames = np.arange(len(labels)).reshape(len(self.test), -1)
+            who = np.zeros(len(labels), dtype=int)
             tests = {
-                snr_db: EvaluationSet(self.states(waveform).cpu(), self.test_labels, who)
-                for snr_db, waveform in self.test.items()
+                snr_db: EvaluationSet(together, labels, who, frames=own)
+                for snr_db, own in zip(self.test, frames, strict=True)
             }
             options = {"hidden": HIDDEN, "epochs": self.size.epochs, "batch_frames": BATCH_FRAMES, "resamples": 2}
             train = self.states(self.train).cpu()

@@ -8,14 +8,13 @@ nobody has the clean speech are judged by DNSMOS and by their words.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
-from phonemi.data.mixing import Mixture
 from phonemi.errors import DataError, MissingExtra, require_extra
 from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
@@ -23,6 +22,7 @@ from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
 from phonemi.metrics.words import Failure, Recogniser, count_words, normalise_words, transcribe_all
 from phonemi.models.enhancer import Enhancer
+from phonemi.processes import Workers
 from phonemi.published import NOISY_TRACKS, NOISY_VOICEBANK_DEMAND, TRACK_TOLERANCE, VOICEBANK_DEMAND_TEST
 from phonemi.results import METRICS, number
 from phonemi.stages import information, train
@@ -183,13 +183,15 @@ def _judged(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | No
 def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | None) -> list[Utterance]:
     enhance = system(run, name)
     found: list[Utterance] = []
+    scores: list[Callable[[], dict[str, Score]]] = []
 
     def signals() -> Iterator[np.ndarray]:
         """Enhanced signals with a transcript; all are scored on the way to the recogniser, so that none is kept."""
         for index in range(len(mixtures)):
             mixture = mixtures[index]
             estimate = enhance(mixture)
-            scores = _scores(run, estimate, mixture)
+            if _has_clean(run):
+                scores.append(scoring.submit(estimate, mixture.noisy, mixture.clean))
             found.append(
                 {
                     "id": mixture.id,
@@ -197,18 +199,23 @@ def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | Non
                     "snr_db": mixture.snr_db,
                     "noise": mixture.noise_id,
                     "text": mixture.text,
-                    **{metric: asdict(score) for metric, score in scores.items()},
+                    **(_plain(dnsmos(estimate)) if _wants_dnsmos(run) else {}),
                 }
             )
             task.advance()
             if mixture.text:
                 yield estimate
 
-    with run.progress.task(f"evaluating {name}", len(mixtures)) as task:
+    with (
+        run.progress.task(f"evaluating {name}", len(mixtures)) as task,
+        Workers(score_pair, run.processes, "scoring") as scoring,
+    ):
         if recogniser is None:
             heard: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
-            heard = transcribe_all(recogniser, signals(), processes=_processes())
+            heard = transcribe_all(recogniser, signals(), processes=run.processes)
+        for utterance, scored in zip(found, scores, strict=True) if scores else ():
+            utterance |= _plain(scored())
     normalise = normalise_words if recogniser is None else recogniser.normalise
     next_heard = iter(heard)
     for utterance in found:
@@ -221,13 +228,8 @@ def _judge(run: Run, name: str, mixtures: Mixtures, recogniser: Recogniser | Non
     return found
 
 
-def _scores(run: Run, estimate: np.ndarray, mixture: Mixture) -> dict[str, Score]:
-    scores = score_pair(estimate, mixture.noisy, mixture.clean) if _has_clean(run) else {}
-    return scores | (dnsmos(estimate) if _wants_dnsmos(run) else {})
-
-
-def _processes() -> int:
-    return max(1, min(8, torch.get_num_threads()))
+def _plain(scores: dict[str, Score]) -> dict[str, Any]:
+    return {metric: asdict(score) for metric, score in scores.items()}
 
 
 def _bounds(run: Run) -> dict[str, dict[str, float]]:

@@ -62,6 +62,11 @@ class Run:
             raise ConfigError("device is 'cuda', but torch finds no GPU here: set device to auto or cpu")
         return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if chosen == "auto" else chosen)
 
+    @property
+    def processes(self) -> int:
+        """How many processes may work beside this one: as many as it has threads, within reason."""
+        return max(1, min(16, torch.get_num_threads()))
+
     # Data -------------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
-import os
-import signal
-import threading
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from phonemi.metrics.score import Score
 from phonemi.models.aggregation import Aggregation, SingleLayer, WeightedSum
 from phonemi.models.enhancer import Enhancer
 from phonemi.models.mask_enhancer import MaskEnhancer
+from phonemi.processes import Workers, follow_parent
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
 from phonemi.stages.rows import Row, parse
@@ -184,33 +183,39 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
     states = {} if representation is None else {split: _states(run, mixtures[split], split) for split in SPLITS}
     model = Conditioned(None if row.is_frozen else aggregation, mask_enhancer, settings.si_sdr_weight)
     inputs = {split: _Inputs(s, aggregation if row.is_frozen else None, run.device) for split, s in states.items()}
-    result = fit(
-        model,
-        batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, seed),
-        loss=lambda model, batch: model(*batch),
-        settings=FitSettings(
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
-            schedule=settings.schedule,
-            eps_before_correction=settings.eps_before_correction or None,
-            validate_every=settings.validate_every,
-            checkpoint_every=settings.validate_every,
-            select_on=settings.select_on,
-            precision=settings.precision,
-            seed=seed,
-        ),
-        folder=run.folder / "rows" / row.name / "checkpoints" / row_key(run, row),
-        label=row.name,
-        validate=lambda _: _validate(run, model, mixtures["validation"], inputs.get("validation")),
-        tracker=run.tracker,
-        progress=run.progress,
-        device=run.device,
-    )
+    with Workers(score_pair, run.processes, "scoring") as scoring:
+        result = fit(
+            model,
+            batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, seed),
+            loss=lambda model, batch: model(*batch),
+            settings=_fit_settings(run, seed),
+            folder=run.folder / "rows" / row.name / "checkpoints" / row_key(run, row),
+            label=row.name,
+            validate=lambda _: _validate(run, model, mixtures["validation"], inputs.get("validation"), scoring),
+            tracker=run.tracker,
+            progress=run.progress,
+            device=run.device,
+        )
     model.cpu()
     enhancer = Enhancer(representation, aggregation, mask_enhancer, row.name)
     facts = {"row": row.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(run.folder / "rows" / row.name / "model", facts)
     write_json(run.folder / "rows" / row.name / "result.json", {"key": row_key(run, row), "label": row.label, **facts})
+
+
+def _fit_settings(run: Run, seed: int) -> FitSettings:
+    settings = run.config.enhance
+    return FitSettings(
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        schedule=settings.schedule,
+        eps_before_correction=settings.eps_before_correction or None,
+        validate_every=settings.validate_every,
+        checkpoint_every=settings.validate_every,
+        select_on=settings.select_on,
+        precision=settings.precision,
+        seed=seed,
+    )
 
 
 def aggregation_of(run: Run, row: Row) -> Aggregation:
@@ -274,14 +279,21 @@ class _Batches:
         return noisy, clean, lengths, None if self.inputs is None else self.inputs(chosen)
 
 
-def _validate(run: Run, model: Conditioned, mixtures: list[Mixture], inputs: _Inputs | None) -> dict[str, float]:
+def _validate(
+    run: Run, model: Conditioned, mixtures: list[Mixture], inputs: _Inputs | None, scoring: Workers[dict[str, Score]]
+) -> dict[str, float]:
     """Mean scores over the validation mixtures, each enhanced alone."""
+
+    def triples() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for index, item in enumerate(mixtures):
+            noisy = torch.from_numpy(item.noisy)[None].to(run.device)
+            features = None if inputs is None else model.features(inputs(np.array([index])).to(run.device))
+            estimate = model.mask_enhancer.enhance(noisy, features)[0].float().cpu().numpy()
+            yield estimate, item.noisy, item.clean
+
     scores: dict[str, list[Score]] = {}
-    for index, item in enumerate(mixtures):
-        noisy = torch.from_numpy(item.noisy)[None].to(run.device)
-        features = None if inputs is None else model.features(inputs(np.array([index])).to(run.device))
-        estimate = model.mask_enhancer.enhance(noisy, features)[0].float().cpu().numpy()
-        for key, score in score_pair(estimate, item.noisy, item.clean).items():
+    for found in scoring.over(triples()):
+        for key, score in found.items():
             scores.setdefault(key, []).append(score)
     values = {key: [score.value for score in found if score.ok] for key, found in scores.items()}
     chosen = run.config.enhance.select_on
@@ -317,17 +329,9 @@ def _train_side_by_side(run: Run, rows: list[Row], jobs: int) -> None:
 
 
 def _start_process(threads: int) -> None:
-    """Take the share of the cores, leave Ctrl-C to the parent, and never outlive it: another run may follow."""
+    """Take the share of the cores; another run may follow, so that none outlives the parent."""
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
+    follow_parent()
 
 
 def _train_in_process(folder: Path, config: Config, name: str) -> None:
