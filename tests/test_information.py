@@ -207,6 +207,16 @@ def test_a_slot_gives_the_same_whatever_is_beside_it():
     assert alone[0]["mi_bits"] == pytest.approx(beside[0]["mi_bits"], abs=1e-6)
 
 
+def test_how_the_features_lie_in_memory_changes_nothing():
+    features, labels = binary_channels(1200, seed=0)
+    by_frame = features.permute(1, 0, 2).contiguous().permute(1, 0, 2)  # as hidden states lie on disk
+    assert by_frame.stride() != features.stride()
+    training = {"classes": 2, "seed": 0, "hidden": 8, "epochs": 2, "batch_frames": 100, "resamples": 5}
+    who = np.arange(1200) // 60
+    found = [measure(one, labels, {0.0: EvaluationSet(one, labels, who)}, **training) for one in (features, by_frame)]
+    assert found[0] == found[1]
+
+
 def test_frames_of_a_set_are_those_it_names():
     features, labels = binary_channels(1200, seed=0)
     who, odd = np.arange(1200) // 60, np.arange(1, 1200, 2)

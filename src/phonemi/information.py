@@ -304,9 +304,14 @@ def _bootstrap_nats(
 
 
 def _batch(features: Tensor, labels: Tensor, chosen: Tensor, device: torch.device, bf16: bool) -> tuple[Tensor, Tensor]:
-    part = features.index_select(1, chosen.to(features.device))
+    chosen_there = chosen.to(features.device)
+    if features.stride(0) < features.stride(1):
+        # Hidden states lie frame by frame, all layers of each; picked along a strided axis they take 50 times as long.
+        part = features.transpose(0, 1).index_select(0, chosen_there).transpose(0, 1)
+    else:
+        part = features.index_select(1, chosen_there)
     return (
-        part.to(device, torch.bfloat16 if bf16 else torch.float32),
+        part.to(device, torch.bfloat16 if bf16 else torch.float32).contiguous(),
         labels[chosen.to(labels.device)].to(device),
     )
 

@@ -95,7 +95,7 @@ class Bench:
             return [self._one_layer(layer) for layer in range(self.encoder.layers)]
 
         def ours() -> list[float]:
-            together = self.states(torch.cat([*self.test.values()])).cpu()  # as `stages.states`: SNRs side by side
+            together = _as_stored(self.states(torch.cat([*self.test.values()])))  # SNRs side by side
             labels = self.test_labels.repeat(len(self.test))
             frames = np.arange(len(labels)).reshape(len(self.test), -1)
             who = np.zeros(len(labels), dtype=int)
@@ -104,9 +104,15 @@ class Bench:
                 for snr_db, own in zip(self.test, frames, strict=True)
             }
             options = {"hidden": HIDDEN, "epochs": self.size.epochs, "batch_frames": BATCH_FRAMES, "resamples": 2}
-            train = self.states(self.train).cpu()
             rows = measure(
-                train, self.labels, tests, classes=CLASSES, seed=0, device=self.device, bf16=self.bf16, **options
+                _as_stored(self.states(self.train)),
+                self.labels,
+                tests,
+                classes=CLASSES,
+                seed=0,
+                device=self.device,
+                bf16=self.bf16,
+                **options,
             )
             return [row["mi_bits"] for row in rows]
 
@@ -137,7 +143,7 @@ class Bench:
     def aggregation_ways(self, folder: Path) -> tuple[Work, Work]:
         """An epoch over all utterances of a weighted sum and its linear probe; what is cached lies in `folder`."""
         cache = folder / "states.bin"
-        states = self.states(self.train).permute(1, 0, 2).contiguous().cpu()  # [frame, layer, dim], as in stages.states
+        states = _as_stored(self.states(self.train)).permute(1, 0, 2)
         states.numpy().tofile(cache)
         per_item = len(states) // self.size.utterances
         kept = torch.from_numpy(np.memmap(cache, np.float16, "c", shape=tuple(states.shape)))
@@ -157,6 +163,11 @@ class Bench:
             return part.permute(1, 0, 2)[:, None]
 
         return lambda: epoch(lambda item: self.states(self.train[item : item + 1])[:, None]), lambda: epoch(read)
+
+
+def _as_stored(states: Tensor) -> Tensor:
+    """[layer, frame, dim] on the CPU, in the order of `stages.states`: frame by frame with all their layers."""
+    return states.permute(1, 0, 2).contiguous().cpu().permute(1, 0, 2)
 
 
 class Comparison(NamedTuple):
