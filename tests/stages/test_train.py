@@ -171,16 +171,16 @@ def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
     for epoch in range(2):
         made = [batches(3 * epoch + position) for position in range(3)]
         assert [len(lengths) for _, _, lengths, _ in made] == [2, 2, 1]
-        assert sorted(int(n) for _, _, lengths, _ in made for n in lengths) == [7600, 7700, 7800, 7900, 8000]
+        assert sorted(n for _, _, lengths, _ in made for n in lengths) == [7600, 7700, 7800, 7900, 8000]
         for noisy, clean, lengths, inputs in made:
-            assert noisy.shape == clean.shape == (len(lengths), int(lengths.max()))
+            assert noisy.shape == clean.shape == (len(lengths), max(lengths))
             assert inputs is None
-            for row, length in enumerate(lengths.tolist()):
+            for row, length in enumerate(lengths):
                 (mixture,) = (one for one in mixtures if len(one.noisy) == length)
                 assert np.array_equal(noisy[row, :length], mixture.noisy)
                 assert np.array_equal(clean[row, :length], mixture.clean)
                 assert not noisy[row, length:].any()
-    assert all(torch.equal(one, other) for one, other in zip(batches(7)[:3], batches(7)[:3], strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(batches(7)[:2], batches(7)[:2], strict=True))
 
 
 def test_conditions_stay_with_their_mixtures(run: Run) -> None:

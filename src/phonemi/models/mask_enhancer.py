@@ -91,7 +91,7 @@ class MaskEnhancer(nn.Module):
         Args:
             log1p: noisy log1p magnitude, [batch, frame, 257].
             features: [batch, frame or half as many, dim], or None when dim is 0.
-            lengths: valid STFT frames of each item, [batch]; None when all are valid.
+            lengths: valid STFT frames of each item, [batch], on the CPU for preference; None when all are valid.
 
         Returns:
             Amplitude mask in (0, 1), [batch, frame, 257]; anything beyond `lengths`.
@@ -122,25 +122,24 @@ class MaskEnhancer(nn.Module):
         Args:
             noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
             features: see `forward`.
-            lengths: valid samples, [batch]; None: all.
+            lengths: valid samples, [batch]; None: all. On the CPU even beside a GPU, which is waited for otherwise.
             si_sdr_weight: what a dB of SI-SDR of the enhanced waveform weighs beside; 0 in the recipe. The magnitudes
                 alone do not say that a bin whose phase is wrong had better be faint.
         """
-        if lengths is None:
-            lengths = torch.full((len(noisy),), noisy.shape[-1], device=noisy.device)
-        gain = self._gain(noisy, lengths)
-        spectrum = self._spectrum(gain * noisy, lengths)
+        lengths, there = _lengths(noisy, lengths)
+        gain = self._gain(noisy, there)
+        spectrum = self._spectrum(gain * noisy, there)
         noisy_log1p = spectrum.abs().log1p()
-        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, lengths)
+        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, there)
         mask = self._mask(noisy_log1p, features, lengths)
-        frames = signal.stft_frames(lengths)
+        frames = signal.stft_frames(there)
         recipe = noisy_log1p.shape[1] - REACH
         distance = (mask[:, :recipe] * noisy_log1p[:, :recipe] - clean_log1p).abs().sum(-1)
         loss = ((distance * signal.valid_mask(frames, recipe)).sum(1) / frames).mean()
         if si_sdr_weight:
             samples = noisy.shape[-1]
             enhanced = signal.istft(spectrum * self._gains(spectrum, mask), samples)
-            enhanced = enhanced * signal.valid_mask(lengths, samples)
+            enhanced = enhanced * signal.valid_mask(there, samples)
             loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
         return loss
 
@@ -173,14 +172,13 @@ class MaskEnhancer(nn.Module):
         limit_db = self.attenuation_limit_db if attenuation_limit_db is None else attenuation_limit_db
         least = _least_gain(limit_db)
         samples = noisy.shape[-1]
-        if lengths is None:
-            lengths = torch.full((len(noisy),), samples, device=noisy.device)
-        gain = self._gain(noisy, lengths)
-        spectrum = self._spectrum(gain * noisy, lengths)
+        lengths, there = _lengths(noisy, lengths)
+        gain = self._gain(noisy, there)
+        spectrum = self._spectrum(gain * noisy, there)
         mask = self._mask(spectrum.abs().log1p(), features, lengths)
         gains = self._gains(spectrum, mask, least)
         enhanced = signal.istft(spectrum * gains, samples) / gain
-        return enhanced * signal.valid_mask(lengths, samples), gains
+        return enhanced * signal.valid_mask(there, samples), gains
 
     def _spectrum(self, noisy: Tensor, lengths: Tensor) -> Tensor:
         """STFT with `REACH` more frames, which reach into the last samples.
@@ -194,7 +192,8 @@ class MaskEnhancer(nn.Module):
         """The mask of each item, its last frame's held beyond it, float32 [batch, frame + REACH, 257]."""
         frames = signal.stft_frames(lengths)
         mask = self(log1p[:, : log1p.shape[1] - REACH], features, frames).float()
-        nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(frames[:, None] - 1)
+        last = frames.to(log1p.device, non_blocking=True)[:, None] - 1
+        nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(last)
         return mask.take_along_dim(nearest_valid[..., None], dim=1)
 
     def _gains(self, spectrum: Tensor, mask: Tensor, least: float = 0.0) -> Tensor:
@@ -213,10 +212,8 @@ class MaskEnhancer(nn.Module):
         """BLSTM of each item alone, [batch, frame, feature] -> [batch, frame, 2 * hidden]; zero beyond `lengths`."""
         if lengths is None or bool((lengths == sequence.shape[1]).all()):
             return self.blstm(sequence)[0]
-        if sequence.is_cuda:  # packing keeps the backward direction from starting in the padding
-            packed = nn.utils.rnn.pack_padded_sequence(sequence, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            frames = sequence.shape[1]
-            return nn.utils.rnn.pad_packed_sequence(self.blstm(packed)[0], batch_first=True, total_length=frames)[0]
+        if sequence.is_cuda:
+            return self._recur_packed(sequence, lengths.cpu())
         # On a CPU a packed LSTM goes frame by frame, and its gradient costs time quadratic in the frames: several times
         # slower than one fused call for the items of each length.
         hidden = sequence.new_zeros(*sequence.shape[:2], 2 * self.blstm.hidden_size)
@@ -226,10 +223,26 @@ class MaskEnhancer(nn.Module):
             hidden = hidden.index_put((chosen,), functional.pad(found, (0, 0, 0, hidden.shape[1] - length)).to(hidden))
         return hidden
 
+    def _recur_packed(self, sequence: Tensor, lengths: Tensor) -> Tensor:
+        """Packing keeps the backward direction from starting in the padding; sorted here, so that nothing waits."""
+        order = lengths.argsort(descending=True)
+        places, back = (one.to(sequence.device, non_blocking=True) for one in (order, order.argsort()))
+        packed = nn.utils.rnn.pack_padded_sequence(sequence.index_select(0, places), lengths[order], batch_first=True)
+        hidden, frames = self.blstm(packed)[0], sequence.shape[1]
+        padded = nn.utils.rnn.pad_packed_sequence(hidden, batch_first=True, total_length=frames)[0]
+        return padded.index_select(0, back)
+
     def _on_stft_grid(self, features: Tensor, frames: int) -> Tensor:
         if self.hop == signal.SSL_HOP:
             return signal.repeat_to_stft(features, frames)
         return signal.match_frames(features, frames)
+
+
+def _lengths(noisy: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The valid samples of each item, all if None: as they were given, and on the device of the waveforms."""
+    if lengths is None:
+        lengths = torch.full((len(noisy),), noisy.shape[-1])
+    return lengths, lengths.to(noisy.device, non_blocking=True)
 
 
 def _least_gain(attenuation_limit_db: float | None) -> float:

@@ -152,9 +152,9 @@ class Conditioned(nn.Module):
         self.mask_enhancer = mask_enhancer
         self.si_sdr_weight = si_sdr_weight
 
-    def forward(self, noisy: Tensor, clean: Tensor, lengths: Tensor, inputs: Tensor | None) -> Tensor:
+    def forward(self, noisy: Tensor, clean: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor:
         """Loss of a batch; see `MaskEnhancer.loss`."""
-        return self.mask_enhancer.loss(noisy, clean, self.features(inputs), lengths, self.si_sdr_weight)
+        return self.mask_enhancer.loss(noisy, clean, self.features(inputs), torch.tensor(lengths), self.si_sdr_weight)
 
     def features(self, inputs: Tensor | None) -> Tensor | None:
         """Hidden states [layer, batch, frame, dim] or fused features [batch, frame, dim] -> the latter."""
@@ -265,8 +265,8 @@ class _Batches:
     def __init__(self, mixtures: list[Mixture], inputs: _Inputs | None, batch: int, seed: int):
         self.mixtures, self.inputs, self.batch, self.seed = mixtures, inputs, batch, seed
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """noisy, clean [batch, sample], lengths [batch], inputs."""
+    def __call__(self, step: int) -> tuple[Tensor, Tensor, list[int], Tensor | None]:
+        """noisy, clean [batch, sample], lengths (a tensor would go to the GPU, and be waited for), inputs."""
         count = len(self.mixtures)
         per_epoch = -(-count // self.batch)
         epoch, position = divmod(step, per_epoch)
@@ -275,7 +275,7 @@ class _Batches:
         items = [self.mixtures[index] for index in chosen]
         noisy = nn.utils.rnn.pad_sequence([torch.from_numpy(item.noisy) for item in items], batch_first=True)
         clean = nn.utils.rnn.pad_sequence([torch.from_numpy(item.clean) for item in items], batch_first=True)
-        lengths = torch.tensor([len(item.noisy) for item in items])
+        lengths = [len(item.noisy) for item in items]
         return noisy, clean, lengths, None if self.inputs is None else self.inputs(chosen)
 
 
