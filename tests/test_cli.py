@@ -320,6 +320,23 @@ def test_an_error_in_a_process_of_a_stage(phonemi: Phonemi, finished: Any, tmp_p
     assert outcome.error.endswith("the encoder has layers 0 to 2")
 
 
+def test_a_report_of_a_run_whose_data_is_elsewhere(
+    phonemi: Phonemi, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "sent" / "run")
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    (folder / "report.html").unlink(missing_ok=True)
+    text = (folder / "config.yaml").read_text().replace("speech.jsonl", "not_here.jsonl")
+    (folder / "config.yaml").write_text(text)
+    monkeypatch.chdir(folder.parent)
+    outcome = phonemi("report", "run")
+    assert outcome.code == 0, outcome.stderr
+    assert "report: the examples are left as they are: manifest" in outcome.stderr
+    page = (folder / "report.html").read_text()
+    assert "<audio" in page
+    assert "WS (Linguistic)" in page
+
+
 def test_a_report_of_no_run(phonemi: Phonemi, tmp_path: Path) -> None:
     for folder in (tmp_path / "absent", tmp_path):
         expected = f"{folder} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED"

@@ -223,7 +223,10 @@ def report(
     if not any((run / name).exists() for name in STAGES):  # nothing is written into a folder that is something else
         raise PhonemiError(f"{run} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED")
     if (run / "metrics.json").exists():
-        showcase.run(open_run(run, None, [], save=False))
+        try:
+            showcase.run(open_run(run, None, [], save=False))
+        except PhonemiError as error:  # a run from elsewhere: its results are here, its data and models need not be
+            typer.echo(f"report: the examples are left as they are: {error}", err=True)
     write_markdown(run)
     typer.echo(build_report(run))
 
