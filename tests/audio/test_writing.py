@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from phonemi import audio
 from phonemi.audio import writing
@@ -82,6 +83,12 @@ def test_format_subtype_rate_channels_and_length_are_exact(
     assert found == (format, subtype, 48_000, channels, 7_777)
     read, _ = audio.load_channels(path)
     assert audio.level_db((read - written)[:, 1_000:-1_000]) - audio.level_db(written) < -20
+
+
+def test_an_mp3_is_written_with_more_than_what_libsndfile_gives(tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.mp3", _noise(2, 441_000), 44_100)
+    soundfile.write(tmp_path / "usual.mp3", _noise(2, 441_000).T, 44_100)
+    assert (tmp_path / "a.mp3").stat().st_size > 1.5 * (tmp_path / "usual.mp3").stat().st_size
 
 
 @pytest.mark.parametrize("samples", [1, 2, 575, 1_151, 1_153, 20_011])

@@ -99,8 +99,10 @@ class Writer:
             check_vorbis(self.subtype, self.sample_rate, self.channels)
             self._temporary = stack.enter_context(replacing(self.path))
             self._file = soundfile.SoundFile(
-                library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format
-            )
+                library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format,
+                # What comes here was coded before: LAME's V0 instead of V4, so that little is lost a second time.
+                compression_level=0.0 if self.format == "MP3" else None,
+            )  # fmt: skip
             for name, text in self.metadata.items():
                 with suppress(RuntimeError):  # a format without this text
                     if text:
