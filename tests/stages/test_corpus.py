@@ -7,7 +7,7 @@ import pytest
 
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest
-from phonemi.errors import ConfigError
+from phonemi.errors import ConfigError, ModelError
 from phonemi.progress import Progress
 from phonemi.stages import corpus
 from phonemi.stages.corpus import as_setting, new_run, synthetic_data
@@ -32,6 +32,12 @@ def test_a_new_run_that_names_its_speech_gets_none(tmp_path: Path) -> None:
 def test_a_setting_that_does_not_exist_is_found_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean"):
         new_run(tmp_path, ["data.speach=[]"], Progress(enabled=False))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_so_is_an_encoder_that_cannot_be_had(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no encoder 'maxi'"):
+        new_run(tmp_path, ["representation=maxi"], Progress(enabled=False))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -46,10 +46,16 @@ def new_run(folder: Path, overrides: list[str], progress: Progress) -> list[str]
 
     Raises:
         ConfigError: for an override that does not fit.
+        ModelError: if speech would have to be synthesised for an encoder that cannot be had.
     """
     settings = [as_setting("representation", "mini"), *overrides]
-    if load_config(None, settings).data.speech:
+    config = load_config(None, settings)
+    if config.data.speech:
         return settings
+    if config.representation != "encoder":
+        from phonemi.models.representations import load_representation
+
+        load_representation(config.representation)  # now, not after minutes of synthesis
     progress.say(f"no speech is named: {UTTERANCES} synthetic utterances in {folder / 'corpus'}; --speech takes yours")
     return [*synthetic_data(folder, progress), *settings]
 
