@@ -123,7 +123,7 @@ def test_words_are_heard_unless_they_are_not_wanted(
 
     monkeypatch.setattr(listening_page, "PocketsphinxRecogniser", unwanted)
     page = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
-    assert "WER" not in re.sub("data:[^\"]*", "", page)  # in base64 there is anything
+    assert "WER" not in re.sub('data:[^"]*', "", page)  # in base64 there is anything
     assert "Words are not judged" not in page, "that is no news"
     with pytest.raises(ConfigError, match="tiny would hear the words, but none are to be heard"):
         build_listening_page(*folders, tmp_path / "page.html", whisper="tiny", words=False)

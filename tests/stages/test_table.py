@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from phonemi import audio
 from phonemi.config import load_config, presets
+from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
 from phonemi.published import ENCODERS, TABLES
@@ -57,6 +61,63 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
         table.run(1, tmp_path, "paper")
     with pytest.raises(DataError, match=r"manifest .*librispeech-dev-clean.jsonl does not exist"):
         table.run(2, tmp_path, "paper", manifests=tmp_path)
+
+
+@pytest.fixture
+def papers_corpora(corpus: Any, tmp_path: Path) -> Path:
+    """Manifests with the names and the parts of the paper's corpora: nobody is in two of them."""
+    speech, noise = read_manifest(corpus.speech), read_manifest(corpus.noise)
+    by_speaker = {
+        name: [one for one in speech if one.speaker == name] for name in sorted({one.speaker for one in speech})
+    }
+    names = ["librispeech-dev-clean", "librispeech-dev-clean", "librispeech-test-clean", "librispeech-train-clean-100"]
+    for name in dict.fromkeys(names):
+        chosen = [own for part, own in zip(names, by_speaker.values(), strict=False) if part == name]
+        write_manifest(tmp_path / f"{name}.jsonl", [one for own in chosen for one in own])
+    write_manifest(tmp_path / "esc50.jsonl", noise)
+    write_manifest(tmp_path / "musan-noise.jsonl", [replace(one, id=f"musan-{one.id}") for one in noise[:1]])
+    for number, split in enumerate(("train", "validation", "test")):
+        pairs = []
+        for one in list(by_speaker.values())[3 + number]:
+            clean = audio.load(one.path)
+            path = tmp_path / "noisy" / f"{one.id}.wav"
+            audio.save(path, clean + 0.02 * np.random.default_rng(0).normal(size=len(clean)), 16_000)
+            pairs.append(replace(one, path=str(path), clean=one.path, phones=None))
+        write_manifest(tmp_path / f"voicebank-demand-{split}.jsonl", pairs)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_paper_runs(
+    phonemi: Callable[..., Any],
+    corpus: Any,
+    papers_corpora: Path,
+    finished: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = str(finished.folder / "encoder" / "model")
+    monkeypatch.setitem(table.ENCODERS, "wavlm", encoder)
+    monkeypatch.setitem(table.SINGLE_LAYER, "wavlm", "layer-1")
+    monkeypatch.setattr(table, "ORDER", ["log1p", "layer-1", *table.ORDER])
+    options = ["--out", tmp_path / "out", "--scale", "paper", "--manifests", papers_corpora, "--encoder", "wavlm"]
+    small = [change for change in corpus.settings if not change.startswith("data.")]
+    small += ["enhance.steps=10", "enhance.validate_every=10", "evaluate.recogniser=none"]
+    options += [word for change in small for word in ("--set", change)]
+    for number in (1, 2):
+        outcome = phonemi("table", number, *options)
+        assert outcome.code == 0, outcome.stderr
+        rows = read_json(tmp_path / "out" / f"table{number}.json")["rows"]
+        assert [row["row"] for row in rows] == [
+            *("noisy", "clean"), *(row for part in plan(number, "paper", ("wavlm",)) for row in part.rows)
+        ]  # fmt: skip
+        assert all(("mi_bits" in row) == ("+log1p" not in row["row"]) for row in rows[2:])
+        assert all(row["stoi_total"] == 2 for row in rows), "the test pairs"
+    run = tmp_path / "out" / "wavlm"
+    assert read_json(run / "information.json")["validation"] == []
+    parts = {split: read_manifest(run / "manifests" / f"speech.{split}.jsonl") for split in ("train", "test")}
+    assert {split: len(found) for split, found in parts.items()} == {"train": 4, "test": 2}
+    assert len(read_manifest(run / "manifests" / "noise.train.jsonl")) == 4
 
 
 @pytest.mark.slow
