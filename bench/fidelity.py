@@ -22,9 +22,9 @@ from phonemi.data.corpora.synthetic import synthesise
 from phonemi.data.manifest import Recording, read_manifest
 from phonemi.data.mixing import mix_at_snr
 from phonemi.data.store import AudioStore
-from phonemi.information import bits, entropy_nats
-from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.models.representations import HuggingFaceRepresentation
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.information.mutual_information import bits, entropy_nats
+from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.signal import SAMPLE_RATE, ssl_frames
 
 UTTERANCES = 8  # of those that are transformed; labels are counted in all

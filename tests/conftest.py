@@ -25,7 +25,7 @@ from phonemi.data.manifest import Interval, Recording, write_manifest
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from phonemi.models.representations import HiddenStates
+    from phonemi.representations.base import HiddenStates
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does
 settings.register_profile("quick", max_examples=30, deadline=None)
@@ -310,7 +310,7 @@ class Finished:
 @pytest.fixture(scope="session")
 def finished(real_sh: Callable[..., Outcome], real_arguments: list[object]) -> Finished:
     """A run folder after every stage, made by `runs/real.sh`."""
-    from phonemi.models.mel_transformers import MelTransformer
+    from phonemi.representations.mel_transformer import MelTransformer
 
     encoded: list[tuple[str, str]] = []
     forward = MelTransformer.forward

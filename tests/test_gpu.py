@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonemi.information import EvaluationSet, measure
-from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
-from phonemi.models.enhancer import Enhancer
-from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.models.representations import load_representation
+from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.information.mutual_information import EvaluationSet, measure
+from phonemi.representations.names import load_representation
 from phonemi.stages.train import Conditioned
 
 GPU = pytest.param(

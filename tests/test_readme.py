@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from phonemi import Enhancer, MaskEnhancer, WeightedSum, audio
-from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,19 +1,25 @@
 """phonemi: speech enhancement that keeps the words.
 
 How much of each phoneme survives in every layer of a self-supervised speech model under noise is measured (mutual
-information), an aggregation of the layers that keeps the most of it is learned and frozen, and guides an enhancer.
+information); an aggregation of the layers that keeps the most of it is learned, frozen, and guides an enhancer.
 
-    audio            the only module that reads or writes sound
+    audio            sound files <-> arrays; the only room that reads or writes sound
     signal           STFT, mel, frame grids: pure tensors
     data             manifests, mixing at an SNR, alignments, corpora
-    models           representations, aggregations, probes, mask enhancer, Enhancer
-    information      H(Y), lower bound of the MI, layer x SNR tables
+    representations  waveforms -> hidden states of every layer
+    aggregations     hidden states -> one sequence
+    probes           frames -> logits of the phones
+    enhancers        noisy waveform + one sequence -> enhanced waveform; the Enhancer that users load
+    information      the lower bound of the mutual information, by layer and SNR
     inference        files and folders, long recordings in overlapping chunks
-    metrics          SI-SDR, STOI, PESQ, WER; failures are counted, never numbers
+    metrics          SI-SDR, STOI, PESQ, words; failures are counted, never numbers
     training         the loop, checkpoints, tracking
+    systems          one row of a paper's table each
     stages           one stage of the work each; `phonemi --help` lists them
-    plots, report    figures and one self-contained HTML page for each run
-    doctor           what is installed here, and whether enhancing works
+    recipes          several stages in a row: the quickstart, the tables of the papers
+    report           tables, figures, and one self-contained HTML page for each run
+    tools            doctor, export, demo, bench
+    cli              the command line
 """
 
 from __future__ import annotations
@@ -24,14 +30,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Enhancer": "phonemi.models.enhancer",
-    "MaskEnhancer": "phonemi.models.mask_enhancer",
-    "load_representation": "phonemi.models.representations",
-    "HiddenStates": "phonemi.models.representations",
-    "SingleLayer": "phonemi.models.aggregation",
-    "WeightedSum": "phonemi.models.aggregation",
-    "DynamicWeightedSum": "phonemi.models.aggregation",
-    "LayerProbes": "phonemi.models.probe",
+    "Enhancer": "phonemi.enhancers.enhancer",
+    "MaskEnhancer": "phonemi.enhancers.mask_enhancer",
+    "load_representation": "phonemi.representations.names",
+    "HiddenStates": "phonemi.representations.base",
+    "SingleLayer": "phonemi.aggregations.single_layer",
+    "WeightedSum": "phonemi.aggregations.weighted_sum",
+    "DynamicWeightedSum": "phonemi.aggregations.dynamic_weighted_sum",
+    "LayerProbes": "phonemi.probes.layer_probes",
     "mix_at_snr": "phonemi.data.mixing",
     "read_manifest": "phonemi.data.manifest",
     "PhonemiError": "phonemi.errors",

@@ -20,8 +20,8 @@ import pytest
 import torch
 
 from phonemi import audio, cli
-from phonemi.models.enhancer import Enhancer
-from phonemi.models.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.training.checkpoint import Interruption
 
 RATE = 16_000
@@ -221,7 +221,7 @@ def test_a_full_disk(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
     """In a process of its own, which may write no file longer than 2000 bytes."""
     audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
     code = (
-        "import resource, sys; from phonemi import cli; import phonemi.inference, phonemi.models.enhancer;"
+        "import resource, sys; from phonemi import cli; import phonemi.inference, phonemi.enhancers.enhancer;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); cli.main()"
     )
     command = [sys.executable, "-c", code, "enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]
@@ -288,7 +288,7 @@ def test_a_folder_of_another_format_beside_its_recordings_is_resumed(
 AT_WORK = """
 import sys, time
 from phonemi import cli
-from phonemi.models.recording_enhancer import RecordingEnhancer
+from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
 enhance_batch = RecordingEnhancer.enhance_batch
 waiting = []

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from phonemi import audio, processes
+from phonemi import audio
+from phonemi import workers as processes
 from phonemi.data import aligned_manifest
 from phonemi.data.manifest import Recording
 from phonemi.errors import PhonemiError

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
+from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.weighted_sum import WeightedSum
 
 LAYERS, FRAMES, DIM = 13, 3, 768
 

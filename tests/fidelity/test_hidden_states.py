@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from phonemi.models.representations import HuggingFaceRepresentation
+from phonemi.representations.huggingface import HuggingFaceRepresentation
 
 MODELS = ["hubert", "wavlm", "wav2vec2"]
 LENGTHS = [8000, 5200, 2479]

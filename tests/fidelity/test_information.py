@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.information import IGNORE, EvaluationSet, ProbeData, measure, train_probes
-from phonemi.models.aggregation import WeightedSum
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.information.mutual_information import IGNORE, EvaluationSet, ProbeData, measure, train_probes
 from phonemi.stages.aggregate import LinearProbe
 
 CLASSES, DIM, SLOTS = 5, 6, 2

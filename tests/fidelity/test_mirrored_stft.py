@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from phonemi import signal
-from phonemi.models.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 
 HANN = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400), 56)
 LENGTHS = [1900, 1210, 700]

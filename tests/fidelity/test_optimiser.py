@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.models.aggregation import WeightedSum
-from phonemi.models.mask_enhancer import MaskEnhancer
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.stages.train import Conditioned
 from phonemi.training.loop import FitSettings, fit
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
-from phonemi.models.mask_enhancer import MaskEnhancer
+from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 
 
 def parameters(*modules):

@@ -13,11 +13,11 @@ from phonemi.data.alignment import inventory
 from phonemi.data.manifest import Interval
 from phonemi.data.mixing import Mixture
 from phonemi.errors import ConfigError
-from phonemi.models.representations import HuggingFaceRepresentation
+from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.stages import aggregate, information, train
-from phonemi.stages.rows import parse
+from phonemi.stages.hidden_states import labels_of
 from phonemi.stages.run import Run
-from phonemi.stages.states import labels_of
+from phonemi.systems.system import parse
 
 SAMPLES = (4000, 2600, 3300)
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from phonemi import audio
-from phonemi.models.aggregation import WeightedSum
-from phonemi.models.enhancer import Enhancer
-from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 
 def make_sound(samples: int, channels: int = 1, sample_rate: int = 16_000) -> np.ndarray:

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
-from phonemi.models.aggregation import DynamicWeightedSum, WeightedSum
 from phonemi.stages import aggregate, train
 from phonemi.stages.aggregate import LinearProbe, linguistic, new_aggregation, result_key
 from phonemi.stages.information import Material
-from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
+from phonemi.systems.system import parse
 
 
 @pytest.fixture

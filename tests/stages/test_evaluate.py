@@ -14,17 +14,17 @@ import pytest
 from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
-from phonemi.metrics.whisper import WhisperRecogniser
-from phonemi.metrics.words import count_words
-from phonemi.models.enhancer import Enhancer
-from phonemi.published import NOISY_TRACKS
+from phonemi.metrics.words.whisper import WhisperRecogniser
+from phonemi.metrics.words.word_errors import count_words
 from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.comparison import comparisons
 from phonemi.stages.evaluate import calibration
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, recogniser_of, system
+from phonemi.systems.han2026 import NOISY_TRACKS
 
 
 @pytest.fixture

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json
-from phonemi.headlines import protocol_text
-from phonemi.information import measure
-from phonemi.models.aggregation import WeightedSum
-from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
-from phonemi.models.representations import Log1p
+from phonemi.information.mutual_information import measure
+from phonemi.report.headlines import protocol_text
+from phonemi.representations.log1p import Log1p
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.stages import aggregate, information
 from phonemi.stages.information import Material, as_text, best_layer, evenly, planned, result_key
 from phonemi.stages.run import Run
@@ -214,7 +214,7 @@ def test_what_was_not_measured_is_a_dash() -> None:
 @pytest.fixture
 def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny encoder that ships as "mini"; its folder."""
-    monkeypatch.setattr("phonemi.models.shipped.WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr("phonemi.weights.shipped.WEIGHTS", tmp_path / "weights")
     save_tiny(tmp_path / "weights" / "mini", seed=0)
     return tmp_path / "weights" / "mini"
 

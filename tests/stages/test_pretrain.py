@@ -16,7 +16,7 @@ from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE
 from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import DataError
-from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.stages import pretrain
 from phonemi.stages.pretrain import MaskedPrediction, cluster
 from phonemi.stages.run import Run

@@ -162,7 +162,7 @@ def test_an_encoder_of_another_configuration_is_not_taken(finished: Any, corpus:
 def test_results_of_another_version_of_a_shipped_encoder_are_not_current(
     make: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phonemi.models.shipped.WEIGHTS", tmp_path / "weights")
+    monkeypatch.setattr("phonemi.weights.shipped.WEIGHTS", tmp_path / "weights")
     keys = {make("representation=mini").encoder_key}
     for content in ("first", "second"):
         (tmp_path / "weights" / "mini").mkdir(parents=True, exist_ok=True)

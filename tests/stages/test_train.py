@@ -18,16 +18,17 @@ import torch
 from safetensors.torch import load_file
 
 from phonemi import audio
+from phonemi.aggregations.single_layer import SingleLayer
+from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
+from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import ConfigError, PhonemiError
-from phonemi.models.aggregation import SingleLayer, WeightedSum
-from phonemi.models.enhancer import Enhancer
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic
-from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
 from phonemi.stages.train import aggregation_of, enhancement_mixtures, is_done, row_key
+from phonemi.systems.system import parse
 
 
 @pytest.fixture

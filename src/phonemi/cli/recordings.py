@@ -13,8 +13,8 @@ from phonemi.cli.commands import command, explain
 from phonemi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from phonemi.enhancers.enhancer import Enhancer
     from phonemi.inference import Summary
-    from phonemi.models.enhancer import Enhancer
 
 
 STREAM = Path("-")
@@ -81,8 +81,8 @@ def enhance(
     ] = None,
 ) -> None:
     """Enhance recordings: same sample rate, channels, length and format out; a folder keeps its tree."""
+    from phonemi.enhancers.enhancer import Enhancer
     from phonemi.inference import enhance_files, plan, standard_streams
-    from phonemi.models.enhancer import Enhancer
     from phonemi.progress import Progress
 
     how: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}

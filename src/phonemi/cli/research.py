@@ -30,7 +30,7 @@ def quickstart(
     set_: Overrides = [],  # noqa: B006
 ) -> None:
     """The whole paper in miniature, offline: synthetic speech, information, enhancers, report."""
-    from phonemi.stages import quickstart as stage
+    from phonemi.recipes import quickstart as stage
 
     stage.run(run, set_)
 
@@ -126,7 +126,7 @@ def information(
     """MI of phones and hidden states, by layer and SNR (Fig. 1)."""
     from phonemi.files import read_json
     from phonemi.progress import Progress
-    from phonemi.stages import corpus
+    from phonemi.recipes import corpus
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
@@ -161,7 +161,7 @@ def train(
 def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
     """SI-SDR, STOI, PESQ, WER and MI of every row, with intervals."""
     from phonemi.files import read_json
-    from phonemi.markdown import write_markdown
+    from phonemi.report.markdown import write_markdown
     from phonemi.stages import evaluate as stage
 
     stage.run(open_run(run, config, set_))
@@ -186,7 +186,7 @@ def table(
     set_: Overrides = [],  # noqa: B006
 ) -> None:
     """A table of the paper, row by row, beside what is printed; run it again to go on."""
-    from phonemi.stages import table as stage
+    from phonemi.recipes import table as stage
 
     typer.echo(stage.run(number, out, scale, encoder, manifests, set_).read_text(encoding="utf-8"))
 
@@ -198,7 +198,7 @@ def figure(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where PNG and SVG go.")] = Path("figures"),
 ) -> None:
     """A figure of the paper from the results of finished runs."""
-    from phonemi.figures import draw
+    from phonemi.report.figures import draw
 
     for path in draw(number, runs, out):
         typer.echo(path)
@@ -213,9 +213,9 @@ def report(
 ) -> None:
     """One self-contained HTML page of a run: figures, tables, players."""
     from phonemi.cli.tools import listen
-    from phonemi.markdown import write_markdown
-    from phonemi.report import build_report
-    from phonemi.results import STAGES
+    from phonemi.report.markdown import write_markdown
+    from phonemi.report.results import STAGES
+    from phonemi.report.run_page import build_report
     from phonemi.stages import showcase
 
     if enhanced is not None:
@@ -243,7 +243,7 @@ def bench(
     seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Length of each.")] = 4.0,
 ) -> None:
     """Speed and memory beside the plain way of the same work; only the ratios mean something."""
-    from phonemi.stages import bench as stage
+    from phonemi.tools import bench as stage
 
     size = stage.Size(utterances=utterances, seconds=seconds)
     typer.echo(stage.as_text(stage.run(names or [], encoder, size, device, bf16)))

@@ -23,7 +23,7 @@ def demo(
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Of the page.")] = 7860,
 ) -> None:
     """A web page on this machine: hear recordings before and after, see what the model listens to."""
-    from phonemi import demo as page
+    from phonemi.tools import demo as page
 
     page.run(model, host, port, typer.echo)
 
@@ -51,8 +51,8 @@ def listen(
     ] = True,
 ) -> None:
     """One HTML page on a folder of results: table, what got worse first, players, spectrograms."""
-    from phonemi.listening_page import build_listening_page
     from phonemi.progress import Progress
+    from phonemi.report.listening_page import build_listening_page
 
     typer.echo(build_listening_page(noisy, enhanced, output, clean, transcripts, whisper, suffix, Progress(), words))
 
@@ -63,8 +63,8 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go.")],
 ) -> None:
     """Write a model as ONNX, to run without torch."""
-    from phonemi.export import export_onnx
-    from phonemi.models.enhancer import Enhancer
+    from phonemi.enhancers.enhancer import Enhancer
+    from phonemi.tools.export import export_onnx
 
     for path in export_onnx(Enhancer.from_pretrained(model), output):
         typer.echo(path)
@@ -75,7 +75,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a list of findings.")] = False,
 ) -> None:
     """What is installed, what is missing, and whether enhancing works on this machine."""
-    from phonemi.doctor import ENHANCING, Finding, examine, text
+    from phonemi.tools.doctor import ENHANCING, Finding, examine, text
 
     columns = min(WIDEST_HELP, shutil.get_terminal_size().columns)
     findings: list[Finding] = []

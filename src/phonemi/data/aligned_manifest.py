@@ -12,7 +12,7 @@ from phonemi.data.aligner import PocketsphinxAligner, PocketsphinxPhoneLoop
 from phonemi.data.alignment import check_fit
 from phonemi.data.manifest import Interval, Recording
 from phonemi.errors import DataError, PhonemiError, require_extra
-from phonemi.processes import Workers
+from phonemi.workers import Workers
 
 _NO_TRANSCRIPT = "no transcript"
 # Starting a process and loading its models takes seconds.

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 from phonemi.errors import AudioError, ModelError, PhonemiError
 from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, Chunk, RecordingFile
-from phonemi.models.recording_enhancer import RecordingEnhancer
 from phonemi.progress import Progress
 
 LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch: padding costs as much as sound

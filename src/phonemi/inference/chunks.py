@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from phonemi import audio
+from phonemi.enhancers.condition import Condition
 from phonemi.errors import AudioError, PhonemiError
-from phonemi.models.condition import Condition
 
 CHUNK_S = 30.0
 # With the shipped enhancer and 80 s of LibriSpeech in white noise 5 dB below, chunks of 27 s differ from the whole by

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 from phonemi.errors import PhonemiError
 from phonemi.files import remove_leftovers
 from phonemi.inference.batches import process
 from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, RecordingFile
 from phonemi.inference.existing import is_enhanced
 from phonemi.inference.summary import Outcome, Summary
-from phonemi.models.recording_enhancer import RecordingEnhancer
 from phonemi.progress import Progress
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import phonemi
-from phonemi.models.recording_enhancer import RecordingEnhancer
+from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
 
 @dataclass(frozen=True)

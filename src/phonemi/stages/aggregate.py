@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phonemi.aggregations.base import Aggregation
+from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.storage import load_aggregation, save_aggregation
+from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.data.alignment import IGNORE, PHONES
 from phonemi.errors import ConfigError
 from phonemi.files import write_json
-from phonemi.models.aggregation import Aggregation, DynamicWeightedSum, WeightedSum, load_aggregation, save_aggregation
 from phonemi.stages.information import Material
 from phonemi.stages.run import Run
 from phonemi.training.loop import FitSettings, fit

@@ -17,7 +17,7 @@ from phonemi.metrics.intrusive import INTRUSIVE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import Score, summarise
 from phonemi.metrics.statistics import FEWEST_CLUSTERS, PairedDifference, paired_difference
-from phonemi.metrics.words import Failure, WordCounts, corpus_wer, paired_wer_difference
+from phonemi.metrics.words.word_errors import Failure, WordCounts, corpus_wer, paired_wer_difference
 from phonemi.stages.run import Run
 
 SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS)

@@ -18,7 +18,7 @@ from phonemi import audio
 from phonemi.config import Encoder
 from phonemi.data.mixing import mix_at_snr
 from phonemi.data.noise import NoiseStore
-from phonemi.models.mel_transformers import mel_pairs
+from phonemi.representations.mel_transformer import mel_pairs
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, SSL_HOP
 
 HELD_OUT_EVERY = 20  # one crop in twenty of the stream is validation

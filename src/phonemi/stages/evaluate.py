@@ -15,22 +15,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, MissingExtra, require_extra
 from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
-from phonemi.metrics.words import Failure, Recogniser, count_words, normalise_words, transcribe_all
-from phonemi.models.enhancer import Enhancer
-from phonemi.processes import Workers
-from phonemi.published import NOISY_TRACKS, NOISY_VOICEBANK_DEMAND, TRACK_TOLERANCE, VOICEBANK_DEMAND_TEST
-from phonemi.results import METRICS, number
+from phonemi.metrics.words.word_errors import Failure, Recogniser, count_words, normalise_words, transcribe_all
+from phonemi.report.results import METRICS, number
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, drawn_unit, summary, write_csv
+from phonemi.stages.hidden_states import Mixtures
 from phonemi.stages.information import Material
-from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
-from phonemi.stages.states import Mixtures
 from phonemi.stages.systems import (
     check_systems,
     evaluation_set,
@@ -42,6 +39,9 @@ from phonemi.stages.systems import (
     rows_of,
     system,
 )
+from phonemi.systems.han2026 import NOISY_TRACKS, NOISY_VOICEBANK_DEMAND, TRACK_TOLERANCE, VOICEBANK_DEMAND_TEST
+from phonemi.systems.system import parse
+from phonemi.workers import Workers
 
 RESULT = "metrics.json"
 SCORED_BY = ("pesq", "pystoi")  # packages without which a score is missing

@@ -15,13 +15,14 @@ from phonemi.data.manifest import Recording, speaker_of
 from phonemi.data.mixing import PlannedMixtures, generator
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError
-from phonemi.information import EvaluationSet, bits, entropy_nats, measure
-from phonemi.models.representations import Log1p, Representation
-from phonemi.results import information_tables, number, snr_text
+from phonemi.information.mutual_information import EvaluationSet, bits, entropy_nats, measure
+from phonemi.report.results import information_tables, number, snr_text
+from phonemi.representations.base import Representation
+from phonemi.representations.log1p import Log1p
 from phonemi.signal import SAMPLE_RATE, ssl_frames
-from phonemi.stages.rows import numbered_seed
+from phonemi.stages.hidden_states import Kept, States, cached_states, labels_of
 from phonemi.stages.run import Run
-from phonemi.stages.states import Kept, States, cached_states, labels_of
+from phonemi.systems.system import numbered_seed
 
 RESULT = "information.json"
 AVERAGE = "average"  # all SNRs pooled: the same frames at each, so it is the mean over SNRs

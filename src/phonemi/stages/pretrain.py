@@ -17,7 +17,7 @@ from phonemi.data.manifest import Recording
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 from phonemi.files import write_json
-from phonemi.models.mel_transformers import MelTransformer, MelTransformerConfig
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.signal import SSL_FIELD
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import Run

@@ -17,13 +17,13 @@ from phonemi.data.noise import NoiseStore
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import content_hash, read_json, write_json
-from phonemi.models import shipped
 from phonemi.progress import Progress
-from phonemi.stages.rows import parse_all
+from phonemi.systems.system import parse_all
 from phonemi.training.tracking import Tracker
+from phonemi.weights import shipped
 
 if TYPE_CHECKING:
-    from phonemi.models.representations import Representation
+    from phonemi.representations.base import Representation
 
 
 class Run:
@@ -177,7 +177,8 @@ class Run:
             ModelError: if another one cannot be loaded.
             ConfigError: if it does not take the waveform as normalise_waveform wants it.
         """
-        from phonemi.models.representations import HuggingFaceRepresentation, load_representation
+        from phonemi.representations.huggingface import HuggingFaceRepresentation
+        from phonemi.representations.names import load_representation
 
         name = self.config.representation
         if name == "encoder":

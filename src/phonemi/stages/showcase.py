@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from phonemi import audio, signal
+from phonemi.aggregations.base import Aggregation
 from phonemi.data.manifest import speaker_of
 from phonemi.data.mixing import Mixture, generator
+from phonemi.enhancers.enhancer import Enhancer
 from phonemi.files import read_json, write_json
-from phonemi.models.aggregation import Aggregation
-from phonemi.models.enhancer import Enhancer
 from phonemi.stages import evaluate
-from phonemi.stages.rows import Row, parse
 from phonemi.stages.run import Run
 from phonemi.stages.systems import evaluation_set, label_of, noisy_test_speech, rows_of, system
+from phonemi.systems.system import Row, parse
 
 DONE = "examples/result.json"
 SNR_STEPS_DB = (20.0, -5.0, 10.0, -10.0)  # the figure's utterance goes through these, a quarter of its length each

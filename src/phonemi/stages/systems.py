@@ -14,16 +14,16 @@ from phonemi.data.manifest import Recording, read_manifest, validate
 from phonemi.data.mixing import Mixture, PlannedMixtures
 from phonemi.data.pairs import NoisyRecordings, PairedRecordings
 from phonemi.data.store import AudioStore
+from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, require_extra
-from phonemi.metrics.pocketsphinx import PocketsphinxRecogniser
-from phonemi.metrics.whisper import WhisperRecogniser
-from phonemi.metrics.words import Recogniser
-from phonemi.models.enhancer import Enhancer
+from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
+from phonemi.metrics.words.whisper import WhisperRecogniser
+from phonemi.metrics.words.word_errors import Recogniser
 from phonemi.signal import SAMPLE_RATE
 from phonemi.stages import train
 from phonemi.stages.information import evenly
-from phonemi.stages.rows import parse
 from phonemi.stages.run import Run
+from phonemi.systems.system import parse
 
 REFERENCES = ("noisy", "clean")
 TestSet = PlannedMixtures | PairedRecordings | NoisyRecordings

@@ -16,26 +16,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from phonemi.aggregations.base import Aggregation
+from phonemi.aggregations.single_layer import SingleLayer
+from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import Config
 from phonemi.data.augmentation import Augmentation
 from phonemi.data.mixing import DrawnMixtures, Mixture, generator
 from phonemi.data.pairs import PairedRecordings
 from phonemi.data.store import AudioStore
+from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
 from phonemi.files import write_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
-from phonemi.models.aggregation import Aggregation, SingleLayer, WeightedSum
-from phonemi.models.enhancer import Enhancer
-from phonemi.models.mask_enhancer import MaskEnhancer
-from phonemi.processes import Workers, follow_parent
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
-from phonemi.stages.rows import Row, parse
+from phonemi.stages.hidden_states import Mixtures, States, cached_states
 from phonemi.stages.run import Run
-from phonemi.stages.states import Mixtures, States, cached_states
+from phonemi.systems.system import Row, parse
 from phonemi.training.checkpoint import Interruption
 from phonemi.training.loop import FitSettings, fit
+from phonemi.workers import Workers, follow_parent
 
 SPLITS = ("train", "validation")
 SCORED_BY = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # what validation selects on -> the package that it needs

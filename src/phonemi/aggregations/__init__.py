@@ -1,0 +1,1 @@
+"""Hidden states of every layer -> one sequence [batch, frame, dim]."""

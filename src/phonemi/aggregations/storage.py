@@ -1,0 +1,72 @@
+"""Build an aggregation from its settings; save it to a folder and load it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from phonemi.aggregations.base import Aggregation
+from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.single_layer import SingleLayer
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.errors import ConfigError, ModelError, nearest
+from phonemi.files import read_json, replacing, write_json
+
+KINDS: dict[str, type[Aggregation]] = {kind.kind: kind for kind in (SingleLayer, WeightedSum, DynamicWeightedSum)}
+
+
+def build_aggregation(settings: dict[str, Any]) -> Aggregation:
+    """Make the aggregation that `settings()` described, with untrained weights.
+
+    >>> build_aggregation({"kind": "weighted_sum", "layers": 13}).layers
+    13
+
+    Raises:
+        ConfigError: for an unknown kind, or settings that the kind does not take.
+    """
+    settings = dict(settings)
+    kind = settings.pop("kind", None)
+    if kind not in KINDS:
+        raise ConfigError(f"unknown kind of aggregation {kind!r}: {nearest(str(kind), KINDS)}")
+    try:
+        return KINDS[kind](**settings)
+    except TypeError as error:
+        raise ConfigError(f"settings of aggregation {kind}: {error}") from None
+
+
+def save_aggregation(aggregation: Aggregation, folder: str | Path) -> None:
+    """Write `aggregation.safetensors` and `aggregation.json` into `folder`, each complete or not at all."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in aggregation.state_dict().items()}
+    with replacing(Path(folder) / "aggregation.safetensors") as temporary:
+        save_file(tensors, temporary)
+    write_json(Path(folder) / "aggregation.json", aggregation.settings())
+
+
+def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int | None = None) -> Aggregation:
+    """Read what `save_aggregation` wrote; every parameter may be trained, until `tune` says otherwise.
+
+    Args:
+        folder: holds `aggregation.safetensors` and `aggregation.json`.
+        layers: hidden states of the encoder it is for; None is not compared.
+        dim: features per frame of that encoder; None is not compared.
+
+    Raises:
+        ModelError: if files are missing, do not belong together, or were made for another number of layers or features.
+    """
+    folder = Path(folder)
+    for name in ("aggregation.json", "aggregation.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} holds no aggregation ({name} is missing): train one with `phonemi aggregate`")
+    aggregation = build_aggregation(read_json(folder / "aggregation.json"))
+    try:
+        aggregation.check_fits(layers, dim)
+        aggregation.load_state_dict(load_file(folder / "aggregation.safetensors"))
+    except ModelError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    except (RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{folder}: aggregation.safetensors does not fit aggregation.json ({reason})") from None
+    return aggregation

@@ -1,0 +1,1 @@
+"""How much of the phones is in the features, in bits."""

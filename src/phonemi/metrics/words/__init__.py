@@ -1,0 +1,1 @@
+"""Words: recognisers, and how many words of an utterance they get wrong."""

@@ -1,1 +1,0 @@
-"""Tensors -> tensors: representations, aggregations, probes, the mask enhancer and the enhancer that joins them."""

@@ -1,0 +1,69 @@
+"""A run folder -> settings that name its data: a corpus synthesised in RUN/corpus, offline, where none is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from phonemi.config import load_config
+from phonemi.data.corpora.synthetic import synthesise
+from phonemi.progress import Progress
+
+UTTERANCES = 240
+SPEAKERS = 12
+
+
+def synthetic_data(folder: Path, progress: Progress) -> list[str]:
+    """Make RUN/corpus, unless it is there: speech with exact phones, and noise.
+
+    Args:
+        folder: of the run.
+        progress: where progress is shown.
+
+    Returns:
+        The settings `data.speech` and `data.noise`, for `load_config`.
+
+    Raises:
+        MissingExtra: if the speech synthesiser is not installed.
+    """
+    with progress.task("synthesising speech") as task:
+
+        def show(done: int, total: int) -> None:
+            task.total = total
+            task.advance(done - task.completed)
+
+        speech, noise = synthesise(folder / "corpus", utterances=UTTERANCES, speakers=SPEAKERS, seed=0, progress=show)
+    return [as_setting("data.speech", [str(speech)]), as_setting("data.noise", [str(noise)])]
+
+
+def new_run(folder: Path, overrides: list[str], progress: Progress) -> list[str]:
+    """Settings of a run without a configuration: of the shipped encoder, on synthetic speech if none is named.
+
+    Args:
+        folder: of the run.
+        overrides: what was asked for, which comes before all else.
+        progress: where progress is shown, and one line says that the speech is synthetic.
+
+    Raises:
+        ConfigError: for an override that does not fit.
+        ModelError: if speech would have to be synthesised for an encoder that cannot be had.
+    """
+    settings = [as_setting("representation", "mini"), *overrides]
+    config = load_config(None, settings)
+    if config.data.speech:
+        return settings
+    if config.representation != "encoder":
+        from phonemi.representations.names import load_representation
+
+        load_representation(config.representation)  # now, not after minutes of synthesis
+    progress.say(f"no speech is named: {UTTERANCES} synthetic utterances in {folder / 'corpus'}; --speech takes yours")
+    return [*synthetic_data(folder, progress), *settings]
+
+
+def as_setting(key: str, value: str | list[str]) -> str:
+    """KEY=VALUE as `load_config` takes it, whatever characters the value has.
+
+    >>> as_setting("data.speech", ["a b.jsonl"])
+    'data.speech=["a b.jsonl"]'
+    """
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"

@@ -1,0 +1,173 @@
+"""Number of a table of the main paper -> OUT/table<number>.json and .md: every row of it, beside what is printed.
+
+OUT/<encoder> is an ordinary run for each encoder, so that rows are independent, resumable, skipped when done, and share
+what they can: hidden states, pre-trained aggregations, and everything between the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from phonemi.config import MANIFESTS, Config, load_config, provenance
+from phonemi.errors import ConfigError, DataError
+from phonemi.files import read_json, write_json, write_text
+from phonemi.progress import Progress
+from phonemi.recipes.corpus import as_setting, synthetic_data
+from phonemi.report.markdown import write_markdown
+from phonemi.report.run_page import build_report
+from phonemi.report.table_text import table_markdown
+from phonemi.stages import aggregate, evaluate, information, pretrain, showcase, train
+from phonemi.stages.run import Run
+from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
+from phonemi.systems.system import parse_all
+
+SCALES = ("paper", "mini")
+"""Each is a preset too."""
+
+TUNINGS = ("acoustic", "linguistic", "hybrid")
+KINDS = {1: "ws", 2: "dws"}
+HELD_OUT = ("data.validation_share=0.1", "data.noise_folds.train=[1,2,3]", "data.noise_folds.validation=[4]")
+"""For an encoder whose single layer the paper does not name: it is chosen on these, of dev-clean and of ESC-50."""
+ORDER = list(dict.fromkeys(["log1p", "layer", *(row for table in TABLES.values() for _, row in table)]))
+"""Every row of both tables, as printed."""
+
+
+class Part(NamedTuple):
+    """The rows of one encoder."""
+
+    encoder: str
+    representation: str
+    rows: tuple[str, ...]
+    settings: tuple[str, ...] = ()  # of its own
+
+
+def run(
+    number: int,
+    out: Path,
+    scale: str,
+    encoders: Sequence[str] = (),
+    manifests: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Make every row that is not there yet, and write the table.
+
+    Args:
+        number: 1 or 2.
+        out: folder of the runs and of the table.
+        scale: "paper" (its recipe and corpora) or "mini" (the same code on little data).
+        encoders: names of `published.ENCODERS`, shipped names, folders or hub ids; () for those of the scale.
+        manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
+        overrides: KEY=VALUE, which come before the preset.
+        progress: where progress is shown.
+
+    Raises:
+        ConfigError: for a table, scale or setting that does not exist.
+        DataError: if a manifest is missing.
+    """
+    if number not in TABLES:
+        raise ConfigError(f"there is no table {number}: the main paper has {' and '.join(map(str, TABLES))}")
+    if scale not in SCALES:
+        raise ConfigError(f"unknown scale {scale!r}: paper or mini")
+    progress = progress or Progress()
+    data = _data(out, scale, manifests, progress)
+    parts = plan(number, scale, encoders)
+    rows: list[dict[str, Any]] = []
+    comparisons: list[dict[str, Any]] = []
+    drawn = ""
+    for part in parts:
+        progress.say(f"table {number}: {part.encoder}, {len(part.rows)} rows")
+        metrics = _metrics(part, out, [*part.settings, *data, *overrides], scale, progress)
+        drawn = metrics["data"]["intervals_over"]
+        rows += [_row(number, part, one) for one in metrics["rows"] if _is_new(one["row"], part, rows)]
+        comparisons += [
+            {"encoder": part.encoder, **one} for one in metrics["comparisons"] if one["against"] in part.rows
+        ]
+    facts = {"number": number, "scale": scale, "encoders": {part.encoder: part.representation for part in parts}}
+    result = {**facts, "intervals_over": drawn, "rows": rows, "comparisons": comparisons, "made_by": provenance()}
+    write_json(out / f"table{number}.json", result)
+    path = out / f"table{number}.md"
+    write_text(path, table_markdown(result))
+    return path
+
+
+def plan(number: int, scale: str, encoders: Sequence[str] = ()) -> list[Part]:
+    """Which rows belong to the table.
+
+    >>> plan(2, "paper")[0].rows[:3]
+    ('dws-acoustic', 'dws-acoustic+log1p', 'dws-linguistic')
+    """
+    defaults = {"paper": tuple(ENCODERS) if number == 1 else ("wavlm",), "mini": ("mini",)}[scale]
+    parts: list[Part] = []
+    for name in encoders or defaults:
+        summed = tuple(f"{KINDS[number]}-{tuning}{plus}" for tuning in TUNINGS for plus in ("", "+log1p"))
+        single = (SINGLE_LAYER.get(name, "layer"),) if number == 1 else ()
+        spectrum = ("log1p",) if number == 1 and not parts else ()  # the same for every encoder
+        encoder = Path(name).name
+        if encoder in {part.encoder for part in parts}:
+            raise ConfigError(f"encoder {encoder!r} is named twice")
+        held_out = HELD_OUT if scale == "paper" and name not in SINGLE_LAYER else ()
+        parts.append(Part(encoder, ENCODERS.get(name, name), (*spectrum, *single, *summed), held_out))
+    return parts
+
+
+def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> list[str]:
+    """The settings that name the data, each manifest found in the folder of the manifests."""
+    if manifests is None:
+        if scale == "paper":
+            raise DataError("the paper's corpora are needed: runs/table1.sh prepares them, then --manifests FOLDER")
+        return synthetic_data(out, progress)
+    named = load_config(scale)
+    settings = [
+        as_setting(f"data.{key}", [str(manifests / path) for path in getattr(named.data, key)])
+        for key in MANIFESTS
+        if getattr(named.data, key)
+    ]
+    if named.evaluate.pairs:
+        settings.append(as_setting("evaluate.pairs", str(manifests / named.evaluate.pairs)))
+    return settings
+
+
+def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: Progress) -> dict[str, Any]:
+    """Everything of one encoder; what is done already is skipped by the stages."""
+    folder = out / part.encoder
+
+    def configured(rows: Sequence[str]) -> Config:
+        kinds = dict.fromkeys(row.kind for row in parse_all(rows) if row.kind in KINDS.values())
+        own = [
+            as_setting("representation", part.representation),
+            as_setting("enhance.rows", list(rows)),
+            as_setting("aggregate.aggregations", list(kinds)),
+        ]
+        return load_config(scale, [*settings, *own])
+
+    # Rows of the other table stay in the results of the run, as long as they are of this very configuration; in one
+    # order, whichever table is asked for, so that neither makes the results of the other stale.
+    here = {path.name for path in folder.glob("rows/*") if path.name in ORDER and path.name not in part.rows}
+    run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
+    done = [row.name for row in run.rows if row.name in here and train.is_done(run, row)]
+    run = Run(folder, configured(sorted([*part.rows, *done], key=ORDER.index)), progress)
+    for stage in (pretrain, information, aggregate, train, evaluate, showcase):
+        stage.run(run)
+    write_markdown(folder)
+    build_report(folder)
+    metrics = read_json(folder / evaluate.RESULT)
+    wanted = {"noisy", "clean", *part.rows}
+    chosen = {key: [one for one in metrics[key] if one["row"] in wanted] for key in ("rows", "comparisons")}
+    return {"data": metrics["data"], **chosen}
+
+
+def _is_new(name: str, part: Part, rows: list[dict[str, Any]]) -> bool:
+    """Noisy and clean are the same for every encoder."""
+    return name in part.rows or name not in {row["row"] for row in rows}
+
+
+def _row(number: int, part: Part, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Ours, and what is printed of the same encoder and row, if anything is."""
+    name = metrics["row"]
+    alone = name in ("noisy", "clean", "log1p")
+    printed = TABLES[number].get(("" if alone else part.encoder, name))
+    published = {} if printed is None else {"published": printed._asdict()}
+    return {"encoder": "" if alone else part.encoder, **metrics, **published}

@@ -1,0 +1,308 @@
+"""Arrays (MI `[layer, snr]`, layer weights `[row, layer]` or `[frame, layer]`, metrics) -> matplotlib Figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from phonemi.report.plot_style import NARROW_IN, THEME, WIDE_IN, SeriesStyle, axes_grid, figure_style, series_styles
+from phonemi.report.results import InformationTable, snr_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MI = "MI with the phones (bits)"
+_HEAT = "cividis"
+_SNR_RAMP = ("#5d4fc0", "#2f80bd", "#2fa595", "#93b83f")
+
+
+@figure_style()
+def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
+    """Fig. 1a: MI `[layer]` averaged over the SNRs, its interval as a band, the peak marked.
+
+    The band averages the bounds of the single SNRs, as if their errors were the same: the careful side, since the
+    test utterances are. A representation of one layer (log1p) is a dashed line.
+    """
+    figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
+    layered = [table for table in tables if len(table.mi_bits) > 1]
+    looks = _encoder_looks(len(layered))
+    last = max((len(table.mi_bits) - 1 for table in layered), default=1)
+    for index, table in enumerate(layered):
+        look, mean, layers = looks[index], table.by_layer, np.arange(len(table.mi_bits))
+        axes.fill_between(
+            layers, table.low_bits.mean(1), table.high_bits.mean(1), color=look.colour, alpha=0.2, linewidth=0
+        )
+        (line,) = axes.plot(layers, mean, color=look.colour, marker=look.marker, label=table.representation)
+        if not np.isfinite(mean).any():
+            continue
+        peak = int(np.nanargmax(mean))
+        text = f"layer {peak}: {mean[peak]:.2f} bits"
+        line.set_label(f"{table.representation}, {text}")
+        axes.plot(peak, mean[peak], "o", markersize=13, markerfacecolor="none", color=THEME["ink"])
+        if len(layered) == 1:
+            axes.annotate(
+                text, (peak, mean[peak]), xytext=(0, 12), textcoords="offset points", fontweight="bold",
+                ha="right" if peak > last / 2 else "left",
+            )  # fmt: skip
+    for table in tables:
+        if len(table.mi_bits) == 1:
+            level = float(table.by_layer[0])
+            axes.axhline(level, color=THEME["muted"], linestyle="--", linewidth=1.6)
+            axes.annotate(
+                f"{table.representation}: {level:.2f} bits", (last, level), xytext=(0, -5),
+                textcoords="offset points", ha="right", va="top", color=THEME["muted"],
+            )  # fmt: skip
+    averages = [bound.mean(axis=1) for table in tables for bound in (table.low_bits, table.high_bits)]
+    axes.set(xlabel="Layer", ylabel=_MI, xticks=np.arange(last + 1), ylim=_limits(averages))
+    if len(layered) > 1:
+        figure.legend(loc="outside upper left")
+    else:
+        axes.set_title("".join(table.representation for table in layered))
+    return figure
+
+
+def _encoder_looks(count: int) -> list[SeriesStyle]:
+    """Looks of several encoders in one figure."""
+    names = ["linguistic", "acoustic", "hybrid", *(f"encoder {number}" for number in range(4, count + 1))]
+    return list(series_styles(names).values())
+
+
+def _spread(values: np.ndarray, gap: float) -> np.ndarray:
+    """Move label positions apart to at least `gap`, keeping their order and as near to `values` as that allows.
+
+    >>> _spread(np.array([1.0, 1.1, 3.0]), 0.5).tolist()
+    [0.8, 1.3, 3.0]
+    """
+    order = np.argsort(values, kind="stable")
+    groups: list[list[float]] = []  # [sum of wanted positions of the first label, labels]
+    for place, value in enumerate(values[order]):
+        groups.append([float(value) - place * gap, 1])
+        # Shifted by place * gap, labels may not cross: pool neighbours that do at their mean.
+        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
+            total, count = groups.pop()
+            groups[-1][0] += total
+            groups[-1][1] += count
+    shifted = np.concatenate([np.full(int(count), total / count) for total, count in groups] or [np.zeros(0)])
+    spread = np.empty(len(values))
+    spread[order] = shifted + gap * np.arange(len(values))
+    return spread.round(6)
+
+
+@figure_style()
+def information_by_snr(table: InformationTable) -> Figure:
+    """Fig. 1b: MI `[layer]`, one line per SNR, named at its right end; lighter is cleaner."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
+    ramp = LinearSegmentedColormap.from_list("snr", _SNR_RAMP)
+    layers, snrs = table.mi_bits.shape
+    bottom, top = _limits([table.mi_bits])
+    labels = _spread(np.nan_to_num(table.mi_bits[-1]), 0.062 * (top - bottom))
+    for index, snr_db in enumerate(table.snrs_db):
+        colour = ramp(index / max(snrs - 1, 1))
+        axes.plot(np.arange(layers), table.mi_bits[:, index], color=colour, marker="o", markersize=4)
+        end = (layers - 1, np.nan_to_num(table.mi_bits[-1, index]))
+        axes.annotate(
+            f"{snr_text(snr_db)} dB", end, xytext=(layers - 1 + 0.045 * layers, labels[index]), va="center",
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 1, "shrinkA": 1, "shrinkB": 4},
+            annotation_clip=False,
+        )  # fmt: skip
+    axes.set(xlabel="Layer", ylabel=_MI, xticks=np.arange(layers), ylim=(bottom, top))
+    axes.set(title=table.representation, xlim=(-0.3, layers - 1 + 0.17 * layers))
+    return figure
+
+
+@figure_style()
+def information_heatmap(table: InformationTable) -> Figure:
+    """MI `[layer, snr]` as numbers on colours; the best layer of every SNR is boxed."""
+    layers, snrs = table.mi_bits.shape
+    figure, ((axes,),) = axes_grid(NARROW_IN, max(3.5, 1.2 + 0.3 * layers))
+    image = heat(axes, table.mi_bits, (-0.5, snrs - 0.5, -0.5, layers - 0.5))
+    peaks = table.peak_layers
+    for layer in range(layers):
+        for index in range(snrs):
+            value = table.mi_bits[layer, index]
+            text = f"{value:.2f}" if np.isfinite(value) else "–"
+            # Black and near-white text are outside THEME on purpose: they sit on the cell, not on the page.
+            dark = np.isfinite(value) and image.norm(value) < 0.55
+            weight = "bold" if peaks[index] == layer else "normal"
+            axes.text(
+                index, layer, text, ha="center", va="center", color="#fdfdfd" if dark else "#000000", weight=weight
+            )
+    for index, layer in enumerate(peaks):
+        if layer >= 0:
+            for colour, width in (("#000000", 4), ("#fdfdfd", 2)):
+                axes.add_patch(_box(index - 0.47, layer - 0.46, 0.94, 0.92, colour, width))
+    axes.set_xticks(range(snrs), [snr_text(snr_db) for snr_db in table.snrs_db])
+    axes.set(title=table.representation, xlabel="SNR (dB)", ylabel="Layer", yticks=range(layers))
+    figure.colorbar(image, ax=axes, label="MI (bits)", pad=0.02).outline.set_visible(False)
+    return figure
+
+
+@figure_style()
+def information_peak(tables: Sequence[InformationTable]) -> Figure:
+    """Fig. 1c: MI of the best layer against the SNR, the layer's number at each point, with log1p beside it."""
+    figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
+    layered = [table for table in tables if len(table.mi_bits) > 1]
+    looks = _encoder_looks(len(layered))
+    for index, table in enumerate(layered):
+        look, layers = looks[index], table.peak_layers
+        known = layers >= 0
+        peaks = np.where(known, table.mi_bits[layers, np.arange(len(layers))], np.nan)
+        low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
+        axes.fill_between(table.snrs_db, low, high, color=look.colour, alpha=0.2, linewidth=0)
+        axes.plot(
+            table.snrs_db, peaks, color=look.colour, marker=look.marker, label=f"{table.representation}, best layer"
+        )
+        for snr_db, peak, layer in zip(table.snrs_db[known], peaks[known], layers[known], strict=True):
+            axes.annotate(
+                f"L{layer}",
+                (snr_db, peak),
+                xytext=(0, -17 if index % 2 else 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=9,
+                color=THEME["ink"] if len(layered) == 1 else look.colour,
+            )
+    for table in tables:
+        if len(table.mi_bits) == 1:
+            axes.plot(
+                table.snrs_db, table.mi_bits[0], color=THEME["muted"], marker="v", linestyle="--",
+                label=table.representation,
+            )  # fmt: skip
+    snrs_db = tables[0].snrs_db
+    axes.set_xticks(snrs_db, [snr_text(snr_db) for snr_db in snrs_db])
+    axes.set(xlabel="SNR (dB)", ylabel=_MI, ylim=_limits([table.high_bits for table in tables]))
+    figure.legend(loc="outside upper left", ncols=2 if len(tables) == 2 else 1)
+    return figure
+
+
+@figure_style()
+def layer_weights(rows: Sequence[tuple[str, str, Sequence[float]]]) -> Figure:
+    """Fig. 2: share of each layer in the fused representation; rows of (row, label, weights `[layer]`)."""
+    figure, ((axes,),) = axes_grid(WIDE_IN, 3.6)
+    layers = max(len(weights) for _, _, weights in rows)
+    width = 0.84 / len(rows)
+    looks = series_styles([row for row, _, _ in rows])
+    for index, (row, label, weights) in enumerate(rows):
+        look = looks[row]
+        places = np.arange(len(weights)) + (index - (len(rows) - 1) / 2) * width
+        axes.bar(
+            places, np.asarray(weights, float), 0.9 * width, label=label, color=look.colour, hatch=look.hatch,
+            edgecolor=THEME["paper"], linewidth=0,
+        )  # fmt: skip
+    axes.axhline(1 / layers, color=THEME["ink"], linestyle=":", linewidth=1.2)
+    axes.annotate(
+        "equal", (layers - 0.5, 1 / layers), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9
+    )
+    axes.set(xlabel="Layer", ylabel="Weight (sums to 1)", xticks=np.arange(layers), xlim=(-0.5, layers - 0.5))
+    figure.legend(loc="outside upper left", ncols=_legend_columns(len(rows)))
+    return figure
+
+
+@figure_style()
+def dynamic_weights(
+    log_mel: np.ndarray,
+    local_snr_db: np.ndarray,
+    rows: Sequence[tuple[str, np.ndarray]],
+    frame_s: float = 0.02,
+) -> Figure:
+    """Fig. 3: one noisy utterance and how the layer weights follow it, on one time axis.
+
+    Args:
+        log_mel: `[2 * frame, mel]`, log power.
+        local_snr_db: `[2 * frame]`, NaN where undefined.
+        rows: (label, layer weights `[frame, layer]`), non-negative, summing to 1 over the layers.
+        frame_s: seconds from one weight frame to the next; spectrum and SNR have half of it.
+    """
+    heights = [1.5, 0.9, *[1.15] * len(rows)]
+    figure, grid = axes_grid(
+        WIDE_IN, 0.7 + 1.15 * sum(heights), len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}
+    )
+    panels = list(grid[:, 0])
+    # Frame t is centred at (320 t + 200) / 16000 s, so its cell begins 2.5 ms after 0.02 t.
+    start_s, step_s = 0.125 * frame_s, 0.5 * frame_s
+    end_s = start_s + step_s * len(log_mel)
+    spectrum = heat(panels[0], np.asarray(log_mel).T, (start_s, end_s, 0, log_mel.shape[1]), "magma")
+    panels[0].set(title="Noisy speech", ylabel="Mel band")
+    times_s = start_s + step_s * (np.arange(len(local_snr_db)) + 0.5)
+    panels[1].plot(times_s, local_snr_db, color=THEME["ink"], linewidth=1.4)
+    panels[1].axhline(0, color=THEME["muted"], linewidth=0.8)
+    panels[1].set(title="Local SNR", ylabel="dB")
+    figure.colorbar(spectrum, ax=panels[0], label="log power", pad=0.01).outline.set_visible(False)
+    peak = max((float(np.nanmax(weights)) for _, weights in rows), default=1.0)
+    for axes, (label, weights) in zip(panels[2:], rows, strict=True):
+        frames, layers = weights.shape
+        image = heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5), _HEAT)
+        image.set_clim(0, peak)
+        axes.set(title=label, ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
+    if rows:
+        figure.colorbar(image, ax=panels[2:], label="weight", pad=0.01).outline.set_visible(False)
+    panels[-1].set(xlabel="Time (s)", xlim=(0, end_s))
+    return figure
+
+
+@figure_style()
+def small_multiples(
+    panels: Mapping[str, Mapping[str, tuple[str, Sequence[float], Sequence[float]]]], xlabel: str, markers: bool = True
+) -> Figure:
+    """One panel per quantity, one line per row, one legend: metrics by SNR, and training curves.
+
+    Models of a row (NAME@2, ...) look the same; what has the same label is in the legend once.
+
+    Args:
+        panels: title -> row -> (label, x, y).
+        xlabel: what the horizontal axes count.
+        markers: mark the single measurements.
+    """
+    columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
+    lines = -(-len(panels) // columns)
+    labels = {row: label for curves in panels.values() for row, (label, _, _) in curves.items()}
+    looks, entries = series_styles(list(labels)), len(set(labels.values()))
+    legend_lines = -(-entries // _legend_columns(entries))
+    figure, grid = axes_grid(WIDE_IN, 2.8 * lines + 0.3 * legend_lines, lines, columns)
+    handles = {}
+    for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
+        for row, (label, x, y) in curves.items():
+            look = looks[row]
+            (handles[label],) = axes.plot(
+                np.asarray(x, float), np.asarray(y, float), color=look.colour, linestyle=look.dash, label=label,
+                marker=look.marker if markers else None, linewidth=1.8, markersize=5,
+                markerfacecolor=THEME["paper"] if look.hollow else look.colour,
+            )  # fmt: skip
+        axes.set(title=title, xlabel=xlabel)
+        places = np.unique([float(place) for _, x, _ in curves.values() for place in x])
+        # Places that were measured may be too near each other to be named.
+        if markers and len(places) <= 8 and np.diff(places).min(initial=np.inf) > 0.1 * np.ptp(places):
+            axes.set_xticks(places, [snr_text(place) for place in places])
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=_legend_columns(len(handles)))
+    return figure
+
+
+def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Vertical limits of an MI axis: zero is in it, and a bound below zero too, with room for a label on top."""
+    low = min(float(np.nanmin(array, initial=0.0)) for array in values)
+    high = max(float(np.nanmax(array, initial=0.0)) for array in values) or 1.0
+    return low, high + 0.15 * (high - low)
+
+
+def _legend_columns(entries: int) -> int:
+    """Columns of a legend as wide as the page: three for five, six and nine, so that related rows stay together."""
+    return 3 if entries in (3, 5, 6, 9) else min(entries, 4)
+
+
+def heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float], colours: str = _HEAT) -> Any:
+    """Draw values `[row, column]`, the first row below, over the rectangle `extent`; the image, to give it a scale."""
+    axes.grid(False)
+    return axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, interpolation="nearest")
+
+
+def _box(left: float, bottom: float, width: float, height: float, colour: str, line_width: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((left, bottom), width, height, fill=False, edgecolor=colour, linewidth=line_width)

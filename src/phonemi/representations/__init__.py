@@ -1,0 +1,1 @@
+"""Speech encoders: waveforms [batch, sample] -> hidden states [layer, batch, frame, dim]."""

@@ -1,0 +1,1 @@
+"""What stands beside the research: doctor, export, demo, bench."""

@@ -1,0 +1,269 @@
+"""The same work the plain way and ours, taking turns in one process -> seconds of each, their ratio, and memory.
+
+encoder       all hidden states of a batch: transformers' own model | `HuggingFaceRepresentation`
+information   MI of every layer at every SNR: encode and train a probe for one layer after the other | all at once
+aggregation   an epoch of linguistic pre-training: the encoder in every step | hidden states kept on disk
+
+The encoder is of Base size with random weights: the work does not depend on them. The plain way is a fair one: of each
+layer it keeps the states it has computed, and all its products are PyTorch's.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.data.alignment import PHONES
+from phonemi.errors import ConfigError, nearest
+from phonemi.information.mutual_information import EvaluationSet, measure
+from phonemi.representations.huggingface import HuggingFaceRepresentation
+
+SNRS_DB = (0.0, 10.0, 20.0)
+CLASSES, HIDDEN, BATCH_FRAMES = len(PHONES), 512, 1024
+
+Work = Callable[[], Any]
+
+
+class Size(NamedTuple):
+    """How much work."""
+
+    layers: int = 12
+    utterances: int = 4
+    seconds: float = 4.0
+    epochs: int = 4
+    repeats: int = 2
+
+
+class Bench:
+    """Material of all comparisons: an encoder and noisy speech that is noise.
+
+    Args:
+        model_type: "wavlm", "hubert" or "wav2vec2".
+        size: how much work.
+        device: where to do it.
+        bf16: products in bfloat16 by autocast, both ways.
+        dim: of the encoder; 768 is Base.
+    """
+
+    def __init__(self, model_type: str, size: Size, device: torch.device, bf16: bool = False, dim: int = 768):
+        from transformers import AutoConfig, AutoModel
+
+        torch.manual_seed(0)
+        shape = {"hidden_size": dim, "intermediate_size": 4 * dim, "num_attention_heads": dim // 64 or 1}
+        config = AutoConfig.for_model(model_type, num_hidden_layers=size.layers, layerdrop=0.0, **shape)
+        self.model = AutoModel.from_config(config).eval().requires_grad_(False).to(device)
+        self.encoder = HuggingFaceRepresentation(copy.deepcopy(self.model), model_type).to(device)
+        self.size, self.device, self.bf16 = size, device, bf16
+        samples = round(16_000 * size.seconds)
+        self.train = 0.1 * torch.randn(size.utterances, samples, device=device)
+        self.test = {snr_db: 0.1 * torch.randn(1, samples, device=device) for snr_db in SNRS_DB}
+        frames = self.encoder.frames(samples)
+        self.labels = torch.randint(CLASSES, (size.utterances * frames,))
+        self.test_labels = torch.randint(CLASSES, (frames,))
+
+    def states(self, waveforms: Tensor) -> Tensor:
+        """[layer, frame, dim], half precision, of all waveforms one after the other."""
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.encoder(waveforms).states.flatten(1, 2).half()
+
+    def encoder_ways(self) -> tuple[Work, Work]:
+        """Forward passes that end in all hidden states."""
+
+        def plain() -> Any:
+            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return self.model(self.train, output_hidden_states=True)
+
+        return plain, lambda: self.states(self.train)
+
+    def information_ways(self) -> tuple[Work, Work]:
+        """Probes of every layer, judged at every SNR."""
+
+        def plain() -> list[float]:
+            return [self._one_layer(layer) for layer in range(self.encoder.layers)]
+
+        def ours() -> list[float]:
+            together = _as_stored(self.states(torch.cat([*self.test.values()])))  # SNRs side by side
+            labels = self.test_labels.repeat(len(self.test))
+            frames = np.arange(len(labels)).reshape(len(self.test), -1)
+            who = np.zeros(len(labels), dtype=int)
+            tests = {
+                snr_db: EvaluationSet(together, labels, who, frames=own)
+                for snr_db, own in zip(self.test, frames, strict=True)
+            }
+            options = {"hidden": HIDDEN, "epochs": self.size.epochs, "batch_frames": BATCH_FRAMES, "resamples": 2}
+            rows = measure(
+                _as_stored(self.states(self.train)),
+                self.labels,
+                tests,
+                classes=CLASSES,
+                seed=0,
+                device=self.device,
+                bf16=self.bf16,
+                **options,
+            )
+            return [row["mi_bits"] for row in rows]
+
+        return plain, ours
+
+    def _one_layer(self, layer: int) -> float:
+        """Encode, train the probe of one layer, and judge it at every SNR: nats of cross-entropy."""
+        train, labels = self.states(self.train)[layer], self.labels.to(self.device)
+        sizes = (train.shape[1], HIDDEN, HIDDEN)
+        layers = [part for n in sizes[:-1] for part in (nn.Linear(n, HIDDEN), nn.ReLU(), nn.Dropout(0.1))]
+        probe = nn.Sequential(*layers, nn.Linear(HIDDEN, CLASSES)).to(self.device)
+        optimiser = torch.optim.Adam(probe.parameters(), lr=1e-3)
+        for _ in range(self.size.epochs):
+            for chosen in torch.randperm(len(labels), device=self.device).split(BATCH_FRAMES):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                    logits = probe(train[chosen].float())
+                optimiser.zero_grad()
+                functional.cross_entropy(logits.float(), labels[chosen]).backward()
+                optimiser.step()
+        with torch.inference_mode():
+            wanted = self.test_labels.to(self.device)
+            losses = [
+                functional.cross_entropy(probe(self.states(waveform)[layer].float()), wanted)
+                for waveform in self.test.values()
+            ]
+        return torch.stack(losses).mean().item()
+
+    def aggregation_ways(self, folder: Path) -> tuple[Work, Work]:
+        """An epoch over all utterances of a weighted sum and its linear probe; what is cached lies in `folder`."""
+        cache = folder / "states.bin"
+        states = _as_stored(self.states(self.train)).permute(1, 0, 2)
+        states.numpy().tofile(cache)
+        per_item = len(states) // self.size.utterances
+        kept = torch.from_numpy(np.memmap(cache, np.float16, "c", shape=tuple(states.shape)))
+
+        def epoch(batch: Callable[[int], Tensor]) -> None:
+            fuse, probe = WeightedSum(self.encoder.layers), nn.Linear(states.shape[2], CLASSES)
+            fuse, probe = fuse.to(self.device), probe.to(self.device)
+            optimiser = torch.optim.Adam([*fuse.parameters(), *probe.parameters()], lr=1e-3)
+            for item in range(self.size.utterances):
+                wanted = self.labels[item * per_item : (item + 1) * per_item].to(self.device)
+                optimiser.zero_grad()
+                functional.cross_entropy(probe(fuse(batch(item).float())[0]), wanted).backward()
+                optimiser.step()
+
+        def read(item: int) -> Tensor:
+            part = kept[item * per_item : (item + 1) * per_item].to(self.device)
+            return part.permute(1, 0, 2)[:, None]
+
+        return lambda: epoch(lambda item: self.states(self.train[item : item + 1])[:, None]), lambda: epoch(read)
+
+
+def _as_stored(states: Tensor) -> Tensor:
+    """[layer, frame, dim] on the CPU, in the order of `stages.states`: frame by frame with all their layers."""
+    return states.permute(1, 0, 2).contiguous().cpu().permute(1, 0, 2)
+
+
+class Comparison(NamedTuple):
+    """What was measured; memory is what the work adds at its peak, NaN where it cannot be measured."""
+
+    name: str
+    plain_s: float
+    ours_s: float
+    plain_mb: float
+    ours_mb: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is."""
+        return self.plain_s / self.ours_s
+
+
+NAMES = ("encoder", "information", "aggregation")
+
+
+def run(
+    names: Sequence[str] = (), model_type: str = "wavlm", size: Size | None = None, device: str = "auto",
+    bf16: bool = False, dim: int = 768,
+) -> list[Comparison]:  # fmt: skip
+    """Compare; all of `NAMES` by default.
+
+    Raises:
+        ConfigError: for another name, or a GPU that is not there.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise ConfigError(f"unknown comparison {name!r}; {nearest(name, NAMES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but torch finds no GPU here: set device to auto or cpu")
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    size = size or Size()
+    bench = Bench(model_type, size, chosen, bf16, dim)
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "encoder": bench.encoder_ways,
+            "information": bench.information_ways,
+            "aggregation": lambda: bench.aggregation_ways(Path(folder)),
+        }
+        return [_compared(name, *ways[name](), chosen, size.repeats) for name in names or NAMES]
+
+
+def _compared(name: str, plain: Work, ours: Work, device: torch.device, repeats: int) -> Comparison:
+    memory_mb = [_memory_mb(way, device) for way in (plain, ours)]
+    turns = [[_seconds(way, device) for way in (plain, ours)] for _ in range(repeats)]
+    plain_s, ours_s = (min(times) for times in zip(*turns, strict=True))
+    return Comparison(name, plain_s, ours_s, *memory_mb)
+
+
+def _seconds(work: Work, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _memory_mb(work: Work, device: torch.device) -> float:
+    """On a GPU by torch's count; on a CPU in a process of its own, which begins as a copy of this one (fork)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    if not hasattr(os, "fork"):
+        return float("nan")
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        torch.set_num_threads(1)  # the threads of the parent are not there
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        work()
+        sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:  # it was killed
+        return float("nan")
+    finally:
+        process.join()
+
+
+def as_text(found: Sequence[Comparison]) -> str:
+    """A table for the terminal, at most 60 columns."""
+    lines = [f"{'':12} {'plain s':>9} {'ours s':>9} {'ratio':>7} {'plain MB':>9} {'ours MB':>8}"]
+    lines += [
+        f"{one.name:12} {one.plain_s:9.3f} {one.ours_s:9.3f} {one.ratio:7.1f} {one.plain_mb:9.0f} {one.ours_mb:8.0f}"
+        for one in found
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.config import load_config, presets
+from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.errors import ConfigError, DataError
+from phonemi.files import read_json
+from phonemi.recipes import table
+from phonemi.recipes.table import SCALES, plan
+from phonemi.systems.han2026 import ENCODERS, TABLES
+from phonemi.systems.system import parse
+
+
+def test_the_plan_of_the_paper_is_what_it_prints() -> None:
+    for number, printed in TABLES.items():
+        planned = [("" if row == "log1p" else part.encoder, row) for part in plan(number, "paper") for row in part.rows]
+        assert planned == list(printed)
+    assert sum(len(printed) for printed in TABLES.values()) == 28
+    assert [part.representation for part in plan(1, "paper")] == list(ENCODERS.values())
+
+
+def test_every_scale_is_a_preset_and_every_row_is_known() -> None:
+    assert set(SCALES) <= set(presets())
+    assert load_config("paper").enhance.steps == 100_000
+    for scale in SCALES:
+        assert all(parse(row).name == row for part in plan(1, scale, ("wavlm", "some/folder")) for row in part.rows)
+
+
+def test_any_encoder_can_be_named() -> None:
+    parts = plan(1, "mini", ("mini", "hubert", "somebody/encoder"))
+    assert [part.encoder for part in parts] == ["mini", "hubert", "encoder"]
+    assert [part.rows[:2] for part in parts] == [
+        ("log1p", "layer"),
+        ("layer-11", "ws-acoustic"),
+        ("layer", "ws-acoustic"),
+    ]
+    assert [bool(part.settings) for part in plan(1, "paper", ("hubert", "somebody/encoder"))] == [False, True]
+    for part in plan(2, "paper", ("hubert", "somebody/encoder")):
+        data = load_config("paper", part.settings).data
+        held_out = {"hubert": (0, ()), "encoder": (0.1, (4,))}[part.encoder]
+        assert (data.validation_share, data.noise_folds.validation) == held_out
+    assert parts[2].representation == "somebody/encoder"
+    with pytest.raises(ConfigError, match="encoder 'mini' is named twice"):
+        plan(2, "mini", ("mini", "another/mini"))
+
+
+def test_what_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no table 3: the main paper has 1 and 2"):
+        table.run(3, tmp_path, "mini")
+    with pytest.raises(ConfigError, match="unknown scale 'tiny': paper or mini"):
+        table.run(1, tmp_path, "tiny")
+    with pytest.raises(DataError, match="--manifests FOLDER"):
+        table.run(1, tmp_path, "paper")
+    with pytest.raises(DataError, match=r"manifest .*librispeech-dev-clean.jsonl does not exist"):
+        table.run(2, tmp_path, "paper", manifests=tmp_path)
+
+
+@pytest.fixture
+def papers_corpora(corpus: Any, tmp_path: Path) -> Path:
+    """Manifests with the names and the parts of the paper's corpora: nobody is in two of them."""
+    speech, noise = read_manifest(corpus.speech), read_manifest(corpus.noise)
+    by_speaker = {
+        name: [one for one in speech if one.speaker == name] for name in sorted({one.speaker for one in speech})
+    }
+    names = ["librispeech-dev-clean", "librispeech-dev-clean", "librispeech-test-clean", "librispeech-train-clean-100"]
+    for name in dict.fromkeys(names):
+        chosen = [own for part, own in zip(names, by_speaker.values(), strict=False) if part == name]
+        write_manifest(tmp_path / f"{name}.jsonl", [one for own in chosen for one in own])
+    write_manifest(tmp_path / "esc50.jsonl", noise)
+    write_manifest(tmp_path / "musan-noise.jsonl", [replace(one, id=f"musan-{one.id}") for one in noise[:1]])
+    for number, split in enumerate(("train", "validation", "test")):
+        pairs = []
+        for one in list(by_speaker.values())[3 + number]:
+            clean = audio.load(one.path)
+            path = tmp_path / "noisy" / f"{one.id}.wav"
+            audio.save(path, clean + 0.02 * np.random.default_rng(0).normal(size=len(clean)), 16_000)
+            pairs.append(replace(one, path=str(path), clean=one.path, phones=None))
+        write_manifest(tmp_path / f"voicebank-demand-{split}.jsonl", pairs)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_paper_runs(
+    phonemi: Callable[..., Any],
+    corpus: Any,
+    papers_corpora: Path,
+    finished: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = str(finished.folder / "encoder" / "model")
+    monkeypatch.setitem(table.ENCODERS, "wavlm", encoder)
+    monkeypatch.setitem(table.SINGLE_LAYER, "wavlm", "layer-1")
+    monkeypatch.setattr(table, "ORDER", ["log1p", "layer-1", *table.ORDER])
+    options = ["--out", tmp_path / "out", "--scale", "paper", "--manifests", papers_corpora, "--encoder", "wavlm"]
+    small = [change for change in corpus.settings if not change.startswith("data.")]
+    small += ["enhance.steps=10", "enhance.validate_every=10", "evaluate.recogniser=none"]
+    options += [word for change in small for word in ("--set", change)]
+    for number in (1, 2):
+        outcome = phonemi("table", number, *options)
+        assert outcome.code == 0, outcome.stderr
+        rows = read_json(tmp_path / "out" / f"table{number}.json")["rows"]
+        assert [row["row"] for row in rows] == [
+            *("noisy", "clean"), *(row for part in plan(number, "paper", ("wavlm",)) for row in part.rows)
+        ]  # fmt: skip
+        assert all(("mi_bits" in row) == ("+log1p" not in row["row"]) for row in rows[2:])
+        assert all(row["stoi_total"] == 2 for row in rows), "the test pairs"
+    run = tmp_path / "out" / "wavlm"
+    assert read_json(run / "information.json")["validation"] == []
+    parts = {split: read_manifest(run / "manifests" / f"speech.{split}.jsonl") for split in ("train", "test")}
+    assert {split: len(found) for split, found in parts.items()} == {"train": 4, "test": 2}
+    assert len(read_manifest(run / "manifests" / "noise.train.jsonl")) == 4
+
+
+@pytest.mark.slow
+def test_both_tables_share_a_folder(
+    phonemi: Callable[..., Any], corpus: Any, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [*corpus.settings, "enhance.steps=10", "enhance.validate_every=10", "evaluate.recogniser=none"]
+    options = ["--out", tmp_path / "out", "--scale", "mini", "--manifests", corpus.data]
+    options += ["--encoder", finished.folder / "encoder" / "model"]
+    options += [word for change in changes for word in ("--set", change)]
+    first = phonemi("table", 1, *options)
+    assert first.code == 0, first.stderr
+    result = read_json(tmp_path / "out" / "table1.json")
+    sums = [f"ws-{tuning}{plus}" for tuning in ("acoustic", "linguistic", "hybrid") for plus in ("", "+log1p")]
+    assert [row["row"] for row in result["rows"]] == ["noisy", "clean", "log1p", "layer", *sums]
+    by_name = {row["row"]: row for row in result["rows"]}
+    assert by_name["log1p"]["published"]["pesq_wb_lqo"] == 2.81
+    assert "published" not in by_name["ws-hybrid"]  # the paper has not met this encoder
+    assert {(one["row"], one["against"]) for one in result["comparisons"]} >= {
+        ("ws-hybrid", "ws-acoustic"), ("ws-hybrid+log1p", "ws-acoustic+log1p"), ("log1p", "ws-acoustic")
+    }  # fmt: skip
+    assert first.stdout.startswith("# Table 1\n\nScale mini; models of each row: 1; commit ")
+    assert f"({by_name['log1p']['published']['wer']:.4f})" in first.stdout
+
+    monkeypatch.setattr("phonemi.stages.train.fit", None)  # nothing is trained twice
+    assert phonemi("table", 1, *options).stdout == first.stdout
+    monkeypatch.undo()
+    second = phonemi("table", 2, *options)
+    assert second.code == 0, second.stderr
+    assert "information: done already" in second.stderr
+    rows = read_json(tmp_path / "out" / "table2.json")["rows"]
+    assert [row["row"] for row in rows] == ["noisy", "clean", *(f"d{name}" for name in sums)]
+    assert all(("mi_bits" in row) == ("+log1p" not in row["row"]) for row in rows[2:]), "as printed"
+    again = phonemi("table", 1, *options)
+    assert "evaluate: done already" in again.stderr, "the rows of the other table make none of this one's stale"
+    again_rows = read_json(tmp_path / "out" / "table1.json")["rows"]
+    for one, other in zip(result["rows"], again_rows, strict=True):
+        assert other.get("mi_bits", 0.0) == pytest.approx(one.get("mi_bits", 0.0), abs=1e-6), one["row"]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from phonemi.errors import ConfigError, DataError
+from phonemi.files import read_json, write_json
+from phonemi.report.figures import FIGURES, draw
+
+
+@pytest.fixture
+def tables(finished: Any, tmp_path: Path) -> Path:
+    """What `phonemi table` leaves: a run for each of two encoders."""
+    for name in ("first", "second"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+        for file in {file for file, _ in FIGURES.values()}:
+            shutil.copy(finished.folder / file, tmp_path / "out" / name / file)
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [
+        ("1a", ["figure1a"]),
+        ("1b", ["figure1b_encoder", "figure1b_encoder-second-"]),
+        ("1c", ["figure1c"]),
+        ("2", ["figure2_first", "figure2_second"]),
+        ("3", ["figure3_first", "figure3_second"]),
+    ],
+)
+def test_every_figure_of_several_encoders(tables: Path, tmp_path: Path, number: str, names: list[str]) -> None:
+    paths = draw(number, [tables], tmp_path / "figures")
+    assert [path.name for path in paths] == [f"{name}{ending}" for name in names for ending in (".png", ".svg")]
+    assert all(path.stat().st_size > 5_000 for path in paths)
+
+
+def test_of_one_run_the_names_are_short(finished: Any, tmp_path: Path) -> None:
+    assert [path.name for path in draw("2", [finished.folder], tmp_path)] == ["figure2.png", "figure2.svg"]
+
+
+def test_both_encoders_and_log1p_once_are_in_the_figure(tables: Path, tmp_path: Path) -> None:
+    drawing = draw("1a", [tables], tmp_path)[1].read_text()
+    assert drawing.count(">encoder, layer ") == 1
+    assert drawing.count(">encoder (second), layer ") == 1
+    assert drawing.count(">log1p: ") == 1
+
+
+def test_figure_3_shows_what_the_paper_shows(tables: Path, tmp_path: Path) -> None:
+    path = tables / "first" / "dynamic_weights.json"
+    result = read_json(path)
+    (row,) = result["rows"]
+    more = [{**row, "row": name, "label": name} for name in ("dws-acoustic", "dws-hybrid", "dws-linguistic+log1p")]
+    write_json(path, {**result, "rows": [*more, row]})
+    drawing = draw("3", [tables / "first"], tmp_path)[1].read_text()
+    assert "dws-acoustic" in drawing
+    assert row["label"] in drawing
+    assert "dws-hybrid" not in drawing
+    assert "+log1p" not in drawing
+
+
+def test_what_cannot_be_drawn(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no figure '4': the main paper has 1a, 1b, 1c, 2, 3"):
+        draw("4", [tmp_path], tmp_path)
+    with pytest.raises(DataError, match=r"drawn from information.json, which is not in .*: run `phonemi information`"):
+        draw("1a", [tmp_path], tmp_path)
+    with pytest.raises(DataError, match="is not a folder: expected a run"):
+        draw("2", [tmp_path / "nowhere"], tmp_path)

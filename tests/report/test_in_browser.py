@@ -1,0 +1,183 @@
+"""The pages in a real browser: nothing is refused or asked for elsewhere, tables sort, nothing sticks out at 400 px."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.metrics.score import Score
+from phonemi.report import listening, listening_page
+from phonemi.report.results import METRICS
+
+pytestmark = pytest.mark.slow
+RATE = 16_000
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
+
+# Runs in the page: sorts by a heading with the keyboard's focus on it, loads a linked sound, measures.
+PROBE = """<script>addEventListener("load", async () => {
+  const names = () => [...document.querySelectorAll("tbody.compared th a")].map(link => link.textContent);
+  const buttons = [...document.querySelectorAll("thead button")], before = names();
+  const button = buttons.find(one => one.textContent.startsWith("Level"));
+  button.focus();
+  const focused = document.activeElement === button;
+  button.click();
+  const players = ['audio[preload="none"]', 'audio[src^="data:"]'].map(kind => document.querySelector(kind));
+  const length = player => new Promise(done => {
+    if (!player) done(null);
+    player.onloadedmetadata = () => done(player.duration); player.onerror = () => done(player.error.message);
+    player.preload = "auto"; player.load();
+  });
+  const lengths = [await length(players[0]), await length(players[1])];
+  const table = document.querySelector(".scroll");
+  const hidden = table.scrollWidth - table.clientWidth;
+  parent.postMessage(JSON.stringify({hidden, before, after: names(), focused, lengths, width: innerWidth,
+    needed: document.documentElement.scrollWidth, paper: getComputedStyle(document.body).backgroundColor}), "*");
+});</script>"""
+FRAME = """<!doctype html><iframe src="%s" style="width: %dpx; height: 900px; border: 0"></iframe><pre></pre>
+<script>
+const ticking = setInterval(() => {}, 1);  // sounds load in real time, for which virtual time waits only while it ticks
+addEventListener("message", event => {
+  clearInterval(ticking);
+  document.querySelector("pre").textContent = event.data;
+});
+</script>"""
+
+
+def browse(address: str, folder: Path, *options: str) -> str:
+    """The page at `address` as it is once its scripts have run."""
+    assert CHROMIUM is not None
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=60000",
+        f"--log-net-log={folder / 'net.json'}", *options, "--dump-dom", address,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
+
+
+def asked_for(folder: Path) -> set[str]:
+    """Addresses that pages asked for, data inside them left out."""
+    log = re.findall(r'"initiator":"(.*?)".*?"url":"(.*?)"', (folder / "net.json").read_text())
+    return {url for initiator, url in log if initiator != "not an origin" and not url.startswith("data:")}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with every column whose last recording is linked, all others are in it."""
+    folder, rng = tmp_path_factory.mktemp("listening"), np.random.default_rng(0)
+    for index in range(3):
+        for side, loudness in (("noisy", 0.1), ("enhanced", 0.02 * (1 + index))):
+            name = f"a recording with a rather long name that has to wrap {index}.wav"
+            audio.save(folder / side / name, loudness * rng.standard_normal(RATE), RATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listening_page, "EMBEDDED_BYTES", 25_000)
+        scores = {metric.key: Score(-13.57 if metric.unit == "dB" else 1.234) for metric in METRICS[1:]}
+        scores.pop("si_sdri_db")
+        patch.setattr(listening, "_scores", lambda *_: scores)  # DNSMOS takes half a second for each recording
+        return listening_page.build_listening_page(folder / "noisy", folder / "enhanced", folder / "page.html")
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [400, 1300])
+def test_the_page_of_a_folder_sorts_plays_and_fits(page: Path, tmp_path: Path, width: int) -> None:
+    probed = page.with_name(f"probed{width}.html")
+    probed.write_text(page.read_text().replace("</body>", f"{PROBE}</body>"))
+    frame = page.with_name(f"frame{width}.html")
+    frame.write_text(FRAME % (probed.name, width))
+    options = ["--blink-settings=preferredColorScheme=0"] if width == 400 else []
+    shown = browse(frame.as_uri(), tmp_path, "--window-size=1500,1000", *options)
+    found: dict[str, Any] = json.loads(unescape(shown.partition("<pre>")[2].partition("</pre>")[0]))
+    assert found["width"] == width
+    assert found["needed"] <= width, "the page does not scroll sideways, its tables do"
+    assert width == 400 or found["hidden"] == 0, "a screen shows all columns"
+    assert found["focused"], "headings can be reached with the keyboard"
+    # The first click brings the loudest to the top.
+    assert [name[-len("0.wav")] for name in found["after"]] == ["2", "1", "0"]
+    assert sorted(found["before"]) == sorted(found["after"])
+    assert found["lengths"] == [pytest.approx(1.0, abs=0.05)] * 2
+    assert found["paper"] == ("rgb(18, 22, 27)" if width == 400 else "rgb(244, 245, 243)"), "dark and light"
+    assert not [url for url in asked_for(tmp_path) if not url.startswith("file:")]
+
+
+class Served(NamedTuple):
+    """Where a demo is, and the way out that its process is told of."""
+
+    address: str
+    outside: socket.socket
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A served page with the models that ship."""
+    pytest.importorskip("gradio", reason="gradio is not installed: pip install 'phonemi[demo]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "phonemi.cli", "demo", "--port", str(port)]
+    log = tmp_path_factory.mktemp("demo") / "log.txt"
+    with socket.create_server(("127.0.0.1", 0)) as outside, open(log, "w") as stderr:
+        outside.setblocking(False)
+        proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
+        environment = os.environ | dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), proxy) | {"no_proxy": ""}
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment)
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()  # comes when the page is there, or is empty when the process ends
+            assert line.startswith(f"http://127.0.0.1:{port} "), log.read_text()
+            yield Served(line.split()[0], outside)
+        finally:
+            server.terminate()
+            server.communicate()
+
+
+def test_the_demo_enhances_and_shows_what_it_did(demo: Served, tmp_path: Path) -> None:
+    from gradio_client import Client, handle_file
+    from gradio_client.exceptions import AppError
+
+    rng = np.random.default_rng(0)
+    time_s = np.arange(24_000 * 2) / 24_000
+    speechlike = 0.2 * np.sin(2 * np.pi * 200 * time_s) * (np.sin(2 * np.pi * 3 * time_s) > 0)
+    audio.save(tmp_path / "noisy.wav", speechlike + 0.02 * rng.standard_normal((2, len(time_s))), 24_000)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF, but no more")
+    client = Client(demo.address, verbose=False, analytics_enabled=False)
+
+    path, shown = client.predict(handle_file(tmp_path / "noisy.wav"), "default", 60, 1, api_name="/enhance")
+    info = audio.probe(path)
+    assert (info.samples, info.channels, info.sample_rate) == (len(time_s), 2, 24_000)
+    assert "2.0 s, 2 channels, 24000 Hz" in shown
+    assert "Layers that the model listens to" in shown
+    assert "<svg" in shown
+
+    same, _ = client.predict(handle_file(tmp_path / "noisy.wav"), "default", 60, 0, api_name="/enhance")
+    np.testing.assert_array_equal(audio.load_channels(same)[0], audio.load_channels(tmp_path / "noisy.wav")[0])
+
+    with pytest.raises(AppError, match="broken") as error:
+        client.predict(handle_file(tmp_path / "broken.wav"), "default", 60, 1, api_name="/enhance")
+    assert "Traceback" not in str(error.value)
+    assert "/" not in str(error.value), "no paths of the server"
+    with pytest.raises(AppError, match="Drop a file"):
+        client.predict(None, "default", 60, 1, api_name="/enhance")
+
+
+@needs_browser
+def test_the_demo_asks_for_nothing_elsewhere(demo: Served, tmp_path: Path) -> None:
+    shown = browse(demo.address, tmp_path)
+    for text in ("Everything stays on the machine it runs on", "Attenuation limit (dB)", "Mix", "Enhance"):
+        assert text in shown
+    assert asked_for(tmp_path)
+    assert not {url for url in asked_for(tmp_path) if not url.startswith(demo.address)}
+    with pytest.raises(BlockingIOError):  # nobody has called
+        demo.outside.accept()

@@ -1,0 +1,151 @@
+"""The page of a folder: whole HTML, every recording, numbers before and after, sounds inside up to a size."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from phonemi import audio
+from phonemi.errors import ConfigError
+from phonemi.metrics.score import Score
+from phonemi.metrics.words.word_errors import WordCounts
+from phonemi.report import listening, listening_page
+from phonemi.report.listening import Heard, Pair
+from phonemi.report.listening_page import _row, _sentences, build_listening_page
+from phonemi.report.results import METRICS
+
+RATE = 16_000
+STOI = next(metric for metric in METRICS if metric.key == "stoi")
+WER = next(metric for metric in METRICS if metric.key == "wer")
+
+
+def heard(stoi: float | None, counts: WordCounts | None = None) -> Heard:
+    score = Score.failed("reference silent") if stoi is None else Score(stoi)
+    wer = {} if counts is None else {"wer": Score(counts.wer)}
+    return Heard(Path("a.wav"), 2.0, -20.5, 0.0, {"stoi": score, **wer}, counts=counts)
+
+
+@pytest.fixture(autouse=True)
+def _without_dnsmos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if its packages were missing: it takes half a second for each recording."""
+    monkeypatch.setattr(listening, "missing_packages", lambda: ["speechmos"])
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    time_s = np.arange(RATE // 2) / RATE
+    # Noise before and after: none, which there is no ratio for; less, then more; still the most, but less than before.
+    for name, *noises in (("one & two.wav", 0.0, 0.0), ("deep/b#1.wav", 0.05, 0.1), ("c.wav", 0.3, 0.2)):
+        for folder, noise in zip(("noisy", "enhanced", "clean"), (*noises, 0.0), strict=True):
+            waveform = 0.3 * np.sin(2 * np.pi * 300 * time_s) + noise * rng.standard_normal(len(time_s))
+            audio.save(tmp_path / folder / name, waveform.astype(np.float32), RATE)
+    audio.save(tmp_path / "noisy" / "gone.wav", np.zeros(800, np.float32), RATE)
+    audio.save(tmp_path / "clean" / "gone.wav", np.zeros(800, np.float32), RATE)
+    return tmp_path / "noisy", tmp_path / "enhanced"
+
+
+def test_the_page_holds_every_recording_what_got_worse_first(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of tones STOI says nothing.
+    monkeypatch.setattr(listening_page, "WORST_BY", (("wer", True), ("si_sdr_db", False)))
+    path = build_listening_page(*folders, tmp_path / "out" / "page.html", clean=tmp_path / "clean")
+    page = path.read_text()
+    names = re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page)
+    assert names == ["gone.wav", "deep/b#1.wav", "c.wav", "one &amp; two.wav"]
+    assert "First what got worse by most in SI-SDR, after against before; click" in page
+    assert "aria-sort=" not in page.partition("<script>")[0].partition("<table")[2], "no column is what it is sorted by"
+    assert re.findall(r'id="(r\d)"', page) == ["r0", "r1", "r2", "r3"]
+    assert "no enhanced file" in page
+    assert not re.search(r"https?:|<link|<script src|@import", page)
+    assert page.count('src="data:audio/ogg') == 3 * 3 + 2, "noisy, enhanced and clean; two of the one without result"
+    assert page.count('src="data:image/png') == 3 * 3
+    assert 'href="../noisy/deep/b%231.wav"' in page.replace("./../", "../")
+    assert page.count('<table class="metrics sortable files">') == 1
+
+
+def test_what_is_beyond_the_size_is_linked(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_page, "EMBEDDED_BYTES", 30_000)
+    monkeypatch.setattr(listening_page, "PICTURED", 1)
+    page = build_listening_page(*folders, tmp_path / "page.html").read_text()
+    linked = re.findall(r'preload="none" aria-label="\w+" src="(.*?)"', page)
+    assert linked
+    assert "data:audio" in page
+    assert len(linked) + page.count("data:audio") == 3 * 2 + 1
+    for address in linked:
+        assert (tmp_path / unquote(unescape(address))).is_file(), address
+    assert page.count("data:image/png") <= 2
+    assert "Spectrograms of the worst 1:" in page
+
+
+def test_rows_show_both_numbers_and_why_one_is_missing() -> None:
+    pair = Pair("a <b>", heard(0.5), heard(0.625), problem="shorter")
+    row = _row(3, pair, [STOI])
+    assert '<a href="#r3">a &lt;b&gt;</a><small><em>shorter</em></small>' in row
+    assert '<td data-value="0.625">0.625<small>was 0.500</small></td>' in row
+    assert '<td data-value="2.0">2.0</td>' in row, "an equal length is not repeated"
+    assert '<td title="reference silent">–<small>was 0.500</small></td>' in _row(
+        0, Pair("a", heard(0.5), heard(None)), [STOI]
+    )
+    assert _row(0, Pair("a", None, None), [STOI]).count("<td>–</td>") == 4
+
+
+def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
+    pairs = [
+        Pair("a", heard(0.5, WordCounts(1, 1, 0, 0)), heard(0.7, WordCounts(2, 0, 0, 0))),
+        Pair("b", heard(0.5, WordCounts(8, 0, 0, 0)), heard(0.4, WordCounts(6, 1, 1, 0))),
+        Pair("c", heard(0.5), heard(None), problem="cut short"),
+    ]
+    assert _sentences(pairs, [STOI, WER]) == [
+        "3 recordings, 6.0 s.",
+        "1 of them with a problem, for instance c: cut short.",
+        "STOI: 0.500 before, 0.550 after; better in 1 and worse in 1 of 2.",
+        "WER: 0.100 before, 0.200 after; better in 1 and worse in 1 of 2.",
+    ]
+
+
+def test_words_are_heard_unless_they_are_not_wanted(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders[0] / "c.txt").write_text("see me")
+
+    def unwanted(*_: object) -> None:
+        raise AssertionError("a recogniser was asked for")
+
+    monkeypatch.setattr(listening_page, "PocketsphinxRecogniser", unwanted)
+    page = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
+    assert "WER" not in re.sub('data:[^"]*', "", page)  # in base64 there is anything
+    assert "Words are not judged" not in page, "that is no news"
+    with pytest.raises(ConfigError, match="tiny would hear the words, but none are to be heard"):
+        build_listening_page(*folders, tmp_path / "page.html", whisper="tiny", words=False)
+
+
+@pytest.mark.parametrize("place", ["noisy", "noisy/c.wav/page.html"])
+def test_where_no_page_can_be_written_nothing_is_judged(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(listening_page, "compare", lambda *_: pytest.fail("judged for nothing"))
+    with pytest.raises(OSError, match=re.escape(str(tmp_path / place))):
+        build_listening_page(*folders, tmp_path / place)
+
+
+def test_the_command_writes_the_page_and_names_what_is_wrong(
+    folders: tuple[Path, Path], tmp_path: Path, phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert phonemi("report", *folders).stdout.strip() == "listen.html"
+    assert (tmp_path / "listen.html").exists()
+    outcome = phonemi("listen", *folders, "-o", tmp_path / "page.html")
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.strip() == str(tmp_path / "page.html")
+    assert phonemi("listen", folders[0], tmp_path / "nowhere").error == f"{tmp_path / 'nowhere'} is not a folder"

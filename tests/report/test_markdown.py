@@ -1,0 +1,54 @@
+"""Result files -> Markdown whose tables have as many cells as titles and name every row."""
+
+from __future__ import annotations
+
+import pytest
+
+from phonemi.errors import DataError
+from phonemi.files import write_json
+from phonemi.report.markdown import write_markdown
+
+
+def metrics_row(name: str, wer: float, scored: int = 4) -> dict:
+    return {
+        "row": name, "label": f"{name} | label", "mi_bits": None, "si_sdr_db": 1.0, "si_sdri_db": 0.5, "stoi": 0.9,
+        "pesq_wb_lqo": 2.0, "pesq_wb_lqo_scored": scored, "pesq_wb_lqo_total": 4,
+        "wer": wer, "wer_low": wer - 0.1, "wer_high": wer + 0.1,
+    }  # fmt: skip
+
+
+def test_every_row_is_there_with_interval_and_failures(tmp_path):
+    comparison = {"row": "a", "against": "b", "difference": -0.1, "low": -0.2, "high": -0.05, "pairs": 4}
+    comparisons = [comparison | {"metric": "wer", "p_value": 0.01}, comparison | {"metric": "stoi", "p_value": 0.0001}]
+    write_json(
+        tmp_path / "metrics.json",
+        {"rows": [metrics_row("a", 0.2, scored=3), metrics_row("b", 0.3)], "comparisons": comparisons},
+    )
+    rows = [
+        {"representation": "mini", "layer": layer, "snr_db": snr_db, "mi_bits": layer + 0.25, "entropy_bits": 4.0}
+        for layer in range(3)
+        for snr_db in (-5.0, 5.0)
+    ]
+    write_json(tmp_path / "information.json", {"rows": rows})
+    write_json(tmp_path / "layer_weights.json", {"rows": [{"row": "a", "label": "a", "weights": [0.2, 0.3, 0.5]}]})
+    write_json(tmp_path / "timings.json", {"stages": [{"stage": "train", "seconds": 90.0}]})
+    text = write_markdown(tmp_path).read_text()
+    assert "2.00 (3 of 4 scored)" in text
+    assert "0.200 [0.100, 0.300]" in text
+    assert "**−0.100 [−0.200, −0.050] p 0.010**" in text, "significant differences are bold"
+    assert "−0.100 [−0.200, −0.050] p < 0.001" in text
+    assert "DNSMOS" not in text, "columns of what was not judged"
+    assert "| mini layer 2 | 2.25 | 2.25 | 2.25 |" in text
+    assert "| all | 1.5 |" in text
+    widths = {}
+    for line in text.splitlines():
+        if line.startswith("|"):
+            cells = line.replace("\\|", "").count("|")
+            assert widths.setdefault("now", cells) == cells, line
+        else:
+            widths.clear()
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(DataError, match="not a folder"):
+        write_markdown(tmp_path / "none")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from phonemi.errors import PhonemiError
+from phonemi.workers import AHEAD, Workers
+
+
+def slow_square(value: float) -> tuple[float, int]:
+    time.sleep(0.05 * (value == 0))  # the first is the last to be ready
+    return value * value, os.getpid()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_results_come_in_order_and_arguments_are_taken_as_they_are_needed(processes: int) -> None:
+    taken: list[int] = []
+
+    def arguments() -> Iterator[tuple[int]]:
+        for value in range(20):
+            taken.append(value)
+            yield (value,)
+
+    with Workers(slow_square, processes, "squaring") as workers:
+        results = workers.over(arguments())
+        first = next(results)
+        assert len(taken) == (1 if processes == 1 else AHEAD * processes)
+        found = [first, *results]
+    assert [square for square, _ in found] == [value * value for value in range(20)]
+    assert (os.getpid() in {worker for _, worker in found}) == (processes == 1)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_goes_wrong_is_raised_to_who_asks(processes: int) -> None:
+    with Workers(math.sqrt, processes, "rooting") as workers:
+        four = workers.submit(16.0)
+        with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
+            workers.submit(-1.0)()
+        assert four() == 4
+
+
+def test_no_process_is_started_without_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonemi.workers.ProcessPoolExecutor", None)
+    with Workers(math.sqrt, 2, "rooting") as workers:
+        assert list(workers.over([])) == []
+
+
+def test_processes_that_die_are_one_line() -> None:
+    with Workers(os._exit, 2, "exiting") as workers:
+        results = workers.over((1,) for _ in range(30))
+        with pytest.raises(PhonemiError, match="one of 2 exiting processes died, perhaps for lack of memory"):
+            list(results)
+
+
+PARENT = """
+import os, time
+from phonemi.workers import Workers
+if __name__ == "__main__":
+    with Workers(os.getpid, 2, "telling") as workers:
+        print(*{workers.submit()() for _ in range(8)}, flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="SIGKILL is not known here")
+def test_none_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(pid) for pid in parent.stdout.readline().split()]
+    assert workers
+    parent.kill()
+    parent.wait()
+    deadline_s = time.monotonic() + 20
+    while not all(map(gone, workers)):
+        assert time.monotonic() < deadline_s, "a worker is still there"
+        time.sleep(0.05)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process is no more, or waits to be fetched by who adopted it."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except ProcessLookupError:
+        return True
+    except FileNotFoundError:  # no /proc here, or gone meanwhile: asked again
+        return False

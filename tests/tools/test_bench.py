@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from phonemi.errors import ConfigError
+from phonemi.tools import bench
+from phonemi.tools.bench import NAMES, Bench, Comparison, Size, as_text
+
+TINY = Size(layers=2, utterances=2, seconds=0.5, epochs=1, repeats=1)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def made() -> Bench:
+    return Bench("wavlm", TINY, CPU, dim=64)
+
+
+def test_both_ways_give_the_same_hidden_states(made: Bench) -> None:
+    plain, ours = made.encoder_ways()
+    expected = torch.stack(plain().hidden_states).flatten(1, 2)
+    torch.testing.assert_close(ours().float(), expected, atol=2e-2, rtol=0)  # half precision
+
+
+def test_both_ways_measure_every_layer(made: Bench) -> None:
+    plain, ours = made.information_ways()
+    assert len(plain()) == made.encoder.layers == 3
+    assert len(ours()) == 3 * len(bench.SNRS_DB)
+    assert np.isfinite([*plain(), *ours()]).all()
+
+
+def test_an_epoch_from_disk_is_that_of_the_encoder(made: Bench, tmp_path: Path) -> None:
+    losses: list[list[float]] = []
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def noted(*given: torch.Tensor) -> torch.Tensor:
+        loss = cross_entropy(*given)
+        losses[-1].append(loss.item())
+        return loss
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bench.functional, "cross_entropy", noted)
+        for way in made.aggregation_ways(tmp_path):
+            losses.append([])
+            torch.manual_seed(0)
+            way()
+    assert len(losses[0]) == 2
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_everything_is_timed() -> None:
+    found = bench.run(size=TINY, device="cpu", dim=64)
+    assert [one.name for one in found] == list(NAMES)
+    assert all(one.plain_s > 0 and one.ours_s > 0 for one in found)
+    assert len(as_text(found).splitlines()) == 4
+    assert max(map(len, as_text(found).splitlines())) <= 60
+
+
+def test_what_cannot_be_compared() -> None:
+    with pytest.raises(ConfigError, match="unknown comparison 'encodr'; did you mean 'encoder'"):
+        bench.run(["encodr"])
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="torch finds no GPU here"):
+            bench.run(device="cuda")
+
+
+def test_the_table() -> None:
+    text = as_text([Comparison("encoder", 2.0, 0.5, 100.0, float("nan"))])
+    assert text.splitlines()[1].split() == ["encoder", "2.000", "0.500", "4.0", "100", "nan"]

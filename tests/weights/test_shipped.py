@@ -1,0 +1,83 @@
+"""weights.shipped: names lead to folders of the right kind, and what is in the package stays small and whole."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import phonemi
+from phonemi import Enhancer, load_representation
+from phonemi.enhancers.pretrained import MODEL_TYPE as ENHANCER_TYPE
+from phonemi.files import write_json
+from phonemi.representations.mel_transformer import MODEL_TYPE
+from phonemi.weights import shipped
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = Path(phonemi.__file__).parent
+MOST_BYTES = 25_000_000
+IN_THE_PACKAGE = sorted(path for path in shipped.WEIGHTS.glob("*") if path.is_dir())
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A place with two encoders, an enhancer, and what is none of these."""
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path / "weights")
+    for name, kind in {"mini": MODEL_TYPE, "mini-kmeans": MODEL_TYPE, "default": ENHANCER_TYPE, "bert": "bert"}.items():
+        write_json(tmp_path / "weights" / name / "config.json", {"model_type": kind})
+        (tmp_path / "weights" / name / "model.safetensors").write_text(name)
+    write_json(tmp_path / "weights" / "list" / "config.json", [])
+    write_json(tmp_path / "config.json", {"model_type": MODEL_TYPE})
+    return tmp_path / "weights"
+
+
+def test_names_are_found_by_type(weights, monkeypatch):
+    assert shipped.names(MODEL_TYPE) == ["mini", "mini-kmeans"]
+    assert shipped.names(ENHANCER_TYPE) == ["default"]
+    assert shipped.folder_of("mini-kmeans", MODEL_TYPE) == weights / "mini-kmeans"
+    assert shipped.listed(MODEL_TYPE) == "mini, mini-kmeans"
+    for name in ("default", "maxi", "", ".", "..", "list", "../weights/mini", "mini/", str(weights / "mini")):
+        assert shipped.folder_of(name, MODEL_TYPE) is None
+    monkeypatch.chdir(weights)
+    assert shipped.folder_of("mini", MODEL_TYPE), "also where a folder has this name"
+    assert shipped.folder_of(Path("mini"), MODEL_TYPE) is None, "a path is a path"
+
+
+def test_the_version_is_the_hash_of_the_weights(weights):
+    assert shipped.version_of("mini") == hashlib.sha256(b"mini").hexdigest()
+    assert shipped.version_of("microsoft/wavlm-base") is shipped.version_of("../weights/mini") is None
+    shutil.rmtree(weights)
+    assert shipped.version_of("mini") is None
+    assert shipped.names(MODEL_TYPE) == []
+    assert shipped.listed(MODEL_TYPE) == "none in this version"
+
+
+def test_the_package_stays_small():
+    assert sum(path.stat().st_size for path in shipped.WEIGHTS.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("folder", IN_THE_PACKAGE, ids=lambda folder: folder.name)
+def test_what_ships_can_be_loaded_and_has_a_card(folder):
+    is_enhancer = folder.name in shipped.names(ENHANCER_TYPE)
+    model = Enhancer.from_pretrained(folder.name) if is_enhancer else load_representation(folder.name)
+    assert not model.training
+    assert (folder / "README.md").is_file()
+    assert not list(folder.rglob(".*")), "nothing half-written"
+
+
+def test_the_wheel_takes_everything_that_is_in_the_package():
+    """Hatch takes all files of a package but those that git ignores."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
+    assert settings == {"targets": {"wheel": {"packages": ["src/phonemi"]}}}
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files += [shipped.WEIGHTS / "mini" / name for name in (shipped.CONFIG_FILE, shipped.WEIGHTS_FILE, "README.md")]
+    assert {".py", ".yaml", ".html"} <= {path.suffix for path in files}
+    if not (REPOSITORY / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("not a git checkout: nothing is ignored")
+    command = ["git", "-C", str(REPOSITORY), "check-ignore", "--no-index", *map(str, files)]
+    ignored = subprocess.run(command, capture_output=True, text=True)
+    assert (ignored.returncode, ignored.stdout) == (1, ""), "1: none is ignored"
