@@ -14,9 +14,9 @@ import torch
 
 from phonemi import Enhancer, load_representation
 from phonemi.config import load_config
+from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
-from phonemi.models.card import model_card
-from phonemi.models.mel_transformers import MelTransformer
+from phonemi.representations.mel_transformer import MelTransformer
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
 SPEECH = [
