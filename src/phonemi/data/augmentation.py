@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import signal as scipy_signal
 
-from phonemi.signal import SAMPLE_RATE
+from phonemi.constants import SAMPLE_RATE
 
 # Reflections within 50 ms of the direct sound are heard as part of it and help to understand it (the limit of the
 # clarity C50, ISO 3382). To take them out would ask a mask for what it cannot do, and would cost words.
