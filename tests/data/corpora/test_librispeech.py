@@ -70,7 +70,8 @@ def test_phones_from_textgrids_in_the_folder(corpus: Path) -> None:
     assert recordings[1].phones is None
     assert notes == [
         "2 recordings without an alignment: 2 not in the alignment files (26-495-0000)",
-        "1 recording left unaligned: 1 misfits (alignment of 19-198-0001 ends at 0.700 s, the audio at 0.500 s)",
+        "1 recording left unaligned: 1 misfits "
+        "(alignment of 19-198-0001: phone 'AE1' at 0.000-0.700 s ends after the audio (0.500 s))",
     ]
 
 
@@ -91,7 +92,8 @@ def test_phones_from_the_archive_as_published(corpus: Path) -> None:
     assert [recording.phones for recording in recordings] == [(Interval(0.0, 0.5, "AE1"),), None, None, None]
     assert notes == [
         "2 recordings without an alignment: 2 not in the alignment files (19-198-0001)",
-        "1 recording left unaligned: 1 misfits (alignment of 26-495-0000 ends at 0.700 s, the audio at 0.500 s)",
+        "1 recording left unaligned: 1 misfits "
+        "(alignment of 26-495-0000: phone 'AE1' at 0.000-0.700 s ends after the audio (0.500 s))",
     ]
 
 

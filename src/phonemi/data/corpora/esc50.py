@@ -12,16 +12,14 @@ from pathlib import Path
 
 from phonemi import audio
 from phonemi.data.corpora.download import Progress, checksum, extract, fetch, is_extracted
-from phonemi.data.corpora.prepared import LeftOut, Prepared, read_all
+from phonemi.data.corpora.prepared import LeftOut, Prepared, probe_audible
 from phonemi.data.manifest import Recording
-from phonemi.errors import DataError, PhonemiError
+from phonemi.errors import DataError
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 MD5 = "7771e4b9d86d0945acce719c7a59305a"
 
 _NAME = re.compile(r"([1-5])-[^-]+-[A-Z]-\d+")
-# Digital silence after lossy coding; the quietest sounds of ESC-50 are far louder.
-_SILENCE_DB = -90.0
 
 
 def download_esc50(folder: str | Path, *, progress: Progress | None = None) -> list[str]:
@@ -57,17 +55,12 @@ def prepare_esc50(folder: str | Path) -> Prepared:
     paths = audio.find_recordings(clips)
     skipped = LeftOut()
     recordings = []
-    for path, clip in zip(paths, read_all(_info_and_level, paths), strict=True):
+    for path, info in probe_audible(paths, skipped).items():
         name = _NAME.fullmatch(path.stem)
         fold = folds.get(path.stem, int(name[1]) if name else None)
-        if isinstance(clip, PhonemiError):
-            skipped.add("unreadable", str(clip))
-        elif clip[1] < _SILENCE_DB:
-            skipped.add("silent", path.name)
-        elif fold is None:
+        if fold is None:
             skipped.add("neither in meta/esc50.csv nor named <fold>-<clip>-<take>-<target>", path.name)
         else:
-            info = clip[0]
             recordings.append(
                 Recording(
                     id=path.stem,
@@ -84,10 +77,6 @@ def prepare_esc50(folder: str | Path) -> Prepared:
     if absent:
         notes.append(f"{len(absent)} of {len(folds)} clips of meta/esc50.csv are not there ({absent[0]})")
     return Prepared(recordings, notes)
-
-
-def _info_and_level(path: Path) -> tuple[audio.AudioInfo, float]:
-    return audio.probe(path), audio.level_db(audio.load(path, sample_rate=None))
 
 
 def _clip_folder(folder: Path) -> Path:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from phonemi import audio
 from phonemi.data.alignment import check_fit
 from phonemi.data.corpora.alignment_files import Entry, open_alignments
+from phonemi.data.file_index import read_files
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, PhonemiError
 
-T = TypeVar("T")
-
 # Digital silence, also after lossy coding; what anybody recorded is far louder.
-_SILENCE_DB = -90.0
+_MAX_SILENCE_DB = -90.0
 
 
 class Prepared(NamedTuple):
@@ -57,28 +55,15 @@ class LeftOut:
         return [f"{total} {noun}{'' if total == 1 else 's'} {what}: {', '.join(reasons)}"]
 
 
-def read_all(read: Callable[[Path], T], paths: Sequence[Path]) -> list[T | PhonemiError]:
-    """`read` of every path in order, several at a time; an error of this package takes the place of its result."""
-
-    def result(path: Path) -> T | PhonemiError:
-        try:
-            return read(path)
-        except PhonemiError as error:
-            return error
-
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(result, paths))
-
-
 def probe_all(paths: Sequence[Path], skipped: LeftOut) -> dict[Path, audio.AudioInfo]:
     """Headers of the sound files that can be read; the others are counted in `skipped`."""
-    found = {}
-    for path, info in zip(paths, read_all(audio.probe, paths), strict=True):
+    infos = {}
+    for path, info in read_files(audio.probe, paths).items():
         if isinstance(info, PhonemiError):
             skipped.add("unreadable", str(info))
         else:
-            found[path] = info
-    return found
+            infos[path] = info
+    return infos
 
 
 def probe_audible(paths: Sequence[Path], skipped: LeftOut) -> dict[Path, audio.AudioInfo]:
@@ -87,18 +72,18 @@ def probe_audible(paths: Sequence[Path], skipped: LeftOut) -> dict[Path, audio.A
     Noise is scaled to an SNR, which silence has none of. Every clip is read to its end.
     """
 
-    def probe_and_level(path: Path) -> tuple[audio.AudioInfo, float]:
+    def read_header_and_level(path: Path) -> tuple[audio.AudioInfo, float]:
         return audio.probe(path), audio.level_db(audio.load(path, sample_rate=None))
 
-    found = {}
-    for path, clip in zip(paths, read_all(probe_and_level, paths), strict=True):
+    infos = {}
+    for path, clip in read_files(read_header_and_level, paths).items():
         if isinstance(clip, PhonemiError):
             skipped.add("unreadable", str(clip))
-        elif clip[1] < _SILENCE_DB:
+        elif clip[1] < _MAX_SILENCE_DB:
             skipped.add("silent", path.name)
         else:
-            found[path] = clip[0]
-    return found
+            infos[path] = clip[0]
+    return infos
 
 
 def attach_phones(recordings: Sequence[Recording], alignments: Iterable[str | Path]) -> Prepared:
