@@ -45,7 +45,7 @@ def read_files(
     results: dict[File, Value | PhonemiError] = {}
     changed: list[File] = []
     for file in files:
-        entry = entries.get(os.path.abspath(file))
+        entry = entries.get(os.path.abspath(str(file)))
         if entry is not None and entry[:2] == stamps[file]:
             results[file] = entry[2]
         else:
@@ -66,7 +66,7 @@ def read_files(
         for file in changed:
             stamp, value = stamps[file], results[file]
             if stamp is not None and not isinstance(value, PhonemiError):
-                entries[os.path.abspath(file)] = [*stamp, value]
+                entries[os.path.abspath(str(file))] = [*stamp, value]
         with suppress(OSError):
             write_text(index, json.dumps({"files": entries}))
     return {file: results[file] for file in files}
