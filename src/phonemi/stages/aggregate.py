@@ -9,15 +9,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.storage import load_aggregation, save_aggregation
 from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.data.alignment import IGNORE, PHONES
+from phonemi.data.alignment import IGNORE
 from phonemi.errors import ConfigError
 from phonemi.files import write_json
+from phonemi.probes.aggregation_probe import AggregationProbe
+from phonemi.probes.frames import FrameStates
 from phonemi.stages.information import Material
 from phonemi.stages.run import Run
 from phonemi.training.loop import FitSettings, fit
@@ -79,38 +80,27 @@ def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
     return load_aggregation(run.folder / "aggregations" / kind, layers=representation.layers, dim=representation.dim)
 
 
-class LinearProbe(nn.Module):
-    """An aggregation and a linear layer: states [layer, 1, frame, dim], phones [frame] -> cross-entropy in nats."""
-
-    def __init__(self, aggregation: Aggregation, dim: int, classes: int = len(PHONES)):
-        super().__init__()
-        self.aggregation = aggregation
-        self.linear = nn.Linear(dim, classes)
-
-    def forward(self, states: Tensor, phones: Tensor) -> Tensor:
-        return functional.cross_entropy(self.linear(self.aggregation(states.float())[0]).float(), phones)
-
-
 def _pretrain(run: Run, kind: str, material: Material) -> None:
     settings = run.config.aggregate
     torch.manual_seed(run.config.seed)
-    model = LinearProbe(new_aggregation(run, kind), run.representation.dim, material.classes)
-    states, phones = material.states["train"].values, material.labels["train"].phones
+    aggregation = new_aggregation(run, kind)
+    model = AggregationProbe(aggregation, run.representation.dim, material.classes)
+    states, phones = FrameStates(material.states["train"].values), material.labels["train"].phones
     labelled = np.flatnonzero(phones.numpy() != IGNORE)
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
         drawn = np.random.default_rng([run.config.seed, step]).choice(labelled, settings.batch_frames)
         chosen = torch.from_numpy(np.sort(drawn))  # in order of the file, which is memory-mapped
-        return states[chosen].permute(1, 0, 2)[:, None], phones[chosen]
+        return states.batch(chosen), phones[chosen]
 
     @torch.inference_mode()
     def validate(model: nn.Module) -> dict[str, float]:
-        held_out = material.states["validation"]
+        held_out = FrameStates(material.states["validation"].values)
         known = torch.from_numpy(np.flatnonzero(material.labels["validation"].phones.numpy() != IGNORE)[::7])
         phones, summed = material.labels["validation"].phones, 0.0
         for chosen in known.split(VALIDATED_AT_ONCE):
-            batch = held_out.values[chosen].permute(1, 0, 2)[:, None]
-            summed += len(chosen) * model(batch.to(run.device), phones[chosen].to(run.device)).item()
+            batch = held_out.batch(chosen).to(run.device)
+            summed += len(chosen) * model(batch, phones[chosen].to(run.device)).item()
         return {"validation_cross_entropy_nats": summed / len(known)}
 
     folder = run.folder / "aggregations" / kind
@@ -133,7 +123,7 @@ def _pretrain(run: Run, kind: str, material: Material) -> None:
         progress=run.progress,
         device=run.device,
     )
-    save_aggregation(model.aggregation.cpu(), folder)
+    save_aggregation(aggregation.cpu(), folder)
     reached = [row["validation_cross_entropy_nats"] for row in result.history if "validation_cross_entropy_nats" in row]
     write_json(
         folder / "result.json",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from phonemi.data.alignment import IGNORE, inventory
 from phonemi.data.manifest import Recording, speaker_of
@@ -16,6 +16,8 @@ from phonemi.data.mixing import PlannedMixtures, generator
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError
 from phonemi.information.mutual_information import EvaluationSet, bits, entropy_nats, measure
+from phonemi.metrics.statistics import FEWEST_CLUSTERS
+from phonemi.probes.frames import Features, FrameStates
 from phonemi.report.results import information_tables, number, snr_text
 from phonemi.representations.base import Representation
 from phonemi.representations.log1p import Log1p
@@ -42,7 +44,8 @@ def run(run: Run) -> None:
         for representation, name in ((run.representation, run.representation_name), (Log1p(), "log1p")):
             material = Material(run, representation)
             run.say(f"information: {name}, {material.describe()}")
-            for row in material.measure({split: states.by_layer for split, states in material.states.items()}, name):
+            states = {split: FrameStates(states.values) for split, states in material.states.items()}
+            for row in material.measure(states, name):
                 rows.append({"representation": name, "layer": row.pop("slot"), **row})
         run.write(RESULT, {"key": key, **_protocol(run, material), **_by_split(rows)})
 
@@ -129,13 +132,13 @@ class Material:
             if bool((labels.phones == IGNORE).all()):
                 raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
 
-    def measure(self, features: Mapping[str, Tensor], label: str) -> list[dict[str, Any]]:
+    def measure(self, features: Mapping[str, Features], label: str) -> list[dict[str, Any]]:
         """Train one probe per slot and judge them on every SNR of the test split, on all pooled, and on validation.
 
         With several `information.seeds` this is done as often: the rows are means, `mi_bits_spread` their deviation.
 
         Args:
-            features: of each split, [slot, frame, dim].
+            features: of each split, [slot, frame, dim] or hidden states.
             label: for the progress bar.
         """
         settings = self.run.config.information
@@ -155,7 +158,7 @@ class Material:
                 task.advance(len(found) * total + done - task.completed, f"cross-entropy {bits(loss):.3f} bits")
 
             for number in range(1, settings.seeds + 1):
-                rows = measure(
+                bounds = measure(
                     features["train"],
                     self.labels["train"].phones,
                     sets,
@@ -164,9 +167,16 @@ class Material:
                     device=self.run.device,
                     bf16=settings.precision == "bf16",
                     progress=show,
+                    min_speakers=FEWEST_CLUSTERS,
                     **settings.model_dump(include=PROBE),
                 )
-                found.append(rows)
+                found.append(
+                    [
+                        {"slot": slot, "snr_db": snr_db, **asdict(bound)}
+                        for snr_db, by_slot in bounds.items()
+                        for slot, bound in enumerate(by_slot)
+                    ]
+                )
         return [_mean(same) for same in zip(*found, strict=True)]
 
     def describe(self) -> str:
