@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.data.alignment import IGNORE
+from phonemi.constants import IGNORE
 from phonemi.information.mutual_information import EvaluationSet, measure
 from phonemi.probes.aggregation_probe import AggregationProbe
 from phonemi.probes.layer_probes import train_probes

@@ -10,12 +10,12 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from phonemi.constants import IGNORE
 from phonemi.errors import DataError
 from phonemi.information.mutual_information import EvaluationSet, bits, entropy_nats, lower_bound, measure
 from phonemi.probes.frames import FrameStates
 
 FLIP = 0.11
-UNKNOWN = -100
 
 
 def binary_channels(frames: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,12 +71,12 @@ def test_one_hot_features_of_many_classes_carry_all_their_entropy():
 
 def test_entropy_of_known_distributions():
     assert bits(entropy_nats(np.arange(40), 40)) == pytest.approx(math.log2(40))
-    assert entropy_nats([3, 3, UNKNOWN, 3], 40) == 0
+    assert entropy_nats([3, 3, IGNORE, 3], 40) == 0
     assert bits(entropy_nats([0, 0, 0, 1], 2)) == pytest.approx(0.811278, abs=1e-6)
 
 
 def test_lower_bound_pools_frames_and_drops_unlabelled_ones_from_both_terms():
-    labels = np.array([0, 1, 1, UNKNOWN, 1])
+    labels = np.array([0, 1, 1, IGNORE, 1])
     losses = np.array([0.1, 0.2, 0.3, 1e9, 0.4])
     bound = lower_bound(losses, labels, [0, 0, 0, 0, 1], [True, True, False, True, True], seed=0)
     assert bound.mi_nats == pytest.approx(entropy_nats([0, 1, 1, 1], 2) - 0.25)
@@ -137,7 +137,7 @@ def test_one_utterance_has_no_interval():
 
 def test_user_mistakes_are_data_errors():
     with pytest.raises(DataError, match="none of 2 frames has a label"):
-        lower_bound([0.1, 0.1], [UNKNOWN, UNKNOWN], [0, 0], [True, True], seed=0)
+        lower_bound([0.1, 0.1], [IGNORE, IGNORE], [0, 0], [True, True], seed=0)
     with pytest.raises(DataError, match="1 frames of 2 not finite"):
         lower_bound([0.1, math.nan], [0, 1], [0, 0], [True, True], seed=0)
     with pytest.raises(DataError, match="labels go from 0 to 40, expected 0 to 39"):

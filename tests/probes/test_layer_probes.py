@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from phonemi.constants import IGNORE
 from phonemi.errors import DataError
 from phonemi.probes.frames import FrameStates
 from phonemi.probes.layer_probes import LayerProbes, evaluate_probes, train_probes
@@ -82,7 +83,7 @@ def labelled_frames(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_training_depends_on_its_generator_only_and_ignores_unlabelled_frames():
     features, labels = labelled_frames(600, seed=0)
-    unknown = torch.full((50,), -100)
+    unknown = torch.full((50,), IGNORE)
     spoiled = torch.cat((features, torch.full((SLOTS, 50, DIM), 1e4)), 1), torch.cat((labels, unknown))
     calls: list[tuple[int, int, float]] = []
 
@@ -107,7 +108,7 @@ def test_training_depends_on_its_generator_only_and_ignores_unlabelled_frames():
 
 def test_evaluation_does_not_depend_on_its_chunks_and_leaves_unlabelled_frames_out():
     features, labels = labelled_frames(100, seed=0)
-    labels[7] = -100
+    labels[7] = IGNORE
     generator = torch.Generator().manual_seed(0)
     probes = train_probes(features, labels, classes=CLASSES, generator=generator, hidden=8, epochs=1)
     losses, correct = evaluate_probes(probes, features, labels)
@@ -143,6 +144,8 @@ def test_hidden_states_train_the_same_probes_as_a_slot_a_layer(dtype: torch.dtyp
 
 def test_labels_that_cannot_be_learned_are_data_errors():
     with pytest.raises(DataError, match="none of 3 frames has a label"):
-        train_probes(torch.zeros(1, 3, 2), torch.full((3,), -1), classes=2, generator=torch.Generator())
+        train_probes(torch.zeros(1, 3, 2), torch.full((3,), IGNORE), classes=2, generator=torch.Generator())
     with pytest.raises(DataError, match="labels go from 0 to 2, expected 0 to 1"):
-        train_probes(torch.zeros(1, 3, 2), torch.tensor([0, 2, -1]), classes=2, generator=torch.Generator())
+        train_probes(torch.zeros(1, 3, 2), torch.tensor([0, 2, IGNORE]), classes=2, generator=torch.Generator())
+    with pytest.raises(DataError, match="labels go from -1 to 1, expected 0 to 1"):
+        train_probes(torch.zeros(1, 3, 2), torch.tensor([0, 1, -1]), classes=2, generator=torch.Generator())

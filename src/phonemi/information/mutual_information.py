@@ -8,7 +8,7 @@ below (Liu et al. 2024; Han et al. 2026, equation (1)):
 Both terms are computed from the same test frames, pooled over utterances. The bound is at most H(Y). It may be
 negative, when a probe is confident and wrong in heavy noise, and is reported as it is.
 
-Labels are as `probes.frames` has them: a negative label marks a frame whose phone is unknown.
+A frame whose phone is unknown has the label IGNORE, and counts for nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class EvaluationSet(NamedTuple):
     """
 
     features: Features  # [slot, frame, dim] or hidden states
-    labels: Tensor  # [frame]
+    labels: Tensor  # [frame], IGNORE where the phone is unknown
     utterances: ArrayLike  # utterance of each frame, numbers or names, [frame]
     speakers: ArrayLike | None = None  # speaker of each frame, [frame]
     frames: ArrayLike | None = None  # numbers of the frames that belong to the set; None: all
@@ -79,13 +79,13 @@ def bits(nats: float) -> float:
 
 
 def entropy_nats(labels: ArrayLike, classes: int) -> float:
-    """Entropy of the empirical distribution of the known labels, 0 to log(classes).
+    """Entropy of the empirical distribution of `labels`, 0 to log(classes); IGNORE (-100) is left out.
 
     >>> round(bits(entropy_nats([0, 1, 2, 3, -100], classes=40)), 6)
     2.0
 
     Raises:
-        DataError: if no frame has a label, or one has a label above classes - 1.
+        DataError: if no frame has a label, or a label is not in 0 to classes - 1.
     """
     labels = np.asarray(labels)
     counts = np.bincount(labels[has_label(labels, classes)], minlength=classes)
@@ -109,7 +109,7 @@ def lower_bound(
 
     Args:
         cross_entropy_nats: -log q(y | z) of each frame, `[frame]`.
-        labels: `[frame]`; a negative label leaves the frame out of both terms.
+        labels: `[frame]`; IGNORE leaves a frame out of both terms.
         utterance: utterance of each frame, `[frame]`, numbers or names.
         correct: whether the most probable label was right, `[frame]`.
         clusters: drawn instead of utterances, for example the speaker of each frame, `[frame]`.
@@ -168,7 +168,7 @@ def measure(
         For the key of each set, the MI of every slot.
 
     Raises:
-        DataError: if no frame has a label, or one has a label above classes - 1.
+        DataError: if no frame has a label, or a label is not in 0 to classes - 1.
     """
     generator = torch.Generator().manual_seed(seed)
     probes = train_probes(train_features, train_labels, classes=classes, generator=generator, **training)

@@ -1,7 +1,7 @@
 """What probes are trained and evaluated on: hidden states and labels of many frames.
 
-Labels are int64 [frame], from 0 to classes - 1. A negative label marks a frame whose phone is unknown; it takes no
-part in anything.
+Labels are int64 [frame], from 0 to classes - 1, or IGNORE where the phone is unknown: no loss and no statistic counts
+such a frame.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from phonemi.constants import IGNORE
 from phonemi.errors import DataError
 
 
@@ -53,12 +54,13 @@ def has_label(labels: NDArray[np.int64], classes: int | None = None) -> NDArray[
     """True where the label of a frame is known, [frame].
 
     Raises:
-        DataError: if no frame has a label, or one has a label above classes - 1.
+        DataError: if no frame has a label, or a label is not in 0 to classes - 1.
     """
-    known: NDArray[np.bool_] = labels >= 0
+    known: NDArray[np.bool_] = labels != IGNORE
     if not known.any():
         raise DataError(f"none of {len(labels)} frames has a label: mutual information needs aligned phones")
     lowest, highest = labels[known].min(), labels[known].max()
-    if classes is not None and highest >= classes:
-        raise DataError(f"labels go from {lowest} to {highest}, expected 0 to {classes - 1}")
+    if lowest < 0 or (classes is not None and highest >= classes):
+        expected = "0 or more" if classes is None else f"0 to {classes - 1}"
+        raise DataError(f"labels go from {lowest} to {highest}, expected {expected}")
     return known

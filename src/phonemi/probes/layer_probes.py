@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phonemi.constants import IGNORE
 from phonemi.probes.frames import Features, FrameStates, has_label
 
 BATCHES_PER_REPORT = 10
@@ -131,7 +132,7 @@ def train_probes(
     Args:
         features: `[slot, frame, dim]` or hidden states. They may stay in half precision on another device: a batch at a
             time is moved to `device`.
-        labels: `[frame]`; frames with a negative label are left out.
+        labels: `[frame]`, IGNORE for frames to leave out.
         classes: number of labels, 40 for phones.
         generator: (CPU) decides initial weights, order of the frames and dropout. The global generator is not changed.
         hidden, depth, dropout: see `LayerProbes`.
@@ -145,7 +146,7 @@ def train_probes(
         The probes, on `device` and in evaluation mode.
 
     Raises:
-        DataError: if no frame has a label, or one has a label above classes - 1.
+        DataError: if no frame has a label, or a label is not in 0 to classes - 1.
     """
     device = torch.device(device)
     labelled = torch.from_numpy(np.flatnonzero(has_label(labels.cpu().numpy(), classes)))
@@ -186,14 +187,14 @@ def evaluate_probes(
 
     Returns:
         Cross-entropy in nats, and whether the most probable label is right: `[slot, frame]` both, on the CPU. They are
-        0 and False for frames with a negative label.
+        0 and False where the label is IGNORE.
     """
     device = next(probes.parameters()).device
     losses, correct = [], []
     for frames in torch.split(torch.arange(len(labels)), batch_frames):
         batch, targets = _batch(features, labels, frames, device, bf16=False)
         logits = probes(batch)
-        losses.append((_cross_entropy_nats(logits, targets.clamp_min(0)) * (targets >= 0)).cpu())
+        losses.append(_cross_entropy_nats(logits, targets).cpu())
         correct.append((logits.argmax(-1) == targets).cpu())
     return torch.cat(losses, 1), torch.cat(correct, 1)
 
@@ -211,7 +212,9 @@ def _batch(
 
 
 def _cross_entropy_nats(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log q(label) of each frame, float32 `[slot, frame]`."""
+    """Compute -log q(label) of each frame, float32 `[slot, frame]`; 0 where the label is IGNORE."""
     targets = labels.expand(len(logits), -1)
-    losses = functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    losses = functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), reduction="none", ignore_index=IGNORE
+    )
     return losses.view_as(targets)
