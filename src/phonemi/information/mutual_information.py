@@ -22,7 +22,7 @@ from torch import Tensor
 
 from phonemi.constants import IGNORE
 from phonemi.errors import DataError
-from phonemi.metrics.statistics import FEWEST_CLUSTERS
+from phonemi.metrics.statistics import MIN_CLUSTERS
 from phonemi.probes.layer_probes import LayerProbes
 
 TOLD_EVERY = 10  # batches
@@ -237,7 +237,7 @@ def measure(
         train_features: `[slot, frame, dim]`.
         train_labels: `[frame]`.
         test_sets: SNR in dB -> (features, labels, utterances, speakers, frames); with speakers, of whom there are
-            `FEWEST_CLUSTERS` or more, the interval is over them.
+            `MIN_CLUSTERS` or more, the interval is over them.
         classes: number of labels.
         seed: of the probes and of the bootstrap.
         resamples: draws of the bootstrap.
@@ -271,7 +271,7 @@ def _numbered(one: EvaluationSet) -> tuple[np.ndarray, np.ndarray, np.ndarray, n
     clusters = None
     if one.speakers is not None:
         names, numbers = np.unique(np.asarray(one.speakers)[frames], return_inverse=True)
-        clusters = numbers if len(names) >= FEWEST_CLUSTERS else None
+        clusters = numbers if len(names) >= MIN_CLUSTERS else None
     return frames, np.asarray(one.labels)[frames], utterances, clusters
 
 

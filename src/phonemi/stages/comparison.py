@@ -16,8 +16,9 @@ from phonemi.files import replacing
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import Score, summarise
-from phonemi.metrics.statistics import FEWEST_CLUSTERS, PairedDifference, paired_difference
-from phonemi.metrics.words.word_errors import Failure, WordCounts, corpus_wer, paired_wer_difference
+from phonemi.metrics.statistics import MIN_CLUSTERS, PairedDifference, paired_difference
+from phonemi.metrics.words.recogniser import Failure
+from phonemi.metrics.words.word_errors import WordCounts, corpus_wer, paired_wer_difference
 from phonemi.stages.run import Run
 
 SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS)
@@ -59,7 +60,7 @@ def _bootstrap(run: Run, utterances: list[Utterance]) -> dict[str, Any]:
 def drawn_unit(utterances: list[Utterance]) -> Literal["speaker", "id"]:
     """What the bootstrap draws and the permutation test flips as a whole; several models of a row share their ids."""
     known = {u["speaker"] or u["id"] for u in utterances}
-    return "speaker" if len(known) >= FEWEST_CLUSTERS else "id"
+    return "speaker" if len(known) >= MIN_CLUSTERS else "id"
 
 
 def by_row(run: Run, judged: dict[str, list[Utterance]]) -> Judged:

@@ -21,7 +21,8 @@ from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
-from phonemi.metrics.words.word_errors import Failure, Recogniser, count_words, normalise_words, transcribe_all
+from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
+from phonemi.metrics.words.word_errors import count_words, normalise_words
 from phonemi.report.results import METRICS, number
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, drawn_unit, summary, write_csv

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from phonemi import audio
+from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.data.manifest import Recording, read_manifest, validate
 from phonemi.data.mixing import Mixture, PlannedMixtures
 from phonemi.data.pairs import NoisyRecordings, PairedRecordings
 from phonemi.data.store import AudioStore
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, require_extra
-from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
-from phonemi.metrics.words.whisper import WhisperRecogniser
-from phonemi.metrics.words.word_errors import Recogniser
+from phonemi.metrics.words import RECOGNISERS, RecogniserOptions
+from phonemi.metrics.words.recogniser import Recogniser
 from phonemi.signal import SAMPLE_RATE
 from phonemi.stages import train
 from phonemi.stages.information import evenly
@@ -183,13 +183,7 @@ def recogniser_of(run: Run) -> Recogniser | None:
     if chosen == "none" or (given is not None and not any(recording.text for recording in given)):
         return None
     require_extra("jiwer", "eval")
-    if chosen == "whisper":
-        whisper = WhisperRecogniser(run.config.evaluate.whisper, device=str(run.device))
-        whisper.load()  # now, not after an hour of judging
-        return whisper
-    require_extra("pocketsphinx", "eval")
-    if chosen == "pocketsphinx-grammar":
-        from phonemi.data.corpora.synthetic import grammar_jsgf
-
-        return PocketsphinxRecogniser(grammar_jsgf())
-    return PocketsphinxRecogniser()
+    options = RecogniserOptions(run.config.evaluate.whisper, str(run.device), grammar_jsgf())
+    recogniser = RECOGNISERS[chosen](options)
+    recogniser.load()  # now, not after an hour of judging
+    return recogniser
