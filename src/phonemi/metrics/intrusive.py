@@ -56,16 +56,6 @@ def si_sdr(estimate: ArrayLike, clean: ArrayLike) -> Score:
     return pair if isinstance(pair, Score) else _si_sdr(*pair)
 
 
-def si_sdr_improvement(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> Score:
-    """SI-SDR of the estimate minus SI-SDR of the noisy input, in dB: the column "SI-SDR" of SUPERB's tables.
-
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
-    """
-    after, before = si_sdr(estimate, clean), si_sdr(noisy, clean)
-    return _improvement(after, before)
-
-
 def stoi(estimate: ArrayLike, clean: ArrayLike) -> Score:
     """Short-time objective intelligibility (Taal et al. 2011), not the extended one; at most 1.
 
@@ -88,6 +78,8 @@ def pesq_wb(estimate: ArrayLike, clean: ArrayLike) -> Score:
 
 def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[str, Score]:
     """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS`.
+
+    The improvement is SI-SDR of the estimate minus that of the noisy input: the column "SI-SDR" of SUPERB's tables.
 
     Args:
         estimate: enhanced waveform `[sample]` at 16 kHz.

@@ -43,7 +43,6 @@ def fetch(
     path: str | Path,
     *,
     md5: str | None = None,
-    sha256: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Download a file, unless it is there already.
@@ -55,7 +54,6 @@ def fetch(
         url: http or https.
         path: file to write.
         md5: checksum in hexadecimal digits, if known.
-        sha256: checksum in hexadecimal digits, if known; one of the two is enough.
         progress: called after every chunk.
 
     Returns:
@@ -67,14 +65,14 @@ def fetch(
     """
     path = Path(path)
     if path.exists():
-        if problem := _checksum_problem(path, md5, sha256):
+        if problem := _checksum_problem(path, md5):
             raise DataError(f"{path} is not the file of {url}: {problem}; remove it and run it again")
         return path
     if not url.startswith(("http://", "https://")):
         raise DataError(f"cannot download {url}: only http and https addresses are supported")
     part = path.with_name(f"{path.name}.part")
     _receive_all(url, part, progress)
-    if problem := _checksum_problem(part, md5, sha256):
+    if problem := _checksum_problem(part, md5):
         part.unlink()
         raise DataError(f"downloaded {url} but {problem}; it was removed, run it again")
     os.replace(part, path)
@@ -124,7 +122,6 @@ def fetch_and_extract(
     folder: str | Path,
     *,
     md5: str | None = None,
-    sha256: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Download an archive into `folder`, unpack it there and remove it, unless that was done before.
@@ -136,15 +133,15 @@ def fetch_and_extract(
     name = url.split("?")[0].rsplit("/", 1)[-1]
     if is_extracted(name, folder):
         return
-    archive = fetch(url, folder / name, md5=md5, sha256=sha256, progress=progress)
+    archive = fetch(url, folder / name, md5=md5, progress=progress)
     extract(archive, folder)
     archive.unlink()
 
 
-def checksum(path: str | Path, algorithm: str) -> str:
-    """Checksum of a file in hexadecimal digits; `algorithm` is "md5" or "sha256"."""
+def md5_of(path: str | Path) -> str:
+    """MD5 sum of a file in hexadecimal digits."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
@@ -205,11 +202,10 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
         raise OSError(f"the connection broke after {done} of {total} bytes")
 
 
-def _checksum_problem(file: Path, md5: str | None, sha256: str | None) -> str:
-    """How the checksum differs from the expected one; empty if it does not."""
-    for algorithm, expected in (("md5", md5), ("sha256", sha256)):
-        if expected is not None and (actual := checksum(file, algorithm)) != expected.lower():
-            return f"its {algorithm} is {actual}, expected {expected}"
+def _checksum_problem(file: Path, md5: str | None) -> str:
+    """How the MD5 sum differs from the expected one; empty if it does not."""
+    if md5 is not None and (actual := md5_of(file)) != md5.lower():
+        return f"its md5 is {actual}, expected {md5}"
     return ""
 
 
@@ -233,7 +229,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:
-    """Where a member goes; "a\\b" and "C:" lead elsewhere on some systems, so they are refused on all."""
+    """Path of a member; "a\\b" and "C:" lead out of the folder on some systems, so they are refused on all."""
     parts = name.rstrip("/").split("/")
     unsafe = name.startswith("/") or re.match("[A-Za-z]:", name) or re.search(r"[\\\0]", name) or ".." in parts
     target = folder.joinpath(*parts)
