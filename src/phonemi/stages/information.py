@@ -15,7 +15,7 @@ import numpy as np
 from phonemi.config.sections import Information
 from phonemi.errors import ConfigError
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, bits, entropy_nats, measure
-from phonemi.metrics.statistics import FEWEST_CLUSTERS
+from phonemi.metrics.statistics import MIN_CLUSTERS
 from phonemi.probes.frames import Features
 from phonemi.progress import Progress
 from phonemi.representations.log1p import Log1p
@@ -105,7 +105,7 @@ def measure_frames(
                 sets,
                 classes=count_classes(settings),
                 seed=numbered_seed(seed, number),
-                min_speakers=FEWEST_CLUSTERS,
+                min_speakers=MIN_CLUSTERS,
                 device=device,
                 bf16=settings.precision == "bf16",
                 progress=show,
