@@ -12,6 +12,7 @@ import copy
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn import functional
 from phonemi import __version__
 from phonemi.aggregations.base import Aggregation
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.enhancers.mask_enhancer import REACH, MaskEnhancer
+from phonemi.enhancers.mask_enhancer import TAIL_FRAMES
 from phonemi.errors import ModelError, one_line, require_extra
 from phonemi.files import replacing
 from phonemi.representations.base import Representation
@@ -179,7 +180,7 @@ class RealEnhancer(nn.Module):
         self.encoder: RealEncoder | None = None
         if enhancer.representation is not None and enhancer.aggregation is not None:
             self.encoder = RealEncoder(enhancer.representation, enhancer.aggregation, self.fourier)
-        self.mask_enhancer: MaskEnhancer = enhancer.mask_enhancer
+        self.mask_enhancer: Any = enhancer.mask_enhancer
 
     def forward(self, noisy: Tensor) -> Tensor:
         """What `MaskEnhancer.enhance` does, the mask's last frame held for the frames beyond the end."""
@@ -191,17 +192,17 @@ class RealEnhancer(nn.Module):
         spectrum = self.spectrum(level * noisy)
         magnitude = power(spectrum).sqrt()
         log1p = magnitude.log1p()
-        mask = self.mask_enhancer(log1p[..., :-REACH].transpose(1, 2), features).transpose(1, 2)
-        mask = torch.cat([mask, *[mask[..., -1:]] * REACH], dim=2)
+        mask = self.mask_enhancer(log1p[..., :-TAIL_FRAMES].transpose(1, 2), features).transpose(1, 2)
+        mask = torch.cat([mask, *[mask[..., -1:]] * TAIL_FRAMES], dim=2)
         # ONNX has no expm1; what this loses is below 1e-7 of full scale.
         gain = (((mask * log1p).exp() - 1) / (magnitude + 1e-10)).clamp_min(self.least_gain())
         return self.fourier.inverse(spectrum * torch.cat((gain, gain), dim=1), samples) / level
 
     def spectrum(self, noisy: Tensor) -> Tensor:
-        """Of [batch, sample] that have at least 400 samples, with `REACH` more frames: [batch, 514, frame]."""
+        """Of [batch, sample] that have at least 400 samples, with `TAIL_FRAMES` more frames: [batch, 514, frame]."""
         mode = "reflect" if self.mask_enhancer.stft_pad == "reflect" else "constant"
         ends = functional.pad(noisy, (WINDOW // 2, FFT // 2), mode)
-        return self.fourier(functional.pad(ends, (0, REACH * HOP + WINDOW // 2 - FFT // 2)))
+        return self.fourier(functional.pad(ends, (0, TAIL_FRAMES * HOP + WINDOW // 2 - FFT // 2)))
 
     def level(self, noisy: Tensor) -> Tensor:
         """What brings each item to the level of the mask enhancer, [batch, 1]."""
