@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phonemi.constants import SAMPLE_RATE as SAMPLE_RATE
 from phonemi.errors import ModelError
 
-SAMPLE_RATE = 16_000
 FFT = 512
 BINS = FFT // 2 + 1
 WINDOW = 400  # 25 ms

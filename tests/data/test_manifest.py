@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,31 @@ def test_headers_unlike_the_manifest(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"clean counterpart .*b\.wav lasts 0.0500 s, not 0.1000 s"):
         validate([replace(good, clean=_on_disk(tmp_path, "b", 800).path)])
     validate([replace(good, samples=1_700, path="nowhere")], check_files=False)
+
+
+def test_headers_are_read_again_only_of_files_that_changed(tmp_path: Path) -> None:
+    pair = replace(_on_disk(tmp_path, "a"), clean=_on_disk(tmp_path, "b").path)
+    cache = tmp_path / "cache"
+    validate([pair], cache=cache)
+    # Not sound any more, but of the same size and time: only whoever opens the files can tell.
+    for path in (pair.path, pair.clean):
+        status = os.stat(path)
+        Path(path).write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    validate([pair], cache=cache)
+    with pytest.raises(DataError, match=r"a\.wav"):
+        validate([pair])
+    with pytest.raises(DataError, match="the manifest says 1601 at 16000 Hz"):
+        validate([replace(pair, samples=1_601)], cache=cache)
+    os.utime(pair.path)
+    with pytest.raises(DataError, match=r"a\.wav"):
+        validate([pair], cache=cache)
+    _on_disk(tmp_path, "a", 800)
+    with pytest.raises(DataError, match="has 800 samples"):
+        validate([pair], cache=cache)
+    Path(pair.path).unlink()
+    with pytest.raises(DataError, match=r"cannot read .*a\.wav"):
+        validate([pair], cache=cache)
 
 
 def test_all_problems_are_counted_and_a_few_named(tmp_path: Path) -> None:

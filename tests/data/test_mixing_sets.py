@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from phonemi import audio
 from phonemi.data.augmentation import Augmentation
-from phonemi.data.manifest import Interval
-from phonemi.data.mixing import DrawnMixtures, Mixture, PlannedMixtures, generator, mix_at_snr
+from phonemi.data.manifest import Interval, Recording
+from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, PlannedMixtures, generator, mix_at_snr
 from phonemi.data.noise import NoiseStore, noise_segment
-from phonemi.data.store import AudioStore
+from phonemi.data.pairs import NoisyRecordings, PairedRecordings
+from phonemi.data.store import AudioStore, exact_samples
 from phonemi.errors import DataError
 
 MakeStore = Callable[..., AudioStore]
@@ -254,3 +260,93 @@ def test_plans_that_cannot_be_made(make_store: MakeStore, speech: AudioStore, no
     silent = PlannedMixtures(make_store({"mute": np.zeros(99)}), noise, snrs_db=[0], seed=0)
     with pytest.raises(DataError, match=r"mixing mute@0dB with noise n\d: the speech is silent"):
         silent[0]
+
+
+# --- facts
+
+
+def _facts(mixtures: Mixtures, index: int) -> dict[str, Any]:
+    """`describe`, in the form of `_facts_of_mixture`."""
+    facts = asdict(mixtures.describe(index))
+    facts["phones"] = mixtures.describe(index).phones
+    return facts
+
+
+def _facts_of_mixture(mixtures: Mixtures, index: int) -> dict[str, Any]:
+    mixture = mixtures[index]
+    kept = ("id", "speaker", "snr_db", "text", "phones")
+    return {name: getattr(mixture, name) for name in kept} | {"samples": len(mixture.noisy)}
+
+
+def _assert_described(mixtures: Mixtures) -> None:
+    assert mixtures.ids() == [mixtures[index].id for index in range(len(mixtures))]
+    for index in range(len(mixtures)):
+        facts, expected = _facts(mixtures, index), _facts_of_mixture(mixtures, index)
+        assert facts["id"].startswith(facts["utterance_id"])
+        assert facts["noise_id"] in (None, mixtures[index].noise_id)
+        np.testing.assert_equal({name: facts[name] for name in expected}, expected)
+
+
+@pytest.fixture
+def many_formats(tmp_path: Path) -> list[Recording]:
+    """Recordings whose length at 16 kHz has to be rounded, is doubled, or is not what an mp3 header says."""
+    recordings = []
+    for name, rate in [("a.wav", 44_100), ("b.flac", 22_050), ("c.wav", 8_000), ("d.mp3", 44_100), ("e.ogg", 48_000)]:
+        path = tmp_path / name
+        audio.save(path, 0.1 * _white(rate // 3 + 7), rate)
+        samples = audio.probe(path).samples
+        phones = (Interval(0.0, 0.1, "AA"), Interval(0.1, samples / rate, "B"))
+        recordings.append(
+            Recording(
+                id=name, path=str(path), sample_rate=rate, samples=samples, speaker="s", text="words", phones=phones
+            )
+        )
+    return recordings
+
+
+def test_drawn_and_planned_mixtures_are_what_is_said_of_them(
+    speech: AudioStore, noise: NoiseStore, many_formats: list[Recording]
+) -> None:
+    for store in (speech, AudioStore(many_formats)):
+        _assert_described(_drawn(store, noise, size=12))
+        _assert_described(_drawn(store, noise, size=12, crop_s=None, augmentation=Augmentation(reverb_share=1)))
+        planned = PlannedMixtures(AudioStore(store.recordings), noise, snrs_db=SNRS_DB, seed=0, per_utterance=2)
+        _assert_described(planned)
+        assert planned.describe(0).utterance_id == store.recordings[0].id
+        assert planned.describe(0).noise_id is None
+
+
+def test_a_silent_crop_is_drawn_again_in_the_facts_too(make_store: MakeStore, noise: NoiseStore) -> None:
+    half = np.concatenate([np.zeros(8_000), 0.1 * _white(8_000)])
+    phones = {"half": (Interval(0.0, 0.5, "SIL"), Interval(0.5, 1.0, "AA")), "silent": None}
+    speech = make_store({"half": half, "silent": np.zeros(9_000)}, phones=phones)
+    _assert_described(_drawn(speech, noise, size=50, crop_s=0.05))
+
+
+def test_planned_mixtures_are_described_without_reading_a_file(noise: NoiseStore) -> None:
+    absent = Recording(id="a", path="/absent/a.flac", sample_rate=44_100, samples=44_100, speaker="s")
+    planned = PlannedMixtures(AudioStore([absent]), noise, snrs_db=[0], seed=0)
+    assert planned.describe(0).samples == 16_000
+    assert NoisyRecordings([absent]).describe(0).samples == 16_000
+
+
+def test_recordings_are_what_is_said_of_them(many_formats: list[Recording], tmp_path: Path) -> None:
+    _assert_described(NoisyRecordings([replace(recording, noise="bus") for recording in many_formats]))
+    pairs = []
+    for index, recording in enumerate(many_formats):
+        seconds = recording.duration_s + 0.004 * (index - 2)  # a difference of up to 10 ms is cut
+        clean = tmp_path / f"clean{index}.flac"
+        audio.save(clean, 0.1 * _white(round(48_000 * seconds)), 48_000)
+        pairs.append(replace(recording, clean=str(clean)))
+    _assert_described(PairedRecordings(pairs))
+    _assert_described(PairedRecordings([replace(recording, snr_db=5.0, noise="bus") for recording in pairs]))
+    audio.save(tmp_path / "long.wav", 0.1 * _white(48_000), 16_000)
+    unlike = PairedRecordings([replace(pairs[0], clean=str(tmp_path / "long.wav"), snr_db=5.0)])
+    for look in (unlike.describe, unlike.__getitem__):
+        with pytest.raises(DataError, match="48000 clean samples at 16 kHz: not the same recording"):
+            look(0)
+
+
+@given(samples=st.integers(1, 2_000), rate=st.integers(4_000, 96_000))
+def test_the_length_at_16_khz_is_that_of_the_resampler(samples: int, rate: int) -> None:
+    assert exact_samples("a.flac", samples, rate) == len(audio.resample(np.zeros(samples), rate, 16_000))

@@ -119,6 +119,23 @@ def test_without_babble_chance_is_used_as_by_plain_calls(
     assert len(store) == 4
 
 
+def test_the_order_of_the_random_draws_is_a_contract(noise: AudioStore, speech: AudioStore) -> None:
+    """Results that were published can be made again only if every draw stays where it is."""
+    store, rng = NoiseStore(noise, speech, babble_share=0.5), generator(7)
+    drawn = [store.draw(1_000, rng, speaker="s4") for _ in range(6)]
+    golden = [
+        ("babble(u5+u2+u1+u6+u3+u9)", -1.7953),
+        ("babble(u2+u9+u3+u8)", -1.64799),
+        ("n0", -0.25135),
+        ("babble(u9+u7+u1+u5+u8+u3+u6)", -4.15555),
+        ("babble(u8+u6+u3+u9+u5+u2)", -3.01897),
+        ("n0", 0.40823),
+    ]
+    assert [id for id, _ in drawn] == [id for id, _ in golden]
+    np.testing.assert_allclose([piece[0] for _, piece in drawn], [first for _, first in golden], rtol=1e-4)
+    assert rng.integers(1_000_000) == 169_736, "as many numbers were drawn"
+
+
 def test_a_share_of_the_draws_is_babble(noise: AudioStore, speech: AudioStore) -> None:
     store, rng = NoiseStore(noise, speech, babble_share=0.25), generator(0)
     kinds = Counter(store.draw(50, rng)[0][0] for _ in range(400))

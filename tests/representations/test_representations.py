@@ -109,30 +109,6 @@ def test_frame_counts(shallow, samples):
     assert shallow.frames(samples) == hidden.states.shape[2] == int(hidden.lengths[0]) == expected
 
 
-@pytest.mark.parametrize("model_type", MODELS)
-def test_layer_drop_and_masking_are_off_even_in_training(model_type):
-    model = tiny(model_type, layerdrop=0.5, mask_time_prob=0.5, hidden_dropout=0.0, attention_dropout=0.0)
-    model.config.activation_dropout = 0.0
-    representation = HuggingFaceRepresentation(model, "tiny")
-    waveforms = noise(1, 8000)
-    frozen = representation(waveforms).states
-    representation.requires_grad_(True).train()
-    assert representation.model.training
-    for _ in range(4):
-        states = representation(waveforms).states
-        assert len(states) == 4
-        assert states.requires_grad
-    assert frozen.shape == states.shape
-
-
-def test_frozen_representation_stays_in_evaluation_mode():
-    representation = HuggingFaceRepresentation(tiny("hubert", num_hidden_layers=1), "tiny")
-    owner = torch.nn.ModuleList([representation]).train()
-    assert owner.training
-    assert not representation.training
-    assert not any(module.training for module in representation.modules())
-
-
 def test_normalised_uses_valid_samples_of_each_item_only():
     waveforms = torch.cat([3 + noise(1, 500), torch.full((1, 500), 9.0)], dim=1).repeat(2, 1)
     result = normalised(waveforms, torch.tensor([500, 1000]))

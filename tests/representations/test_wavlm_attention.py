@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from phonemi.representations import wavlm_attention as fast_wavlm
+from phonemi.representations import wavlm_attention
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.names import load_representation
 from phonemi.representations.wavlm_attention import FusedAttention, fuse_attention
@@ -101,9 +101,9 @@ def test_blocks_of_queries_change_nothing(monkeypatch):
     mask[1, 3000:] = 0
     with torch.no_grad():
         whole = states_of(fused, noise(2, 8000), mask)
-        monkeypatch.setattr(fast_wavlm, "BIAS_VALUES", 7 * 2 * 4 * 24)  # 24 frames in blocks of 7
+        monkeypatch.setattr(wavlm_attention, "MAX_BIASES", 7 * 2 * 4 * 24)  # 24 frames in blocks of 7
         torch.testing.assert_close(states_of(fused, noise(2, 8000), mask), whole, atol=1e-5, rtol=1e-5)
-        monkeypatch.setattr(fast_wavlm, "BIAS_VALUES", 1)
+        monkeypatch.setattr(wavlm_attention, "MAX_BIASES", 1)
         torch.testing.assert_close(states_of(fused, noise(2, 8000), mask), whole, atol=1e-5, rtol=1e-5)
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from phonemi.data.corpora import CORPORA, Corpus
-from phonemi.data.corpora.prepared import Prepared
+from phonemi.data.corpora import CORPORA
+from phonemi.data.corpora.corpus import Corpus, Listing
 from phonemi.data.manifest import Recording, read_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.stages import prepare
@@ -15,11 +15,11 @@ from phonemi.stages import prepare
 def test_a_corpus_becomes_a_manifest(corpus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = {"alignments": [corpus.data / "librispeech" / "alignments" / "phones.ctm"], "subset": ["dev-clean"]}
     prepare.run("librispeech", corpus.data / "librispeech", tmp_path / "speech.jsonl", False, options)
-    made, wanted = read_manifest(tmp_path / "speech.jsonl"), read_manifest(corpus.speech)
-    assert [(r.id, r.speaker, r.samples) for r in made] == [(r.id, r.speaker, r.samples) for r in wanted]
-    for one, other in zip(made, wanted, strict=True):
-        assert [p.phone for p in one.phones or ()] == [p.phone for p in other.phones or ()]
-        assert (one.text or "").lower() == other.text
+    listed, expected = read_manifest(tmp_path / "speech.jsonl"), read_manifest(corpus.speech)
+    assert [(r.id, r.speaker, r.samples) for r in listed] == [(r.id, r.speaker, r.samples) for r in expected]
+    for recording, other in zip(listed, expected, strict=True):
+        assert [p.phone for p in recording.phones or ()] == [p.phone for p in other.phones or ()]
+        assert (recording.text or "").lower() == other.text
     assert f"{tmp_path / 'speech.jsonl'}: 12 recordings" in capsys.readouterr().err
 
 
@@ -30,9 +30,9 @@ def test_noise_keeps_its_folds(corpus: Any, tmp_path: Path) -> None:
 
 def test_a_table_of_more_speech(corpus: Any, tmp_path: Path) -> None:
     prepare.run("folder", corpus.data, tmp_path / "more.jsonl", False, {"table": corpus.data / "speech.csv"})
-    made = read_manifest(tmp_path / "more.jsonl")
-    assert len(made) == 13
-    assert (made[-1].id, made[-1].speaker, made[-1].text) == ("201", "201", "see me")
+    listed = read_manifest(tmp_path / "more.jsonl")
+    assert len(listed) == 13
+    assert (listed[-1].id, listed[-1].speaker, listed[-1].text) == ("201", "201", "see me")
 
 
 @pytest.mark.parametrize(
@@ -69,24 +69,24 @@ def test_wrong_options_are_found_first(
 def test_a_download_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch, corpus: Any, tmp_path: Path) -> None:
     seen = {}
 
-    def download(folder: Path, *, subsets: list[str], progress: Any) -> list[str]:
+    def download(folder: Path, *, subset: list[str], progress: Any) -> list[str]:
         progress(3_000_000, 9_000_000)
         progress(9_000_000, 9_000_000)
-        seen.update(folder=folder, subsets=subsets)
+        seen.update(folder=folder, subset=subset)
         return ["a note"]
 
-    def list_it(folder: Path, *, subsets: list[str], alignments: tuple[str, ...] = ()) -> Prepared:
-        return Prepared(read_manifest(corpus.speech), [])
+    def list_it(folder: Path, *, subset: list[str], alignments: tuple[str, ...] = ()) -> Listing:
+        return Listing(read_manifest(corpus.speech), [])
 
-    monkeypatch.setitem(CORPORA, "made-up", Corpus("made-up", list_it, download, "nothing"))
-    prepare.run("made-up", tmp_path, tmp_path / "a.jsonl", True, {"subset": ["one"]})
-    assert seen == {"folder": tmp_path, "subsets": ["one"]}
+    monkeypatch.setitem(CORPORA, "invented", Corpus("invented", list_it, download, "nothing"))
+    prepare.run("invented", tmp_path, tmp_path / "a.jsonl", True, {"subset": ["one"]})
+    assert seen == {"folder": tmp_path, "subset": ["one"]}
     assert len(read_manifest(tmp_path / "a.jsonl")) == 12
 
 
 def test_a_corpus_that_contradicts_itself_is_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gone = Recording(id="a", path=str(tmp_path / "absent.wav"), sample_rate=16_000, samples=10)
-    monkeypatch.setitem(CORPORA, "made-up", Corpus("made-up", lambda folder: Prepared([gone, gone], []), None, ""))
+    monkeypatch.setitem(CORPORA, "invented", Corpus("invented", lambda folder: Listing([gone, gone], []), None, ""))
     with pytest.raises(DataError, match="3 problems in 2 recordings: a: used 2 times as an id"):
-        prepare.run("made-up", tmp_path, tmp_path / "a.jsonl", False, {})
+        prepare.run("invented", tmp_path, tmp_path / "a.jsonl", False, {})
     assert not (tmp_path / "a.jsonl").exists()

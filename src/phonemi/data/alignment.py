@@ -1,12 +1,10 @@
-"""Alignment files (TextGrid, CTM, HTK labels) -> phone intervals in seconds -> one class a frame, int64 `[frame]`.
+"""Phone alignments: reading alignment files (TextGrid, CTM, HTK labels), and one phone class for each 20 ms frame.
 
-Classes are the 39 ARPAbet phones and silence (algorithms.md 2.4); frames are the 20 ms frames of HuBERT, WavLM and
-wav2vec 2.0.
+Classes are the 39 ARPAbet phones of CMUdict and silence. Frames are those of HuBERT, WavLM and wav2vec 2.0.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,66 +13,42 @@ from typing import Literal
 
 import numpy as np
 
-from phonemi.data.manifest import Interval, Recording
+from phonemi.constants import IGNORE as IGNORE  # the label of `frame_labels` for an unknown phone
+from phonemi.constants import SAMPLE_RATE
+from phonemi.data.manifest import Interval, Recording, interval_problems
 from phonemi.errors import DataError, nearest
 
 PHONES: tuple[str, ...] = (
     "SIL",
-    *(
-        "AA",
-        "AE",
-        "AH",
-        "AO",
-        "AW",
-        "AY",
-        "B",
-        "CH",
-        "D",
-        "DH",
-        "EH",
-        "ER",
-        "EY",
-        "F",
-        "G",
-        "HH",
-        "IH",
-        "IY",
-        "JH",
-        "K",
-    ),
-    *("L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH"),
+    *("AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F"),
+    *("G", "HH", "IH", "IY", "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P"),
+    *("R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z", "ZH"),
 )
-IGNORE = -100
-
 _VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
-STRESSED_PHONES = tuple(
+STRESSED_PHONES: tuple[str, ...] = tuple(
     name for phone in PHONES for name in ([f"{phone}{stress}" for stress in "012"] if phone in _VOWELS else [phone])
 )
 
 _CLASSES = {phone: index for index, phone in enumerate(PHONES)}
 _STRESSED_CLASSES = {phone: index for index, phone in enumerate(STRESSED_PHONES)}
-_SILENCE = ("", "SIL", "SP", "SILENCE", "[SIL]")
-_SAMPLE_RATE, _HOP, _CENTRE = 16_000, 320, 200  # of the 20 ms grid, in samples
+_SILENCE_LABELS = ("", "SIL", "SP", "SILENCE", "[SIL]")
+_HOP, _CENTRE = 320, 200  # samples between frames, and from the start of a frame to the centre of its receptive field
 
-# How far an alignment may run past its audio, or an interval past the next: aligners count in frames of 10 ms.
-_END_TOLERANCE_S = 0.05
-_OVERLAP_TOLERANCE_S = 0.001
-
-# Praat itself reads a TextGrid so: quoted text and free-standing numbers count, all else ("xmin =") is comment.
+# A TextGrid as Praat itself reads it: quoted text and free-standing numbers are values, all else ("xmin =") is comment.
 _TEXTGRID_VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)')
 
 
 def inventory(stress: bool) -> tuple[str, ...]:
-    """Names of the classes: silence and 39 phones, or silence, 24 consonants and 15 vowels of three stresses each."""
+    """Names of the classes: silence and 39 phones, or silence, 24 consonants and 15 vowels in three stresses each."""
     return STRESSED_PHONES if stress else PHONES
 
 
 @lru_cache(maxsize=4096)
 def phone_class(label: str, stress: bool = False) -> int | None:
-    """Index in `inventory(stress)` of an aligner's label; None for what is not an ARPAbet phone ("spn", unknown).
+    """Index in `inventory(stress)` of an aligner's label; None for a label that is no ARPAbet phone ("spn").
 
-    Case and a position suffix (_B, _I, _E, _S) do not matter, nor does a stress digit unless `stress` is asked for; a
-    vowel without one is then unstressed. No label at all is silence.
+    Case and a position suffix (_B, _I, _E, _S) do not matter. A stress digit matters only with `stress`, where a vowel
+    without one is unstressed. An empty label is silence.
 
     >>> [phone_class(label) for label in ("AE1_B", "ae", "sp", "", "spn")]
     [2, 2, 0, 0, None]
@@ -82,7 +56,7 @@ def phone_class(label: str, stress: bool = False) -> int | None:
     ['AE1', 'AE0', 'T']
     """
     name = re.sub(r"_[BIES]$", "", label.strip().upper())
-    if name in _SILENCE:
+    if name in _SILENCE_LABELS:
         return 0
     phone = re.sub(r"(?<=[A-Z])[0-2]$", "", name)
     if stress and phone in _VOWELS:
@@ -99,13 +73,13 @@ def frame_labels(
 ) -> np.ndarray:
     """Phone class of each 20 ms frame.
 
-    A frame has the phone whose interval [start, end) holds the centre of its receptive field,
-    (320 t + 200) / 16000 s. Where there is no interval it is silence; where the phone is unknown it is `IGNORE`.
+    Frame t has the phone whose interval [start, end) contains the centre of its receptive field,
+    (320 t + 200) / 16000 s. Outside all intervals it is silence; where the phone is unknown it is `IGNORE`.
 
     Args:
         intervals: in any order, without overlap (see `check_fit`).
         frames: (samples - 400) // 320 + 1 for `samples` at 16 kHz.
-        at: "start" takes the phone at the first sample of a frame, 320 t / 16000 s, instead.
+        at: "start" takes the phone at the first sample of a frame, 320 t / 16000 s, instead of its centre.
         silence: False makes silence `IGNORE` too.
         stress: classes of `STRESSED_PHONES` instead of `PHONES`.
 
@@ -119,12 +93,12 @@ def frame_labels(
     if not intervals:
         return labels if silence else np.full(frames, IGNORE, dtype=np.int64)
     intervals = sorted(intervals)
-    classes = np.array([IGNORE if (known := phone_class(phone, stress)) is None else known for *_, phone in intervals])
+    classes = [phone_class(phone, stress) for *_, phone in intervals]
     starts_s, ends_s = np.array([interval[:2] for interval in intervals], dtype=np.float64).T
-    times_s = (_HOP * np.arange(frames) + (_CENTRE if at == "centre" else 0)) / _SAMPLE_RATE
+    times_s = (_HOP * np.arange(frames) + (_CENTRE if at == "centre" else 0)) / SAMPLE_RATE
     current = np.searchsorted(starts_s, times_s, side="right") - 1
     inside = (current >= 0) & (times_s < ends_s[current])
-    labels[inside] = classes[current[inside]]
+    labels[inside] = np.array([IGNORE if index is None else index for index in classes])[current[inside]]
     return labels if silence else np.where(labels == PHONES.index("SIL"), IGNORE, labels)
 
 
@@ -132,25 +106,18 @@ def check_fit(recording: Recording) -> None:
     """Refuse an alignment that cannot belong to its recording; a recording without one passes.
 
     Raises:
-        DataError: if there is no interval, or one is negative, overlaps the one before or ends more than 50 ms after
-            the audio, or if the labels are not ARPAbet.
+        DataError: if there is no interval, one of them is wrong (`manifest.interval_problems`), or the labels are not
+            ARPAbet.
     """
     if recording.phones is None:
         return
     name = f"alignment of {recording.id}"
     if not recording.phones:
         raise DataError(f"{name} has no interval")
-    previous_end_s = 0.0
-    for start_s, end_s, phone in recording.phones:
-        if not (0 <= start_s <= end_s < math.inf):
-            raise DataError(f"{name}: {phone!r} lasts from {start_s:.3f} to {end_s:.3f} s")
-        if start_s < previous_end_s - _OVERLAP_TOLERANCE_S:
-            raise DataError(f"{name}: {phone!r} starts at {start_s:.3f} s, before the end at {previous_end_s:.3f} s")
-        previous_end_s = max(previous_end_s, end_s)
-    if previous_end_s > recording.duration_s + _END_TOLERANCE_S:
-        raise DataError(f"{name} ends at {previous_end_s:.3f} s, the audio at {recording.duration_s:.3f} s")
+    for problem in interval_problems(recording):
+        raise DataError(f"{name}: {problem}")
     labels = {phone for *_, phone in recording.phones}
-    # Half of the IPA's consonants look like ARPAbet, its vowels do not.
+    # Half of the consonants of the IPA look like ARPAbet; its vowels do not, they are not ASCII.
     foreign = sorted(label for label in labels if not label.isascii())
     if foreign or not any(phone_class(label) for label in labels):
         raise DataError(f"{name} is not in ARPAbet: {', '.join(map(repr, foreign[:5] or sorted(labels)[:5]))}")
@@ -163,10 +130,10 @@ def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | No
         path: the file.
         tier: name of an interval tier; case does not matter, and "SPEAKER - phones" (Montreal Forced Aligner) is
             found as "phones".
-        content: what the file holds, where it is not one on disk but a member of an archive.
+        content: bytes of the file, if it is not on disk but in an archive.
 
     Returns:
-        every interval of the tier, labels as written: silence usually has an empty label.
+        All intervals of the tier, with the labels as written: silence usually has an empty label.
 
     Raises:
         DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier.
@@ -179,7 +146,7 @@ def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | No
     for _ in range(values.count()):
         is_interval_tier, name = values.text() == "IntervalTier", values.text()
         values.numbers(2)
-        # Marks of a point tier have one time.
+        # An interval has two times, a mark of a point tier has one.
         entries = [(values.numbers(2 if is_interval_tier else 1), values.text()) for _ in range(values.count())]
         if is_interval_tier and name.lower().split(" - ")[-1] == tier.lower():
             return [Interval(start_s, end_s, label) for (start_s, end_s), label in entries]
@@ -191,7 +158,7 @@ def read_ctm(path: str | Path) -> dict[str, list[Interval]]:
     """Read a CTM file, lines of "utterance channel start_s duration_s phone [confidence]"; ";;" starts a comment.
 
     Returns:
-        the intervals of each utterance, by start.
+        The intervals of each utterance, in order of their start.
 
     Raises:
         DataError: naming file and line, if the file is missing or a line has another form.
@@ -233,7 +200,7 @@ def read_htk(path: str | Path) -> list[Interval]:
 
 
 def _text(path: str | Path, content: bytes | None = None) -> str:
-    """The text of a file that may be UTF-8, or UTF-16 as Praat writes it."""
+    """The text of a UTF-8 file, or of a UTF-16 file as Praat writes it."""
     try:
         data = Path(path).read_bytes() if content is None else content
     except OSError as error:
@@ -252,7 +219,7 @@ def _text(path: str | Path, content: bytes | None = None) -> str:
 
 
 class _TextGridValues:
-    """The values of a TextGrid one after the other, whichever way it spells the names between them."""
+    """The texts and numbers of a TextGrid one after the other, in the long or the short format."""
 
     def __init__(self, path: str | Path, content: bytes | None) -> None:
         self._path = path
@@ -270,6 +237,6 @@ class _TextGridValues:
     def _next(self, group: int, kind: str) -> str:
         match = next(self._values, None)
         if match is None or match[group] is None:
-            found = "its end" if match is None else match[0]
-            raise DataError(f"{self._path} is not a complete TextGrid: expected {kind}, found {found}")
+            actual = "its end" if match is None else match[0]
+            raise DataError(f"{self._path} is not a complete TextGrid: expected {kind}, found {actual}")
         return match[group]

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal as scipy_signal
 
-from phonemi.signal import SAMPLE_RATE
+from phonemi.constants import SAMPLE_RATE
 
 # Reflections within 50 ms of the direct sound are heard as part of it and help to understand it (the limit of the
 # clarity C50, ISO 3382). To take them out would ask a mask for what it cannot do, and would cost words.
@@ -97,7 +96,9 @@ def reverberate(speech: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, n
     response = response[: len(speech)]
     early = np.where(np.arange(len(response)) < round(EARLY_S * SAMPLE_RATE), response, 0)
     # One call, so that the speech is transformed once.
-    heard = scipy_signal.fftconvolve(speech[None], np.stack([response, early]).astype(speech.dtype), axes=1)
+    from scipy.signal import fftconvolve
+
+    heard = fftconvolve(speech[None], np.stack([response, early]).astype(speech.dtype), axes=1)
     whole, beginning = heard[:, : len(speech)].astype(np.float32, copy=False)
     return whole, beginning
 
@@ -175,7 +176,9 @@ def band_limit(waveforms: np.ndarray, cutoff_hz: float) -> np.ndarray:
     Returns:
         float32 `[channel, sample]`.
     """
-    low_pass = scipy_signal.firwin(_TAPS, cutoff_hz, window=("kaiser", _KAISER_BETA), fs=SAMPLE_RATE)
-    filtered = scipy_signal.oaconvolve(waveforms, low_pass[None].astype(np.float32), mode="full", axes=1)
+    from scipy.signal import firwin, oaconvolve
+
+    low_pass = firwin(_TAPS, cutoff_hz, window=("kaiser", _KAISER_BETA), fs=SAMPLE_RATE)
+    filtered = oaconvolve(waveforms, low_pass[None].astype(np.float32), mode="full", axes=1)
     start = _TAPS // 2
     return filtered[:, start : start + waveforms.shape[1]].astype(np.float32, copy=False)

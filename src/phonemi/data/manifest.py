@@ -1,4 +1,4 @@
-"""A JSON-lines file, one recording a line <-> `list[Recording]`, checked against the sound files that it names."""
+"""Manifests: JSON-lines files with one recording a line, checked against the sound files that they name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phonemi import audio
-from phonemi.errors import AudioError, DataError, nearest
+from phonemi.data.file_index import read_files
+from phonemi.errors import DataError, PhonemiError, nearest
 from phonemi.files import read_jsonl, write_jsonl
 
-_NAMED_PROBLEMS = 3
-# Aligners round to 10 ms and pad the last frame; more than this means an alignment of other audio.
-_OVERHANG_S = 0.05
+HEADERS_FILE = "headers.json"
+_MAX_NAMED_PROBLEMS = 3
+# Aligners round to 10 ms and pad the last frame; an alignment that ends later than this belongs to other audio.
+_END_TOLERANCE_S = 0.05
 # Start plus duration in decimal text may exceed the next start by a rounding error.
-_OVERLAP_S = 0.001
+_OVERLAP_TOLERANCE_S = 0.001
 
 
 class Interval(NamedTuple):
-    """One phone from `start_s` to `end_s`, seconds from the start of the recording."""
+    """One phone from `start_s` to `end_s`, in seconds from the start of the recording."""
 
     start_s: float
     end_s: float
@@ -44,7 +46,7 @@ class Recording:
     clean: str | None = None  # path of the clean counterpart of a noisy recording
     fold: int | None = None  # noise corpora: cross-validation fold
     noise: str | None = None  # noisy recordings: kind of noise, as the corpus calls it
-    snr_db: float | None = None  # and signal-to-noise ratio, as the corpus states it
+    snr_db: float | None = None  # noisy recordings: signal-to-noise ratio, as the corpus states it
 
     @property
     def duration_s(self) -> float:
@@ -53,7 +55,7 @@ class Recording:
 
 
 def read_manifest(path: str | Path) -> list[Recording]:
-    """Read a manifest; relative paths in it are taken from its own folder.
+    """Read a manifest; relative paths in it start from its own folder.
 
     Raises:
         DataError: naming file and line, for a line that is not JSON, an unknown or missing key, or a wrong type.
@@ -73,12 +75,14 @@ def write_manifest(path: str | Path, recordings: Iterable[Recording]) -> None:
     write_jsonl(path, (_row(recording, folder) for recording in recordings))
 
 
-def validate(recordings: Sequence[Recording], *, check_files: bool = True) -> None:
+def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache: str | Path | None = None) -> None:
     """Check that a manifest agrees with itself and with the files that it names.
 
     Args:
         recordings: the manifest.
-        check_files: also read the header of every sound file.
+        check_files: compare with the header of every sound file.
+        cache: folder that remembers the headers; a header is read again only when the size or the modification time of
+            its file has changed. None reads all.
 
     Raises:
         DataError: one line with the number of problems and the first few of them: no recordings, an id used twice, a
@@ -89,19 +93,69 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True) -> No
         raise DataError("the manifest is empty: no recordings")
     counts = Counter(recording.id for recording in recordings)
     problems = [f"{id}: used {count} times as an id" for id, count in counts.items() if count > 1]
+    headers: dict[str, list[int] | PhonemiError] = {}
+    if check_files:
+        paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
+        headers = read_files(_read_header, paths, index=None if cache is None else Path(cache) / HEADERS_FILE)
     for recording in recordings:
-        problems += [f"{recording.id}: {problem}" for problem in _interval_problems(recording)]
+        problems += [f"{recording.id}: {problem}" for problem in interval_problems(recording)]
         if check_files:
-            problems += [f"{recording.id}: {problem}" for problem in _file_problems(recording)]
+            problems += [f"{recording.id}: {problem}" for problem in _file_problems(recording, headers)]
     if problems:
-        named = "; ".join(problems[:_NAMED_PROBLEMS])
-        more = f"; and {len(problems) - _NAMED_PROBLEMS} more" if len(problems) > _NAMED_PROBLEMS else ""
-        plural = "" if len(problems) == 1 else "s"
-        raise DataError(f"{len(problems)} problem{plural} in {len(recordings)} recordings: {named}{more}")
+        named = "; ".join(problems[:_MAX_NAMED_PROBLEMS])
+        more = len(problems) - _MAX_NAMED_PROBLEMS
+        raise DataError(
+            f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in {len(recordings)} recordings: {named}"
+            + (f"; and {more} more" if more > 0 else "")
+        )
+
+
+def interval_problems(recording: Recording) -> Iterator[str]:
+    """Each phone that cannot belong to the recording, and why, in a few words.
+
+    A phone may overlap the one before by 1 ms and end 50 ms after the audio.
+    """
+    previous_end_s = 0.0
+    for start_s, end_s, phone in recording.phones or ():
+        interval = f"phone {phone!r} at {start_s:.3f}-{end_s:.3f} s"
+        if not 0 <= start_s <= end_s < math.inf:
+            yield f"{interval} runs backwards or starts before 0"
+        elif start_s < previous_end_s - _OVERLAP_TOLERANCE_S:
+            yield f"{interval} overlaps the one before, which ends at {previous_end_s:.3f} s"
+        elif end_s > recording.duration_s + _END_TOLERANCE_S:
+            yield f"{interval} ends after the audio ({recording.duration_s:.3f} s)"
+        previous_end_s = max(previous_end_s, end_s)
+
+
+def _read_header(path: str) -> list[int]:
+    info = audio.probe(path)
+    return [info.samples, info.sample_rate]
+
+
+def _file_problems(recording: Recording, headers: dict[str, list[int] | PhonemiError]) -> Iterator[str]:
+    header = headers[recording.path]
+    if isinstance(header, PhonemiError):
+        yield str(header)
+        return
+    samples, sample_rate = header
+    if (samples, sample_rate) != (recording.samples, recording.sample_rate):
+        yield (
+            f"{recording.path} has {samples} samples at {sample_rate} Hz, "
+            f"the manifest says {recording.samples} at {recording.sample_rate} Hz"
+        )
+    if recording.clean is not None:
+        clean = headers[recording.clean]
+        if isinstance(clean, PhonemiError):
+            yield str(clean)
+            return
+        clean_samples, clean_rate = clean
+        duration_s, clean_s = samples / sample_rate, clean_samples / clean_rate
+        if abs(clean_s - duration_s) > 1 / min(clean_rate, sample_rate):
+            yield f"clean counterpart {recording.clean} lasts {clean_s:.4f} s, not {duration_s:.4f} s"
 
 
 def speaker_of(recording: Recording) -> str:
-    """The speaker, or a name of its own for a recording whose speaker is not known."""
+    """The speaker; for a recording of an unknown speaker a name that no other recording has."""
     return recording.speaker if recording.speaker is not None else f"unknown:{recording.id}"
 
 
@@ -117,10 +171,10 @@ def split_by_speaker(
 
     Speakers are ordered by a hash of (seed, speaker); the first go to the test part, the next to validation. A share
     above 0 takes round(share * speakers) of them, at least one. Recordings without a speaker are for training only,
-    since nobody knows whether they share one with another part.
+    because they might share one with another part.
 
     Args:
-        recordings: what to split.
+        recordings: all recordings.
         test_share: share of the speakers, 0 to 1.
         validation_share: share of the speakers, 0 to 1.
         seed: chooses among the possible splits.
@@ -137,8 +191,9 @@ def split_by_speaker(
             f"test_share {test_share} and validation_share {validation_share} must be at least 0 and sum to less than 1"
         )
     speakers = {recording.speaker for recording in recordings if recording.speaker is not None}
-    kept = set(keep_in_training)
-    movable = sorted(speakers - kept, key=lambda speaker: hashlib.sha256(f"{seed}\n{speaker}".encode()).digest())
+    movable = sorted(
+        speakers - set(keep_in_training), key=lambda speaker: hashlib.sha256(f"{seed}\n{speaker}".encode()).digest()
+    )
     test, validation = (
         max(1, round(share * len(speakers))) if share else 0 for share in (test_share, validation_share)
     )
@@ -172,10 +227,10 @@ def split_by_fold(
     without = [recording.id for recording in recordings if recording.fold is None]
     if without:
         raise DataError(f"{len(without)} of {len(recordings)} recordings have no fold, for instance {without[0]}")
-    known = {recording.fold for recording in recordings}
-    if missing := set(named) - known:
-        raise DataError(f"no recording is in fold {min(missing)}; the folds are {sorted(known)}")  # type: ignore[type-var]
-    return {part: [recording for recording in recordings if recording.fold in chosen] for part, chosen in folds.items()}
+    existing = {recording.fold for recording in recordings if recording.fold is not None}
+    if missing := set(named) - existing:
+        raise DataError(f"no recording is in fold {min(missing)}; the folds are {sorted(existing)}")
+    return {part: [r for r in recordings if r.fold in part_folds] for part, part_folds in folds.items()}
 
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -198,8 +253,8 @@ def _recording(row: dict[str, Any], folder: Path) -> Recording:
         if key not in _TYPES:
             raise DataError(f"unknown key {key!r}; {nearest(key, _TYPES)}")
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            wanted = " or ".join("null" if type_ is type(None) else type_.__name__ for type_ in _TYPES[key])
-            raise DataError(f"{key} must be {wanted}, found {value!r}")
+            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _TYPES[key])
+            raise DataError(f"{key} must be {expected}, found {value!r}")
     for key in ("id", "path", "sample_rate", "samples"):
         if key not in row:
             raise DataError(f"missing key {key!r}")
@@ -240,32 +295,3 @@ def _line_number(path: str | Path, index: int) -> int:
     """Line of the row `index` of a JSON-lines file, which may have blank lines."""
     with open(path, encoding="utf-8") as lines:
         return [number for number, line in enumerate(lines, start=1) if line.strip()][index]
-
-
-def _interval_problems(recording: Recording) -> Iterator[str]:
-    previous_end_s = 0.0
-    for start_s, end_s, phone in recording.phones or ():
-        where = f"phone {phone!r} at {start_s:.3f}-{end_s:.3f} s"
-        if start_s < 0 or end_s < start_s:
-            yield f"{where} runs backwards or starts before 0"
-        elif start_s < previous_end_s - _OVERLAP_S:
-            yield f"{where} overlaps the one before, which ends at {previous_end_s:.3f} s"
-        elif end_s > recording.duration_s + _OVERHANG_S:
-            yield f"{where} ends after the audio ({recording.duration_s:.3f} s)"
-        previous_end_s = max(previous_end_s, end_s)
-
-
-def _file_problems(recording: Recording) -> Iterator[str]:
-    try:
-        info = audio.probe(recording.path)
-        if (info.samples, info.sample_rate) != (recording.samples, recording.sample_rate):
-            yield (
-                f"{recording.path} has {info.samples} samples at {info.sample_rate} Hz, "
-                f"the manifest says {recording.samples} at {recording.sample_rate} Hz"
-            )
-        if recording.clean is not None:
-            clean = audio.probe(recording.clean)
-            if abs(clean.duration_s - info.duration_s) > 1 / min(clean.sample_rate, info.sample_rate):
-                yield f"clean counterpart {recording.clean} lasts {clean.duration_s:.4f} s, not {info.duration_s:.4f} s"
-    except AudioError as error:
-        yield str(error)

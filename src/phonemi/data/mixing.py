@@ -1,6 +1,6 @@
-"""Speech `[sample]` + noise `[sample]` at an SNR in dB -> noisy `[sample]`: the SNR rule, and sets drawn by it.
+"""Mixtures of speech and noise at a given SNR, and the sets of mixtures that training and evaluation read.
 
-Every draw is a function of (seed, epoch, index) alone, so a mixture is the same on any number of workers or ranks.
+Every random draw depends on (seed, epoch, index) alone, so a mixture is the same on any number of workers or ranks.
 """
 
 from __future__ import annotations
@@ -10,65 +10,23 @@ import json
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
+from phonemi.constants import SAMPLE_RATE
 from phonemi.data.augmentation import Augmentation, augment
 from phonemi.data.manifest import Interval, Recording, speaker_of
 from phonemi.data.noise import NoiseStore
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
-from phonemi.signal import SAMPLE_RATE
 
-_DRAWS = 100  # enough for a corpus that is nine tenths silence; a sound one needs a single draw
-
-
-def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
-    """Add noise to speech so that their power ratio over the whole utterance is `snr_db`.
-
-    The noise gets the gain g = sqrt(P_speech / (P_noise * 10^(snr_db / 10))), P being the mean square of all samples.
-    Nothing is clipped: the result may exceed full scale.
-
-    Args:
-        speech: `[sample]`.
-        noise: `[sample]`, as long as the speech.
-        snr_db: the ratio wanted in dB.
-
-    Returns:
-        The noisy speech and the noise in it, float32 `[sample]` each.
-
-    Raises:
-        DataError: if lengths differ, speech or noise is silent, or a value is not finite.
-
-    >>> noisy, noise = mix_at_snr(np.array([1.0, -1.0]), np.array([4.0, 4.0]), snr_db=0)
-    >>> noise, noisy
-    (array([1., 1.], dtype=float32), array([2., 0.], dtype=float32))
-    """
-    if np.ndim(speech) != 1 or np.shape(speech) != np.shape(noise):
-        raise DataError(f"speech {np.shape(speech)} and noise {np.shape(noise)} must both be [sample], of one length")
-    speech_power, noise_power = (float(np.mean(np.square(part, dtype=np.float64))) for part in (speech, noise))
-    if not np.isfinite([speech_power, noise_power, snr_db]).all():
-        raise DataError(f"speech, noise and SNR ({snr_db} dB) must be finite; a sample is NaN or infinite")
-    for name, power in (("speech", speech_power), ("noise", noise_power)):
-        if power == 0:
-            raise DataError(f"the {name} is silent, so that no SNR is defined")
-    gain = np.sqrt(speech_power / (noise_power * 10 ** (snr_db / 10)))
-    scaled_noise = (np.asarray(noise, dtype=np.float64) * gain).astype(np.float32)
-    return np.asarray(speech, dtype=np.float32) + scaled_noise, scaled_noise
-
-
-def generator(seed: int, *key: int | str) -> np.random.Generator:
-    """A random generator that is a function of its arguments only, on any machine.
-
-    >>> bool(generator(1, "train", 0).integers(100) == generator(1, "train", 0).integers(100))
-    True
-    """
-    return np.random.default_rng(_hash(seed, *key))
+_MAX_DRAWS = 100  # enough for a corpus that is nine tenths silence; usually the first draw will do
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Speech with noise, 16 kHz: `noisy` and `clean` are float32 `[sample]` of one length."""
+    """Speech with noise at 16 kHz: `noisy` and `clean` are float32 `[sample]` of the same length."""
 
     id: str
     noisy: np.ndarray
@@ -80,12 +38,49 @@ class Mixture:
     noise_id: str
 
 
-class DrawnMixtures:
-    """A training set of any size: item `index` is a function of (seed, epoch, index) and of the two stores.
+@dataclass(frozen=True, kw_only=True)
+class MixtureFacts:
+    """What is known about a mixture without its waveforms.
 
-    Speaker (uniformly, so that a talkative one does not dominate), utterance, crop, SNR, noise clip and piece of it
-    are drawn in this order. A crop without any sound is drawn again, utterance included. Set `epoch` for new mixtures.
-    Augmentation has a generator of its own: the same speech, noise and SNRs are drawn with it and without.
+    Attributes:
+        id, speaker, snr_db, text, phones: as in `Mixture`.
+        utterance_id: id of the recording of the speech, the same for all mixtures of one utterance.
+        samples: length of `noisy` and `clean` at 16 kHz.
+        noise_id: None where the noise is drawn only when the mixture is made.
+    """
+
+    id: str
+    utterance_id: str
+    speaker: str | None
+    snr_db: float
+    text: str | None
+    phones: tuple[Interval, ...] | None
+    samples: int
+    noise_id: str | None
+
+
+class Mixtures(Protocol):
+    """A set of mixtures, each made when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mixture:
+        """Make a mixture."""
+
+    def ids(self) -> list[str]:
+        """Ids of all mixtures, in their order."""
+
+    def describe(self, index: int) -> MixtureFacts:
+        """What is known about a mixture, without mixing; decodes sound only where a class says so."""
+
+
+class DrawnMixtures:
+    """A training set of any size: mixture `index` depends on (seed, epoch, index) and the two stores alone.
+
+    Drawn in this order from one generator: the speaker (uniformly, so that a talkative one does not dominate), the
+    utterance, the start of the crop, the SNR, and what `NoiseStore.draw` draws. A crop of zeros is drawn again, from
+    the speaker on. Changing the order changes all published results. Augmentation has a generator of its own: speech,
+    noise and SNRs are the same with it and without. Set `epoch` for new mixtures.
     """
 
     def __init__(
@@ -101,7 +96,7 @@ class DrawnMixtures:
         by_speaker: bool = True,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Describe the set; nothing is drawn yet.
+        """Nothing is drawn yet.
 
         Args:
             speech: utterances.
@@ -110,52 +105,65 @@ class DrawnMixtures:
             snrs_db: the SNRs to draw from, uniformly.
             seed: of the whole experiment.
             epoch: pass over the data.
-            crop_s: longest duration of a mixture in seconds; None keeps whole utterances.
-            by_speaker: draw the speaker first; otherwise the utterance among all.
+            crop_s: maximum duration of a mixture in seconds; None keeps whole utterances.
+            by_speaker: draw the speaker first; False draws an utterance among all.
             augmentation: rooms, band limits and gains; none by default.
 
         Raises:
             DataError: if there is no speech, no noise, no SNR, or the crop has no sample.
         """
-        _check_parts(speech, noise, snrs_db)
+        _require_parts(speech, noise, snrs_db)
         if crop_s is not None and crop_s * SAMPLE_RATE < 1:
             raise DataError(f"crop_s is {crop_s}: a crop needs at least one sample")
         self.speech, self.noise, self.size, self.snrs_db = speech, noise, size, tuple(map(float, snrs_db))
         self.seed, self.epoch, self.augmentation = seed, epoch, augmentation or Augmentation()
-        self._crop_samples = None if crop_s is None else round(crop_s * SAMPLE_RATE)
-        speakers: dict[str, list[int]] = {}
+        self._max_samples = None if crop_s is None else round(crop_s * SAMPLE_RATE)
+        by_name: dict[str, list[int]] = {}
         for index, recording in enumerate(speech.recordings):
-            speakers.setdefault(speaker_of(recording) if by_speaker else "", []).append(index)
-        self._groups = [speakers[speaker] for speaker in sorted(speakers)]
+            by_name.setdefault(speaker_of(recording) if by_speaker else "", []).append(index)
+        self._speakers = [by_name[name] for name in sorted(by_name)]
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> Mixture:
+        rng = self._generator(index)
+        facts, recording, clean = self._draw_speech(index, rng)
+        chance = generator(self.seed, "augmented", self.epoch, index)
+        augmentation = (self.augmentation, chance) if self.augmentation else None
+        return _mix(facts.id, recording, clean, self.noise, facts.snr_db, rng, augmentation)
+
+    def ids(self) -> list[str]:
+        """Ids of all mixtures, in their order; decodes the speech, as `describe` does."""
+        return [self.describe(index).id for index in range(self.size)]
+
+    def describe(self, index: int) -> MixtureFacts:
+        """What is known about a mixture. Decodes the speech: only its samples tell whether a crop is drawn again."""
+        return self._draw_speech(index, self._generator(index))[0]
+
+    def _generator(self, index: int) -> np.random.Generator:
         if not 0 <= index < self.size:
             raise IndexError(f"mixture {index} of {self.size}")
-        rng = generator(self.seed, "drawn", self.epoch, index)
-        recording, clean = self._draw_crop(rng)
-        snr_db = self.snrs_db[rng.integers(len(self.snrs_db))]
-        id = f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}"
-        augmented = (self.augmentation, generator(self.seed, "augmented", self.epoch, index))
-        return _mix(id, recording, clean, self.noise, snr_db, rng, augmented if self.augmentation else None)
+        return generator(self.seed, "drawn", self.epoch, index)
 
-    def _draw_crop(self, rng: np.random.Generator) -> tuple[Recording, np.ndarray]:
-        """A recording (text and phones as they are in the crop) and its samples `[at most crop]`."""
-        for _ in range(_DRAWS):
-            group = self._groups[rng.integers(len(self._groups))]
-            utterance = group[rng.integers(len(group))]
-            waveform = self.speech[utterance]
-            samples = min(self._crop_samples or len(waveform), len(waveform))
+    def _draw_speech(self, index: int, rng: np.random.Generator) -> tuple[MixtureFacts, Recording, np.ndarray]:
+        """The facts, a recording with the text and the phones of the crop, and the crop, `[sample]`."""
+        for _ in range(_MAX_DRAWS):
+            utterances = self._speakers[rng.integers(len(self._speakers))]
+            utterance = utterances[rng.integers(len(utterances))]
+            recording, waveform = self.speech.recordings[utterance], self.speech[utterance]
+            samples = min(self._max_samples or len(waveform), len(waveform))
             start = int(rng.integers(len(waveform) - samples + 1))
             crop = waveform[start : start + samples]
             if crop.any():
-                recording = self.speech.recordings[utterance]
-                return (recording, crop) if samples == len(waveform) else (_cropped(recording, start, samples), crop)
-        raise DataError(
-            f"{_DRAWS} speech crops in a row were silent; the last was of {self.speech.recordings[utterance].id}"
-        )
+                break
+        else:
+            raise DataError(f"{_MAX_DRAWS} speech crops in a row were silent; the last was of {recording.id}")
+        if samples < len(waveform):
+            recording = _cropped(recording, start, samples)
+        snr_db = self.snrs_db[rng.integers(len(self.snrs_db))]
+        id = f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}"
+        return facts_of(recording, samples, snr_db, id=id), recording, crop
 
 
 class PlannedMixtures:
@@ -186,44 +194,112 @@ class PlannedMixtures:
         Raises:
             DataError: if there is no speech, no noise or no SNR, or fewer SNRs than `per_utterance`.
         """
-        _check_parts(speech, noise, snrs_db)
+        _require_parts(speech, noise, snrs_db)
         count = len(snrs_db) if per_utterance is None else per_utterance
         if not 1 <= count <= len(snrs_db):
             raise DataError(f"per_utterance is {per_utterance}, but there are {len(snrs_db)} SNRs")
         self.speech, self.noise, self.seed = speech, noise, seed
         snr_order = generator(seed, "planned SNRs").permutation(len(snrs_db))
-        rank_of = np.argsort([_hash(seed, "rank", recording.id) for recording in speech.recordings]).argsort()
+        ranks = np.argsort([_stable_hash(seed, "rank", recording.id) for recording in speech.recordings]).argsort()
         self._plan: list[tuple[int, float]] = []
-        for utterance, rank in enumerate(rank_of):
-            chosen = sorted(int(snr_order[(rank * count + step) % len(snrs_db)]) for step in range(count))
-            self._plan += [(utterance, float(snrs_db[position])) for position in chosen]
+        for utterance, rank in enumerate(ranks):
+            positions = sorted(int(snr_order[(rank * count + step) % len(snrs_db)]) for step in range(count))
+            self._plan += [(utterance, float(snrs_db[position])) for position in positions]
 
     def __len__(self) -> int:
         return len(self._plan)
 
-    def ids(self) -> list[str]:
-        """Of all mixtures, without making them."""
-        return [f"{self.speech.recordings[utterance].id}@{snr_db:g}dB" for utterance, snr_db in self._plan]
-
     def __getitem__(self, index: int) -> Mixture:
         utterance, snr_db = self._plan[index]
-        recording = self.speech.recordings[utterance]
-        id = f"{recording.id}@{snr_db:g}dB"
+        id, recording = self._id(index), self.speech.recordings[utterance]
         return _mix(id, recording, self.speech[utterance], self.noise, snr_db, generator(self.seed, "planned", id))
+
+    def ids(self) -> list[str]:
+        """Ids of all mixtures, in their order."""
+        return [self._id(index) for index in range(len(self))]
+
+    def describe(self, index: int) -> MixtureFacts:
+        """What is known about a mixture; decodes the speech where `AudioStore.samples` must."""
+        utterance, snr_db = self._plan[index]
+        recording = self.speech.recordings[utterance]
+        return facts_of(recording, self.speech.samples(utterance), snr_db, id=self._id(index))
+
+    def _id(self, index: int) -> str:
+        utterance, snr_db = self._plan[index]
+        return f"{self.speech.recordings[utterance].id}@{snr_db:g}dB"
+
+
+def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
+    """Add noise to speech so that their power ratio over the whole utterance is `snr_db`.
+
+    The noise gets the gain g = sqrt(P_speech / (P_noise * 10^(snr_db / 10))), P being the mean square of all samples.
+    Nothing is clipped: the result may exceed full scale.
+
+    Args:
+        speech: `[sample]`.
+        noise: `[sample]`, as long as the speech.
+        snr_db: the SNR to reach, in dB.
+
+    Returns:
+        The noisy speech and the noise in it, float32 `[sample]` each.
+
+    Raises:
+        DataError: if lengths differ, speech or noise is silent, or a value is not finite.
+
+    >>> noisy, noise = mix_at_snr(np.array([1.0, -1.0]), np.array([4.0, 4.0]), snr_db=0)
+    >>> noise, noisy
+    (array([1., 1.], dtype=float32), array([2., 0.], dtype=float32))
+    """
+    if np.ndim(speech) != 1 or np.shape(speech) != np.shape(noise):
+        raise DataError(f"speech {np.shape(speech)} and noise {np.shape(noise)} must both be [sample], of one length")
+    speech_power, noise_power = (float(np.mean(np.square(part, dtype=np.float64))) for part in (speech, noise))
+    if not np.isfinite([speech_power, noise_power, snr_db]).all():
+        raise DataError(f"speech, noise and SNR ({snr_db} dB) must be finite; a sample is NaN or infinite")
+    for name, power in (("speech", speech_power), ("noise", noise_power)):
+        if power == 0:
+            raise DataError(f"the {name} is silent, so that no SNR is defined")
+    gain = np.sqrt(speech_power / (noise_power * 10 ** (snr_db / 10)))
+    scaled_noise = (np.asarray(noise, dtype=np.float64) * gain).astype(np.float32)
+    return np.asarray(speech, dtype=np.float32) + scaled_noise, scaled_noise
+
+
+def generator(seed: int, *key: int | str) -> np.random.Generator:
+    """A random generator that depends on its arguments only, on any machine.
+
+    >>> bool(generator(1, "train", 0).integers(100) == generator(1, "train", 0).integers(100))
+    True
+    """
+    return np.random.default_rng(_stable_hash(seed, *key))
+
+
+def facts_of(
+    recording: Recording, samples: int, snr_db: float, *, id: str | None = None, noise_id: str | None = None
+) -> MixtureFacts:
+    """Facts about a mixture of one recording's speech; its id is the recording's unless `id` is given."""
+    return MixtureFacts(
+        id=recording.id if id is None else id,
+        utterance_id=recording.id,
+        speaker=recording.speaker,
+        snr_db=snr_db,
+        text=recording.text,
+        phones=recording.phones,
+        samples=samples,
+        noise_id=noise_id,
+    )
 
 
 def _mix(
     id: str,
     recording: Recording,
     clean: np.ndarray,
-    noises: NoiseStore,
+    noise_store: NoiseStore,
     snr_db: float,
     rng: np.random.Generator,
-    augmented: tuple[Augmentation, np.random.Generator] | None = None,
+    augmentation: tuple[Augmentation, np.random.Generator] | None = None,
 ) -> Mixture:
-    """Draw a piece of noise and add it to the speech, augmented on the way."""
+    """Draw a piece of noise and add it to the speech, which may be augmented on the way."""
     try:
-        noise_id, noise = noises.draw(len(clean), rng, speaker_of(recording))
+        noise_id, noise = noise_store.draw(len(clean), rng, speaker_of(recording))
     except DataError as error:
         raise DataError(f"mixing {id} with {error}") from None
 
@@ -231,14 +307,14 @@ def _mix(
         return mix_at_snr(speech, noise, snr_db)[0]
 
     try:
-        noisy, clean = (add_noise(clean), clean) if augmented is None else augment(clean, add_noise, *augmented)
+        noisy, clean = (add_noise(clean), clean) if augmentation is None else augment(clean, add_noise, *augmentation)
     except DataError as error:
         raise DataError(f"mixing {id} with noise {noise_id}: {error}") from None
     return Mixture(id, noisy, clean, snr_db, recording.speaker, recording.text, recording.phones, noise_id)
 
 
 def _cropped(recording: Recording, start: int, samples: int) -> Recording:
-    """What is known about a part of a recording: not the text, but the phones, those on the edges cut."""
+    """The recording with the phones of a part of it, those at the edges cut, and without the text."""
     if recording.phones is None:
         return replace(recording, text=None)
     start_s, duration_s = start / SAMPLE_RATE, samples / SAMPLE_RATE
@@ -249,13 +325,13 @@ def _cropped(recording: Recording, start: int, samples: int) -> Recording:
     return replace(recording, text=None, phones=tuple(phone for phone in moved if phone.start_s < phone.end_s))
 
 
-def _hash(*key: int | str) -> int:
+def _stable_hash(*key: int | str) -> int:
     """256 bits that depend on the key alone (Python's own `hash` changes from run to run)."""
     parts = [part if isinstance(part, str) else operator.index(part) for part in key]
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest(), "little")
 
 
-def _check_parts(speech: AudioStore, noise: NoiseStore, snrs_db: Sequence[float]) -> None:
+def _require_parts(speech: AudioStore, noise: NoiseStore, snrs_db: Sequence[float]) -> None:
     for name, part in (("speech", speech), ("noise", noise), ("SNRs", snrs_db)):
         if not len(part):
             raise DataError(f"no {name} to mix")

@@ -1,4 +1,4 @@
-"""Noise clips, and speech for babble -> a piece of noise `[sample]` of any length: what speech is mixed with."""
+"""Pieces of noise `[sample]` of any length, for mixing with speech: from noise clips, or babble of other speakers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from phonemi.data.manifest import speaker_of
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 
-_DRAWS = 100  # enough for a clip that is nine tenths pause; a sound one needs a single draw
-# Below -80 dB of its own peak a clip holds padding: exact zeros, or what a lossy codec made of them.
-_PADDING = 1e-4
-# A segment this far below its clip would need a hundred times the gain: a pause, not the noise that was asked for.
+_MAX_DRAWS = 100  # enough for a clip that is nine tenths pause; usually the first draw will do
+# Samples below -80 dB of the clip's peak are padding: exact zeros, or what a lossy codec made of them.
+_MAX_PADDING = 1e-4
+# A piece this far below its clip would need a hundred times the gain: it is a pause, not the noise of the clip.
 _PAUSE_DB = 40.0
-_VOICES = (3, 7)  # in a babble, as in Kaldi's recipes; fewer can be followed, more are a hum
-_SPOKEN = 0.01  # of the peak: samples below -40 dB are taken for pauses when a voice's level is measured
+_MIN_VOICES, _MAX_VOICES = 3, 7  # as in Kaldi's recipes; fewer can be followed, more become a hum
+_MIN_SPOKEN = 0.01  # samples more than 40 dB below the peak count as pauses when the level of a voice is measured
 
 
 class NoiseStore:
-    """Where mixtures get their noise: clips of a noise corpus, and babble made of other people's speech.
+    """Draws the noise of mixtures: pieces of the clips of a noise corpus, and babble made of other people's speech.
 
     Attributes:
         noise: the clips.
@@ -31,11 +31,11 @@ class NoiseStore:
 
         Args:
             noise: the clips.
-            speech: what babble is made of; not looked at when there is to be none.
+            speech: recordings to make babble of; not used if `babble_share` is 0.
             babble_share: probability that a draw is babble, 0 to 1.
 
         Raises:
-            DataError: if there is to be babble of fewer than two recordings, or the share is out of its range.
+            DataError: if babble is asked for with fewer than two recordings of speech, or the share is not in [0, 1].
         """
         if not 0 <= babble_share <= 1:
             raise DataError(f"babble_share is {babble_share}: a share lies between 0 and 1")
@@ -55,12 +55,21 @@ class NoiseStore:
         return len(self.noise)
 
     def draw(self, samples: int, rng: np.random.Generator, speaker: str | None = None) -> tuple[str, np.ndarray]:
-        """Draw a piece of noise: a clip uniformly and a part of it (`noise_segment`), or babble.
+        """Draw a piece of noise: a random part of a random clip, or babble.
+
+        The order of the random draws is a contract: published results can be repeated only as long as it holds.
+
+        1. `rng.random()` decides between babble and clip; only if `babble_share` is above 0.
+        2. Clip: `rng.integers(number of clips)`, then `noise_segment`.
+        3. Babble: `rng.integers(3, 8)`, the number of voices; `rng.permutation(number of other speakers)`, whose they
+           are; then for each voice `rng.integers(number of recordings of the speaker)` and `noise_segment`.
+
+        `noise_segment` draws one `rng.integers` for the start of the piece, and another for every pause it draws again.
 
         Args:
-            samples: length wanted.
-            rng: where the chance comes from; without babble, one integer for the clip and what `noise_segment` takes.
-            speaker: who is to be disturbed (`manifest.speaker_of`): not heard in the babble if there is anybody else.
+            samples: length of the piece.
+            rng: all randomness comes from it.
+            speaker: who speaks in the mixture (`manifest.speaker_of`): left out of the babble if anybody else is there.
 
         Returns:
             The id of the clip or of the babble ("babble(a+b+c)", the recordings in it), and float32 `[samples]`.
@@ -69,25 +78,23 @@ class NoiseStore:
             DataError: naming the clip or recording, if it is silent.
         """
         if self.babble_share and rng.random() < self.babble_share:
-            return self._babble(samples, rng, speaker)
+            return self._draw_babble(samples, rng, speaker)
         index = int(rng.integers(len(self.noise)))
-        id = self.noise.recordings[index].id
-        return id, _named_segment(id, self.noise[index], samples, rng)
+        return _piece_of(self.noise, index, samples, rng)
 
-    def _babble(self, samples: int, rng: np.random.Generator, speaker: str | None) -> tuple[str, np.ndarray]:
-        """Three to seven people at one level, fewer where there are not as many, twice one where there is one."""
-        groups = [own for name, own in sorted(self._speakers.items()) if name != speaker]
-        groups = groups or list(self._speakers.values())
-        wanted = int(rng.integers(_VOICES[0], _VOICES[1] + 1))
-        order = rng.permutation(len(groups))
+    def _draw_babble(self, samples: int, rng: np.random.Generator, speaker: str | None) -> tuple[str, np.ndarray]:
+        """Three to seven speakers at one level; fewer if there are fewer, one of them twice if there is only one."""
+        others = [recordings for name, recordings in sorted(self._speakers.items()) if name != speaker]
+        others = others or list(self._speakers.values())
+        voices = int(rng.integers(_MIN_VOICES, _MAX_VOICES + 1))
+        order = rng.permutation(len(others))
         ids, babble = [], np.zeros(samples, dtype=np.float32)
-        for turn in range(max(2, min(wanted, len(groups)))):
-            own = groups[order[turn % len(groups)]]
-            index = own[rng.integers(len(own))]
-            ids.append(self._speech.recordings[index].id)
-            voice = self._speech[index]
-            segment = _named_segment(ids[-1], voice, samples, rng)
-            babble += segment / np.float32(_spoken_rms(voice))
+        for turn in range(max(2, min(voices, len(others)))):
+            recordings = others[order[turn % len(others)]]
+            index = recordings[rng.integers(len(recordings))]
+            id, piece = _piece_of(self._speech, index, samples, rng)
+            ids.append(id)
+            babble += piece / np.float32(_spoken_rms(self._speech[index]))
         return f"babble({'+'.join(ids)})", babble
 
 
@@ -100,24 +107,24 @@ def noise_segment(clip: np.ndarray, samples: int, rng: np.random.Generator) -> n
     Args:
         clip: `[m]`.
         samples: length of the piece.
-        rng: where the chance comes from.
+        rng: all randomness comes from it; see `NoiseStore.draw` for the order.
 
     Returns:
         `[samples]`.
 
     Raises:
-        DataError: if the clip is empty or silent.
+        DataError: if the clip is empty, silent or not finite.
     """
     magnitude = np.abs(clip)
     peak = float(magnitude.max(initial=0.0))
     if not 0 < peak < np.inf:
         raise DataError(f"a noise clip of {len(clip)} samples is silent or not finite")
-    first, last = np.flatnonzero(magnitude > _PADDING * peak)[[0, -1]]
+    first, last = np.flatnonzero(magnitude > _MAX_PADDING * peak)[[0, -1]]
     clip = clip[first : last + 1]
     if len(clip) < samples:
         return np.take(clip, np.arange(samples) + rng.integers(len(clip)), mode="wrap")
     floor_db = audio.level_db(clip) - _PAUSE_DB
-    for _ in range(_DRAWS):
+    for _ in range(_MAX_DRAWS):
         start = rng.integers(len(clip) - samples + 1)
         if audio.level_db(clip[start : start + samples]) >= floor_db:
             return clip[start : start + samples]
@@ -125,15 +132,16 @@ def noise_segment(clip: np.ndarray, samples: int, rng: np.random.Generator) -> n
     return clip[start : start + samples]
 
 
-def _named_segment(id: str, clip: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+def _piece_of(store: AudioStore, index: int, samples: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
+    id = store.recordings[index].id
     try:
-        return noise_segment(clip, samples, rng)
+        return id, noise_segment(store[index], samples, rng)
     except DataError as error:
         raise DataError(f"noise {id}: {error}") from None
 
 
 def _spoken_rms(speech: np.ndarray) -> float:
-    """Root mean square of what is not pause."""
+    """Root mean square of the samples that are not pause."""
     magnitude = np.abs(speech)
-    spoken = magnitude[magnitude >= _SPOKEN * magnitude.max()].astype(np.float64)
+    spoken = magnitude[magnitude >= _MIN_SPOKEN * magnitude.max()].astype(np.float64)
     return float(np.sqrt(spoken @ spoken / len(spoken)))

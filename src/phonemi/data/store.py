@@ -1,6 +1,6 @@
-"""Recordings -> an AudioStore: float32 `[sample]` each, decoded once and held in memory.
+"""Recordings as float32 `[sample]` at 16 kHz, each decoded once and then kept in memory.
 
-Shared by everything that mixes, on any number of threads.
+Everything that mixes shares the stores, on any number of threads.
 """
 
 from __future__ import annotations
@@ -8,19 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from phonemi import audio
+from phonemi.constants import SAMPLE_RATE
 from phonemi.data.manifest import Recording
-from phonemi.signal import SAMPLE_RATE
+
+# The decoder gives exactly as many samples as the header says, or fails. Of other formats it may give fewer.
+_EXACT_SUFFIXES = (".wav", ".flac")
 
 
 class AudioStore:
     """Recordings kept in memory as 16-bit integers, each scaled to its own peak: 32 kB per second.
 
-    `store[i]` is float32 `[sample]` at 16 kHz; it is decoded once, when first asked for, by whichever thread.
+    `store[i]` is float32 `[sample]` at 16 kHz; it is decoded when it is first asked for, by whichever thread.
     """
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
@@ -39,6 +43,14 @@ class AudioStore:
                 packed = self._packed[index] = _pack(audio.load(self.recordings[index].path, SAMPLE_RATE))
         integers, scale = packed
         return integers * np.float32(scale)
+
+    def samples(self, index: int) -> int:
+        """Length of `store[index]`; decodes it only where the manifest does not tell the length exactly."""
+        recording, packed = self.recordings[index], self._packed[index]
+        if packed is not None:
+            return len(packed[0])
+        samples = exact_samples(recording.path, recording.samples, recording.sample_rate)
+        return len(self[index]) if samples is None else samples
 
     def preload(self, progress: Callable[[int, int], None] | None = None) -> AudioStore:
         """Decode everything now, in two threads.
@@ -60,7 +72,7 @@ class AudioStore:
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        # Locks cannot travel to worker processes; each process gets its own.
+        # Locks cannot be sent to worker processes; each process makes its own.
         return {"recordings": self.recordings, "_packed": self._packed}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -68,8 +80,19 @@ class AudioStore:
         self._packed = state["_packed"]
 
 
+def exact_samples(path: str, samples: int, sample_rate: int) -> int | None:
+    """Samples that `audio.load` gives at 16 kHz, from what the header says; None where only decoding tells.
+
+    >>> exact_samples("a.wav", 48_000, 48_000), exact_samples("a.mp3", 48_000, 48_000)
+    (16000, None)
+    """
+    if Path(path).suffix.lower() not in _EXACT_SUFFIXES:
+        return None
+    return samples if sample_rate == SAMPLE_RATE else round(samples * SAMPLE_RATE / sample_rate)  # as `audio.resample`
+
+
 def _pack(waveform: np.ndarray) -> tuple[np.ndarray, float]:
-    """16-bit integers and the factor that turns them back; the error is at most 1/65534 of the peak."""
+    """16-bit integers and the factor that restores the waveform, with an error of at most 1/65534 of the peak."""
     peak = float(np.abs(waveform).max(initial=0.0))
     scale = peak / 32767 if peak > 1e-30 else 1.0  # below that the quotient would leave the range of float32
     return np.round(waveform / scale).astype(np.int16), scale

@@ -20,11 +20,11 @@ from numpy.typing import ArrayLike
 from scipy.special import entr
 from torch import Tensor
 
+from phonemi.constants import IGNORE
 from phonemi.errors import DataError
 from phonemi.metrics.statistics import FEWEST_CLUSTERS
 from phonemi.probes.layer_probes import LayerProbes
 
-IGNORE = -100
 TOLD_EVERY = 10  # batches
 Progress = Callable[[int, int, float], None]
 

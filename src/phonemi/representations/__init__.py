@@ -1,1 +1,1 @@
-"""Speech encoders: waveforms [batch, sample] -> hidden states [layer, batch, frame, dim]."""
+"""Speech encoders: waveforms [batch, sample] in, hidden states [layer, batch, frame, dim] out; frozen or trained."""

@@ -1,8 +1,9 @@
-"""What every representation offers: waveforms [batch, sample] -> hidden states [layer, batch, frame, dim]."""
+"""What every speech encoder offers: hidden states of all layers, and a choice of the blocks that training changes."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -13,58 +14,131 @@ from phonemi.signal import SSL_HOP, ssl_frames, to_ssl_grid, valid_mask
 
 
 class HiddenStates(NamedTuple):
-    """Every layer's view of a batch; frames beyond an item's length are zero."""
+    """The hidden states of a batch; frames beyond the end of an item are zero."""
 
     states: Tensor  # [layer, batch, frame, dim]
-    lengths: Tensor  # [batch] frames
+    lengths: Tensor  # [batch], number of frames of each item
 
 
 class Representation(nn.Module, ABC):
-    """What every representation offers.
+    """A speech encoder. It is frozen when `load_representation` returns it; `unfreeze` lets training change it.
+
+    Hidden state 0 is the output of the front-end, hidden state i the output of transformer block i. Blocks are
+    therefore counted from 1, and number 0 stands for the front-end.
 
     Attributes:
-        name: what `load_representation` was asked for.
-        layers: hidden states returned: the input of the first block, then the output of every block.
-        dim: size of a frame.
-        hop: samples at 16 kHz between frames, 320 (50 Hz) or 160 (100 Hz).
+        name: the name that `load_representation` was called with.
+        layers: number of hidden states, one more than there are blocks.
+        dim: features per frame.
+        hop: samples at 16 kHz from one frame to the next, 320 (50 Hz) or 160 (100 Hz).
+        is_modified: True once `unfreeze` was called. The weights may then differ from those that `name` loads, so they
+            have to be saved with the model that uses them.
+        mask_parameter: name of the parameter that stands for a masked frame in pre-training, if there is one.
+            `forward` masks nothing and never uses it, so `unfreeze` leaves it frozen.
     """
 
     name: str
     layers: int
     dim: int
     hop: int
+    is_modified: bool = False
+    mask_parameter: str | None = None
+    __call__: Callable[..., HiddenStates]
 
     @abstractmethod
     def frames(self, samples: int) -> int:
-        """Frames that `samples` samples give."""
+        """Number of frames that `samples` samples give."""
 
     @abstractmethod
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
-        """Hidden states of a batch, the same for an item alone and beside longer ones.
+        """Compute the hidden states of a batch. An item gives the same states alone and beside longer ones.
 
         Args:
             waveforms: [batch, sample] at 16 kHz in [-1, 1].
-            lengths: [batch] samples that belong to each item; None: all of them.
+            lengths: [batch], number of samples of each item; None: all of them.
 
         Raises:
             ModelError: if an item is too short for a single frame, or the shapes do not fit.
         """
 
     def padded(self, waveforms: Tensor, lengths: Tensor) -> HiddenStates:
-        """Hidden states as S3PRL computes them in a zero-padded batch; as `forward` where padding changes nothing."""
+        """Compute hidden states as S3PRL does in a zero-padded batch, where they may depend on the padding."""
         return self(waveforms, lengths)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What `load_representation` rebuilds this representation from, weights apart; JSON-able, with its `name`."""
+        """JSON-able settings, `name` among them, from which `load_representation` builds the encoder anew.
+
+        The weights are apart: `load_state_dict` restores them.
+        """
+
+    def block_of(self, name: str) -> int:
+        """Number of the transformer block that a parameter or module belongs to; 0 for the front-end.
+
+        Args:
+            name: as in `named_parameters` or `named_modules`.
+        """
+        return 0
+
+    @property
+    def trainable_from(self) -> int | None:
+        """The lowest block with a parameter that requires a gradient, 0 for the front-end; None if all is frozen."""
+        trainable = (name for name, parameter in self.named_parameters() if parameter.requires_grad)
+        return min(map(self.block_of, trainable), default=None)
+
+    def freeze(self) -> Self:
+        """Let training change nothing: no parameter requires a gradient, and nothing is dropped out."""
+        self.requires_grad_(False)
+        return self.train(self.training)
+
+    def unfreeze(self, from_block: int = 1) -> Self:
+        """Let training change the blocks from number `from_block` on, and nothing below them.
+
+        A LayerNorm after the last block belongs to that block. No gradients are computed below `from_block`, so that
+        training the last blocks costs little more than running the others.
+
+        Args:
+            from_block: 1 for all transformer blocks, 0 for the front-end too.
+
+        Raises:
+            ModelError: if there is no such block, or the representation has no parameters at all.
+        """
+        if not list(self.parameters()):
+            raise ModelError(f"{self.name} has no parameters: there is nothing to train")
+        if not 0 <= from_block < self.layers:
+            raise ModelError(
+                f"{self.name} has no block {from_block}: its blocks are 1 to {self.layers - 1}, and 0 is the front-end"
+            )
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(self.block_of(name) >= from_block and name != self.mask_parameter)
+        self.is_modified = True
+        return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Follow the owner into training mode only when there is something to train: frozen means no dropout."""
-        return super().train(mode and any(parameter.requires_grad for parameter in self.parameters()))
+        """Switch those parts to training mode that are trained; frozen parts stay in evaluation mode.
+
+        An encoder may therefore be part of any model: `model.train()` lets it drop out only where it learns.
+        """
+        first = self.trainable_from
+        super().train(mode and first == 0)
+        if mode and first:
+            self.training = True
+            for name, module in self.named_modules():
+                if self.block_of(name) >= first:
+                    module.training = True
+        return self
 
 
-def checked_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) -> Tensor:
-    """Lengths in samples, [batch] int64 on the waveforms' device.
+def check_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) -> Tensor:
+    """Check the shapes of a batch and return the lengths of its items.
+
+    Args:
+        waveforms: [batch, sample].
+        lengths: [batch], number of samples of each item; None: all of them.
+        shortest: samples that one frame takes.
+
+    Returns:
+        [batch], int64, on the device of the waveforms.
 
     Raises:
         ModelError: if the shapes do not fit, or an item is shorter than `shortest` samples.
@@ -85,12 +159,12 @@ def checked_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) ->
 
 
 def at_50_hz(hidden: HiddenStates, hop: int, samples: int | Tensor) -> HiddenStates:
-    """Bring hidden states to the SSL grid, on which phones are labelled and layers are compared.
+    """Bring hidden states to 50 frames a second, the rate at which phones are labelled and layers are compared.
 
     Args:
         hidden: states [layer, batch, frame, dim].
-        hop: of the representation, 320 (nothing to do) or 160 (every second frame, see `signal.to_ssl_grid`).
-        samples: samples of every item, one number or [batch].
+        hop: of the representation, 320 (nothing to do) or 160 (every second frame is taken, see `signal.to_ssl_grid`).
+        samples: number of samples of every item, one number or [batch].
 
     Returns:
         States of (samples - 400) // 320 + 1 frames.

@@ -1,4 +1,4 @@
-"""HuBERT, WavLM and wav2vec2 of `transformers` as representations."""
+"""HuBERT, WavLM and wav2vec2 of the `transformers` package as representations."""
 
 from __future__ import annotations
 
@@ -10,32 +10,47 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.errors import ModelError, import_transformers, unreachable_model
-from phonemi.representations.base import HiddenStates, Representation, checked_lengths
+from phonemi.representations.base import HiddenStates, Representation, check_lengths
 from phonemi.representations.wavlm_attention import fuse_attention
 from phonemi.signal import HOP, SSL_HOP, valid_mask
 
-MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # of transformers
+MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # as transformers calls them
+BLOCKS = "model.encoder.layers."  # prefix of the parameters of all transformer blocks
 
 
 class HuggingFaceRepresentation(Representation):
-    """HuBERT, WavLM or wav2vec2 of `transformers`; frozen unless its parameters are made to require gradients.
+    """HuBERT, WavLM or wav2vec2, in evaluation mode and frozen until `unfreeze` is called.
 
-    State 0 is the input of the first transformer layer (convolutions, projection, position embedding and, in Base
-    models, LayerNorm), state i the output of layer i; the last one is after the final LayerNorm of pre-norm (Large)
-    models. These are the tensors that S3PRL hooks. LayerDrop and SpecAugment are off.
+    Hidden state 0 is the input of the first transformer block (convolutions, projection, position embedding and, in
+    Base models, LayerNorm), hidden state i the output of block i. In pre-norm (Large) models the last one is taken
+    after the final LayerNorm. These are the tensors that S3PRL hooks.
+
+    In training mode a model of `transformers` does four things besides computing. Here,
+
+    - it drops nothing out of frozen blocks; in blocks that are trained it drops out activations at the rates of its
+      configuration, drawn from torch's generator, so that `torch.manual_seed` makes a step repeatable;
+    - it drops no blocks (LayerDrop): a block that is skipped would have no hidden state;
+    - it masks nothing (SpecAugment), unless `model.config.apply_spec_augment` is set to True afterwards and the
+      front-end is trained too. The masks come from numpy's global generator, which torch's seed does not set;
+    - its convolutions build a graph for gradients only if the front-end is trained.
+
+    WavLM's table of position biases is a parameter of block 1 that all blocks use. It is trained with block 1 only,
+    because it would change frozen blocks otherwise.
 
     Args:
         model: a `HubertModel`, `WavLMModel` or `Wav2Vec2Model`.
-        name: what `load_representation` was asked for.
+        name: the name that `load_representation` was called with.
         normalise: bring each waveform to zero mean and unit variance over its valid samples. None: as the models were
-            trained, that is where the front-end normalises by layer (Large), not where it normalises by group (Base).
-        layer_norm_states: pass each state through a LayerNorm without parameters. None: for pre-norm models only, whose
-            inner states are raw residual streams of growing size.
-        fused: give the model fused attention (`fast_wavlm.fuse_attention`): the same states, from less work.
+            trained, that is, where the front-end normalises by layer (Large), not where it normalises by group (Base).
+        layer_norm_states: pass each hidden state through a LayerNorm without parameters. None: for pre-norm models
+            only, whose inner states are raw residual streams that grow with depth.
+        fused: replace the attention by a faster one with the same results, see `wavlm_attention.fuse_attention`.
 
     Raises:
         ModelError: if the convolutions do not step by 160 or 320 samples, as the frames of an enhancer do.
     """
+
+    mask_parameter = "model.masked_spec_embed"
 
     def __init__(
         self,
@@ -50,19 +65,21 @@ class HuggingFaceRepresentation(Representation):
         config.layerdrop, config.apply_spec_augment = 0.0, False
         if fused:
             fuse_attention(model)
-        self.model = model.float().eval().requires_grad_(False)
+        self.model = model.float().requires_grad_(False)
         self.name, self.layers, self.dim = name, config.num_hidden_layers + 1, config.hidden_size
         self.convolutions = list(zip(config.conv_kernel, config.conv_stride, strict=True))
         self.hop = math.prod(config.conv_stride)
         if self.hop not in (HOP, SSL_HOP):
             raise ModelError(f"{name} has a frame every {self.hop} samples; only {HOP} and {SSL_HOP} can be used")
-        self.shortest = 1
+        self.shortest = 1  # samples that one frame takes
         for kernel, stride in reversed(self.convolutions):
             self.shortest = (self.shortest - 1) * stride + kernel
-        # Normalising by group runs over time, so that padding changes every frame, mask or no mask.
-        self.padding_leaks = config.feat_extract_norm == "group"
+        self.is_pre_norm: bool = config.do_stable_layer_norm
+        # A group norm takes its statistics over time, so that padding changes every frame, whatever is masked later.
+        self.padding_leaks: bool = config.feat_extract_norm == "group"
         self.normalise = not self.padding_leaks if normalise is None else normalise
-        self.layer_norm_states = config.do_stable_layer_norm if layer_norm_states is None else layer_norm_states
+        self.layer_norm_states = self.is_pre_norm if layer_norm_states is None else layer_norm_states
+        self.eval()
 
     def frames(self, samples: int) -> int:
         """(n - kernel) // stride + 1 for every convolution in turn; 0 where nothing is left."""
@@ -70,52 +87,68 @@ class HuggingFaceRepresentation(Representation):
             samples = max((samples - kernel) // stride + 1, 0)
         return samples
 
-    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
-        """Hidden states of a batch; see `Representation.forward`.
+    def block_of(self, name: str) -> int:
+        """Number of a transformer block, see `Representation.block_of`."""
+        if name.startswith(BLOCKS):
+            return int(name.removeprefix(BLOCKS).partition(".")[0]) + 1
+        # The LayerNorm of the encoder comes after the blocks of a pre-norm model, and before those of a post-norm one.
+        return self.layers - 1 if self.is_pre_norm and name.startswith("model.encoder.layer_norm") else 0
 
-        Where padding would leak, only items of equal length run together: batches by length are faster.
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
+        """Compute the hidden states of a batch; see `Representation.forward`.
+
+        Where padding would leak, only items of equal length run together: it pays to batch by length.
         """
-        return self._states(waveforms, lengths, in_batch=False)
+        return self._encode(waveforms, lengths, as_s3prl=False)
 
     def padded(self, waveforms: Tensor, lengths: Tensor) -> HiddenStates:
-        """Items of all lengths together, as in S3PRL: where the front-end normalises by group, it hears the padding.
+        """Encode items of all lengths together, as S3PRL does: a group norm in the front-end sees the padding.
 
-        Of the longest item's frames each owns samples // frames samples; it is attended to unless all are padding.
+        S3PRL splits the padded batch evenly into frames, and masks a frame only if all of its samples are padding.
         """
-        return self._states(waveforms, lengths, in_batch=True)
+        return self._encode(waveforms, lengths, as_s3prl=True)
 
-    def _states(self, waveforms: Tensor, lengths: Tensor | None, in_batch: bool) -> HiddenStates:
-        lengths = checked_lengths(waveforms, lengths, self.shortest)
+    def settings(self) -> dict[str, Any]:
+        """Name, options and the configuration of the model."""
+        config: Any = self.model.config
+        return {
+            "name": self.name,
+            "normalise": self.normalise,
+            "layer_norm_states": self.layer_norm_states,
+            "config": config.to_dict(),
+        }
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor | None, as_s3prl: bool) -> HiddenStates:
+        lengths = check_lengths(waveforms, lengths, self.shortest)
         waveforms = normalised(waveforms, lengths) if self.normalise else waveforms
         counts = torch.tensor([self.frames(int(n)) for n in lengths], device=waveforms.device)
         longest, frames = int(lengths.max()), int(counts.max())
         if int(lengths.min()) == longest:
             states = self._run(waveforms[:, :longest], None)
-        elif self.padding_leaks and not in_batch:
+        elif self.padding_leaks and not as_s3prl:
             states = self._run_by_length(waveforms, lengths)
         else:
-            attended = (-(-lengths // (longest // frames))).clamp_max(frames) if in_batch else counts
-            mask = valid_mask((attended - 1) * self.hop + self.shortest, longest)  # the model counts samples
+            samples_per_frame = longest // frames
+            attended = (-(-lengths // samples_per_frame)).clamp_max(frames) if as_s3prl else counts
+            # The model wants a mask of samples and counts the frames that they give: hence the way back.
+            mask = valid_mask((attended - 1) * self.hop + self.shortest, longest)
             states = self._run(waveforms[:, :longest] * valid_mask(lengths, longest), mask)
-        if self.layer_norm_states:
-            states = functional.layer_norm(states, (self.dim,))
         # As many frames as the padded waveforms have, though the longest item may be shorter.
         states = functional.pad(states, (0, 0, 0, self.frames(waveforms.shape[1]) - states.shape[2]))
         return HiddenStates(states * valid_mask(counts, states.shape[2])[..., None], counts)
 
     def _run_by_length(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Run items of the same length together, and put the items back in order."""
         frames = self.frames(int(lengths.max()))
-        rows: list[Tensor | None] = [None] * len(lengths)
-        for length in lengths.unique().tolist():
-            chosen = (lengths == length).nonzero()[:, 0]
-            states = self._run(waveforms[chosen, :length], None)
-            states = functional.pad(states, (0, 0, 0, frames - states.shape[2]))
-            for place, row in enumerate(chosen.tolist()):
-                rows[row] = states[:, place]
-        return torch.stack(rows, dim=1)  # type: ignore[arg-type]
+        rows, states = [], []
+        for length in sorted(set(lengths.tolist())):
+            rows.append((lengths == length).nonzero()[:, 0])
+            group = self._run(waveforms[rows[-1], :length], None)
+            states.append(functional.pad(group, (0, 0, 0, frames - group.shape[2])))
+        return torch.cat(states, dim=1)[:, torch.cat(rows).argsort()]
 
     def _run(self, waveforms: Tensor, valid: Tensor | None) -> Tensor:
-        """One call of the model: [batch, sample] -> [layer, batch, frame, dim]."""
+        """Call the model once, [batch, sample] -> [layer, batch, frame, dim]."""
         mask = None if valid is None else valid.long()
         output = self.model(waveforms, attention_mask=mask, output_hidden_states=True)
         # The last entry lacks the final LayerNorm of pre-norm models in transformers 5, and had it in 4.
@@ -126,16 +159,9 @@ class HuggingFaceRepresentation(Representation):
                 f"{self.name} gave {len(states)} hidden states of {states[0].shape[1]} frames, expected "
                 f"{self.layers} of {frames}: this version of transformers is not supported"
             )
+        if self.layer_norm_states:
+            states = [functional.layer_norm(state, (self.dim,)) for state in states]
         return torch.stack(states)
-
-    def settings(self) -> dict[str, Any]:
-        """Name, options and the configuration of the model."""
-        return {
-            "name": self.name,
-            "normalise": self.normalise,
-            "layer_norm_states": self.layer_norm_states,
-            "config": self.model.config.to_dict(),  # type: ignore[operator, union-attr]
-        }
 
 
 def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -149,17 +175,23 @@ def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
     return centred / (centred.square().sum(1, keepdim=True) / count + 1e-7).sqrt()
 
 
-def _pretrained(name: str, token: str | bool | None) -> nn.Module:
-    """The model of a local folder or of the hub, without the heads it may have."""
-    _import_model(name)
+def load_model(name: str, token: str | bool | None) -> nn.Module:
+    """Load the model of a local folder or of the hub, without the heads it may have.
+
+    Raises:
+        ModelError: if it cannot be reached or read, is of an unknown type, or weights are missing.
+    """
+    check_model_type(name)
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
+    quiet: Any = logging.set_verbosity_error
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # its report of unused heads frightens; what matters is checked below
+    quiet()  # or a report of unused heads would frighten users; missing weights are reported below
     try:
         config = AutoConfig.from_pretrained(name, token=token)
-        _import_model(name, config.model_type)
+        check_model_type(name, config.model_type)
+        model: nn.Module
         model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True, token=token)
     except (OSError, ValueError, RuntimeError) as error:
         raise unreachable_model(name, error) from None
@@ -170,7 +202,22 @@ def _pretrained(name: str, token: str | bool | None) -> nn.Module:
     return model
 
 
-def _import_model(name: str, model_type: str | None = None) -> None:
+def new_model(name: str, config: dict[str, Any]) -> nn.Module:
+    """Build a model with fresh weights from its configuration, as `settings()` has it."""
+    check_model_type(name, config["model_type"])
+    from transformers import AutoConfig, AutoModel
+
+    from_config: Any = AutoModel.from_config
+    model: nn.Module = from_config(AutoConfig.for_model(**config))
+    return model
+
+
+def check_model_type(name: str, model_type: str | None = None) -> None:
+    """Import transformers and its code for a type of model.
+
+    Raises:
+        ModelError: if the type is unknown, or the import fails.
+    """
     if model_type is not None and model_type not in MODEL_TYPES:
         raise ModelError(f"{name} is of type {model_type!r}; known: {', '.join(MODEL_TYPES)}")
     import_transformers(name, model_type)

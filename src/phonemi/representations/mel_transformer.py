@@ -1,7 +1,7 @@
-"""Waveforms [batch, sample] -> hidden states [layer, batch, frame, dim] of a small transformer on log-mel frames.
+"""A small speech encoder of our own: a transformer on log-mel frames that can be trained and run on a CPU.
 
-The encoder of MelHuBERT (Lin et al. 2022, arXiv:2211.09944) with pre-norm blocks and a short convolutional position
-embedding: small enough to be trained and run on a CPU.
+It is the encoder of MelHuBERT (Lin et al. 2022, arXiv:2211.09944) with pre-norm blocks and a short convolutional
+position embedding.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from phonemi.errors import DataError, ModelError
 from phonemi.files import read_json, replacing, write_json
-from phonemi.representations.base import HiddenStates, Representation, checked_lengths
+from phonemi.representations.base import HiddenStates, Representation, check_lengths
 from phonemi.signal import SSL_FIELD, SSL_HOP, log_mel, ssl_frames, valid_mask
 
 MODEL_TYPE = "phonemi-mel-transformer"
@@ -59,12 +59,14 @@ class MelTransformerConfig:
         Raises:
             ModelError: if `values` is of another model or has keys that this version does not know.
         """
-        values = dict(values)
-        found = values.pop("model_type", None)
-        unknown = sorted(values.keys() - {field.name for field in fields(cls)})
-        if found != MODEL_TYPE or unknown:
-            raise ModelError(f"expected a configuration of {MODEL_TYPE}, found model_type {found!r}, unknown {unknown}")
-        return cls(**values)
+        sizes = dict(values)
+        model_type = sizes.pop("model_type", None)
+        unknown = sorted(sizes.keys() - {field.name for field in fields(cls)})
+        if model_type != MODEL_TYPE or unknown:
+            raise ModelError(
+                f"expected a configuration of {MODEL_TYPE}, found model_type {model_type!r}, unknown {unknown}"
+            )
+        return cls(**sizes)
 
 
 class Block(nn.Module):
@@ -82,39 +84,49 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, frames: Tensor, keys: Tensor | None) -> Tensor:
-        """Args: frames [batch, frame, dim]; keys: bool [batch, 1, 1, frame], False where nothing may be attended to."""
+        """Run attention and feed-forward network, each added to what went in.
+
+        Args:
+            frames: [batch, frame, dim].
+            keys: bool [batch, 1, 1, frame], False for frames that may not be attended to; None: all may.
+        """
         frames = frames + self.dropout(self.attend(self.attention_norm(frames), keys))
         hidden = functional.gelu(self.feedforward_input(self.feedforward_norm(frames)))
-        return frames + self.dropout(self.feedforward_output(hidden))
+        update: Tensor = self.dropout(self.feedforward_output(hidden))
+        return frames + update
 
     def attend(self, frames: Tensor, keys: Tensor | None) -> Tensor:
-        """Multi-head self-attention, [batch, frame, dim] -> [batch, frame, dim]."""
+        """Multi-head self-attention, [batch, frame, dim] -> [batch, frame, dim]; `keys` as for `forward`."""
         batch, count, _ = frames.shape
         projected = self.query_key_value(frames).view(batch, count, 3, self.heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind()
         if query.requires_grad and query.dtype == torch.bfloat16 and query.device.type == "cpu":
-            # The fused kernel's backward pass gains nothing from bfloat16 on a CPU: a training step takes 1.25 times
-            # as long with it as with plain products. Everywhere else it is the faster one.
+            # The backward pass of the fused kernel gains nothing from bfloat16 on a CPU, where a training step takes
+            # 1.25 times as long with it as with plain products. Everywhere else the fused kernel is faster.
             scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
             mixed = (scores if keys is None else scores.masked_fill(~keys, -torch.inf)).softmax(-1) @ value
         else:
             mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=keys)
-        return self.attention_output(mixed.transpose(1, 2).reshape(batch, count, -1))
+        output: Tensor = self.attention_output(mixed.transpose(1, 2).reshape(batch, count, -1))
+        return output
 
 
 class MelTransformer(Representation):
-    """Log-mel pairs -> Linear -> convolutional position embedding -> pre-norm transformer.
+    """Log-mel pairs, a linear layer, a convolutional position embedding, then pre-norm transformer blocks.
 
-    Frame t covers what frame t of HuBERT, WavLM and wav2vec2 covers: it is centred at sample 320 t + 200, and there are
-    (sample - 400) // 320 + 1 frames. State 0 is the input of the first block, state i the output of block i; each is
-    passed through a LayerNorm without parameters, because the residual stream of a pre-norm transformer grows with
-    depth and a sum of layers would otherwise be ruled by the last ones.
+    Frame t covers the same samples as frame t of HuBERT, WavLM and wav2vec2: it is centred at sample 320 t + 200, and
+    there are (samples - 400) // 320 + 1 frames. Hidden state 0 is the input of the first block, hidden state i the
+    output of block i. Each goes through a LayerNorm without parameters: the residual stream of a pre-norm transformer
+    grows with depth, and the last layers would otherwise outweigh all others in a sum.
+
+    All parameters are trainable at first, as pre-training needs it.
 
     Attributes:
         mean, std: [mels] statistics of levelled log-mel frames (`levelled_log_mel`), see `set_statistics`.
     """
 
     hop = SSL_HOP
+    mask_parameter = "mask_embedding"
     mean: Tensor
     std: Tensor
 
@@ -126,14 +138,17 @@ class MelTransformer(Representation):
         self.register_buffer("std", torch.ones(config.mels))
         self.embedding = nn.Linear(2 * config.mels, config.dim)
         self.mask_embedding = nn.Parameter(0.5 * torch.randn(config.dim))
-        # A 2-d convolution over [dim, 1, frame], because only that takes [batch, frame, dim] in memory order
-        # (channels last): 2 (bfloat16) to 3 times as fast as Conv1d on a CPU, forward and backward.
+        # A 2-d convolution over [dim, 1, frame]: only that takes [batch, frame, dim] as it lies in memory (channels
+        # last). On a CPU it is 2 (bfloat16) to 3 times as fast as Conv1d, forward and backward.
         kernel = config.position_kernel
         self.position = nn.Conv2d(config.dim, config.dim, (1, kernel), padding=(0, kernel // 2), groups=config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set what features are standardised with, both [mels], measured on frames of `levelled_log_mel`."""
+        """Set the mean and the deviation, both [mels], that features are standardised with.
+
+        They are measured on frames of `levelled_log_mel`. Deviations have a floor of 0.001.
+        """
         self.mean.copy_(mean)
         self.std.copy_(std.clamp_min(1e-3))
 
@@ -141,30 +156,34 @@ class MelTransformer(Representation):
         """(samples - 400) // 320 + 1, and 0 below 400 samples."""
         return ssl_frames(samples)
 
+    def block_of(self, name: str) -> int:
+        """Number of a transformer block, see `Representation.block_of`."""
+        return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else 0
+
     def features(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Standardised log-mel pairs, [batch, sample] -> float32 [batch, frame, 2 * mels]; zero beyond the lengths.
+        """Compute standardised log-mel pairs, float32 [batch, frame, 2 * mels], zero beyond the lengths.
 
         Args:
             waveforms: [batch, sample] at 16 kHz in [-1, 1].
-            lengths: [batch] samples; None: all.
+            lengths: [batch], number of samples of each item; None: all.
 
         Raises:
             ModelError: if an item is shorter than 400 samples.
         """
-        lengths = checked_lengths(waveforms, lengths, SSL_FIELD)
+        lengths = check_lengths(waveforms, lengths, SSL_FIELD)
         with torch.autocast(waveforms.device.type, enabled=False):
             return mel_pairs(waveforms, lengths, self.mean, self.std)
 
     def encode(
         self, features: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None, collect: bool = True
     ) -> HiddenStates:
-        """Hidden states of features.
+        """Compute hidden states from features.
 
         Args:
             features: [batch, frame, 2 * mels] from `features`.
-            lengths: [batch] frames; None: all.
+            lengths: [batch], number of frames of each item; None: all.
             mask: bool [batch, frame], True where the learned mask embedding takes the place of the frame.
-            collect: False keeps only the last state, [1, batch, frame, dim].
+            collect: False returns only the last hidden state, [1, batch, frame, dim].
         """
         batch, count, _ = features.shape
         valid = None
@@ -178,35 +197,43 @@ class MelTransformer(Representation):
         for block in self.blocks:
             frames = block(frames, keys)
             states.append(frames)
-        kept = torch.stack([functional.layer_norm(s, (self.dim,)) for s in (states if collect else states[-1:])])
-        return HiddenStates(kept if valid is None else kept * valid[..., None], lengths)
+        returned = states if collect else states[-1:]
+        hidden_states = torch.stack([functional.layer_norm(state, (self.dim,)) for state in returned])
+        return HiddenStates(hidden_states if valid is None else hidden_states * valid[..., None], lengths)
 
     def embed(self, features: Tensor, mask: Tensor | None, valid: Tensor | None) -> Tensor:
-        """Input of the first block, [batch, frame, 2 * mels] -> [batch, frame, dim]."""
-        frames = self.embedding(features).float()  # the residual stream stays float32 under autocast
+        """Compute the input of the first block, [batch, frame, 2 * mels] -> [batch, frame, dim].
+
+        Args:
+            features: as for `encode`.
+            mask: as for `encode`.
+            valid: bool [batch, frame], False beyond the end of an item; None: all frames are valid.
+        """
+        # Autocast gives a bfloat16 embedding; the residual stream stays in the precision of the parameters.
+        frames: Tensor = self.embedding(features).to(self.mask_embedding.dtype)
         if mask is not None:
             frames = torch.where(mask[..., None], self.mask_embedding, frames)
         if valid is not None:
-            frames = frames * valid[..., None]
+            frames = frames * valid[..., None]  # or the convolution would carry padding into the last frames
         positions = self.position(frames.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
         return frames + functional.gelu(positions)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
-        """Waveforms [batch, sample] and lengths [batch] in samples -> hidden states; see `Representation.forward`."""
-        lengths = checked_lengths(waveforms, lengths, SSL_FIELD)
+        """Compute the hidden states of a batch; see `Representation.forward`."""
+        lengths = check_lengths(waveforms, lengths, SSL_FIELD)
         return self.encode(self.features(waveforms, lengths), ssl_frames(lengths))
 
     def settings(self) -> dict[str, Any]:
-        """Name and sizes."""
+        """Name and sizes of the model."""
         return {"name": self.name, **self.config.to_json()}
 
     def save(self, folder: str | Path, half: bool = False) -> None:
         """Write model.safetensors and config.json; `half` stores the parameters in float16."""
         from safetensors.torch import save_file
 
-        kept = {name for name, _ in self.named_parameters()} if half else set()
+        halved = {name for name, _ in self.named_parameters()} if half else set()
         state = {
-            name: tensor.detach().cpu().contiguous().to(torch.float16 if name in kept else tensor.dtype)
+            name: tensor.detach().cpu().contiguous().to(torch.float16 if name in halved else tensor.dtype)
             for name, tensor in self.state_dict().items()
         }
         with replacing(Path(folder) / WEIGHTS_FILE) as temporary:
@@ -215,7 +242,7 @@ class MelTransformer(Representation):
 
     @classmethod
     def load(cls, folder: str | Path) -> MelTransformer:
-        """Read what `save` wrote, in evaluation mode and trainable.
+        """Read what `save` wrote. The encoder is in evaluation mode, and all its parameters are trainable.
 
         Raises:
             ModelError: if a file is missing or broken, or the weights do not fit the configuration.
@@ -230,37 +257,44 @@ class MelTransformer(Representation):
 
 
 def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Standardised log-mel frames, two 10 ms frames side by side; zero beyond the lengths.
+    """Compute standardised log-mel frames of 10 ms and put two of them side by side; zero beyond the lengths.
 
     Args:
         waveforms: [batch, sample].
-        lengths: [batch] samples.
-        mean, std: [mels], of `levelled_log_mel`.
+        lengths: [batch], number of samples of each item.
+        mean, std: [mels], statistics of `levelled_log_mel`.
 
     Returns:
-        float32 [batch, frame, 2 * mels].
+        float32 [batch, frame, 2 * mels], a frame every 20 ms.
     """
     mel, valid = levelled_log_mel(waveforms, lengths, len(mean))
-    return ((mel - mean) / std * valid[..., None]).unflatten(1, (-1, 2)).flatten(2)
+    frames = (mel - mean) / std * valid[..., None]
+    return frames.reshape(len(mel), mel.shape[1] // 2, 2 * len(mean))
 
 
 def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Tensor, Tensor]:
-    """Log-mel frames without the utterance's level: its power is brought to -26 dB first, so that the floor under the
-    logarithm lies equally deep for a faint recording, and the mean over the valid frames and bins is taken off.
+    """Compute log-mel frames that do not depend on the level of the recording.
 
-    Shape:
-        [batch, sample], [batch] samples -> [batch, 2 * frame, mels], bool [batch, 2 * frame]
+    Args:
+        waveforms: [batch, sample].
+        lengths: [batch], number of samples of each item.
+        mels: number of mel bins.
+
+    Returns:
+        Log-mel frames [batch, 2 * frame, mels], and which of them belong to the item, bool [batch, 2 * frame].
     """
-    audible = waveforms.float() * valid_mask(lengths, waveforms.shape[-1])
-    rms = (audible.square().sum(1) / lengths).sqrt()
-    mel = log_mel(audible * (LEVEL_RMS / rms.clamp_min(1e-12))[:, None], mels)
+    within = waveforms.float() * valid_mask(lengths, waveforms.shape[-1])
+    # The logarithm has a floor under it: a faint recording is amplified first, so that the floor is equally far down.
+    rms = (within.square().sum(1) / lengths).sqrt()
+    mel = log_mel(within * (LEVEL_RMS / rms.clamp_min(1e-12))[:, None], mels)
+    # The level that is left is the mean over the valid frames and all bins.
     valid = valid_mask(2 * ssl_frames(lengths), mel.shape[1])
     weight = valid[..., None] / (valid.sum(1)[:, None, None] * mels)
     return mel - (mel * weight).sum((1, 2), keepdim=True), valid
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Copy a safetensors file into `module`; half-precision values become the module's own type.
+    """Copy a safetensors file into `module`; half-precision values are converted to the type of the module.
 
     Raises:
         ModelError: naming the first tensor that is missing, superfluous or of another shape.
@@ -269,15 +303,15 @@ def load_weights(module: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read ({error})") from None
     expected = module.state_dict()
-    for name in sorted(found.keys() | expected.keys()):
-        if name not in found or name not in expected:
+    for name in sorted(tensors.keys() | expected.keys()):
+        if name not in tensors or name not in expected:
             side = "is missing in the file" if name in expected else "is unknown to the model"
             raise ModelError(f"{path} does not fit its configuration: {name} {side}")
-        if found[name].shape != expected[name].shape:
-            shapes = f"{list(found[name].shape)}, expected {list(expected[name].shape)}"
+        if tensors[name].shape != expected[name].shape:
+            shapes = f"{list(tensors[name].shape)}, expected {list(expected[name].shape)}"
             raise ModelError(f"{path} does not fit its configuration: {name} is {shapes}")
-    module.load_state_dict(found)
+    module.load_state_dict(tensors)

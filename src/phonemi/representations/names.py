@@ -8,18 +8,20 @@ from typing import Any
 from phonemi.errors import DataError, ModelError
 from phonemi.files import read_json
 from phonemi.representations.base import Representation
-from phonemi.representations.huggingface import HuggingFaceRepresentation, _import_model, _pretrained
+from phonemi.representations.huggingface import HuggingFaceRepresentation, load_model, new_model
 from phonemi.representations.log1p import Log1p
+from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer, MelTransformerConfig
 from phonemi.weights import shipped
 
 
 def load_representation(name: str | Path | dict[str, Any], token: str | bool | None = None) -> Representation:
-    """Frozen representation in evaluation mode.
+    """Load a representation, frozen and in evaluation mode.
 
     Args:
         name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save` or
             `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus". A dict is
-            the `settings()` of a representation: the same kind and options, fresh weights to copy trained ones into.
+            what `settings()` returned: it gives an encoder of the same kind and options with fresh weights, into which
+            `load_state_dict` copies trained ones.
         token: for a private model on the hub; by default that of `hf auth login` or HF_TOKEN.
 
     Raises:
@@ -29,39 +31,35 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
     257
     """
     if isinstance(name, dict):
-        return _from_settings(name).eval().requires_grad_(False)
+        representation = _from_settings(name)
+        # Whatever weights are copied into it: they need not be those that its name loads.
+        representation.is_modified = not isinstance(representation, Log1p)
+        return representation.freeze().eval()
     if name == "log1p":
-        return Log1p()
-    from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer
-
+        return Log1p().eval()
     folder, name = shipped.folder_of(name, MODEL_TYPE) or Path(name), str(name)
-    if not folder.exists() and "/" not in name:  # nothing that the hub could have
+    if not folder.exists() and "/" not in name:  # the hub has no such names
         known = f"one that ships ({shipped.listed(MODEL_TYPE)})"
         raise ModelError(f"no encoder {name!r}: expected {known}, a folder, a hub id such as microsoft/wavlm-base")
     if not (folder / "config.json").exists() or _model_type(folder / "config.json") != MODEL_TYPE:
-        return HuggingFaceRepresentation(_pretrained(name, token), name)
-    encoder = MelTransformer.load(folder).requires_grad_(False)
+        return HuggingFaceRepresentation(load_model(name, token), name)
+    encoder = MelTransformer.load(folder)
     encoder.name = name
-    return encoder
+    return encoder.freeze()
 
 
 def _from_settings(settings: dict[str, Any]) -> Representation:
-    from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
-
     name = settings["name"]
     if name == "log1p":
         return Log1p()
-    if "config" not in settings:
-        sizes = {key: value for key, value in settings.items() if key != "name"}
-        return MelTransformer(MelTransformerConfig.from_json(sizes), name)
-    _import_model(name, settings["config"]["model_type"])
-    from transformers import AutoConfig, AutoModel
-
-    model = AutoModel.from_config(AutoConfig.for_model(**settings["config"]))
-    return HuggingFaceRepresentation(model, name, settings["normalise"], settings["layer_norm_states"])
+    if "config" in settings:  # of transformers
+        model = new_model(name, settings["config"])
+        return HuggingFaceRepresentation(model, name, settings["normalise"], settings["layer_norm_states"])
+    sizes = {key: value for key, value in settings.items() if key != "name"}
+    return MelTransformer(MelTransformerConfig.from_json(sizes), name)
 
 
-def _model_type(path: Path) -> str | None:
+def _model_type(path: Path) -> object:
     try:
         return read_json(path).get("model_type")
     except (DataError, AttributeError) as error:

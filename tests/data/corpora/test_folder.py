@@ -188,7 +188,8 @@ def test_a_misfit_stays_without_phones(tmp_path: Path) -> None:
     ctm = write(tmp_path / "phones.ctm", "a 1 0 0.5 K\nb 1 0 0.9 K\n")
     recordings, notes = prepare_folder(tmp_path, alignments=[ctm])
     assert [recording.phones is not None for recording in recordings] == [True, False]
-    assert notes == ["1 recording left unaligned: 1 misfits (alignment of b ends at 0.900 s, the audio at 0.500 s)"]
+    problem = "alignment of b: phone 'K' at 0.000-0.900 s ends after the audio (0.500 s)"
+    assert notes == [f"1 recording left unaligned: 1 misfits ({problem})"]
 
 
 def test_clean_counterparts_are_found_by_their_path(tmp_path: Path) -> None:

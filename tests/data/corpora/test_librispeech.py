@@ -54,12 +54,10 @@ def test_recordings_with_text_and_speaker(corpus: Path) -> None:
 
 
 def test_subsets(corpus: Path) -> None:
-    assert [recording.id for recording in prepare_librispeech(corpus, subsets=["test-clean"]).recordings] == [
-        "7-1-0000"
-    ]
+    assert [recording.id for recording in prepare_librispeech(corpus, subset=["test-clean"]).recordings] == ["7-1-0000"]
     assert len(prepare_librispeech(corpus / "LibriSpeech" / "dev-clean" / "19").recordings) == 2
     with pytest.raises(DataError, match=r"no LibriSpeech subset 'dev-cleen'.*did you mean 'dev-clean'"):
-        prepare_librispeech(corpus, subsets=["dev-cleen"])
+        prepare_librispeech(corpus, subset=["dev-cleen"])
 
 
 def test_phones_from_textgrids_in_the_folder(corpus: Path) -> None:
@@ -70,14 +68,15 @@ def test_phones_from_textgrids_in_the_folder(corpus: Path) -> None:
     assert recordings[1].phones is None
     assert notes == [
         "2 recordings without an alignment: 2 not in the alignment files (26-495-0000)",
-        "1 recording left unaligned: 1 misfits (alignment of 19-198-0001 ends at 0.700 s, the audio at 0.500 s)",
+        "1 recording left unaligned: 1 misfits "
+        "(alignment of 19-198-0001: phone 'AE1' at 0.000-0.700 s ends after the audio (0.500 s))",
     ]
 
 
 def test_phones_from_a_ctm_file(corpus: Path) -> None:
     ctm = corpus / "phones.ctm"
     ctm.write_text("7-1-0000 1 0.0 0.2 SIL\n7-1-0000 1 0.2 0.3 K\n")
-    recordings, _ = prepare_librispeech(corpus, subsets=["test-clean"], alignments=[ctm])
+    recordings, _ = prepare_librispeech(corpus, subset=["test-clean"], alignments=[ctm])
     assert recordings[0].phones == (Interval(0.0, 0.2, "SIL"), Interval(0.2, 0.5, "K"))
 
 
@@ -91,7 +90,8 @@ def test_phones_from_the_archive_as_published(corpus: Path) -> None:
     assert [recording.phones for recording in recordings] == [(Interval(0.0, 0.5, "AE1"),), None, None, None]
     assert notes == [
         "2 recordings without an alignment: 2 not in the alignment files (19-198-0001)",
-        "1 recording left unaligned: 1 misfits (alignment of 26-495-0000 ends at 0.700 s, the audio at 0.500 s)",
+        "1 recording left unaligned: 1 misfits "
+        "(alignment of 26-495-0000: phone 'AE1' at 0.000-0.700 s ends after the audio (0.500 s))",
     ]
 
 
@@ -135,10 +135,10 @@ def test_no_corpus(tmp_path: Path) -> None:
 def test_download_knows_address_and_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(librispeech, "fetch_and_extract", lambda url, folder, **given: calls.append((url, given)))
-    assert download_librispeech(tmp_path, subsets=["dev-clean"]) == []
+    assert download_librispeech(tmp_path, subset=["dev-clean"]) == []
     assert calls[0][0] == "https://www.openslr.org/resources/12/dev-clean.tar.gz"
     assert calls[0][1]["md5"] == "42e2234ba48799c1f50f24a7926300a1"
     assert calls[1][0].endswith("/2619474/files/librispeech_alignments.zip")
     assert calls[1][1]["md5"] == "2bab567d0ace651a4ba254e813629f46"
     with pytest.raises(DataError, match="no subset 'dev'"):
-        download_librispeech(tmp_path, subsets=["dev"])
+        download_librispeech(tmp_path, subset=["dev"])

@@ -14,7 +14,7 @@ from phonemi.data.corpora.procedural_noise import FAMILIES
 from phonemi.data.corpora.synthetic import (
     GRAMMAR,
     MARKER,
-    MOST_SPEAKERS,
+    MAX_SPEAKERS,
     SPEAKERS,
     TALKERS,
     draw_sentence,
@@ -185,7 +185,7 @@ def test_work_cut_short_is_done_again(tmp_path: Path) -> None:
     validate(read_manifest(speech))
 
 
-@pytest.mark.parametrize(("utterances", "speakers"), [(0, 12), (10, 0), (10, MOST_SPEAKERS + 1)])
+@pytest.mark.parametrize(("utterances", "speakers"), [(0, 12), (10, 0), (10, MAX_SPEAKERS + 1)])
 def test_impossible_numbers(tmp_path: Path, utterances: int, speakers: int) -> None:
     with pytest.raises(DataError, match="1 to 36 speakers"):
         synthesise(tmp_path, utterances=utterances, speakers=speakers)

@@ -1,4 +1,4 @@
-"""ESC-50 or ESC-10 on disk, `audio/<fold>-<clip>-<take>-<target>.wav` -> noise recordings in folds 1 to 5.
+"""ESC-50 and ESC-10: environmental sounds, `audio/<fold>-<clip>-<take>-<target>.wav`, in folds 1 to 5.
 
 CC BY-NC 3.0 (the ESC-10 part CC BY 3.0), https://github.com/karolpiczak/ESC-50. Clips of one source are in one fold.
 """
@@ -6,29 +6,26 @@ CC BY-NC 3.0 (the ESC-10 part CC BY 3.0), https://github.com/karolpiczak/ESC-50.
 from __future__ import annotations
 
 import csv
-import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
 from phonemi.data.corpora.download import Progress, checksum, extract, fetch, is_extracted
-from phonemi.data.corpora.prepared import LeftOut, Prepared, read_all
-from phonemi.data.manifest import Recording
-from phonemi.errors import DataError, PhonemiError
+from phonemi.errors import DataError
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 MD5 = "7771e4b9d86d0945acce719c7a59305a"
 
 _NAME = re.compile(r"([1-5])-[^-]+-[A-Z]-\d+")
-# Digital silence after lossy coding; the quietest sounds of ESC-50 are far louder.
-_SILENCE_DB = -90.0
 
 
 def download_esc50(folder: str | Path, *, progress: Progress | None = None) -> list[str]:
     """Download ESC-50 (600 MB) into `folder`/ESC-50-master.
 
     Returns:
-        notes for the user: GitHub makes the archive anew at times, so another checksum is worth a remark only.
+        Notes for the user. GitHub builds the archive anew at times, so another checksum is no error, only worth a note.
 
     Raises:
         DataError: as `download.fetch` and `download.extract`.
@@ -37,17 +34,18 @@ def download_esc50(folder: str | Path, *, progress: Progress | None = None) -> l
     if is_extracted(archive.name, folder):
         return []
     fetch(URL, archive, progress=progress)
-    found = checksum(archive, "md5")
+    md5 = checksum(archive, "md5")
     extract(archive, folder)
     archive.unlink()
-    return [] if found == MD5 else [f"the ESC-50 archive is not the one known here: md5 {found}, known {MD5}"]
+    return [] if md5 == MD5 else [f"the ESC-50 archive is not the one known here: md5 {md5}, known {MD5}"]
 
 
-def prepare_esc50(folder: str | Path) -> Prepared:
+def prepare_esc50(folder: str | Path) -> Listing:
     """List the clips; the id is the stem of the file, the fold comes from meta/esc50.csv or from the file name.
 
     Args:
-        folder: the corpus, or a folder that holds it (`audio` at any depth), or the clips themselves. Any sound format.
+        folder: the corpus, or a folder that contains it (`audio` at any depth), or the clips themselves. Any sound
+            format.
 
     Raises:
         DataError: if there are no clips, or meta/esc50.csv is not as published.
@@ -55,44 +53,27 @@ def prepare_esc50(folder: str | Path) -> Prepared:
     clips = _clip_folder(Path(folder))
     folds = _folds(clips.parent / "meta" / "esc50.csv")
     paths = audio.find_recordings(clips)
-    skipped = LeftOut()
+    skipped = Omissions()
     recordings = []
-    for path, clip in zip(paths, read_all(_info_and_level, paths), strict=True):
+    for path, recording in recordings_of(paths, skipped, skip_silent=True).items():
         name = _NAME.fullmatch(path.stem)
         fold = folds.get(path.stem, int(name[1]) if name else None)
-        if isinstance(clip, PhonemiError):
-            skipped.add("unreadable", str(clip))
-        elif clip[1] < _SILENCE_DB:
-            skipped.add("silent", path.name)
-        elif fold is None:
+        if fold is None:
             skipped.add("neither in meta/esc50.csv nor named <fold>-<clip>-<take>-<target>", path.name)
         else:
-            info = clip[0]
-            recordings.append(
-                Recording(
-                    id=path.stem,
-                    path=os.path.abspath(path),
-                    sample_rate=info.sample_rate,
-                    samples=info.samples,
-                    fold=fold,
-                )
-            )
+            recordings.append(replace(recording, fold=fold))
     notes = skipped.notes("recording", "skipped")
     if not recordings:
         raise DataError(f"no ESC-50 clips in {clips}: {'; '.join(notes) or 'found no sound files'}")
     absent = sorted(folds.keys() - {path.stem for path in paths})
     if absent:
         notes.append(f"{len(absent)} of {len(folds)} clips of meta/esc50.csv are not there ({absent[0]})")
-    return Prepared(recordings, notes)
-
-
-def _info_and_level(path: Path) -> tuple[audio.AudioInfo, float]:
-    return audio.probe(path), audio.level_db(audio.load(path, sample_rate=None))
+    return Listing(recordings, notes)
 
 
 def _clip_folder(folder: Path) -> Path:
-    found = [folder / "audio", *sorted(path for path in folder.rglob("audio") if path.is_dir())]
-    return next((path for path in found if path.is_dir()), folder)
+    candidates = [folder / "audio", *sorted(folder.rglob("audio"))]
+    return next((path for path in candidates if path.is_dir()), folder)
 
 
 def _folds(table: Path) -> dict[str, int]:
@@ -104,3 +85,8 @@ def _folds(table: Path) -> dict[str, int]:
             return {Path(row["filename"]).stem: int(row["fold"]) for row in csv.DictReader(lines)}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{table} needs columns filename and fold, numbers in the second ({error!r})") from None
+
+
+CORPUS = Corpus(
+    "esc50", prepare_esc50, download_esc50, "2000 environmental sounds of 5 s, in five folds (CC BY-NC 3.0)"
+)

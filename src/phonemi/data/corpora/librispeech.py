@@ -1,20 +1,21 @@
-"""LibriSpeech on disk, `<subset>/<speaker>/<chapter>/<id>.flac` with transcripts -> recordings with text and phones.
+"""LibriSpeech: read English books, `<subset>/<speaker>/<chapter>/<id>.flac`, with transcripts and phone alignments.
 
 CC BY 4.0, https://www.openslr.org/12. The phone alignments of the download are those of the Montreal Forced Aligner by
 Lugosch et al., CC BY 4.0, https://zenodo.org/records/2619474 (623 MB; several public download scripts give the same MD5
-sum, one as Zenodo's own). One recording of train-clean-100 has none, those of dev-clean and test-clean all have one.
+sum, one of them says it is Zenodo's). One recording of train-clean-100 has no alignment; all of dev-clean and
+test-clean have one.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, attach_phones, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
-from phonemi.data.corpora.prepared import LeftOut, Prepared, attach_phones, probe_all
-from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
 URL = "https://www.openslr.org/resources/12/{subset}.tar.gz"
@@ -32,78 +33,73 @@ MD5 = {
 
 
 def download_librispeech(
-    folder: str | Path, *, subsets: Sequence[str] = ("dev-clean", "test-clean"), progress: Progress | None = None
+    folder: str | Path, *, subset: Sequence[str] = ("dev-clean", "test-clean"), progress: Progress | None = None
 ) -> list[str]:
     """Download subsets into `folder`/LibriSpeech and their phone alignments into `folder`/alignments.
 
-    The default subsets are the 8 hours that the probes of the paper are trained and tested on.
+    Args:
+        folder: where to put them.
+        subset: names of subsets; by default the 8 hours on which Han et al. (2026) train and test their probes.
+        progress: called after every chunk.
 
     Returns:
-        notes for the user; none.
+        Notes for the user; none.
 
     Raises:
         DataError: for an unknown subset, or as `download.fetch_and_extract`.
     """
-    for subset in subsets:
-        if subset not in MD5:
-            raise DataError(f"LibriSpeech has no subset {subset!r}; {nearest(subset, MD5)}")
-    for subset in subsets:
-        fetch_and_extract(URL.format(subset=subset), folder, md5=MD5[subset], progress=progress)
+    for name in subset:
+        if name not in MD5:
+            raise DataError(f"LibriSpeech has no subset {name!r}; {nearest(name, MD5)}")
+    for name in subset:
+        fetch_and_extract(URL.format(subset=name), folder, md5=MD5[name], progress=progress)
     fetch_and_extract(ALIGNMENTS_URL, Path(folder) / "alignments", md5=ALIGNMENTS_MD5, progress=progress)
     return []
 
 
 def prepare_librispeech(
-    folder: str | Path, *, subsets: Sequence[str] = (), alignments: Sequence[str | Path] = ()
-) -> Prepared:
+    folder: str | Path, *, subset: Sequence[str] = (), alignments: Sequence[str | Path] = ()
+) -> Listing:
     """List the recordings of LibriSpeech: id "<speaker>-<chapter>-<number>", speaker "ls-<speaker>".
 
     Args:
-        folder: holds the subsets, at any depth; flac as published, or any other sound format.
-        subsets: folder names, for instance "dev-clean"; all that are there by default.
-        alignments: CTM files, folders or zip archives of TextGrids, or tables of the hub (`alignment_table`), matched
-            by id; by default `folder`/alignments if that exists.
+        folder: contains the subsets, at any depth; flac as published, or any other sound format.
+        subset: names of subsets, for instance "dev-clean"; by default all in the folder.
+        alignments: CTM files, folders or zip archives of TextGrids, or tables (`alignment_table`), matched by id; by
+            default `folder`/alignments if that exists.
 
     Raises:
         DataError: if there are no recordings, or a subset is missing.
     """
     folder = Path(folder)
-    by_subset: dict[str, list[Path]] = {}
+    transcripts: dict[str, list[Path]] = {}
     for transcript in sorted(folder.rglob("*.trans.txt")):
-        by_subset.setdefault(Path(os.path.abspath(transcript)).parent.parent.parent.name, []).append(transcript)
-    if not by_subset:
+        transcripts.setdefault(Path(os.path.abspath(transcript)).parent.parent.parent.name, []).append(transcript)
+    if not transcripts:
         raise DataError(f"no LibriSpeech in {folder}: found no <subset>/<speaker>/<chapter>/*.trans.txt")
-    for subset in subsets:
-        if subset not in by_subset:
-            raise DataError(f"no LibriSpeech subset {subset!r} in {folder}; {nearest(subset, by_subset)}")
-    skipped = LeftOut()
+    for name in subset:
+        if name not in transcripts:
+            raise DataError(f"no LibriSpeech subset {name!r} in {folder}; {nearest(name, transcripts)}")
+    skipped = Omissions()
     texts: dict[Path, str] = {}
-    for subset in subsets or by_subset:
-        for transcript in by_subset[subset]:
-            texts |= _chapter(transcript, skipped)
-    infos = probe_all(list(texts), skipped)
+    for name in subset or transcripts:
+        for transcript in transcripts[name]:
+            texts |= _texts_of_chapter(transcript, skipped)
     recordings = [
-        Recording(
-            id=path.stem,
-            path=os.path.abspath(path),
-            sample_rate=info.sample_rate,
-            samples=info.samples,
-            speaker=f"ls-{path.stem.split('-')[0]}",
-            text=texts[path],
-        )
-        for path, info in infos.items()
+        replace(recording, speaker=f"ls-{recording.id.split('-')[0]}", text=texts[path])
+        for path, recording in recordings_of(list(texts), skipped).items()
     ]
-    if not alignments and (folder / "alignments").is_dir():
-        alignments = [folder / "alignments"]
     notes = skipped.notes("recording", "skipped")
     if not recordings:
         raise DataError(f"no LibriSpeech recordings in {folder}: {'; '.join(notes)}")
+    if not alignments and (folder / "alignments").is_dir():
+        alignments = [folder / "alignments"]
     aligned = attach_phones(recordings, alignments)
-    return Prepared(aligned.recordings, notes + aligned.notes)
+    return Listing(aligned.recordings, notes + aligned.notes)
 
 
-def _chapter(transcript: Path, skipped: LeftOut) -> dict[Path, str]:
-    """The sound files of one chapter with their texts."""
+def _texts_of_chapter(transcript: Path, skipped: Omissions) -> dict[Path, str]:
+    """The text of each sound file beside a transcript."""
     files = {path.stem: path for path in sorted(transcript.parent.iterdir()) if path.suffix.lower() in audio.EXTENSIONS}
     try:
         lines = transcript.read_text(encoding="utf-8").splitlines()
@@ -119,3 +115,11 @@ def _chapter(transcript: Path, skipped: LeftOut) -> dict[Path, str]:
     for id in files:
         skipped.add("without a transcript", id)
     return texts
+
+
+CORPUS = Corpus(
+    "librispeech",
+    prepare_librispeech,
+    download_librispeech,
+    "read English books, with text and phone alignments (CC BY 4.0)",
+)

@@ -1,4 +1,4 @@
-"""MUSAN on disk, `<part>/<source>/<part>-<source>-<number>.wav` -> noise, music or speech recordings in folds 1 to 5.
+"""MUSAN: noise, music and speech, `<part>/<source>/<part>-<source>-<number>.wav`, here in folds 1 to 5.
 
 Snyder, Chen and Povey, arXiv 1510.08484; CC BY 4.0 as a corpus, https://www.openslr.org/17. The file LICENSE of each
 source folder names author and licence of its recordings. The sources of the part noise are free-sound and sound-bible.
@@ -8,13 +8,12 @@ The MD5 sum is the one that the recipes of PaddleSpeech, kiwano and others check
 from __future__ import annotations
 
 import hashlib
-import os
+from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
-from phonemi.data.corpora.prepared import LeftOut, Prepared, probe_audible
-from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
 URL = "https://www.openslr.org/resources/17/musan.tar.gz"
@@ -27,7 +26,7 @@ def download_musan(folder: str | Path, *, progress: Progress | None = None) -> l
     """Download MUSAN (11 GB, all parts in one archive) into `folder`/musan.
 
     Returns:
-        notes for the user; none.
+        Notes for the user; none.
 
     Raises:
         DataError: as `download.fetch_and_extract`.
@@ -36,39 +35,31 @@ def download_musan(folder: str | Path, *, progress: Progress | None = None) -> l
     return []
 
 
-def prepare_musan(folder: str | Path, *, part: str = "noise") -> Prepared:
+def prepare_musan(folder: str | Path, *, part: str = "noise") -> Listing:
     """List the recordings of one part of MUSAN; the id is the stem of the file.
 
     MUSAN has no folds, so `fold_of` gives each recording one by its name. The corpus does not say which clips were cut
     from the same original, so unlike those of ESC-50 two folds may hold pieces of one sound.
 
     Args:
-        folder: the corpus, or a folder that holds it at any depth, or the part itself. Any sound format.
-        part: "noise", or "music" or "speech", which are hours long and are read to their end to find silent files.
+        folder: the corpus, or a folder that contains it at any depth, or the part itself. Any sound format.
+        part: "noise", "music" or "speech". All files are read to their end to find silent ones: that takes minutes for
+            music and speech, which are hours long.
 
     Raises:
-        DataError: if the part is unknown or not there, or holds nothing usable.
+        DataError: if the part is unknown or not there, or has no usable recording.
     """
     folder = Path(folder)
     if part not in PARTS:
         raise DataError(f"MUSAN has no part {part!r}; {nearest(part, PARTS)}")
-    place = _part_folder(folder, part)
-    skipped = LeftOut()
-    infos = probe_audible(audio.find_recordings(place), skipped)
+    part_folder = _part_folder(folder, part)
+    skipped = Omissions()
+    recordings = recordings_of(audio.find_recordings(part_folder), skipped, skip_silent=True).values()
     notes = skipped.notes("recording", "skipped")
-    if not infos:
-        raise DataError(f"no recordings in {place}: {'; '.join(notes) or 'found no sound files'}")
-    recordings = [
-        Recording(
-            id=path.stem,
-            path=os.path.abspath(path),
-            sample_rate=info.sample_rate,
-            samples=info.samples,
-            fold=fold_of(path.stem),
-        )
-        for path, info in infos.items()
-    ]
-    return Prepared(recordings, [*notes, _licence_note(place)])
+    if not recordings:
+        raise DataError(f"no recordings in {part_folder}: {'; '.join(notes) or 'found no sound files'}")
+    in_folds = [replace(recording, fold=fold_of(recording.id)) for recording in recordings]
+    return Listing(in_folds, [*notes, _licence_note(part_folder)])
 
 
 def fold_of(id: str) -> int:
@@ -81,15 +72,21 @@ def fold_of(id: str) -> int:
 
 
 def _part_folder(folder: Path, part: str) -> Path:
-    found = sorted((path for path in folder.rglob(part) if path.is_dir()), key=lambda path: (len(path.parts), path))
-    if not found and folder.resolve().name == part and folder.is_dir():
-        found = [folder]
-    if not found:
+    candidates = sorted(
+        (path for path in folder.rglob(part) if path.is_dir()), key=lambda path: (len(path.parts), path)
+    )
+    if not candidates and folder.resolve().name == part and folder.is_dir():
+        candidates = [folder]
+    if not candidates:
         raise DataError(f"no MUSAN {part} in {folder}: found no folder {part} with sound files in it")
-    return found[0]
+    return candidates[0]
 
 
-def _licence_note(place: Path) -> str:
-    files = [path.relative_to(place.parent).as_posix() for path in sorted(place.rglob("LICENSE"))]
-    named = f"in {', '.join(files)} of {place.parent}" if files else "in the files LICENSE, which are missing here"
-    return f"MUSAN is CC BY 4.0; the author and licence of each recording are {named}"
+def _licence_note(part_folder: Path) -> str:
+    corpus = part_folder.parent
+    files = [path.relative_to(corpus).as_posix() for path in sorted(part_folder.rglob("LICENSE"))]
+    source = f"in {', '.join(files)} of {corpus}" if files else "in the files LICENSE, which are missing here"
+    return f"MUSAN is CC BY 4.0; the author and licence of each recording are {source}"
+
+
+CORPUS = Corpus("musan", prepare_musan, download_musan, "noise, and music and speech, in five folds (CC BY 4.0)")

@@ -1,7 +1,7 @@
-"""A family of noise and a random generator -> a noise clip float32 `[sample]` at 16 kHz, about -23 dB RMS.
+"""Procedural noise: clips of ten families (hum, fan, rain, siren, ...) and babble, at 16 kHz and about -23 dB RMS.
 
-The generator also draws what makes one clip of a family unlike the next: slopes, rates, pitches, densities. Every clip
-lies on a faint hiss, so that no part of it is digital silence.
+Slopes, rates, pitches and densities are drawn for each clip, so that the clips of a family differ. Every clip has a
+faint hiss, so that no part of it is digital silence.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, nearest
 
-SAMPLE_RATE = 16_000
 LEVEL_DB = -23.0
-_HISS_DB = -35.0  # below the clip
-_PEAK = 0.95
+_HISS_DB = -35.0  # relative to the clip
+_MAX_PEAK = 0.95
 
 
 def procedural_noise(family: str, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -24,7 +24,7 @@ def procedural_noise(family: str, samples: int, rng: np.random.Generator) -> np.
     Args:
         family: one of `FAMILIES`.
         samples: length of the clip.
-        rng: everything random comes from it.
+        rng: all randomness comes from it.
 
     Returns:
         float32 `[samples]`, -23 dB RMS re full scale, less where a peak would exceed 0.95.
@@ -37,11 +37,11 @@ def procedural_noise(family: str, samples: int, rng: np.random.Generator) -> np.
     """
     if family not in FAMILIES:
         raise DataError(f"unknown family of noise {family!r}; {nearest(family, FAMILIES)}")
-    return _finished(FAMILIES[family](samples, rng), rng)
+    return _with_hiss_at_level(FAMILIES[family](samples, rng), rng)
 
 
 def babble(voices: Sequence[np.ndarray], samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Several people talking at once: each voice repeats from a random point, at a level of its own (+-3 dB).
+    """Several people talking at once: each voice repeats from a random point, at a random level (+-3 dB).
 
     Args:
         voices: speech of one talker each, float `[sample]`, any lengths, at 16 kHz.
@@ -61,25 +61,26 @@ def babble(voices: Sequence[np.ndarray], samples: int, rng: np.random.Generator)
         start = rng.integers(len(voice))
         repeated = np.resize(np.roll(voice, -start), samples)
         together += repeated / _rms(voice) * 10 ** (rng.uniform(-3, 3) / 20)
-    return _finished(together, rng)
+    return _with_hiss_at_level(together, rng)
 
 
 def _rms(waveform: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
 
 
-def _finished(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _with_hiss_at_level(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     scale = _rms(waveform) or 1.0
     waveform = waveform + rng.standard_normal(len(waveform)) * scale * 10 ** (_HISS_DB / 20)
-    gain = min(10 ** (LEVEL_DB / 20) / _rms(waveform), _PEAK / np.abs(waveform).max())
+    gain = min(10 ** (LEVEL_DB / 20) / _rms(waveform), _MAX_PEAK / np.abs(waveform).max())
     return (waveform * gain).astype(np.float32)
 
 
 def _shaped(samples: int, rng: np.random.Generator, amplitude: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Gaussian noise whose spectrum has the amplitude that the function gives at each frequency in Hz."""
+    """Gaussian noise with a given spectrum; `amplitude` turns frequencies in Hz (at least 20) into amplitudes."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequencies_hz = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
-    return np.fft.irfft(spectrum * amplitude(np.maximum(frequencies_hz, 20.0)), samples)
+    noise: np.ndarray = np.fft.irfft(spectrum * amplitude(np.maximum(frequencies_hz, 20.0)), samples)
+    return noise
 
 
 def _coloured(lowest: float, highest: float) -> Callable[[int, np.random.Generator], np.ndarray]:
@@ -114,7 +115,7 @@ def _hum(samples: int, rng: np.random.Generator) -> np.ndarray:
 def _add_bursts(
     samples: int, rng: np.random.Generator, rate_hz: float, burst: Callable[[float], np.ndarray]
 ) -> np.ndarray:
-    """Bursts at random moments, `rate_hz` of them a second, the loudness (0.2 to 1) drawn for each."""
+    """Bursts at random moments, `rate_hz` of them per second; `burst` makes one of a loudness between 0.2 and 1."""
     waveform = np.zeros(samples)
     for start in rng.integers(0, samples, max(1, rng.poisson(rate_hz * samples / SAMPLE_RATE))):
         sound = burst(rng.uniform(0.2, 1.0))[: samples - start]
@@ -186,7 +187,8 @@ def _siren(samples: int, rng: np.random.Generator) -> np.ndarray:
     pitch_hz = rng.uniform(500, 900) * 2 ** (rng.uniform(0.2, 0.5) * cycle)
     phase = 2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE
     amplitudes = np.array([1.0, 0.5, 0.35, 0.2]) * rng.uniform(0.3, 1.0, 4)
-    return amplitudes @ np.sin(np.outer(np.arange(1, 5), phase))
+    tones: np.ndarray = amplitudes @ np.sin(np.outer(np.arange(1, 5), phase))
+    return tones
 
 
 FAMILIES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {

@@ -1,6 +1,7 @@
-"""A seed -> a small corpus: espeak-ng's sentences with text and exact phones, procedural noises, two manifests.
+"""A synthetic corpus: sentences spoken by espeak-ng, with text and exact phones, and procedural noises.
 
-Everything a first run needs, made in seconds and without a network: `speech/*.flac` and `noise/*.flac` at 16 kHz.
+All that a first run needs, made in seconds and without a network: `speech/*.flac` and `noise/*.flac` at 16 kHz, and a
+manifest of each.
 """
 
 from __future__ import annotations
@@ -13,30 +14,31 @@ from pathlib import Path
 import numpy as np
 
 from phonemi import audio
+from phonemi.constants import SAMPLE_RATE
+from phonemi.data.corpora.corpus import Corpus, Listing
 from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
 from phonemi.data.corpora.procedural_noise import FAMILIES, babble, procedural_noise
-from phonemi.data.manifest import Interval, Recording, write_manifest
+from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.data.mixing import generator
 from phonemi.errors import DataError
 from phonemi.files import write_text
 
-SAMPLE_RATE = 16_000
 VERSION = 1  # of the corpus: raise it when the same arguments give other files
 MARKER = ".phonemi-synthetic.json"
 LEVEL_DB = -23.0
-# Family, number and fold of each noise clip. The three clips of a family lie two folds apart, so that no fold has the
-# families of the next one.
+# Family, number and fold of each noise clip. The three clips of a family are two folds apart, so that no fold has the
+# families of the next.
 _CLIPS: tuple[tuple[str, int, int], ...] = tuple(
     (family, clip + 1, (index + 2 * clip) % 5 + 1)
     for clip in range(3)
     for index, family in enumerate([*FAMILIES, "babble"])
 )
 _CLIP_S = 6.0
-_FLOOR_DB = -50.0  # below the speech: a recording is never digitally silent
-_PEAK = 0.95
+_FLOOR_DB = -50.0  # noise floor relative to the speech: no recording is digitally silent
+_MAX_PEAK = 0.95
 
-# The first ones are kept when fewer are asked for: both sexes and several accents come early. The variants have no
-# echo, which would fill the closures of stops, and no breath, which would draw from the C library's `rand`.
+# A smaller number of speakers takes the first ones, so both sexes and several accents come early. No variant has echo,
+# which would fill the closures of stops, or breath, which would draw from the C library's `rand`.
 SPEAKERS: tuple[Voice, ...] = (
     Voice("en-us+m3", 150, 50),
     Voice("en-us+f1", 155, 50),
@@ -51,8 +53,8 @@ SPEAKERS: tuple[Voice, ...] = (
     Voice("en-us+m5", 135, 42),
     Voice("en-us+steph", 160, 52),
 )
-MOST_SPEAKERS = 3 * len(SPEAKERS)
-TALKERS: tuple[Voice, ...] = tuple(  # of the babble, none of them a speaker
+MAX_SPEAKERS = 3 * len(SPEAKERS)
+TALKERS: tuple[Voice, ...] = tuple(  # voices of the babble, none of them a speaker
     Voice(f"en-us+{variant}", 140 + 5 * index)
     for index, variant in enumerate(("croak", "Gene", "grandpa", "Annie", "Denis", "belinda", "Mike", "grandma"))
 )
@@ -90,7 +92,7 @@ GRAMMAR: dict[str, str] = {
 
 
 def grammar_jsgf() -> str:
-    """The grammar of the sentences in JSGF, for a recogniser that should know these sentences and no others.
+    """The grammar of the sentences in JSGF, for a recogniser that knows these sentences only.
 
     >>> grammar_jsgf().splitlines()[:2]
     ['#JSGF V1.0;', 'grammar phonemi;']
@@ -102,8 +104,8 @@ def grammar_jsgf() -> str:
 def draw_sentence(rng: np.random.Generator, rule: str = "sentence") -> str:
     """One sentence of three to eight lower-case words, with a comma where the speaker pauses."""
     alternatives = GRAMMAR[rule].split(" | ")
-    chosen = alternatives[rng.integers(len(alternatives))]
-    return re.sub(r"<(\w+)>", lambda name: draw_sentence(rng, name[1]), chosen)
+    alternative = alternatives[rng.integers(len(alternatives))]
+    return re.sub(r"<(\w+)>", lambda name: draw_sentence(rng, name[1]), alternative)
 
 
 def synthesise(
@@ -114,15 +116,15 @@ def synthesise(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Path, Path]:
-    """Write the corpus unless `folder` holds it already: its marker, written last, has these arguments.
+    """Write the corpus, unless a marker in `folder`, which is written last, says that it is there already.
 
-    Work cut short is done again. Sound files of other arguments may stay, but no manifest names them.
+    An interrupted call starts again. Sound files of other arguments may stay, but no manifest names them.
 
     Args:
-        folder: gets `speech/`, `noise/`, `speech.jsonl` (with phones) and `noise.jsonl` (with folds 1 to 5).
+        folder: where `speech/`, `noise/`, `speech.jsonl` (with phones) and `noise.jsonl` (with folds 1 to 5) are put.
         utterances: sentences in all; utterance i is spoken by speaker i modulo `speakers`.
         speakers: 1 to 36; beyond 12 the voices return with another pitch and rate.
-        seed: decides the sentences, silences, levels and noises.
+        seed: of the sentences, silences, levels and noises.
         progress: called with (files done, files in all) after every file.
 
     Returns:
@@ -132,12 +134,12 @@ def synthesise(
         MissingExtra: if the package `espeakng_loader` is not installed.
         DataError: if there is nothing to write or there are more speakers than voices.
     """
-    if utterances < 1 or not 1 <= speakers <= MOST_SPEAKERS:
-        raise DataError(f"{utterances} utterances by {speakers} speakers: need 1+ by 1 to {MOST_SPEAKERS} speakers")
+    if utterances < 1 or not 1 <= speakers <= MAX_SPEAKERS:
+        raise DataError(f"{utterances} utterances by {speakers} speakers: need 1+ by 1 to {MAX_SPEAKERS} speakers")
     folder = Path(folder)
     speech, noise, marker = folder / "speech.jsonl", folder / "noise.jsonl", folder / MARKER
-    wanted = json.dumps({"version": VERSION, "utterances": utterances, "speakers": speakers, "seed": seed})
-    if all(path.is_file() for path in (speech, noise, marker)) and marker.read_text(encoding="utf-8") == wanted:
+    arguments = json.dumps({"version": VERSION, "utterances": utterances, "speakers": speakers, "seed": seed})
+    if all(path.is_file() for path in (speech, noise, marker)) and marker.read_text(encoding="utf-8") == arguments:
         return speech, noise
     espeak = Espeak()
     for path in (marker, speech, noise):
@@ -154,29 +156,38 @@ def synthesise(
             progress(index + 1, utterances + len(_CLIPS))
     write_manifest(speech, recordings[:utterances])
     write_manifest(noise, recordings[utterances:])
-    write_text(marker, wanted)
+    write_text(marker, arguments)
     return speech, noise
+
+
+def prepare_synthetic(folder: str | Path, *, utterances: int = 300, seed: int = 0) -> Listing:
+    """Make the corpus in `folder` and list the speech; the noise is listed in noise.jsonl."""
+    speech, noise = synthesise(folder, utterances=utterances, seed=seed)
+    return Listing(read_manifest(speech), [f"the noise is in {noise}"])
+
+
+CORPUS = Corpus("synthetic", prepare_synthetic, None, "speech with exact phones, and noise, made here by espeak-ng")
 
 
 def speak(
     espeak: Espeak, sentence: str, voice: Voice, rng: np.random.Generator
 ) -> tuple[np.ndarray, tuple[Interval, ...]]:
-    """Speak a sentence as a recording has it: 0.1 to 0.3 s of silence at both ends, a faint noise floor.
+    """Speak a sentence as if it were recorded: 0.1 to 0.3 s of silence at both ends, and a faint noise floor.
 
     Returns:
-        float32 `[sample]` at 16 kHz, -25 to -21 dB RMS (less where a peak would exceed 0.95), and its phones:
-        contiguous, from 0 s to the end.
+        float32 `[sample]` at 16 kHz, -25 to -21 dB RMS (less where a peak would exceed 0.95), and its phones without
+        gaps from 0 s to the end.
     """
     spoken = espeak.speak(sentence, voice)
     phones = phone_intervals(spoken, voice.language)
     sounding = [phone for phone in phones if phone.phone != "SIL"]
     start_s, end_s = sounding[0].start_s, sounding[-1].end_s
-    own_rate = slice(round(start_s * spoken.sample_rate), round(end_s * spoken.sample_rate))
+    sounding_part = slice(round(start_s * spoken.sample_rate), round(end_s * spoken.sample_rate))
     before, after = (int(samples) for samples in rng.uniform(0.1, 0.3, 2) * SAMPLE_RATE)
-    waveform = np.pad(audio.resample(spoken.waveform[own_rate], spoken.sample_rate, SAMPLE_RATE), (before, after))
+    waveform = np.pad(audio.resample(spoken.waveform[sounding_part], spoken.sample_rate, SAMPLE_RATE), (before, after))
     level = np.sqrt(np.mean(np.square(waveform)))
     waveform = waveform + rng.standard_normal(len(waveform)) * level * 10 ** (_FLOOR_DB / 20)
-    gain = min(10 ** ((LEVEL_DB + rng.uniform(-2, 2)) / 20) / level, _PEAK / np.abs(waveform).max())
+    gain = min(10 ** ((LEVEL_DB + rng.uniform(-2, 2)) / 20) / level, _MAX_PEAK / np.abs(waveform).max())
     shift_s, duration_s = before / SAMPLE_RATE - start_s, len(waveform) / SAMPLE_RATE
     return (waveform * gain).astype(np.float32), (
         Interval(0.0, round(start_s + shift_s, 5), "SIL"),
@@ -191,8 +202,8 @@ def speak(
 
 def _utterance(espeak: Espeak, folder: Path, index: int, speaker: int, seed: int) -> tuple[Recording, np.ndarray]:
     rng = generator(seed, "synthetic speech", index)
-    lap, voice = speaker // len(SPEAKERS), SPEAKERS[speaker % len(SPEAKERS)]
-    voice = Voice(voice.name, voice.rate_wpm + (0, 14, -14)[lap], voice.pitch + (0, -12, 12)[lap])
+    variation, voice = speaker // len(SPEAKERS), SPEAKERS[speaker % len(SPEAKERS)]
+    voice = Voice(voice.name, voice.rate_wpm + (0, 14, -14)[variation], voice.pitch + (0, -12, 12)[variation])
     sentence = draw_sentence(rng)
     waveform, phones = speak(espeak, sentence, voice, rng)
     name = f"es-{voice.name.replace('+', '-')}-{speaker + 1}"

@@ -1,10 +1,10 @@
-"""VoiceBank-DEMAND on disk, `noisy_testset_wav/p232_001.wav` and the like -> noisy recordings with their clean ones.
+"""VoiceBank-DEMAND: noisy recordings, `noisy_testset_wav/p232_001.wav` and the like, with their clean counterparts.
 
 Valentini-Botinhao, "Noisy speech database for training speech enhancement algorithms and TTS models", CC BY 4.0,
 https://doi.org/10.7488/ds/2117 (Edinburgh DataShare, handle 10283/2791). The names of the archives, their layout and
-the addresses of their contents are those that public download scripts use; the MD5 sums of the four archives of sound
-are given alike by several of them, two of which name the repository's own records as the source of three. For the
-archives of texts and logs no checksum was found: only the checksums inside the zip files guard them.
+the addresses of their contents are those that public download scripts use. Several of the scripts give the same MD5
+sums of the four archives of sound; two name the repository's own records as the source of three of them. No checksum of
+the archives of texts and logs was found: only the checksums inside the zip files guard them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
 from phonemi.data.corpora.download import Progress, extract, fetch, is_extracted
-from phonemi.data.corpora.prepared import LeftOut, Prepared, probe_all
-from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
 URL = "https://datashare.ed.ac.uk/server/api/core/bitstreams/{bitstream}/content"
@@ -30,7 +30,7 @@ _TRAIN = (
     *("p259", "p267", "p268", "p269", "p270", "p273", "p274", "p276", "p277", "p278", "p279", "p282", "p286"),
 )
 SPEAKERS = {"train": _TRAIN, "validation": _HELD_OUT, "test": _TEST}
-"""Who is in which split: the 28 training speakers less the two that S3PRL and others hold out, and the test set's."""
+"""Speakers of each split. Two of the 28 training speakers are held out for validation, as S3PRL and others do."""
 
 PUBLISHED = {"train": 10_802, "validation": 770, "test": 824}
 """Recordings in each split of the published corpus."""
@@ -39,49 +39,49 @@ LOGS = ("log_trainset_28spk.txt", "log_testset.txt")
 
 
 class Archive(NamedTuple):
-    """A file of the repository: the id of its contents, the splits it serves and its checksum, if known."""
+    """A file of the repository: the id of its contents, the splits that need it, and its checksum, if known."""
 
     bitstream: str
     splits: tuple[str, ...]
     md5: str | None = None
 
 
-_TRAINING, _TESTING = ("train", "validation"), ("test",)
+_TRAINING_SPLITS, _TEST_SPLIT = ("train", "validation"), ("test",)
 ARCHIVES = {
-    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd", (*_TRAINING, *_TESTING)),
-    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6", _TESTING),
+    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd", (*_TRAINING_SPLITS, *_TEST_SPLIT)),
+    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6", _TEST_SPLIT),
     "clean_testset_wav.zip": Archive(
-        "dec213d3-bf57-4777-9663-c24bdce92d5e", _TESTING, "34eb1c0ba7ef667e9b966866c542fc16"
+        "dec213d3-bf57-4777-9663-c24bdce92d5e", _TEST_SPLIT, "34eb1c0ba7ef667e9b966866c542fc16"
     ),
     "noisy_testset_wav.zip": Archive(
-        "13c1bfbf-14a6-41db-9b41-8f7310f01ad5", _TESTING, "fb1b86caa31e8ba5b506c0c64da9aab5"
+        "13c1bfbf-14a6-41db-9b41-8f7310f01ad5", _TEST_SPLIT, "fb1b86caa31e8ba5b506c0c64da9aab5"
     ),
-    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa", _TRAINING),
+    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa", _TRAINING_SPLITS),
     "clean_trainset_28spk_wav.zip": Archive(
-        "245452b6-6235-44b6-a6f9-e7eb19797769", _TRAINING, "d2d5a45ec32f8fcbf201bde0447e20ba"
+        "245452b6-6235-44b6-a6f9-e7eb19797769", _TRAINING_SPLITS, "d2d5a45ec32f8fcbf201bde0447e20ba"
     ),
     "noisy_trainset_28spk_wav.zip": Archive(
-        "ecb5a102-bb00-46d3-8af5-40c79823b837", _TRAINING, "1fca9e8bafb8cd069f6653c6d92f9e9c"
+        "ecb5a102-bb00-46d3-8af5-40c79823b837", _TRAINING_SPLITS, "1fca9e8bafb8cd069f6653c6d92f9e9c"
     ),
 }
 
 _NAME = re.compile(r"(p\d{3})_\d{3}")
 _ROLE = re.compile(r"noisy|clean")
-_CONVERTED = re.compile(r"16[ _-]?k")
+_AT_16_KHZ = re.compile(r"16[ _-]?k")
 
 
 def download_voicebank_demand(
     folder: str | Path, *, split: str | None = None, progress: Progress | None = None
 ) -> list[str]:
-    """Download the archives into `folder` and unpack them there; those that lie there already are used.
+    """Download the archives into `folder` and unpack them there; archives that are there already are used.
 
     Args:
-        folder: where to.
+        folder: where to put them.
         split: one of `SPEAKERS`, to fetch only what it needs (test: 330 MB); by default all (5.6 GB).
-        progress: told about every chunk.
+        progress: called after every chunk.
 
     Returns:
-        notes for the user; none.
+        Notes for the user; none.
 
     Raises:
         DataError: for an unknown split, or as `download.fetch` and `download.extract`.
@@ -96,19 +96,19 @@ def download_voicebank_demand(
     return []
 
 
-def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> Prepared:
+def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> Listing:
     """List the noisy recordings of one split: id "p232_001", speaker "vb-p232", the clean counterpart in `clean`.
 
-    The split of a recording is that of its speaker, so any layout will do in which noisy and clean lie in folders
-    that say so and otherwise have the same names: noisy_testset_wav and clean_testset_wav, the same with 28spk or
-    with _16k, test/noisy and test/clean, wavs_noisy and wavs_clean with everything in them. Where recordings lie in
-    several of them, those of a folder with "16k" in its path are taken.
+    The split of a recording is that of its speaker, so any layout will do in which noisy and clean recordings have the
+    same names, in folders with "noisy" and "clean" in their paths: noisy_testset_wav and clean_testset_wav, with or
+    without 28spk or _16k; test/noisy and test/clean; wavs_noisy and wavs_clean with everything in them. A recording
+    that is in several folders is taken from one with "16k" in its path.
 
     The text is that of "<id>.txt" in any folder (as published: testset_txt, trainset_28spk_txt); noise and SNR are
     those of `LOGS`, also in any folder. Other speakers, for instance those of the 56-speaker set, are left out.
 
     Args:
-        folder: holds the corpus at any depth; 48 kHz as published or at any other rate.
+        folder: contains the corpus at any depth; 48 kHz as published or at any other rate.
         split: "train" (26 speakers), "validation" (p226 and p287, held out of the training set) or "test".
 
     Raises:
@@ -116,25 +116,36 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> Prep
     """
     folder = Path(folder)
     _check_split(split)
-    skipped, lacking = LeftOut(), LeftOut()
+    skipped, missing = Omissions(), Omissions()
     pairs, notes = _pairs(folder, split, skipped)
-    infos = probe_all([pair.noisy for pair in pairs.values()], skipped)
-    texts, conditions = _texts(folder, pairs, lacking), _conditions(folder)
-    recordings = [
-        _recording(id, pair, infos[pair.noisy], texts.get(id), *conditions.get(id, (None, None)))
-        for id, pair in sorted(pairs.items())
-        if pair.noisy in infos
-    ]
-    for recording in recordings:
-        for what, known in (("text", recording.text), ("line in a log file", recording.noise)):
-            if known is None:
-                lacking.add(f"no {what}", recording.id)
-    notes += skipped.notes("recording", "skipped") + lacking.notes("gap", "in what is known of the recordings")
+    readable = recordings_of([pair.noisy for pair in pairs.values()], skipped)
+    texts, conditions = _texts(folder, pairs, missing), _conditions(folder)
+    recordings = []
+    for id, pair in sorted(pairs.items()):
+        if pair.noisy not in readable:
+            continue
+        noise, snr_db = conditions.get(id, (None, None))
+        recordings.append(
+            replace(
+                readable[pair.noisy],
+                id=id,
+                clean=os.path.abspath(pair.clean),
+                speaker=f"vb-{id.split('_')[0]}",
+                text=texts.get(id),
+                noise=noise,
+                snr_db=snr_db,
+            )
+        )
+        if id not in texts:
+            missing.add("no text", id)
+        if noise is None:
+            missing.add("no line in a log file", id)
+    notes += skipped.notes("recording", "skipped") + missing.notes("gap", "in what is known of the recordings")
     if not recordings:
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: {'; '.join(notes)}")
     if len(recordings) != PUBLISHED[split]:
         notes.append(f"{len(recordings)} recordings in the {split} split, {PUBLISHED[split]} are published")
-    return Prepared(recordings, notes)
+    return Listing(recordings, notes)
 
 
 class _Pair(NamedTuple):
@@ -142,86 +153,73 @@ class _Pair(NamedTuple):
     clean: Path
 
 
-def _recording(
-    id: str, pair: _Pair, info: audio.AudioInfo, text: str | None, noise: str | None, snr_db: float | None
-) -> Recording:
-    return Recording(
-        id=id,
-        path=os.path.abspath(pair.noisy),
-        clean=os.path.abspath(pair.clean),
-        sample_rate=info.sample_rate,
-        samples=info.samples,
-        speaker=f"vb-{id.split('_')[0]}",
-        text=text,
-        noise=noise,
-        snr_db=snr_db,
-    )
-
-
 def _check_split(split: str) -> None:
     if split not in SPEAKERS:
         raise DataError(f"VoiceBank-DEMAND has no split {split!r}; {nearest(split, SPEAKERS)}")
 
 
-def _pairs(folder: Path, split: str, skipped: LeftOut) -> tuple[dict[str, _Pair], list[str]]:
-    """By id; and notes on folders that were left out."""
-    files: dict[str, dict[str, Path]] = defaultdict(dict)  # folder below `folder` in small letters -> id -> file
+def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pair], list[str]]:
+    """Pairs by id, and notes on folders that were left out."""
+    files: dict[str, dict[str, Path]] = defaultdict(dict)  # path below `folder`, in small letters -> id -> file
     for path in audio.find_recordings(folder):
         name = _NAME.fullmatch(path.stem)
         if name and name[1] in SPEAKERS[split]:
             files[path.parent.relative_to(folder).as_posix().lower()][path.stem] = path
-    noisy_places = [place for place in files if _role(place) == "noisy"]
-    if not noisy_places:
-        zipped = [name for name in ARCHIVES if any(folder.rglob(name))]
-        hint = f"; {zipped[0]} is there, which --download unpacks" if zipped else ""
+    noisy_folders = [below for below in files if _role(below) == "noisy"]
+    if not noisy_folders:
+        archives = [name for name in ARCHIVES if any(folder.rglob(name))]
+        hint = f"; {archives[0]} is there, which --download unpacks" if archives else ""
         example = f"noisy_testset_wav/{SPEAKERS[split][0]}_001.wav"
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: found no folders such as {example}{hint}")
     pairs: dict[str, _Pair] = {}
     notes = []
-    for place in sorted(noisy_places, key=lambda place: (not _CONVERTED.search(place), place)):
-        found = next(iter(files[place].values())).parent  # `place` as it is spelled
-        wanted = list(_clean_places(place))
-        clean = next((files[other] for other in wanted if other in files), None)
+    for below in sorted(noisy_folders, key=lambda below: (not _AT_16_KHZ.search(below), below)):
+        noisy = files[below]
+        noisy_folder = next(iter(noisy.values())).parent  # `below` with its capital letters
+        candidates = list(_clean_folders(below))
+        clean = next((files[candidate] for candidate in candidates if candidate in files), None)
         if clean is None:
-            notes.append(f"{found} has no clean counterpart {folder / wanted[0]}")
+            notes.append(f"{noisy_folder} has no clean counterpart {folder / candidates[0]}")
             continue
-        again = files[place].keys() & pairs.keys()
-        if again:
-            notes.append(f"{len(again)} of the recordings in {found} are in another folder too, and taken from there")
-        for id in sorted((files[place].keys() | clean.keys()) - pairs.keys()):
-            if id in files[place] and id in clean:
-                pairs[id] = _Pair(files[place][id], clean[id])
+        repeated = noisy.keys() & pairs.keys()
+        if repeated:
+            notes.append(
+                f"{len(repeated)} of the recordings in {noisy_folder} are in another folder too, and taken from there"
+            )
+        for id in sorted((noisy.keys() | clean.keys()) - pairs.keys()):
+            if id in noisy and id in clean:
+                pairs[id] = _Pair(noisy[id], clean[id])
             else:
-                skipped.add("without a clean counterpart" if id in files[place] else "without a noisy one", id)
+                skipped.add("without a clean counterpart" if id in noisy else "without a noisy one", id)
     return pairs, notes
 
 
-def _role(place: str) -> str | None:
-    """What the innermost folder that says so says: a folder noisy-vctk-16k may hold both."""
-    said = [found for part in place.split("/") if (found := _ROLE.findall(part))]
-    return said[-1][0] if said else None
+def _role(below: str) -> str | None:
+    """Whether a folder is for "noisy" or "clean" recordings; its own name counts before those of the folders above."""
+    roles = [role for part in below.split("/") for role in _ROLE.findall(part)[:1]]
+    return roles[-1] if roles else None
 
 
-def _clean_places(place: str) -> Iterator[str]:
-    """Where the clean counterparts of a folder may be: the innermost "noisy" changed, then all of them.
+def _clean_folders(below: str) -> Iterator[str]:
+    """Where the clean counterparts of a folder may be: the innermost "noisy" replaced, or all of them.
 
-    >>> list(_clean_places("noisy-vctk/noisy_testset_wav"))
+    >>> list(_clean_folders("noisy-vctk/noisy_testset_wav"))
     ['noisy-vctk/clean_testset_wav', 'clean-vctk/clean_testset_wav']
     """
-    outside, _, inside = place.rpartition("noisy")
-    yield f"{outside}clean{inside}"
-    yield place.replace("noisy", "clean")
+    before, _, after = below.rpartition("noisy")
+    yield f"{before}clean{after}"
+    yield below.replace("noisy", "clean")
 
 
-def _texts(folder: Path, ids: Iterable[str], lacking: LeftOut) -> dict[str, str]:
-    """Words of "<id>.txt", on one line."""
-    wanted, texts = set(ids), dict[str, str]()
+def _texts(folder: Path, ids: Iterable[str], missing: Omissions) -> dict[str, str]:
+    """The text of "<id>.txt" for each id, on one line."""
+    ids, texts = set(ids), dict[str, str]()
     for path in sorted(folder.rglob("p*.txt")):
-        if path.stem in wanted:
+        if path.stem in ids:
             try:
                 texts.setdefault(path.stem, " ".join(path.read_text(encoding="utf-8-sig").split()))
             except (OSError, UnicodeDecodeError):
-                lacking.add("unreadable text", str(path))
+                missing.add("unreadable text", str(path))
     return {id: text for id, text in texts.items() if text}
 
 
@@ -244,3 +242,11 @@ def _conditions(folder: Path) -> dict[str, tuple[str, float]]:
                     f"{path}:{number}: expected 'utterance noise snr_db', found {line.strip()[:80]!r}"
                 ) from None
     return conditions
+
+
+CORPUS = Corpus(
+    "voicebank-demand",
+    prepare_voicebank_demand,
+    download_voicebank_demand,
+    "noisy recordings with their clean counterparts, 28 training and 2 test speakers (CC BY 4.0)",
+)

@@ -1,0 +1,81 @@
+"""Fingerprints of what files contain: a result is out of date when one of its sound files or models has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from phonemi.data.file_index import read_files
+from phonemi.data.manifest import Recording
+from phonemi.errors import DataError, PhonemiError
+from phonemi.files import content_hash
+
+INDEX_FILE = "fingerprints.json"
+
+
+def fingerprint(
+    recordings: Sequence[Recording],
+    cache: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Sixteen hexadecimal digits for the ids of recordings, their order, and the content of their sound files.
+
+    The clean counterparts count; paths do not, so a copy of a corpus elsewhere has the same fingerprint. What else the
+    manifest says (texts, phones) does not count either.
+
+    Args:
+        recordings: of any manifests.
+        cache: folder that remembers the hash of each file with its size and modification time; a file is read again
+            only when one of these differs. None, or a folder that cannot be written: every file is read.
+        progress: called with (files read, files to read) after each file that is read.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
+    hashes = _hashes(paths, cache, progress)
+    return content_hash(
+        [[recording.id, hashes[recording.path], hashes.get(recording.clean or "")] for recording in recordings]
+    )
+
+
+def fingerprint_files(paths: Iterable[str | Path], cache: str | Path | None = None) -> str:
+    """Sixteen hexadecimal digits for the names and the content of files, for instance the folder of a local model.
+
+    Args:
+        paths: files, and folders, of which all files at any depth count under their names below the folder.
+        cache: as for `fingerprint`.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    names: list[tuple[str, str]] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            names += [(file.relative_to(path).as_posix(), str(file)) for file in files]
+        else:
+            names.append((path.name, str(path)))
+    hashes = _hashes([file for _, file in names], cache)
+    return content_hash([[name, hashes[file]] for name, file in names])
+
+
+def _hashes(
+    paths: Sequence[str], cache: str | Path | None, progress: Callable[[int, int], None] | None = None
+) -> dict[str, str]:
+    index = None if cache is None else Path(cache) / INDEX_FILE
+    hashes: dict[str, str] = {}
+    for path, value in read_files(_sha256, paths, index=index, progress=progress).items():
+        if isinstance(value, PhonemiError):
+            raise value
+        hashes[path] = value
+    return hashes
+
+
+def _sha256(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None

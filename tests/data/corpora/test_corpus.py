@@ -1,0 +1,29 @@
+"""What the modules of the corpora share, and the list of the corpora."""
+
+import subprocess
+import sys
+
+from phonemi.data.corpora import CORPORA
+from phonemi.data.corpora.corpus import Omissions, attach_phones
+from phonemi.data.manifest import Recording
+
+
+def test_the_corpora_by_name() -> None:
+    assert list(CORPORA) == ["librispeech", "voicebank-demand", "esc50", "musan", "folder", "synthetic"]
+    assert all(corpus.name == name and corpus.description for name, corpus in CORPORA.items())
+    assert CORPORA["folder"].download is None
+    assert CORPORA["esc50"].download is not None
+
+
+def test_listing_a_corpus_starts_without_what_it_does_not_need() -> None:
+    code = "import sys, phonemi.data.corpora; print(*sys.modules.keys() & {'torch', 'scipy', 'espeakng_loader'})"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "\n"
+
+
+def test_nothing_left_out_is_no_note() -> None:
+    assert Omissions().notes("recording", "skipped") == []
+
+
+def test_no_alignments_change_nothing() -> None:
+    recording = Recording(id="a", path="a.wav", sample_rate=16_000, samples=1)
+    assert attach_phones([recording], []) == ([recording], [])
