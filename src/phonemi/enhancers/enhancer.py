@@ -14,15 +14,15 @@ from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.storage import build_aggregation
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.enhancers.networks import build_network
-from phonemi.enhancers.pretrained import ENCODER, MODEL_TYPE, check_version, find, save_weights, store_encoder
+from phonemi.enhancers.pretrained import ENCODER, MODEL_TYPE, check_version, find, store_encoder
 from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 from phonemi.errors import ModelError, PhonemiError
 from phonemi.files import read_json, write_json, write_text
 from phonemi.representations.base import Representation
-from phonemi.representations.mel_transformer import load_weights
 from phonemi.representations.names import load_representation
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
+from phonemi.weights.tensors import load_weights, save_weights
 
 if TYPE_CHECKING:
     from phonemi.inference import Summary
@@ -184,8 +184,8 @@ class Enhancer(RecordingEnhancer):
     ) -> None:
         """Write the model to a folder: config.json, model.safetensors, README.md (its card) and the encoder.
 
-        The folder may be moved, and works with later versions of phonemi. An encoder that can be loaded from the hub is
-        referred to by its name. Any other encoder is copied, even one of ours, because a later release may ship
+        The folder may be moved, and works with later versions of phonemi. An encoder of the hub is referred to by its
+        name, unless it was trained. Any other encoder is copied, even one of ours, because a later release may ship
         different weights under the same name. Only models inside the package refer to an encoder of the package, by its
         name and the hash of its weights, which `from_pretrained` checks.
 
@@ -220,7 +220,7 @@ class Enhancer(RecordingEnhancer):
             encoder_settings, encoder_files = store_encoder(self.representation, folder, half, shipped_encoder)
             settings |= encoder_settings
             files += encoder_files
-        save_weights(_without_encoder(self.network, self.aggregation), folder / WEIGHTS_FILE, half)
+        save_weights(_without_encoder(self.network, self.aggregation), folder / WEIGHTS_FILE, half, {"format": "pt"})
         settings["files"] = {file: sha256(folder / file) for file in files}
         size_mb = sum((folder / file).stat().st_size for file in files) / 1e6
         parts = self._parts(settings["representation"])
