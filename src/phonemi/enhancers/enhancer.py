@@ -104,7 +104,7 @@ class Enhancer(RecordingEnhancer):
         if valid is not None:
             noisy = noisy * valid
         # The encoder needs one receptive field.
-        noisy = nn.functional.pad(noisy, (0, max(0, SSL_FIELD - samples)))
+        noisy = signal.pad_to(noisy, SSL_FIELD)
         if lengths is not None:
             lengths = lengths.clamp_min(SSL_FIELD)
         enhancement = self.network.denoise(noisy, self.fuse(noisy, lengths), lengths, limit_db)
@@ -337,5 +337,5 @@ def _without_encoder(network: EnhancerNetwork, aggregation: Aggregation | None) 
 
 def _measure_gains(noisy: Tensor, enhanced: Tensor) -> Tensor:
     """Ratio of the enhanced to the noisy magnitude, at most 1: [batch, sample] twice -> [batch, frame, 257]."""
-    noisy_magnitude, enhanced_magnitude = signal.stft(noisy).abs(), signal.stft(enhanced).abs()
+    noisy_magnitude, enhanced_magnitude = (signal.magnitude(signal.stft(waveform)) for waveform in (noisy, enhanced))
     return (enhanced_magnitude / noisy_magnitude.clamp_min(1e-10)).clamp_max(1)

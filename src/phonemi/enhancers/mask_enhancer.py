@@ -136,7 +136,7 @@ class MaskEnhancer(EnhancerNetwork):
         lengths, device_lengths = _lengths_here_and_on_device(noisy, lengths)
         gain = self._gain_to_level(noisy, device_lengths)
         spectrum = self._spectrum(gain * noisy, device_lengths)
-        magnitude = spectrum.abs()
+        magnitude = signal.magnitude(spectrum)
         noisy_log1p = magnitude.log1p()
         clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, device_lengths)
         mask = self._mask(noisy_log1p, features, lengths)
@@ -147,7 +147,7 @@ class MaskEnhancer(EnhancerNetwork):
         loss = ((distance * signal.valid_mask(frames, max_frames)).sum(1) / frames).mean()
         if si_sdr_weight:
             samples = noisy.shape[-1]
-            enhanced = signal.istft(spectrum * _stft_gains(mask, magnitude, noisy_log1p), samples)
+            enhanced = signal.istft(signal.scale(spectrum, _stft_gains(mask, magnitude, noisy_log1p)), samples)
             enhanced = enhanced * signal.valid_mask(device_lengths, samples)
             loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
         return loss
@@ -176,11 +176,11 @@ class MaskEnhancer(EnhancerNetwork):
         lengths, device_lengths = _lengths_here_and_on_device(noisy, lengths)
         gain = self._gain_to_level(noisy, device_lengths)
         spectrum = self._spectrum(gain * noisy, device_lengths)
-        magnitude = spectrum.abs()
+        magnitude = signal.magnitude(spectrum)
         log1p = magnitude.log1p()
         mask = self._mask(log1p, features, lengths)
         stft_gains = _stft_gains(mask, magnitude, log1p).clamp_min(min_gain)
-        enhanced = signal.istft(spectrum * stft_gains, samples) / gain
+        enhanced = signal.istft(signal.scale(spectrum, stft_gains), samples) / gain
         enhanced = enhanced * signal.valid_mask(device_lengths, samples)
         return Enhancement(enhanced, {"gains": stft_gains, "mask": mask, "log1p": log1p})
 
@@ -209,7 +209,7 @@ class MaskEnhancer(EnhancerNetwork):
         mask: Tensor = self(log1p[:, : log1p.shape[1] - TAIL_FRAMES], features, frames).float()
         last_frame = frames.to(log1p.device, non_blocking=True)[:, None] - 1
         nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(last_frame)
-        return mask.take_along_dim(nearest_valid[..., None], dim=1)
+        return mask.gather(1, nearest_valid[..., None].expand(-1, -1, mask.shape[2]))
 
     def _gain_to_level(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
         """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
@@ -257,13 +257,13 @@ class MaskEnhancer(EnhancerNetwork):
 
 def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:
     """Amplitude gains that do to the magnitude what the mask does to its log1p, all [batch, frame, 257]."""
-    return torch.expm1(mask * log1p) / (magnitude + 1e-10)
+    return signal.expm1(mask * log1p) / (magnitude + 1e-10)
 
 
 def _lengths_here_and_on_device(noisy: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     """The valid samples of each item, all if None: as they were given, and on the device of the waveforms."""
     if lengths is None:
-        lengths = torch.full((len(noisy),), noisy.shape[-1])
+        lengths = torch.full((noisy.shape[0],), noisy.shape[1])
     return lengths, lengths.to(noisy.device, non_blocking=True)
 
 

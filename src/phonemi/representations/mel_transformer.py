@@ -261,7 +261,7 @@ def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> 
     """
     mel, valid = levelled_log_mel(waveforms, lengths, len(mean))
     frames = (mel - mean) / std * valid[..., None]
-    return frames.reshape(len(mel), mel.shape[1] // 2, 2 * len(mean))
+    return frames.reshape(mel.shape[0], mel.shape[1] // 2, 2 * len(mean))
 
 
 def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Tensor, Tensor]:
