@@ -165,6 +165,7 @@ def test_the_enhancer_stays_as_it_is(tmp_path):
     assert all(value.dtype == before[name].dtype for name, value in enhancer.state_dict().items())
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's tracer warns of its age and of every constant
 @pytest.mark.parametrize("pad", ["zeros", "reflect"])
 def test_a_traced_fourier_transform_is_the_complex_one(pad):
     waveform, gains = noise(2, 9_123), torch.rand(2, 58, 257)

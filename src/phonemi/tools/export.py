@@ -137,11 +137,19 @@ def _write(
                 output_names=outputs,
                 dynamic_axes={name: DYNAMIC_AXES[name] for name in (*names, *outputs)},
                 opset_version=opset,
+                # What ONNX has no operator for passes through and is refused below. The exporter itself would print
+                # the whole graph before it raises its error.
+                operator_export_type=torch.onnx.OperatorExportTypes.ONNX_FALLTHROUGH,
                 dynamo=False,
             )
     except (RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"exporting {path.name} with torch {torch.__version__}: {one_line(error)}") from None
     model = onnx.load_from_string(buffer.getvalue())
+    # Operators of ONNX itself have no domain.
+    if unknown := sorted({node.op_type for node in model.graph.node if node.domain}):
+        raise ModelError(
+            f"exporting {path.name} with torch {torch.__version__}: ONNX has no operator for {', '.join(unknown)}"
+        )
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     with replacing(path) as temporary:
