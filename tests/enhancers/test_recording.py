@@ -37,7 +37,7 @@ def test_the_first_sample_that_is_not_finite_is_named(bad):
 
 
 def test_what_is_too_loud_to_square_is_refused_as_in_files():
-    assert LOUDEST == faults.LOUDEST
+    assert LOUDEST == faults.MAX_ABS_SAMPLE
     with pytest.raises(AudioError, match=r"^1 of 100 samples are .*, the first is sample 7$"):
         Recording(np.where(np.arange(100) == 7, -2e15, 0), 16_000)
     assert np.isfinite(back(Recording(np.full(100, 9e14), 16_000))).all()

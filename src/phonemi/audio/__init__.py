@@ -13,6 +13,7 @@ Reading goes through libsndfile, what it does not know through ffmpeg where that
 Every file that cannot be used is an `AudioError` of one line that names the file and what was found in it.
 """
 
+from phonemi.audio.faults import MAX_ABS_SAMPLE, check_finite
 from phonemi.audio.formats import EXTENSIONS, WRITABLE, find_recordings, output_coding, output_suffix
 from phonemi.audio.reading import AudioInfo, blocks, decoded, load, load_channels, probe
 from phonemi.audio.streams import from_stream, to_stream
@@ -21,10 +22,12 @@ from phonemi.audio.writing import Writer, save
 
 __all__ = [
     "EXTENSIONS",
+    "MAX_ABS_SAMPLE",
     "WRITABLE",
     "AudioInfo",
     "Writer",
     "blocks",
+    "check_finite",
     "decoded",
     "find_recordings",
     "from_stream",

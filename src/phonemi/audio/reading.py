@@ -111,7 +111,7 @@ def load_channels(path: str | Path) -> tuple[np.ndarray, int]:
     """
     with _open(path) as (file, info):
         (waveform,) = _read(file, info, info.samples)
-    check_finite(path, waveform)
+    check_finite(waveform, path)
     return waveform, info.sample_rate
 
 
@@ -127,7 +127,7 @@ def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
     with _open(path) as (file, info):
         start = 0
         for block in _read(file, info, block_samples):
-            check_finite(path, block, start, info.samples)
+            check_finite(block, path, start, info.samples)
             start += block.shape[1]
             yield block
 

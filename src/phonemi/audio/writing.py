@@ -121,7 +121,7 @@ class Writer:
         block = np.atleast_2d(np.asarray(block, dtype=np.float32))
         if block.ndim != 2 or len(block) != self.channels:
             raise AudioError(f"{self.path}: expected [{self.channels}, sample], found an array of shape {block.shape}")
-        check_finite(self.path, block, self.samples)
+        check_finite(block, self.path, self.samples)
         if self.subtype not in ("FLOAT", "DOUBLE"):
             block = block.clip(-1, 1)
         with self._objections():

@@ -50,6 +50,17 @@ class Condition:
             self.narrow_power += float(power.sum())
             self.upper_power += float(power[round(NARROW_HZ * FFT / SAMPLE_RATE) :].sum())
 
+    def __add__(self, other: Condition) -> Condition:
+        """What is noticed of two pieces of one recording together."""
+        return Condition(
+            self.samples + other.samples,
+            self.clipped or other.clipped,
+            self.narrow_power + other.narrow_power,
+            self.upper_power + other.upper_power,
+            self.heard_power + other.heard_power,
+            self.taken_power + other.taken_power,
+        )
+
     def texts(self) -> list[str]:
         """One sentence for each thing noticed."""
         long_enough = self.samples >= SHORTEST_S * SAMPLE_RATE

@@ -15,6 +15,7 @@ from phonemi.enhancers.band import UpperBand
 from phonemi.enhancers.condition import Condition
 from phonemi.enhancers.recording import Options, Recording
 from phonemi.errors import PhonemiError
+from phonemi.inference.protocol import EnhancedChunk
 from phonemi.signal import FFT, SAMPLE_RATE
 
 # 6 to 7.3 kHz stand for what is above 8: higher ones lie in the slope of the filters that bring recordings to 16 kHz.
@@ -113,6 +114,12 @@ class RecordingEnhancer(nn.Module, ABC):
             for condition in conditions:
                 condition.warn()
         return enhanced
+
+    def enhance_chunks(self, chunks: Sequence[np.ndarray], sample_rate: int, **options: Any) -> list[EnhancedChunk]:
+        """Enhance chunks of recordings that were read from files, see `inference.protocol.ChunkEnhancer`."""
+        conditions = [Condition() for _ in chunks]
+        waveforms = self.enhance_batch(chunks, sample_rate, heard=conditions, **options)
+        return [EnhancedChunk(*pair) for pair in zip(waveforms, conditions, strict=True)]
 
     @torch.inference_mode()  # not on `enhance`: tensors made in this mode cannot be changed by who gets them
     def _made(self, recordings: list[Recording], limit_db: float | None) -> list[tuple[np.ndarray, np.ndarray]]:

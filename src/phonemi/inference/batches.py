@@ -7,14 +7,16 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 from phonemi.errors import AudioError, ModelError, PhonemiError
 from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, Chunk, RecordingFile
 from phonemi.progress import Progress
+
+if TYPE_CHECKING:
+    from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
 LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch: padding costs as much as sound
 # What torch, oneDNN and cuBLAS say where there is no more memory; of torch only GPUs have an error of their own for it.
