@@ -34,7 +34,7 @@ ARROWS = {
     "probes": {"aggregations"},
     "metrics": {"signal"},
     "enhancers": {"representations", "aggregations", "audio", "signal", "metrics", "report", "inference"},
-    "inference": {"enhancers", "audio"},
+    "inference": {"audio"},
     "information": {"probes", "metrics", "data", "signal"},
     "training": set(),
     "systems": set(),

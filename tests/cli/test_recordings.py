@@ -291,7 +291,7 @@ import sys, time
 from phonemi import cli
 from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
-enhance_batch = RecordingEnhancer.enhance_batch
+enhance_chunks = RecordingEnhancer.enhance_chunks
 waiting = []
 
 def enhance_or_wait(*arguments, **options):
@@ -299,9 +299,9 @@ def enhance_or_wait(*arguments, **options):
         print("at work", flush=True)
         time.sleep(60 if sys.stdin.read(1) else 0)
     waiting.append(1)
-    return enhance_batch(*arguments, **options)
+    return enhance_chunks(*arguments, **options)
 
-RecordingEnhancer.enhance_batch = enhance_or_wait
+RecordingEnhancer.enhance_chunks = enhance_or_wait
 cli.main()
 """
 

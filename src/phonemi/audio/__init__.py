@@ -15,7 +15,7 @@ Every file that cannot be used is an `AudioError` of one line that names the fil
 
 from phonemi.audio.faults import MAX_ABS_SAMPLE, check_finite
 from phonemi.audio.formats import EXTENSIONS, WRITABLE, find_recordings, output_coding, output_suffix
-from phonemi.audio.reading import AudioInfo, blocks, decoded, load, load_channels, probe
+from phonemi.audio.reading import AudioInfo, Reader, blocks, decoded, load, load_channels, probe
 from phonemi.audio.streams import from_stream, to_stream
 from phonemi.audio.waveforms import level_db, resample
 from phonemi.audio.writing import Writer, save
@@ -25,6 +25,7 @@ __all__ = [
     "MAX_ABS_SAMPLE",
     "WRITABLE",
     "AudioInfo",
+    "Reader",
     "Writer",
     "blocks",
     "check_finite",

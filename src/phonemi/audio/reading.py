@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,10 +110,9 @@ def load_channels(path: str | Path) -> tuple[np.ndarray, int]:
     Raises:
         AudioError: as `load`.
     """
-    with _open(path) as (file, info):
-        (waveform,) = _read(file, info, info.samples)
-    check_finite(waveform, path)
-    return waveform, info.sample_rate
+    with Reader(path) as reader:
+        (waveform,) = reader.blocks(reader.info.samples)
+    return waveform, reader.info.sample_rate
 
 
 def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
@@ -124,12 +124,96 @@ def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
     Raises:
         AudioError: as `load`, when the iteration reaches the fault.
     """
-    with _open(path) as (file, info):
-        start = 0
-        for block in _read(file, info, block_samples):
-            check_finite(block, path, start, info.samples)
-            start += block.shape[1]
-            yield block
+    with Reader(path) as reader:
+        yield from reader.blocks(block_samples)
+
+
+class Reader:
+    """A sound file that is open for reading.
+
+    >>> import tempfile
+    >>> from phonemi.audio import save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "a.wav", np.zeros((2, 100)), 16_000)
+    ...     with Reader(Path(folder) / "a.wav") as reader:
+    ...         reader.info.channels, [block.shape for block in reader.blocks(60)]
+    (2, [(2, 60), (2, 40)])
+
+    Args:
+        path: see `load`.
+
+    Attributes:
+        info: what its header says.
+
+    Raises:
+        AudioError: as `probe`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._open_file: ExitStack | None = None
+        self._state = _file_state(self._path)
+        self.info = self._open()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; `blocks` opens it again."""
+        if self._open_file is not None:
+            self._open_file.close()
+            self._open_file = None
+
+    def _open(self) -> AudioInfo:
+        with ExitStack() as stack:
+            self._file, info = stack.enter_context(_open(self._path))
+            self._open_file = stack.pop_all()
+        return info
+
+    def blocks(self, lengths: int | Sequence[int]) -> Iterator[np.ndarray]:
+        """Read from the start to the end, piece by piece; the memory taken does not grow with the length of the file.
+
+        Args:
+            lengths: samples in every block, or in each of them one after the other.
+
+        Yields:
+            float32 `[channel, sample]` at the rate of the file. The last block may be shorter.
+
+        Raises:
+            AudioError: as `load`, when the fault is reached; or if the file changed since its header was read.
+        """
+        if self._open_file is None:
+            self.check_unchanged()
+            if self._open() != self.info:
+                raise self._changed()
+        try:
+            start = 0
+            for block in _read(self._file, self.info, lengths):
+                check_finite(block, self._path, start, self.info.samples)
+                start += block.shape[1]
+                yield block
+        finally:
+            self.close()
+
+    def check_unchanged(self) -> None:
+        """Raise AudioError if the size or the modification time of the file changed since its header was read."""
+        if _file_state(self._path) != self._state:
+            raise self._changed()
+
+    def _changed(self) -> AudioError:
+        return AudioError(f"{self._path} changed while it was being read: run again")
+
+
+def _file_state(path: Path) -> tuple[int, int] | None:
+    """Modification time in ns and size in bytes; None if there is no such file."""
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    return state.st_mtime_ns, state.st_size
 
 
 class _Forward(soundfile.SoundFile):
@@ -248,16 +332,16 @@ def _texts(file: soundfile.SoundFile) -> dict[str, str]:
     return texts
 
 
-def _read(file: soundfile.SoundFile, info: AudioInfo, block_samples: int) -> Iterator[np.ndarray]:
+def _read(file: soundfile.SoundFile, info: AudioInfo, lengths: int | Sequence[int]) -> Iterator[np.ndarray]:
     """Decode an open file to float32 `[channel, sample]` blocks, checking that all that was promised arrives."""
     done = 0
-    while done < info.samples:
-        asked = min(block_samples, info.samples - done)
+    for length in repeat(lengths) if isinstance(lengths, int) else lengths:
+        asked = min(length, info.samples - done)
         block = _next(file, info, done, asked)
         done += block.shape[1]
         if block.size:
             yield block
-        if block.shape[1] < asked:
+        if block.shape[1] < asked or done >= info.samples:
             break
     if done == 0 or done < info.samples - (spare_samples(info.sample_rate) if file.format == "MP3" else 0):
         raise truncated(info.path, info.samples, done)
