@@ -53,7 +53,7 @@ ARROWS = {
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
     *("onnx", "onnxruntime", "speechmos"),
-    *("librosa", "fairseq", "s3prl", "gradio"),
+    *("librosa", "fairseq", "s3prl", "gradio", "av"),
 }
 SOUND = {"soundfile", "soxr"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -313,12 +312,9 @@ cli.main()
 def test_a_signal_leaves_nothing_half_done(
     model: Path, tmp_path: Path, number: signal.Signals, ignored: bool, code: int
 ) -> None:
-    """While the second of three chunks is enhanced: the sound of an m4a is kept in TMPDIR, the first chunk in `out`."""
+    """While the second of three chunks is enhanced, and the first is written."""
     audio.save(tmp_path / "a.wav", tone(5 * RATE), RATE)
     source = tmp_path / "a.wav"
-    if shutil.which("ffmpeg"):
-        source = tmp_path / "a.m4a"
-        subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-f", "ipod", source], check=True)
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-c", AT_WORK, "enhance", source, "-o", tmp_path / "out", "-m", model, "--chunk-s", "2"]
     work = subprocess.Popen(
