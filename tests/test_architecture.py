@@ -33,22 +33,23 @@ ARROWS = {
     "aggregations": {"signal"},
     "probes": {"aggregations"},
     "metrics": {"signal"},
-    "enhancers": {"representations", "aggregations", "audio", "signal", "metrics", "report", "inference"},
+    "results": {"metrics"},
+    "enhancers": {"representations", "aggregations", "audio", "signal", "metrics", "results", "inference"},
     "inference": {"enhancers", "audio"},
     "information": {"probes", "metrics", "data", "signal"},
     "training": set(),
     "systems": set(),
     "stages": {
         *("systems", "training", "metrics", "information", "enhancers", "inference", "aggregations", "probes"),
-        *("representations", "data", "audio", "signal", "report"),
+        *("representations", "data", "audio", "signal", "results"),
     },
-    "report": {"stages", "systems", "metrics", "information", "enhancers", "data", "audio", "signal"},
-    "recipes": {"stages", "report", "systems", "data", "representations", "inference", "enhancers"},
+    "report": {"results", "systems", "metrics", "data", "audio", "signal"},
+    "recipes": {"stages", "report", "results", "systems", "data", "representations", "inference", "enhancers"},
     "tools": {
         *("stages", "report", "inference", "information", "enhancers", "representations", "aggregations", "probes"),
         *("data", "audio", "signal"),
     },
-    "cli": {"tools", "recipes", "report", "stages", "inference", "enhancers"},
+    "cli": {"tools", "recipes", "report", "results", "stages", "inference", "enhancers"},
 }
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phonemi.report.plot_style import NARROW_IN, THEME, WIDE_IN, SeriesStyle, axes_grid, figure_style, series_styles
-from phonemi.report.results import InformationTable, snr_text
+from phonemi.report.figure_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style
+from phonemi.report.row_style import SeriesStyle, series_styles
+from phonemi.results.information import InformationTable
+from phonemi.tables import snr_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _MI = "MI with the phones (bits)"
 _HEAT = "cividis"
+Panels = Mapping[str, Mapping[str, tuple[str, Sequence[float], Sequence[float]]]]
+"""Title of a panel -> row -> (label, x, y)."""
 _SNR_RAMP = ("#5d4fc0", "#2f80bd", "#2fa595", "#93b83f")
 
 
@@ -246,9 +250,7 @@ def dynamic_weights(
 
 
 @figure_style()
-def small_multiples(
-    panels: Mapping[str, Mapping[str, tuple[str, Sequence[float], Sequence[float]]]], xlabel: str, markers: bool = True
-) -> Figure:
+def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure:
     """One panel per quantity, one line per row, one legend: metrics by SNR, and training curves.
 
     Models of a row (NAME@2, ...) look the same; what has the same label is in the legend once.

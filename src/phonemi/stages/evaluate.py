@@ -8,7 +8,7 @@ nobody has the clean speech are judged by DNSMOS and by their words.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +22,6 @@ from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
 from phonemi.metrics.words.word_errors import Failure, Recogniser, count_words, normalise_words, transcribe_all
-from phonemi.report.results import METRICS, number
 from phonemi.stages import information, train
 from phonemi.stages.comparison import Utterance, by_row, by_snr, comparisons, drawn_unit, summary, write_csv
 from phonemi.stages.hidden_states import Mixtures
@@ -92,22 +91,6 @@ def run(run: Run) -> None:
             "comparisons": comparisons(run, by_name),
             "by_snr": by_snr(run, by_name),
         },
-    )
-
-
-def as_text(result: Mapping[str, Any]) -> str:
-    """The means of metrics.json as a table for a terminal; the intervals are in RUN/results.md."""
-    columns = [metric for metric in METRICS if any(row.get(metric.key) is not None for row in result["rows"])]
-    lines = [["", *(metric.title for metric in columns)], ["", *(metric.unit for metric in columns)]]
-    for row in result["rows"]:
-        cells = [number(row.get(metric.key), metric.digits) for metric in columns]
-        lines.append([str(row.get("label", row["row"])), *cells])
-    first, *widths = (max(map(len, column)) for column in zip(*lines, strict=True))
-    return "\n".join(
-        " ".join(
-            [line[0].ljust(first), *(cell.rjust(width) for cell, width in zip(line[1:], widths, strict=True))]
-        ).rstrip()
-        for line in lines
     )
 
 

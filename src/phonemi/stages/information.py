@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -16,7 +15,6 @@ from phonemi.data.mixing import PlannedMixtures, generator
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError
 from phonemi.information.mutual_information import EvaluationSet, bits, entropy_nats, measure
-from phonemi.report.results import information_tables, number, snr_text
 from phonemi.representations.base import Representation
 from phonemi.representations.log1p import Log1p
 from phonemi.signal import SAMPLE_RATE, ssl_frames
@@ -50,32 +48,6 @@ def run(run: Run) -> None:
 def result_key(run: Run) -> str:
     """Hash of what the result depends on."""
     return run.key("information", run.config.information, run.encoder_key)
-
-
-def as_text(result: Mapping[str, Any], columns: int) -> str:
-    """The content of information.json as a table, layer x SNR and the mean, for a terminal of so many columns."""
-    tables = information_tables(result)
-    rows = [["layer", *(snr_text(snr_db) + " " for snr_db in tables[0].snrs_db), "mean "]]
-    for table in tables:
-        bits_ = np.column_stack([table.mi_bits, table.by_layer])
-        several = len(bits_) > 1
-        for layer, values in enumerate(bits_):
-            most = several & (values == bits_.max(axis=0))
-            cells = [number(value, 2) + " *"[int(star)] for value, star in zip(values, most, strict=True)]
-            rows.append([str(layer) if several else table.representation, *cells])
-    names = " and ".join(dict.fromkeys(table.representation for table in tables))
-    lines = textwrap.wrap(f"Bits of phonetic information in {names}, by layer and SNR in dB; * the most there", columns)
-    label_width, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
-    start = 0
-    while start < len(widths):  # what does not fit beside goes below
-        end = start + 1
-        while end < len(widths) and label_width + sum(1 + width for width in widths[start : end + 1]) <= columns:
-            end += 1
-        for label, *cells in rows:
-            aligned = [cell.rjust(width) for cell, width in zip(cells[start:end], widths[start:end], strict=True)]
-            lines.append(" ".join([label.ljust(label_width), *aligned]).rstrip())
-        start = end
-    return "\n".join(lines)
 
 
 def best_layer(run: Run, needed_by: str) -> int:

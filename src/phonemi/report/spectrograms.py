@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from phonemi import signal
-from phonemi.report.plot_style import THEME, WIDE_IN, axes_grid, figure_style
+from phonemi.report.figure_style import THEME, WIDE_IN, axes_grid, figure_style
 from phonemi.report.plots import heat
 
 if TYPE_CHECKING:
