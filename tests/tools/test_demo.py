@@ -109,4 +109,4 @@ def test_a_port_that_is_taken_is_one_line(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         outcome = phonemi("demo", "--model", models[0], "--port", port)
-    assert outcome.error == f"port {port} of 127.0.0.1 cannot be had: choose another with --port"
+    assert outcome.error == f"port {port} of 127.0.0.1 is not free: choose another with --port"

@@ -135,6 +135,12 @@ def series_styles(rows: Sequence[str]) -> dict[str, SeriesStyle]:
     return {name: looks[name.partition("@")[0]] for name in rows}
 
 
+def encoder_styles(count: int) -> list[SeriesStyle]:
+    """Styles of several encoders in one figure."""
+    first = ["ws-linguistic", "ws-acoustic", "ws-hybrid"]
+    return list(series_styles([*first, *(f"encoder {number}" for number in range(4, count + 1))]).values())
+
+
 def _style_of(name: str) -> SeriesStyle | None:
     if name in ("noisy", "clean"):
         return _NOISY if name == "noisy" else _CLEAN

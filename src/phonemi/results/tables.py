@@ -101,7 +101,7 @@ def _difference_cell(tested: dict[str, Comparison], metric: Metric) -> Cell:
         signed=True,
         interval=(comparison.low, comparison.high),
         details=("p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}",),
-        notes=(verdict, *([] if pairs is None else [plural(pairs, "pair")])),
+        notes=(verdict + ("" if pairs is None else f", {plural(pairs, 'pair')}"),),
         bold=comparison.is_significant,
         kind=f"verdict {verdict.split()[0]}",
     )

@@ -70,7 +70,7 @@ def run(models: Sequence[str], host: str, port: int, say: Any = print) -> None:
                 footer_links=[], theme=gradio.themes.Default(primary_hue="blue"), css=_CSS,
             )  # fmt: skip
         except OSError:
-            raise ConfigError(f"port {port} of {host} cannot be had: choose another with --port") from None
+            raise ConfigError(f"port {port} of {host} is not free: choose another with --port") from None
         say(f"http://{host}:{port} (Ctrl-C ends it)")
         page.block_thread()
 
