@@ -91,10 +91,6 @@ class RecordingPair:
         before, after = (side.value(key) if side else None for side in (self.before, self.after))
         return None if before is None or after is None else (before, after)
 
-    def has_both(self, key: str) -> bool:
-        """Whether a metric has a value before and after."""
-        return self.change(key) is not None
-
 
 class FolderComparison(NamedTuple):
     """All pairs, and sentences about files that were left out."""

@@ -71,7 +71,7 @@ def build_listening_page(
     pairs, skipped = compare_folders(noisy, enhanced, clean, transcripts, recogniser, suffix, progress)
     if not any(pair.text for pair in pairs):
         notes = []
-    ranked_by = next((METRIC[key] for key in RANKING if any(pair.has_both(key) for pair in pairs)), None)
+    ranked_by = next((METRIC[key] for key in RANKING if any(pair.change(key) for pair in pairs)), None)
     pairs = worst_first(pairs, ranked_by)
     columns = [metric for metric in METRICS if any(metric.key in side.scores for pair in pairs for side in pair.sides)]
     columns.sort(key=lambda metric: metric != ranked_by)  # the ranking first, the others in their order
@@ -200,36 +200,27 @@ def _cards(pairs: Sequence[RecordingPair], columns: Sequence[Metric], output: Pa
             addresses = embedded if size <= bytes_left else links
             bytes_left -= size
         pictures, picture_text = _pictures(pair, files) if index < MAX_PICTURED else ({}, "")
-        sounds = [
-            _sound(name, file, sides.get(name), pair.text, columns, addresses, pictures, picture_text)
-            for name, file in files.items()
-        ]
+        sounds = []
+        for name, file in files.items():
+            side = sides.get(name)
+            scores = {
+                metric.key: side.scores[metric.key].value for metric in columns if side and metric.key in side.scores
+            }
+            sounds.append(
+                Sound(
+                    title=SIDES[name],
+                    file=str(file),
+                    address=addresses.get(name, ""),
+                    words=marked_words(pair.text or "", side.words) if side else None,
+                    scores=score_texts(scores),
+                    is_bound=name != "enhanced",
+                    picture=pictures.get(name, ""),
+                    picture_text=picture_text,
+                )
+            )
         link_texts = [(SIDES[name], address) for name, address in links.items()]
         cards.append(Card(pair.name, sounds, pair.text or "", problem=pair.problem or "", links=link_texts))
     return cards
-
-
-def _sound(
-    name: str,
-    file: Path,
-    side: ScoredRecording | None,
-    text: str | None,
-    columns: Sequence[Metric],
-    addresses: Mapping[str, str],
-    pictures: Mapping[str, str],
-    picture_text: str,
-) -> Sound:
-    scores = {metric.key: side.scores[metric.key].value for metric in columns if side and metric.key in side.scores}
-    return Sound(
-        title=SIDES[name],
-        file=str(file),
-        address=addresses.get(name, ""),
-        words=marked_words(text or "", side.words) if side else None,
-        scores=score_texts(scores),
-        is_bound=name != "enhanced",
-        picture=pictures.get(name, ""),
-        picture_text=picture_text,
-    )
 
 
 def _relative_address(path: Path, page: Path) -> str:

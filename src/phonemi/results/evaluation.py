@@ -11,7 +11,7 @@ from phonemi.metrics.score import Score
 from phonemi.metrics.statistics import is_significant
 from phonemi.metrics.words.word_errors import WordCounts
 from phonemi.results.metrics import METRICS
-from phonemi.results.record import Record, omitted_if_none
+from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,27 +108,18 @@ _PARTS = ("low", "high", "insertions", "scored", "total", "words", "reasons", "s
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatedRow(Record):
+class EvaluatedRow(RowRecord):
     """One row of the results, over the whole test set or at one SNR.
 
     Attributes:
-        row: its name.
-        label: what tables print; None to print the name.
         snr_db: the SNR, in the results by SNR.
         models: how many models of the row were evaluated; None for one.
         estimates: by key of a metric. In the file they stand beside the other values, as in `stoi`, `stoi_low`, ....
     """
 
-    row: str
-    label: str | None = omitted_if_none()
     snr_db: float | None = omitted_if_none()
     models: int | None = omitted_if_none()
     estimates: dict[str, Estimate] = field(default_factory=dict)
-
-    @property
-    def title(self) -> str:
-        """What tables and sentences call the row."""
-        return self.row if self.label is None else self.label
 
     def value(self, key: str) -> float | None:
         """The value of a metric; None if it was not measured."""

@@ -51,6 +51,24 @@ def omitted_if_none() -> Any:
     return dataclasses.field(default=None, metadata={"omitted_if_none": True})
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowRecord(Record):
+    """A record about one row of the tables.
+
+    Attributes:
+        row: name of the row.
+        label: what tables print; None to print the name.
+    """
+
+    row: str
+    label: str | None = omitted_if_none()
+
+    @property
+    def title(self) -> str:
+        """What tables, figures and sentences call the row."""
+        return self.row if self.label is None else self.label
+
+
 def read_record(path: str | Path, kind: type[R]) -> R:
     """Read a file that holds one record.
 

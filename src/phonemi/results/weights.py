@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonemi.results.record import Record, omitted_if_none
+from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowWeights(Record):
+class RowWeights(RowRecord):
     """Weight of each layer in one row, `[layer]`, averaged over frames; the weights sum to 1."""
 
-    row: str
-    label: str | None = omitted_if_none()
     weights: tuple[float, ...]
-
-    @property
-    def title(self) -> str:
-        """What figures and sentences call the row."""
-        return self.row if self.label is None else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +23,10 @@ class LayerWeights(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowWeightsOverTime(Record):
+class RowWeightsOverTime(RowRecord):
     """Weight of each layer in each frame, `[frame][layer]`; the weights of a frame sum to 1."""
 
-    row: str
-    label: str | None = omitted_if_none()
     weights: tuple[tuple[float, ...], ...]
-
-    @property
-    def title(self) -> str:
-        """What figures and sentences call the row."""
-        return self.row if self.label is None else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
