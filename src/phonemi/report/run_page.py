@@ -19,7 +19,7 @@ from phonemi.report.row_style import explain
 from phonemi.results.metrics import METRIC, RANKING
 from phonemi.results.run_folder import RunResults, read_results
 from phonemi.results.tables import comparisons_table, measured_metrics, metrics_table, timings_table
-from phonemi.tables import Cell, Table
+from phonemi.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -49,6 +49,7 @@ _CAPTIONS = {
         "point averages the values logged around it.",
     ),
 }
+_OTHER_COLUMNS = {"snr_db": Column("SNR", "dB")}
 _TITLES = {
     "information": "Phonetic information",
     "weights": "Which layers are used",
@@ -124,7 +125,7 @@ def build_report(run_dir: str | Path) -> Path:
         comparisons=comparisons_table(evaluation) if evaluation else "",
         examples=[example_card(example, folder) for example in results.examples],
         worst_count=WORST_COUNT,
-        worst_by=worst_by,
+        worst_by=METRIC[worst_by].title if worst_by else "",
         worst=worst,
         timings=timings_table(results.timings) if results.timings else "",
         config=results.config,
@@ -163,12 +164,13 @@ def worst_utterances(
     ranked_by = next((key for key in RANKING if any(_value(line, key) is not None for line in lines)), None)
     if ranked_by is None or "row" not in lines[0]:
         return "", []
-    columns = [name for name in lines[0] if name != "row"]
+    keys = [name for name in lines[0] if name != "row"]
+    columns = [METRIC[key].column if key in METRIC else _OTHER_COLUMNS.get(key, key) for key in keys]
     tables = []
     for row in dict.fromkeys(line["row"] for line in lines):
         scored = [line for line in lines if line["row"] == row and _value(line, ranked_by) is not None]
         scored.sort(key=lambda line: METRIC[ranked_by].gain(_value(line, ranked_by) or 0.0))
-        cells = [[_cell(line[column]) for column in columns] for line in scored[:WORST_COUNT]]
+        cells = [[_cell(line[key]) for key in keys] for line in scored[:WORST_COUNT]]
         tables.append((titles.get(row, row), Table(columns, cells)))
     return ranked_by, tables
 
@@ -186,4 +188,4 @@ def _cell(text: str) -> Cell:
         value = float(text)
     except ValueError:
         return Cell(text or None)
-    return Cell(value, 0 if value.is_integer() else 3)
+    return Cell(value, 0 if round(value, 3).is_integer() else 3)
