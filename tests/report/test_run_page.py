@@ -275,3 +275,13 @@ def test_a_file_of_the_wrong_form_is_one_line(tmp_path, file, content):
     write_json(tmp_path / file, content)
     with pytest.raises(DataError, match="is not what its stage writes"):
         build_report(tmp_path)
+
+
+def test_an_error_of_our_own_is_not_reported_as_a_broken_file(tmp_path, monkeypatch):
+    def broken(*_: object) -> None:
+        raise KeyError("ours")
+
+    write_weights(tmp_path, np.random.default_rng(0))
+    monkeypatch.setattr("phonemi.report.plots.layer_weights", broken)
+    with pytest.raises(KeyError, match="ours"):
+        build_report(tmp_path)
