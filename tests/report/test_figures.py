@@ -62,7 +62,7 @@ def test_figure_3_shows_what_the_paper_shows(tables: Path, tmp_path: Path) -> No
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no figure '4': the main paper has 1a, 1b, 1c, 2, 3"):
+    with pytest.raises(ConfigError, match="there is no figure '4': the paper has 1a, 1b, 1c, 2, 3"):
         draw("4", [tmp_path], tmp_path)
     with pytest.raises(DataError, match=r"drawn from information.json, which is not in .*: run `phonemi information`"):
         draw("1a", [tmp_path], tmp_path)

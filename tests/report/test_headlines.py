@@ -5,16 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from phonemi.metrics.statistics import is_significant
 from phonemi.report.headlines import (
     concentrated_layers,
     data_text,
     dynamic_headlines,
+    evaluation_headlines,
     headlines,
     information_headlines,
-    is_significant,
-    metrics_headlines,
     protocol_text,
+    snrs_text,
 )
+from phonemi.results.evaluation import Evaluation
+from phonemi.results.information import Information
+from phonemi.results.run_folder import RunResults
+from phonemi.results.weights import DynamicWeights, LayerWeights
 
 
 def information_rows(values: dict[str, list[list[float]]]) -> list[dict]:
@@ -28,7 +33,7 @@ def information_rows(values: dict[str, list[list[float]]]) -> list[dict]:
 
 def test_information_names_peak_baseline_and_what_noise_takes():
     rows = information_rows({"mini": [[0.5, 1.5], [1.2, 1.6], [0.4, 2.0]], "log1p": [[0.1, 0.5]]})
-    assert information_headlines({"rows": rows}) == [
+    assert information_headlines(Information.from_json({"rows": rows})) == [
         "Phonetic information in mini peaks at layer 1: 1.40 bits of the 4.50 that a phone carries, log1p 0.30 "
         "(averages over −10 to 20 dB SNR).",
         "From 20 to −10 dB SNR, noise takes 40 % of the peak (2.00 to 1.20 bits), which moves from layer 2 to 1.",
@@ -45,21 +50,23 @@ def test_concentrated_layers(weights, layers):
 
 def test_equal_weights_are_not_called_a_peak():
     rows = [{"row": "ws", "label": "WS", "weights": [0.24, 0.26, 0.25, 0.25]}]
-    assert headlines({"layer_weights.json": {"rows": rows}}) == ["WS spreads over 4 layers, most on layer 1."]
+    assert headlines(RunResults(layer_weights=LayerWeights.from_json({"rows": rows}))) == [
+        "WS spreads over 4 layers, most on layer 1."
+    ]
 
 
 def test_dynamic_weights_that_follow_the_snr_correlate():
     snr_db = np.repeat(np.linspace(-5, 10, 12), 2)
     share = np.linspace(0.1, 0.9, 12)
-    dynamic = {
-        "local_snr_db": [None, *snr_db[1:]],
-        "rows": [{"row": "dws", "weights": np.stack([1 - share, share], 1)}],
-    }
-    assert dynamic_headlines(dynamic) == [
+
+    def dynamic(weights: np.ndarray) -> DynamicWeights:
+        rows = [{"row": "dws", "weights": weights.tolist()}]
+        return DynamicWeights.from_json({"log_mel": [], "local_snr_db": [None, *snr_db[1:].tolist()], "rows": rows})
+
+    assert dynamic_headlines(dynamic(np.stack([1 - share, share], 1))) == [
         "Correlation of mean layer and local SNR, in the one utterance shown: dws +1.00."
     ]
-    dynamic["rows"][0]["weights"] = np.full((12, 2), 0.5)
-    assert dynamic_headlines(dynamic) == []
+    assert dynamic_headlines(dynamic(np.full((12, 2), 0.5))) == []
 
 
 def test_metrics_say_the_tested_difference_and_whether_it_is_one():
@@ -72,7 +79,7 @@ def test_metrics_say_the_tested_difference_and_whether_it_is_one():
             {**pair, "metric": "wer", "difference": -0.01, "low": -0.02, "high": 0.0},
         ],
     }
-    assert metrics_headlines(metrics) == [
+    assert evaluation_headlines(Evaluation.from_json(metrics)) == [
         "Word error rate: noisy 0.410, ws-acoustic 0.390, ws-linguistic 0.380.",
         "ws-linguistic against ws-acoustic: WER −0.010 (95 % [−0.020, 0.000], not significant); "
         "PESQ −0.10 (95 % [−0.20, −0.05], significant).",
@@ -85,13 +92,13 @@ def test_a_row_against_the_noisy_input_names_the_latter_once():
         "rows": [{"row": "noisy", "wer": 0.4}, {"row": "mine", "wer": 0.3}],
         "comparisons": [pair | {"metric": "dnsmos_ovrl"}],
     }
-    assert metrics_headlines(metrics) == [
+    assert evaluation_headlines(Evaluation.from_json(metrics)) == [
         "Word error rate: noisy 0.400, mine 0.300.",
         "mine against noisy: DNSMOS OVRL +0.31 (95 % [+0.10, +0.50], significant).",
     ]
 
 
-def compared(**differences: float) -> dict:
+def compared(**differences: float) -> Evaluation:
     """Systems with their difference of STOI to noisy; all significant, but not their WER."""
     pairs = [{"row": row, "against": "noisy", "p_value": 0.01} for row in differences]
     comparisons = [
@@ -103,11 +110,11 @@ def compared(**differences: float) -> dict:
         )
     ]
     rows = [{"row": row, "wer": 0.3} for row in ("noisy", *differences)]
-    return {"rows": rows, "comparisons": comparisons}
+    return Evaluation.from_json({"rows": rows, "comparisons": comparisons})
 
 
 def test_every_system_from_elsewhere_is_said():
-    assert metrics_headlines(compared(theirs=0.02, ours=-0.03)) == [
+    assert evaluation_headlines(compared(theirs=0.02, ours=-0.03)) == [
         "Word error rate: noisy 0.300, theirs 0.300, ours 0.300.",
         "theirs against noisy: better in STOI (+0.020); no significant difference in WER (+0.050).",
         "ours against noisy: worse in STOI (−0.030); no significant difference in WER (+0.050).",
@@ -115,20 +122,20 @@ def test_every_system_from_elsewhere_is_said():
 
 
 def test_of_many_systems_the_best_is_said_and_how_many_there_are():
-    metrics = compared(**{f"system {number}": 0.01 * number for number in range(1, 8)})
+    metrics = compared(**{f"system {number}": 0.01 * number for number in range(1, 8)}).to_json()
     metrics["comparisons"] = [found for found in metrics["comparisons"] if found["metric"] == "stoi"]
-    assert metrics_headlines(metrics) == [
+    assert evaluation_headlines(Evaluation.from_json(metrics)) == [
         "Word error rate: noisy 0.300.",
         "Of 7 systems, the best in STOI: system 7 against noisy: better in STOI (+0.070).",
     ]
 
 
 def test_the_question_of_the_paper_comes_before_systems_from_elsewhere():
-    metrics = compared(theirs=0.02)
+    metrics = compared(theirs=0.02).to_json()
     asked = {"row": "ws-linguistic", "against": "ws-acoustic", "metric": "stoi", "p_value": 0.01}
     metrics["comparisons"].append(asked | {"difference": 0.1, "low": 0.05, "high": 0.2})
     metrics["rows"] += [{"row": "ws-linguistic"}, {"row": "ws-acoustic"}]
-    sentences = metrics_headlines(metrics)
+    sentences = evaluation_headlines(Evaluation.from_json(metrics))
     assert [sentence.partition(":")[0] for sentence in sentences] == [
         "Word error rate", "ws-linguistic against ws-acoustic", "theirs against noisy",
     ]  # fmt: skip
@@ -136,15 +143,15 @@ def test_the_question_of_the_paper_comes_before_systems_from_elsewhere():
 
 def test_the_data_are_said_in_grammar_and_with_who_is_unknown():
     snrs_db = [5.4272e-06, 4.99999144, 9.99995542]
-    metrics = {"data": {"utterances": 1, "speakers": 1, "snrs_db": snrs_db, "recogniser": "none"}}
-    assert data_text(metrics) == "Test data: 1 utterance; 1 speaker; SNR 0 to 10 dB, measured."
+    metrics = {"rows": [], "data": {"utterances": 1, "speakers": 1, "snrs_db": snrs_db, "recogniser": "none"}}
+    assert data_text(Evaluation.from_json(metrics)) == "Test data: 1 utterance; 1 speaker; SNR 0 to 10 dB, measured."
     metrics["by_snr"] = [{"row": "noisy", "snr_db": snr_db} for snr_db in (0.0, 5.0, 10.0)]
     metrics["data"] |= {"utterances": 6, "speakers": 2, "intervals_over": "utterances"}
-    assert data_text(metrics, unknown_speakers=4) == (
+    assert data_text(Evaluation.from_json(metrics), unknown_speakers=4) == (
         "Test data: 6 utterances; 2 speakers, unknown of 4 utterances; SNR 0 to 10 dB, measured, in the figure at the "
         "nearest of 0, 5, 10 dB; intervals and tests over utterances, so that they hold for these speakers only."
     )
-    assert data_text({}) == ""
+    assert data_text(Evaluation(rows=())) == ""
 
 
 def test_the_protocol_is_a_sentence():
@@ -152,17 +159,18 @@ def test_the_protocol_is_a_sentence():
         "snrs_db": [0.0], "copies": 2, "train_utterances": None, "most_frames": None, "depth": 3, "hidden": 128,
         "dropout": 0.1, "silence": True, "label_at": "centre", "epochs": 1, "data": "train 20 mixtures",
     }  # fmt: skip
-    information = {"classes": 40, "protocol": protocol, "rows": [{"frames": 4017}, {"frames": None}]}
-    assert protocol_text(information) == (
+    layers = [{"representation": "mini", "layer": 0, "mi_bits": 1.0, "frames": frames} for frames in (4017, None)]
+    information = {"classes": 40, "protocol": protocol, "rows": layers}
+    assert protocol_text(Information.from_json(information)) == (
         "A probe for each layer, with 2 hidden layers of 128 units, trained for 1 epoch, tells 40 classes of phones "
         "and silence, on 4 017 test frames at each SNR. Data: train 20 mixtures."
     )
-    assert protocol_text({"rows": []}) == "A probe for each layer tells the phones."
+    assert protocol_text(Information(rows=())) == "A probe for each layer tells the phones."
 
 
 def test_nothing_measured_says_nothing():
-    assert headlines({}) == []
-    assert metrics_headlines({"rows": [{"row": "noisy", "wer": None}]}) == []
+    assert headlines(RunResults()) == []
+    assert evaluation_headlines(Evaluation.from_json({"rows": [{"row": "noisy", "wer": None}]})) == []
 
 
 @pytest.mark.parametrize(
@@ -172,6 +180,18 @@ def test_nothing_measured_says_nothing():
 def test_a_difference_that_changes_its_sign_with_the_model_is_not_significant(
     by_model: list[float], significant: bool
 ) -> None:
-    found = {"low": 0.01, "high": 0.2, "p_value": 0.01}
-    assert is_significant(found)
-    assert is_significant({**found, "by_model": by_model}) is significant
+    assert is_significant(0.01, 0.2, 0.01)
+    assert is_significant(0.01, 0.2, 0.01, by_model) is significant
+
+
+@pytest.mark.parametrize(
+    ("snrs_db", "text"),
+    [
+        ([-5.0, 0.0, 12.5], "SNR −5, 0, 12.5 dB"),
+        ([5.4272e-06, 5.9677e-05, 4.99999144, 9.99995542], "SNR 0 to 10 dB, measured"),
+        ([-0.01, 3.21], "SNR 0 to 3.2 dB, measured"),
+        ([4.99999144], "SNR 5 dB, measured"),
+    ],
+)
+def test_measured_snrs_are_a_range(snrs_db: list[float], text: str) -> None:
+    assert snrs_text(snrs_db) == text

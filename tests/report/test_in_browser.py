@@ -19,8 +19,8 @@ import pytest
 
 from phonemi import audio
 from phonemi.metrics.score import Score
-from phonemi.report import listening, listening_page
-from phonemi.report.results import METRICS
+from phonemi.report import folder_comparison, listening_page
+from phonemi.results.metrics import METRICS
 
 pytestmark = pytest.mark.slow
 RATE = 16_000
@@ -83,10 +83,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"a recording with a rather long name that has to wrap {index}.wav"
             audio.save(folder / side / name, loudness * rng.standard_normal(RATE), RATE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listening_page, "EMBEDDED_BYTES", 25_000)
+        patch.setattr(listening_page, "MAX_EMBEDDED_BYTES", 25_000)
         scores = {metric.key: Score(-13.57 if metric.unit == "dB" else 1.234) for metric in METRICS[1:]}
         scores.pop("si_sdri_db")
-        patch.setattr(listening, "_scores", lambda *_: scores)  # DNSMOS takes half a second for each recording
+        patch.setattr(
+            folder_comparison, "compute_scores", lambda *_: scores
+        )  # DNSMOS takes half a second for each recording
         return listening_page.build_listening_page(folder / "noisy", folder / "enhanced", folder / "page.html")
 
 

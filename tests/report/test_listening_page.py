@@ -16,26 +16,25 @@ from phonemi import audio
 from phonemi.errors import ConfigError
 from phonemi.metrics.score import Score
 from phonemi.metrics.words.word_errors import WordCounts
-from phonemi.report import listening, listening_page
-from phonemi.report.listening import Heard, Pair
-from phonemi.report.listening_page import _row, _sentences, build_listening_page
-from phonemi.report.results import METRICS
+from phonemi.report import folder_comparison, listening_page
+from phonemi.report.folder_comparison import RecordingPair, ScoredRecording
+from phonemi.report.listening_page import build_listening_page, recordings_table, summary_sentences
+from phonemi.results.metrics import METRIC
 
 RATE = 16_000
-STOI = next(metric for metric in METRICS if metric.key == "stoi")
-WER = next(metric for metric in METRICS if metric.key == "wer")
+STOI, WER = METRIC["stoi"], METRIC["wer"]
 
 
-def heard(stoi: float | None, counts: WordCounts | None = None) -> Heard:
+def heard(stoi: float | None, counts: WordCounts | None = None) -> ScoredRecording:
     score = Score.failed("reference silent") if stoi is None else Score(stoi)
     wer = {} if counts is None else {"wer": Score(counts.wer)}
-    return Heard(Path("a.wav"), 2.0, -20.5, 0.0, {"stoi": score, **wer}, counts=counts)
+    return ScoredRecording(Path("a.wav"), 2.0, -20.5, 0.0, {"stoi": score, **wer}, counts=counts)
 
 
 @pytest.fixture(autouse=True)
 def _without_dnsmos(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if its packages were missing: it takes half a second for each recording."""
-    monkeypatch.setattr(listening, "missing_packages", lambda: ["speechmos"])
+    monkeypatch.setattr(folder_comparison, "missing_packages", lambda: ["speechmos"])
 
 
 @pytest.fixture
@@ -56,7 +55,7 @@ def test_the_page_holds_every_recording_what_got_worse_first(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Of tones STOI says nothing.
-    monkeypatch.setattr(listening_page, "WORST_BY", (("wer", True), ("si_sdr_db", False)))
+    monkeypatch.setattr(listening_page, "RANKING", ("wer", "si_sdr_db"))
     path = build_listening_page(*folders, tmp_path / "out" / "page.html", clean=tmp_path / "clean")
     page = path.read_text()
     names = re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page)
@@ -75,8 +74,8 @@ def test_the_page_holds_every_recording_what_got_worse_first(
 def test_what_is_beyond_the_size_is_linked(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening_page, "EMBEDDED_BYTES", 30_000)
-    monkeypatch.setattr(listening_page, "PICTURED", 1)
+    monkeypatch.setattr(listening_page, "MAX_EMBEDDED_BYTES", 30_000)
+    monkeypatch.setattr(listening_page, "MAX_PICTURED", 1)
     page = build_listening_page(*folders, tmp_path / "page.html").read_text()
     linked = re.findall(r'preload="none" aria-label="\w+" src="(.*?)"', page)
     assert linked
@@ -89,24 +88,26 @@ def test_what_is_beyond_the_size_is_linked(
 
 
 def test_rows_show_both_numbers_and_why_one_is_missing() -> None:
-    pair = Pair("a <b>", heard(0.5), heard(0.625), problem="shorter")
-    row = _row(3, pair, [STOI])
-    assert '<a href="#r3">a &lt;b&gt;</a><small><em>shorter</em></small>' in row
+    def html(*pairs: RecordingPair) -> str:
+        return recordings_table(pairs, [STOI]).html()
+
+    row = html(RecordingPair("a <b>", heard(0.5), heard(0.625), problem="shorter"))
+    assert '<a href="#r0">a &lt;b&gt;</a><small>shorter</small>' in row
     assert '<td data-value="0.625">0.625<small>was 0.500</small></td>' in row
     assert '<td data-value="2.0">2.0</td>' in row, "an equal length is not repeated"
-    assert '<td title="reference silent">–<small>was 0.500</small></td>' in _row(
-        0, Pair("a", heard(0.5), heard(None)), [STOI]
+    assert '<td title="reference silent">–<small>was 0.500</small></td>' in html(
+        RecordingPair("a", heard(0.5), heard(None))
     )
-    assert _row(0, Pair("a", None, None), [STOI]).count("<td>–</td>") == 4
+    assert html(RecordingPair("a", None, None)).count("<td>–</td>") == 4
 
 
 def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
     pairs = [
-        Pair("a", heard(0.5, WordCounts(1, 1, 0, 0)), heard(0.7, WordCounts(2, 0, 0, 0))),
-        Pair("b", heard(0.5, WordCounts(8, 0, 0, 0)), heard(0.4, WordCounts(6, 1, 1, 0))),
-        Pair("c", heard(0.5), heard(None), problem="cut short"),
+        RecordingPair("a", heard(0.5, WordCounts(1, 1, 0, 0)), heard(0.7, WordCounts(2, 0, 0, 0))),
+        RecordingPair("b", heard(0.5, WordCounts(8, 0, 0, 0)), heard(0.4, WordCounts(6, 1, 1, 0))),
+        RecordingPair("c", heard(0.5), heard(None), problem="cut short"),
     ]
-    assert _sentences(pairs, [STOI, WER]) == [
+    assert summary_sentences(pairs, [STOI, WER]) == [
         "3 recordings, 6.0 s.",
         "1 of them with a problem, for instance c: cut short.",
         "STOI: 0.500 before, 0.550 after; better in 1 and worse in 1 of 2.",
@@ -134,7 +135,7 @@ def test_words_are_heard_unless_they_are_not_wanted(
 def test_where_no_page_can_be_written_nothing_is_judged(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setattr(listening_page, "compare", lambda *_: pytest.fail("judged for nothing"))
+    monkeypatch.setattr(listening_page, "compare_folders", lambda *_: pytest.fail("judged for nothing"))
     with pytest.raises(OSError, match=re.escape(str(tmp_path / place))):
         build_listening_page(*folders, tmp_path / place)
 

@@ -6,7 +6,8 @@ import pytest
 
 from phonemi.errors import DataError
 from phonemi.files import write_json
-from phonemi.report.markdown import write_markdown
+from phonemi.report.markdown import paper_table_markdown, write_markdown
+from phonemi.results.paper_table import PaperTable
 
 
 def metrics_row(name: str, wer: float, scored: int = 4) -> dict:
@@ -39,7 +40,7 @@ def test_every_row_is_there_with_interval_and_failures(tmp_path):
     assert "−0.100 [−0.200, −0.050] p < 0.001" in text
     assert "DNSMOS" not in text, "columns of what was not judged"
     assert "| mini layer 2 | 2.25 | 2.25 | 2.25 |" in text
-    assert "| all | 1.5 |" in text
+    assert "| all | 1 min 30 s |" in text
     widths = {}
     for line in text.splitlines():
         if line.startswith("|"):
@@ -47,6 +48,21 @@ def test_every_row_is_there_with_interval_and_failures(tmp_path):
             assert widths.setdefault("now", cells) == cells, line
         else:
             widths.clear()
+
+
+def test_the_page_of_a_paper_table_says_what_its_numbers_are() -> None:
+    rows = [{"encoder": "", "row": "noisy", "stoi": 0.5}, {"encoder": "hubert", "row": "layer-11", "models": 3}]
+    content = {"number": 1, "scale": "paper", "encoders": {"hubert": "a/b"}, "made_by": {"commit": "abc"}, "rows": rows}
+    text = paper_table_markdown(PaperTable.from_json(content))
+    assert text.splitlines()[:5] == [
+        "# Table 1", "", "Scale paper; models of each row: 3; commit abc. Encoders: hubert: `a/b`.", "",
+        "| encoder | row | STOI |",
+    ]  # fmt: skip
+    assert "▲" not in text.partition("Ours")[0]
+    assert "too few" not in text
+    few = paper_table_markdown(PaperTable.from_json({**content, "intervals_over": "utterances"}))
+    assert "interval over utterances" in few
+    assert "too few" in few
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

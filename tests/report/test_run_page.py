@@ -13,7 +13,11 @@ import pytest
 from phonemi import audio
 from phonemi.errors import DataError
 from phonemi.files import write_json, write_jsonl
-from phonemi.report.run_page import _information_figures, _training_figure, build_report
+from phonemi.report.figures import information_figures, run_figures
+from phonemi.report.run_page import build_report, worst_utterances
+from phonemi.results.evaluation import EvaluatedRow, Evaluation
+from phonemi.results.information import Information
+from phonemi.results.run_folder import RunResults
 
 LABELS = {"ws-acoustic": "WS (Acoustic)", "ws-linguistic": "WS <Linguistic> & $1", "dws-linguistic": "DWS (Linguistic)"}
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -215,7 +219,8 @@ def test_training_curves_are_called_as_in_the_tables_and_losses_are_kept_apart()
         *logged("ws-linguistic", loss=9.0, skipped_steps=0, si_sdr_db=3.0, pesq_wb_lqo=2.0),
         *logged("ws-linguistic@2", loss=8.0, skipped_steps=1),
     ]
-    figure = _training_figure(log, {"ws-linguistic": "WS (Linguistic)"})["training_curves"]
+    evaluation = Evaluation(rows=(EvaluatedRow(row="ws-linguistic", label="WS (Linguistic)"),))
+    figure = run_figures(RunResults(log=tuple(log), evaluation=evaluation))["training_curves"]
     panels = {axes.get_title(loc="left"): len(axes.lines) for axes in figure.axes if axes.get_visible()}
     assert panels == {
         "Encoder: loss (nats)": 1, "Aggregation: loss (nats)": 1, "Enhancer: loss": 2, "Enhancer: skipped steps": 2,
@@ -229,7 +234,7 @@ def test_training_curves_are_called_as_in_the_tables_and_losses_are_kept_apart()
 
 
 def test_words_in_names_are_explained_below_tables_and_figures(page):
-    assert page.count("WS: weighted sum of the encoder&#x27;s layers; DWS: ") == 2, "weights and scores"
+    assert page.count("WS: weighted sum of the encoder&#39;s layers; DWS: ") == 2, "weights and scores"
     assert "hybrid: starts" not in page
     assert page.count('<p class="note">log1p: the plain spectrum.</p>') == 1, "information"
 
@@ -247,9 +252,19 @@ def test_two_representations_get_their_own_figures():
         for name in ("mini", "org/name")
         for layer in (0, 1)
     ]
-    names = list(_information_figures({"rows": rows}))
+    names = list(information_figures(Information.from_json({"rows": rows})))
     assert names[:2] == ["information_by_layer", "information_peak"]
     assert names[-2:] == ["information_by_snr_org-name", "information_heatmap_org-name"]
+
+
+def test_the_worst_utterances_come_first_and_failures_do_not_count():
+    rows = [{"row": "a", "id": f"u{index}", "wer": str(index / 20)} for index in range(15)]
+    ranked_by, tables = worst_utterances([*rows, {"row": "a", "id": "failed", "wer": ""}], {"a": "Row A"})
+    assert ranked_by == "wer"
+    ((title, table),) = tables
+    assert title == "Row A"
+    assert [row.cells[0].text for row in table.rows] == [f"u{index}" for index in range(14, 4, -1)]
+    assert worst_utterances([], {}) == worst_utterances([{"row": "a", "id": "u"}], {}) == ("", [])
 
 
 @pytest.mark.parametrize(
@@ -259,4 +274,14 @@ def test_two_representations_get_their_own_figures():
 def test_a_file_of_the_wrong_form_is_one_line(tmp_path, file, content):
     write_json(tmp_path / file, content)
     with pytest.raises(DataError, match="is not what its stage writes"):
+        build_report(tmp_path)
+
+
+def test_an_error_of_our_own_is_not_reported_as_a_broken_file(tmp_path, monkeypatch):
+    def broken(*_: object) -> None:
+        raise KeyError("ours")
+
+    write_weights(tmp_path, np.random.default_rng(0))
+    monkeypatch.setattr("phonemi.report.plots.layer_weights", broken)
+    with pytest.raises(KeyError, match="ours"):
         build_report(tmp_path)

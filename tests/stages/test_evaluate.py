@@ -20,7 +20,9 @@ from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import count_words
-from phonemi.report.terminal import metrics_text
+from phonemi.results.evaluation import Evaluation
+from phonemi.results.record import read_record
+from phonemi.results.tables import metrics_table
 from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.calibration import NOISY_TRACKS, check_noisy_scores
 from phonemi.stages.comparison import compare_rows
@@ -207,7 +209,7 @@ def test_a_model_by_name_scores_as_its_files_do(copy: Callable[..., Run], tmp_pa
     evaluate.evaluate_systems(run)
     rows = rows_of(run)
     assert rows["named"]["stoi"] == pytest.approx(rows["files"]["stoi"], abs=1e-6)
-    shown = metrics_text(read_json(run.folder / evaluate.RESULT)).splitlines()
+    shown = metrics_table(read_record(run.folder / evaluate.RESULT, Evaluation)).text().splitlines()
     assert [line.split()[0] for line in shown[2:]] == list(rows)
     assert f"{rows['named']['stoi']:.3f}" in shown[-2]
 

@@ -18,9 +18,9 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json
 from phonemi.information.mutual_information import MutualInformation, measure
 from phonemi.report.headlines import protocol_text
-from phonemi.report.terminal import information_text
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
+from phonemi.results.information import Information
 from phonemi.stages import aggregate, information
 from phonemi.stages.data_splits import draw_evenly
 from phonemi.stages.information import best_layer
@@ -172,51 +172,7 @@ def test_several_probes_of_a_layer_are_one_row_with_a_spread(
         assert row["mi_bits_spread"] == pytest.approx(abs(one - other) / 2**0.5)
         assert row["mi_bits"] == pytest.approx(row["entropy_bits"] - row["cross_entropy_bits"])
     spread = max(row["mi_bits_spread"] for row in result["rows"])
-    assert f"the mean of 2 that lie ±{spread:.3f} bits apart at most" in protocol_text(result)
-
-
-def measured(snrs_db: tuple[float, ...]) -> dict[str, Any]:
-    """Three layers and log1p; layer 0 holds the most, but at the highest SNR and on average layer 2 does."""
-    values = {("mini", 0): 0.5, ("mini", 1): 0.25, ("mini", 2): 0.2, ("log1p", 0): 0.1}
-    rows = [
-        {"representation": name, "layer": layer, "snr_db": snr_db, "mi_bits": bits}
-        for (name, layer), bits in values.items()
-        for snr_db in snrs_db
-    ]
-    rows[2 * len(snrs_db)]["mi_bits"] = -0.02
-    rows[3 * len(snrs_db) - 1]["mi_bits"] = 2.0
-    return {"rows": rows}
-
-
-def test_the_table_of_layers_and_snrs() -> None:
-    assert information_text(measured((-10, 0, 20)), 100).splitlines() == [
-        "Bits of phonetic information in mini and log1p, by layer and SNR in dB; * the most there",
-        "layer   −10     0    20  mean",
-        "0      0.50* 0.50* 0.50  0.50",
-        "1      0.25  0.25  0.25  0.25",
-        "2     −0.02  0.20  2.00* 0.73*",
-        "log1p  0.10  0.10  0.10  0.10",
-    ]
-
-
-@pytest.mark.parametrize(("columns", "blocks"), [(20, 4), (40, 2), (60, 1), (200, 1)])
-def test_the_table_fits_and_loses_nothing(columns: int, blocks: int) -> None:
-    snrs_db = (-10, -5, 0, 5, 10, 15, 20)
-    lines = information_text(measured(snrs_db), columns).splitlines()
-    assert max(map(len, lines)) <= columns
-    rows: dict[str, list[str]] = {}
-    for label, *cells in (line.split() for line in lines[-5 * blocks :]):
-        rows.setdefault(label, []).extend(cells)
-    assert rows["layer"] == ["−10", "−5", "0", "5", "10", "15", "20", "mean"]
-    assert rows["2"] == ["−0.02", *["0.20"] * 5, "2.00*", "0.43"]
-    assert rows["log1p"] == ["0.10"] * 8
-    assert rows["0"] == [*["0.50*"] * 6, "0.50", "0.50*"]
-
-
-def test_what_was_not_measured_is_a_dash() -> None:
-    result = measured((0, 20))
-    result["rows"][0]["mi_bits"] = None
-    assert information_text(result, 80).splitlines()[-4].split() == ["0", "–", "0.50", "–"]
+    assert f"the mean of 2 that lie ±{spread:.3f} bits apart at most" in protocol_text(Information.from_json(result))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
-from phonemi.tools.demo import KEPT_S, NO_LIMIT_DB, _enhanced, _forget_old, _limit_db
+from phonemi.tools.demo import KEPT_S, NO_LIMIT_DB, enhance_and_show, remove_old_results, slider_limit_db
 
 RATE = 16_000
 
@@ -41,7 +41,7 @@ def noise(duration_s: float = 1.0) -> np.ndarray:
 
 def test_a_recording_becomes_a_file_and_a_picture(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a <b>.flac", np.stack([np.zeros(2 * RATE), noise(2)]), RATE)
-    path, shown = _enhanced(tmp_path / "a <b>.flac", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
+    path, shown = enhance_and_show(tmp_path / "a <b>.flac", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
     enhanced, rate = audio.load_channels(path)
     assert Path(path).name == "a <b>.enhanced.wav"
     assert (enhanced.shape, rate) == ((2, 2 * RATE), RATE)
@@ -55,14 +55,14 @@ def test_a_recording_becomes_a_file_and_a_picture(models: tuple[str, str], tmp_p
 
 def test_a_model_without_an_encoder_has_no_layers_to_show(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", noise(), RATE)
-    _, shown = _enhanced(tmp_path / "a.wav", models[1], NO_LIMIT_DB, 1.0, tmp_path / "out")
+    _, shown = enhance_and_show(tmp_path / "a.wav", models[1], NO_LIMIT_DB, 1.0, tmp_path / "out")
     assert "This model has no encoder" in shown
     assert "Layers" not in shown
 
 
 def test_silence_has_no_picture(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", np.zeros(RATE), RATE)
-    path, shown = _enhanced(tmp_path / "a.wav", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
+    path, shown = enhance_and_show(tmp_path / "a.wav", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
     assert "nothing to show" in shown
     assert not audio.load(path).any()
 
@@ -72,20 +72,20 @@ def test_limit_and_mix_are_those_of_the_sliders(models: tuple[str, str], tmp_pat
     noisy = audio.load(tmp_path / "a.wav")
 
     def level_db(limit_db: float, mix: float) -> float:
-        path, _ = _enhanced(tmp_path / "a.wav", models[0], limit_db, mix, tmp_path / f"{limit_db} {mix}")
+        path, _ = enhance_and_show(tmp_path / "a.wav", models[0], limit_db, mix, tmp_path / f"{limit_db} {mix}")
         return audio.level_db(audio.load(path)) - audio.level_db(noisy)
 
     assert level_db(NO_LIMIT_DB, 0.0) == pytest.approx(0, abs=1e-4)
     assert level_db(0.0, 1.0) == pytest.approx(0, abs=1e-3)
     assert level_db(NO_LIMIT_DB, 1.0) < -3
-    assert [_limit_db(model) for model in models] == [12.0, NO_LIMIT_DB]
+    assert [slider_limit_db(model) for model in models] == [12.0, NO_LIMIT_DB]
 
 
 def test_results_are_forgotten_after_an_hour(tmp_path: Path) -> None:
     for name, age_s in (("old", KEPT_S + 60), ("new", 60)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
-    _forget_old(tmp_path)
+    remove_old_results(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
@@ -109,4 +109,4 @@ def test_a_port_that_is_taken_is_one_line(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         outcome = phonemi("demo", "--model", models[0], "--port", port)
-    assert outcome.error == f"port {port} of 127.0.0.1 cannot be had: choose another with --port"
+    assert outcome.error == f"port {port} of 127.0.0.1 is not free: choose another with --port"

@@ -125,10 +125,11 @@ def information(
     set_: Overrides = [],  # noqa: B006
 ) -> None:
     """MI of phones and hidden states, by layer and SNR (Fig. 1)."""
-    from phonemi.files import read_json
     from phonemi.progress import Progress
     from phonemi.recipes import corpus
-    from phonemi.report.terminal import information_text
+    from phonemi.results.information import Information
+    from phonemi.results.record import read_record
+    from phonemi.results.tables import information_text
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
@@ -137,7 +138,7 @@ def information(
         settings = corpus.new_run(run, settings, Progress())
     stage.measure_information(open_run(run, config, settings))
     result = run / stage.RESULT
-    typer.echo(information_text(read_json(result), shutil.get_terminal_size().columns))
+    typer.echo(information_text(read_record(result, Information), shutil.get_terminal_size().columns))
     typer.echo(result)
 
 
@@ -162,13 +163,14 @@ def train(
 @command("evaluate", "phonemi evaluate --run OUT \\\n  --config runs/real.yaml")
 def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
     """SI-SDR, STOI, PESQ, WER and MI of every row, with intervals."""
-    from phonemi.files import read_json
     from phonemi.report.markdown import write_markdown
-    from phonemi.report.terminal import metrics_text
+    from phonemi.results.evaluation import Evaluation
+    from phonemi.results.record import read_record
+    from phonemi.results.tables import metrics_table
     from phonemi.stages import evaluate as stage
 
     stage.evaluate_systems(open_run(run, config, set_))
-    typer.echo(metrics_text(read_json(run / stage.RESULT)))
+    typer.echo(metrics_table(read_record(run / stage.RESULT, Evaluation)).text())
     typer.echo(write_markdown(run))
 
 
@@ -217,8 +219,8 @@ def report(
     """One self-contained HTML page of a run: figures, tables, players."""
     from phonemi.cli.tools import listen
     from phonemi.report.markdown import write_markdown
-    from phonemi.report.results import STAGES
     from phonemi.report.run_page import build_report
+    from phonemi.results.run_folder import STAGES
     from phonemi.stages import showcase
 
     if enhanced is not None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
-from phonemi.report.markdown import comparisons_table, metrics_table, table
-from phonemi.report.results import METRICS
+from phonemi.results.evaluation import Evaluation
+from phonemi.results.metrics import METRICS
+from phonemi.results.tables import comparisons_table, metrics_table
+from phonemi.tables import Table
 
 KINDS = {  # kind: (task on the hub, tags, how to use it)
     "enhancer": (
@@ -121,7 +123,7 @@ def _made_of(parts: Sequence[Mapping[str, Any]] | None, size_mb: float | None, s
         if sample_rate is None
         else f"It works at {sample_rate / 1000:g} kHz; other rates are resampled there and back.",
     ]
-    texts = (table(["part", "what", "parameters"], rows) if rows else "", " ".join(filter(None, sentences)))
+    texts = (Table(["part", "what", "parameters"], rows).markdown() if rows else "", " ".join(filter(None, sentences)))
     return "\n\n".join(text for text in texts if text)
 
 
@@ -136,15 +138,18 @@ def _count(parameters: int) -> str:
 
 def _data(corpora: Sequence[Mapping[str, Any]]) -> str:
     titles = [key for key in ("name", "use", "licence") if any(corpus.get(key) for corpus in corpora)]
-    return table(titles, [[str(corpus.get(key, "")) for key in titles] for corpus in corpora]) if corpora else ""
+    rows = [[str(corpus.get(key, "")) for key in titles] for corpus in corpora]
+    return Table(titles, rows).markdown() if corpora else ""
 
 
 def _quality(metrics: Mapping[str, Any], measured_on: str) -> str:
     if not metrics.get("rows"):
         return ""
-    texts = [measured_on, metrics_table(metrics), "In brackets: 95 % intervals."]
-    if metrics.get("comparisons"):
-        texts += ["Differences on the same recordings, significant ones in bold:", comparisons_table(metrics)]
+    evaluation = Evaluation.from_json(metrics)
+    texts = [measured_on, metrics_table(evaluation).markdown(), "In brackets: 95 % intervals."]
+    if evaluation.comparisons:
+        texts += ["Differences on the same recordings, significant ones in bold:"]
+        texts += [comparisons_table(evaluation).markdown()]
     return "\n\n".join(text for text in texts if text)
 
 

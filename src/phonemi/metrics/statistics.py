@@ -154,6 +154,28 @@ def paired_ratio(
     return PairedDifference(float(total / weight), low, high, (1 + extreme) / (1 + resamples), pairs)
 
 
+def is_significant(
+    low: float | None, high: float | None, p_value: float | None = None, by_model: Sequence[float | None] = ()
+) -> bool:
+    """Whether the 95 % interval of a difference leaves out zero and its permutation test gives p < 0.05.
+
+    Both, because with a handful of speakers the bootstrap interval is too narrow, while the test knows that few signs
+    can be flipped. Neither knows how much another start of the training changes: where several models of a row were
+    trained, all must differ in the same direction.
+
+    Args:
+        low, high: ends of the interval; None if there is none.
+        p_value: of the permutation test; None if there was none.
+        by_model: the difference of each model; None for a model without a score.
+
+    >>> is_significant(0.01, 0.2, 0.01), is_significant(0.01, 0.2, 0.01, by_model=[0.4, -0.01])
+    (True, False)
+    """
+    if low is None or high is None or len({0.0 if value is None else float(np.sign(value)) for value in by_model}) > 1:
+        return False
+    return (low > 0 or high < 0) and (p_value is None or p_value < 0.05)
+
+
 def _cluster_sums(
     numerators: ArrayLike, denominators: ArrayLike, clusters: Sequence[Hashable] | None
 ) -> NDArray[np.float64]:

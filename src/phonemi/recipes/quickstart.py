@@ -13,8 +13,8 @@ from phonemi.progress import Progress
 from phonemi.recipes.corpus import synthetic_data
 from phonemi.report.headlines import headlines
 from phonemi.report.markdown import write_markdown
-from phonemi.report.results import read_results
 from phonemi.report.run_page import build_report
+from phonemi.results.run_folder import read_results
 from phonemi.stages import run_stages
 from phonemi.stages.run import Run
 

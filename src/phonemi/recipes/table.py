@@ -15,9 +15,9 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json, write_text
 from phonemi.progress import Progress
 from phonemi.recipes.corpus import as_setting, synthetic_data
-from phonemi.report.markdown import write_markdown
+from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
-from phonemi.report.table_text import table_markdown
+from phonemi.results.paper_table import PaperTable
 from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.run import Run
 from phonemi.systems import find_system, find_systems
@@ -88,7 +88,7 @@ def make_table(
     result = {**facts, "intervals_over": drawn, "rows": rows, "comparisons": comparisons, "made_by": provenance()}
     write_json(out / f"table{number}.json", result)
     path = out / f"table{number}.md"
-    write_text(path, table_markdown(result))
+    write_text(path, paper_table_markdown(PaperTable.from_json(result)))
     return path
 
 

@@ -1,1 +1,1 @@
-"""Results of a run -> tables, figures and pages."""
+"""Results of a run or of enhanced recordings as sentences, Markdown, figures and pages."""

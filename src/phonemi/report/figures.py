@@ -1,4 +1,6 @@
-"""Result files of finished runs -> the figures of the main paper, PNG and SVG; nothing is computed again.
+"""Which figures are drawn from which results: the figures of a run, and those of the paper.
+
+The figures of the paper (Han et al., 2026) are
 
 1a  MI by layer, averaged over the SNRs          2   weights of the layers, for each encoder
 1b  MI by layer at each SNR, for each encoder    3   weights over time, beside spectrum and local SNR
@@ -8,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +18,122 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phonemi.errors import ConfigError, DataError
-from phonemi.files import read_json
 from phonemi.report import plots
-from phonemi.report.plot_style import save_figure
-from phonemi.report.results import STAGES, InformationTable, information_tables
+from phonemi.report.figure_style import save_figure
+from phonemi.report.row_style import is_dynamic, is_in_figure_3, row_title, trained_part
+from phonemi.results.evaluation import Evaluation
+from phonemi.results.information import Information, InformationTable, information_tables
+from phonemi.results.metrics import METRICS
+from phonemi.results.record import read_record
+from phonemi.results.run_folder import STAGES, RunResults
+from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeights, RowWeightsOverTime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CURVE_POINTS = 120  # what a small panel can show
+_NOT_CURVES = {"stage", "label", "step", "epoch", "time", "time_s", "seconds", "steps_per_s", "learning_rate"}
+_AXES = {metric.key: f"{metric.title} ({metric.unit})" if metric.unit else metric.title for metric in METRICS} | {
+    "validation_loss": "validation loss (nats)",
+    "validation_cross_entropy_nats": "validation loss (nats)",
+}
+
+
+def run_figures(results: RunResults) -> dict[str, Figure]:
+    """Every figure of a run for which there are results, by name."""
+    figures: dict[str, Figure] = {}
+    if results.information is not None:
+        figures |= information_figures(results.information)
+    if results.layer_weights is not None and results.layer_weights.rows:
+        figures["layer_weights"] = weights_of_layers(results.layer_weights.rows)
+    if results.dynamic_weights is not None:
+        figures["dynamic_weights"] = weights_over_time(results.dynamic_weights, results.dynamic_weights.rows)
+    if results.evaluation is not None and (panels := _panels_by_snr(results.evaluation)):
+        figures["metrics_by_snr"] = plots.small_multiples(panels, "SNR (dB)")
+    if panels := _training_panels(results.log, results.titles):
+        figures["training_curves"] = plots.small_multiples(panels, "Step", markers=False)
+    return figures
+
+
+def information_figures(information: Information) -> dict[str, Figure]:
+    """MI by layer and SNR: one figure for all representations, and two for each that has layers."""
+    tables = information_tables(information)
+    layered = [table for table in tables if table.has_layers]
+    if not layered:
+        return {}
+    figures = {
+        "information_by_layer": plots.information_by_layer(tables),
+        "information_peak": plots.information_peak(tables),
+    }
+    for table in layered:
+        # One representation is the usual case and keeps the plain names.
+        ending = f"_{_file_name(table.representation)}" if len(layered) > 1 else ""
+        figures[f"information_by_snr{ending}"] = plots.information_by_snr(table)
+        figures[f"information_heatmap{ending}"] = plots.information_heatmap(table)
+    return figures
+
+
+def weights_of_layers(rows: Sequence[RowWeights]) -> Figure:
+    """Fig. 2."""
+    return plots.layer_weights([(row.row, row.title, row.weights) for row in rows])
+
+
+def weights_over_time(dynamic: DynamicWeights, rows: Sequence[RowWeightsOverTime]) -> Figure:
+    """Fig. 3, with some of the rows of the result."""
+    local_snr_db = np.array([np.nan if value is None else value for value in dynamic.local_snr_db], dtype=float)
+    weights = [(row.title, np.asarray(row.weights, dtype=float)) for row in rows]
+    return plots.dynamic_weights(np.asarray(dynamic.log_mel, dtype=float), local_snr_db, weights, dynamic.frame_s)
+
+
+def _panels_by_snr(evaluation: Evaluation) -> plots.Panels:
+    """Each metric against the SNR. The clean signal is left out: it would stretch the scales."""
+    panels: dict[str, dict[str, tuple[str, list[float], list[float]]]] = {}
+    for metric in METRICS:
+        if metric.key == "si_sdr_db":  # it says the same as its improvement
+            continue
+        for row in sorted(evaluation.by_snr, key=lambda row: row.snr_db or 0.0):
+            value = row.value(metric.key)
+            is_zero_by_definition = metric.key == "si_sdri_db" and row.row == "noisy"
+            if row.snr_db is None or value is None or row.row == "clean" or is_zero_by_definition:
+                continue
+            panel = panels.setdefault(f"{_AXES[metric.key]} {metric.column.unit_and_arrow[-1]}", {})
+            _, snrs_db, values = panel.setdefault(row.row, (evaluation.titles.get(row.row, row.row), [], []))
+            snrs_db.append(row.snr_db)
+            values.append(value)
+    return panels
+
+
+def _training_panels(log: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> plots.Panels:
+    """Curves of what was trained. Encoder, aggregations and enhancers are apart: their losses are different things."""
+    curves: dict[str, dict[str, dict[float, float]]] = {}
+    for line in log:
+        part, name = trained_part(str(line.get("label", "")))
+        for key, value in line.items():
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if is_number and key not in _NOT_CURVES and "step" in line:
+                plain = "loss (nats)" if key == "loss" and part != "Enhancer" else key.replace("_", " ")
+                panel = curves.setdefault(f"{part}: {_AXES.get(key, plain)}", {})
+                # A resumed run logs some steps twice; the later line counts.
+                panel.setdefault(name, {})[line["step"]] = value
+    panels = {}
+    for title, rows in curves.items():
+        no_step_was_skipped = "skipped" in title and not any(any(points.values()) for points in rows.values())
+        drawn = {name: (row_title(name, titles), *_thinned(points)) for name, points in rows.items() if len(points) > 1}
+        if drawn and not no_step_was_skipped:
+            panels[title] = drawn
+    return panels
+
+
+def _thinned(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
+    """A curve with at most `CURVE_POINTS` points, each the mean of its neighbours."""
+    steps = sorted(points)
+    groups = np.array_split(np.array([(step, points[step]) for step in steps]), min(len(steps), CURVE_POINTS))
+    means = np.array([group.mean(axis=0) for group in groups])
+    return means[:, 0].tolist(), means[:, 1].tolist()
+
 
 def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
-    """Draw one figure.
+    """Draw one figure of the paper.
 
     Args:
         number: "1a", "1b", "1c", "2" or "3".
@@ -38,11 +145,11 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
 
     Raises:
         ConfigError: for a figure that does not exist.
-        DataError: if no run has its results.
+        DataError: if no run has its results, or a result does not fit.
     """
     if number not in FIGURES:
-        raise ConfigError(f"there is no figure {number!r}: the main paper has {', '.join(FIGURES)}")
-    file, figures = FIGURES[number]
+        raise ConfigError(f"there is no figure {number!r}: the paper has {', '.join(FIGURES)}")
+    file, figures_of = FIGURES[number]
     runs = [run for folder in folders for run in _runs(folder, file)]
     if not runs:
         first = f"run `phonemi {STAGES[file]}` first"
@@ -54,8 +161,8 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
         )
     return [
         path
-        for name, figure in figures(runs)
-        for path in save_figure(figure, out, f"figure{number}" + (f"_{_plain(name)}" if name else ""))
+        for name, figure in figures_of(runs).items()
+        for path in save_figure(figure, out, f"figure{number}" + (f"_{_file_name(name)}" if name else ""))
     ]
 
 
@@ -66,69 +173,49 @@ def _runs(folder: Path, file: str) -> list[Path]:
     return [run for run in (folder, *sorted(folder.iterdir())) if (run / file).is_file()]
 
 
-def _plain(name: str) -> str:
+def _file_name(name: str) -> str:
     return re.sub("[^0-9A-Za-z]+", "-", name)
 
 
 def _tables(runs: Sequence[Path]) -> list[InformationTable]:
-    """MI of every encoder, called by its run where two have the same name; log1p once."""
-    found: dict[str, InformationTable] = {}
+    """MI of every encoder, named by its run where two have the same name; log1p once, at the end."""
+    tables: dict[str, InformationTable] = {}
     for run in runs:
-        for table in information_tables(read_json(run / "information.json")):
-            if len(table.mi_bits) > 1 and table.representation in found:
+        for table in information_tables(read_record(run / "information.json", Information)):
+            if table.has_layers and table.representation in tables:
                 table = replace(table, representation=f"{table.representation} ({run.name})")
-            found.setdefault(table.representation, table)
-    return sorted(found.values(), key=lambda table: len(table.mi_bits) == 1)
+            tables.setdefault(table.representation, table)
+    return sorted(tables.values(), key=lambda table: not table.has_layers)
 
 
-def _by_layer(runs: Sequence[Path]) -> Iterator[tuple[str, Figure]]:
-    yield "", plots.information_by_layer(_tables(runs))
+def _figure_1b(runs: Sequence[Path]) -> dict[str, Figure]:
+    layered = [table for table in _tables(runs) if table.has_layers]
+    return {table.representation if len(layered) > 1 else "": plots.information_by_snr(table) for table in layered}
 
 
-def _by_snr(runs: Sequence[Path]) -> Iterator[tuple[str, Figure]]:
-    layered = [table for table in _tables(runs) if len(table.mi_bits) > 1]
-    for table in layered:
-        yield table.representation if len(layered) > 1 else "", plots.information_by_snr(table)
-
-
-def _peak(runs: Sequence[Path]) -> Iterator[tuple[str, Figure]]:
-    yield "", plots.information_peak(_tables(runs))
-
-
-def _weights(runs: Sequence[Path]) -> Iterator[tuple[str, Figure]]:
+def _figure_2(runs: Sequence[Path]) -> dict[str, Figure]:
+    figures = {}
     for run in runs:
-        rows = read_json(run / "layer_weights.json")["rows"]
-        static = [row for row in rows if not row["row"].startswith("dws")]
-        yield run.name if len(runs) > 1 else "", weights_of_layers(static or rows)
+        rows = read_record(run / "layer_weights.json", LayerWeights).rows
+        static = [row for row in rows if not is_dynamic(row.row)]
+        figures[run.name if len(runs) > 1 else ""] = weights_of_layers(static or rows)
+    return figures
 
 
-def weights_of_layers(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Fig. 2 from the rows of layer_weights.json."""
-    return plots.layer_weights([(row["row"], row.get("label", row["row"]), row["weights"]) for row in rows])
-
-
-def _over_time(runs: Sequence[Path]) -> Iterator[tuple[str, Figure]]:
+def _figure_3(runs: Sequence[Path]) -> dict[str, Figure]:
+    figures = {}
     for run in runs:
-        result = read_json(run / "dynamic_weights.json")
-        printed = [row for row in result["rows"] if "log1p" not in row["row"] and "hybrid" not in row["row"]]
-        yield run.name if len(runs) > 1 else "", weights_over_time(result, printed or result["rows"])
+        dynamic = read_record(run / "dynamic_weights.json", DynamicWeights)
+        of_the_paper = [row for row in dynamic.rows if is_in_figure_3(row.row)]
+        figures[run.name if len(runs) > 1 else ""] = weights_over_time(dynamic, of_the_paper or dynamic.rows)
+    return figures
 
 
-def weights_over_time(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Fig. 3 from dynamic_weights.json and those of its rows that are wanted."""
-    shown = [(row.get("label", row["row"]), np.asarray(row["weights"], dtype=float)) for row in rows]
-    local_snr_db = np.array([np.nan if value is None else value for value in result["local_snr_db"]], dtype=float)
-    log_mel = np.asarray(result["log_mel"], dtype=float)
-    return plots.dynamic_weights(log_mel, local_snr_db, shown, result.get("frame_s", 0.02))
-
-
-Draw = Callable[[Sequence[Path]], Iterator[tuple[str, "Figure"]]]
-
-FIGURES: dict[str, tuple[str, Draw]] = {
-    "1a": ("information.json", _by_layer),
-    "1b": ("information.json", _by_snr),
-    "1c": ("information.json", _peak),
-    "2": ("layer_weights.json", _weights),
-    "3": ("dynamic_weights.json", _over_time),
+FIGURES: dict[str, tuple[str, Callable[[Sequence[Path]], dict[str, Figure]]]] = {
+    "1a": ("information.json", lambda runs: {"": plots.information_by_layer(_tables(runs))}),
+    "1b": ("information.json", _figure_1b),
+    "1c": ("information.json", lambda runs: {"": plots.information_peak(_tables(runs))}),
+    "2": ("layer_weights.json", _figure_2),
+    "3": ("dynamic_weights.json", _figure_3),
 }
-"""Number -> the result file it is drawn from, and how."""
+"""Number -> the result file it is drawn from, and the figures by the name of their encoder."""

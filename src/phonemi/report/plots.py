@@ -1,4 +1,4 @@
-"""Arrays (MI `[layer, snr]`, layer weights `[row, layer]` or `[frame, layer]`, metrics) -> matplotlib Figures."""
+"""Draw matplotlib figures from arrays: MI by layer and SNR, layer weights, and curves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phonemi.report.plot_style import NARROW_IN, THEME, WIDE_IN, SeriesStyle, axes_grid, figure_style, series_styles
-from phonemi.report.results import InformationTable, snr_text
+from phonemi.report.figure_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style
+from phonemi.report.row_style import encoder_styles, series_styles
+from phonemi.results.information import InformationTable
+from phonemi.tables import snr_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _MI = "MI with the phones (bits)"
 _HEAT = "cividis"
+Panels = Mapping[str, Mapping[str, tuple[str, Sequence[float], Sequence[float]]]]
+"""Title of a panel -> row -> (label, x, y)."""
 _SNR_RAMP = ("#5d4fc0", "#2f80bd", "#2fa595", "#93b83f")
 
 
@@ -27,15 +31,15 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
     test utterances are. A representation of one layer (log1p) is a dashed line.
     """
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
-    layered = [table for table in tables if len(table.mi_bits) > 1]
-    looks = _encoder_looks(len(layered))
+    layered = [table for table in tables if table.has_layers]
+    styles = encoder_styles(len(layered))
     last = max((len(table.mi_bits) - 1 for table in layered), default=1)
     for index, table in enumerate(layered):
-        look, mean, layers = looks[index], table.by_layer, np.arange(len(table.mi_bits))
+        style, mean, layers = styles[index], table.by_layer, np.arange(len(table.mi_bits))
         axes.fill_between(
-            layers, table.low_bits.mean(1), table.high_bits.mean(1), color=look.colour, alpha=0.2, linewidth=0
+            layers, table.low_bits.mean(1), table.high_bits.mean(1), color=style.colour, alpha=0.2, linewidth=0
         )
-        (line,) = axes.plot(layers, mean, color=look.colour, marker=look.marker, label=table.representation)
+        (line,) = axes.plot(layers, mean, color=style.colour, marker=style.marker, label=table.representation)
         if not np.isfinite(mean).any():
             continue
         peak = int(np.nanargmax(mean))
@@ -48,7 +52,7 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
                 ha="right" if peak > last / 2 else "left",
             )  # fmt: skip
     for table in tables:
-        if len(table.mi_bits) == 1:
+        if not table.has_layers:
             level = float(table.by_layer[0])
             axes.axhline(level, color=THEME["muted"], linestyle="--", linewidth=1.6)
             axes.annotate(
@@ -64,12 +68,6 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
     return figure
 
 
-def _encoder_looks(count: int) -> list[SeriesStyle]:
-    """Looks of several encoders in one figure."""
-    names = ["linguistic", "acoustic", "hybrid", *(f"encoder {number}" for number in range(4, count + 1))]
-    return list(series_styles(names).values())
-
-
 def _spread(values: np.ndarray, gap: float) -> np.ndarray:
     """Move label positions apart to at least `gap`, keeping their order and as near to `values` as that allows.
 
@@ -77,10 +75,10 @@ def _spread(values: np.ndarray, gap: float) -> np.ndarray:
     [0.8, 1.3, 3.0]
     """
     order = np.argsort(values, kind="stable")
-    groups: list[list[float]] = []  # [sum of wanted positions of the first label, labels]
-    for place, value in enumerate(values[order]):
-        groups.append([float(value) - place * gap, 1])
-        # Shifted by place * gap, labels may not cross: pool neighbours that do at their mean.
+    # Label k is shifted down by k * gap: then labels only must not cross, and neighbours that do meet at their mean.
+    groups: list[list[float]] = []  # [sum of the shifted positions, number of labels]
+    for rank, value in enumerate(values[order]):
+        groups.append([float(value) - rank * gap, 1])
         while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
             total, count = groups.pop()
             groups[-1][0] += total
@@ -146,18 +144,18 @@ def information_heatmap(table: InformationTable) -> Figure:
 def information_peak(tables: Sequence[InformationTable]) -> Figure:
     """Fig. 1c: MI of the best layer against the SNR, the layer's number at each point, with log1p beside it."""
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
-    layered = [table for table in tables if len(table.mi_bits) > 1]
-    looks = _encoder_looks(len(layered))
+    layered = [table for table in tables if table.has_layers]
+    styles = encoder_styles(len(layered))
     for index, table in enumerate(layered):
-        look, layers = looks[index], table.peak_layers
-        known = layers >= 0
-        peaks = np.where(known, table.mi_bits[layers, np.arange(len(layers))], np.nan)
+        style, layers = styles[index], table.peak_layers
+        measured = layers >= 0
+        peaks = np.where(measured, table.mi_bits[layers, np.arange(len(layers))], np.nan)
         low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
-        axes.fill_between(table.snrs_db, low, high, color=look.colour, alpha=0.2, linewidth=0)
+        axes.fill_between(table.snrs_db, low, high, color=style.colour, alpha=0.2, linewidth=0)
         axes.plot(
-            table.snrs_db, peaks, color=look.colour, marker=look.marker, label=f"{table.representation}, best layer"
+            table.snrs_db, peaks, color=style.colour, marker=style.marker, label=f"{table.representation}, best layer"
         )
-        for snr_db, peak, layer in zip(table.snrs_db[known], peaks[known], layers[known], strict=True):
+        for snr_db, peak, layer in zip(table.snrs_db[measured], peaks[measured], layers[measured], strict=True):
             axes.annotate(
                 f"L{layer}",
                 (snr_db, peak),
@@ -165,10 +163,10 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
                 textcoords="offset points",
                 ha="center",
                 fontsize=9,
-                color=THEME["ink"] if len(layered) == 1 else look.colour,
+                color=THEME["ink"] if len(layered) == 1 else style.colour,
             )
     for table in tables:
-        if len(table.mi_bits) == 1:
+        if not table.has_layers:
             axes.plot(
                 table.snrs_db, table.mi_bits[0], color=THEME["muted"], marker="v", linestyle="--",
                 label=table.representation,
@@ -186,12 +184,12 @@ def layer_weights(rows: Sequence[tuple[str, str, Sequence[float]]]) -> Figure:
     figure, ((axes,),) = axes_grid(WIDE_IN, 3.6)
     layers = max(len(weights) for _, _, weights in rows)
     width = 0.84 / len(rows)
-    looks = series_styles([row for row, _, _ in rows])
+    styles = series_styles([row for row, _, _ in rows])
     for index, (row, label, weights) in enumerate(rows):
-        look = looks[row]
-        places = np.arange(len(weights)) + (index - (len(rows) - 1) / 2) * width
+        style = styles[row]
+        positions = np.arange(len(weights)) + (index - (len(rows) - 1) / 2) * width
         axes.bar(
-            places, np.asarray(weights, float), 0.9 * width, label=label, color=look.colour, hatch=look.hatch,
+            positions, np.asarray(weights, float), 0.9 * width, label=label, color=style.colour, hatch=style.hatch,
             edgecolor=THEME["paper"], linewidth=0,
         )  # fmt: skip
     axes.axhline(1 / layers, color=THEME["ink"], linestyle=":", linewidth=1.2)
@@ -246,12 +244,10 @@ def dynamic_weights(
 
 
 @figure_style()
-def small_multiples(
-    panels: Mapping[str, Mapping[str, tuple[str, Sequence[float], Sequence[float]]]], xlabel: str, markers: bool = True
-) -> Figure:
+def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure:
     """One panel per quantity, one line per row, one legend: metrics by SNR, and training curves.
 
-    Models of a row (NAME@2, ...) look the same; what has the same label is in the legend once.
+    Models of a row (NAME@2, ...) look the same; a label is in the legend once.
 
     Args:
         panels: title -> row -> (label, x, y).
@@ -261,23 +257,23 @@ def small_multiples(
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
     lines = -(-len(panels) // columns)
     labels = {row: label for curves in panels.values() for row, (label, _, _) in curves.items()}
-    looks, entries = series_styles(list(labels)), len(set(labels.values()))
+    styles, entries = series_styles(list(labels)), len(set(labels.values()))
     legend_lines = -(-entries // _legend_columns(entries))
     figure, grid = axes_grid(WIDE_IN, 2.8 * lines + 0.3 * legend_lines, lines, columns)
     handles = {}
     for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
         for row, (label, x, y) in curves.items():
-            look = looks[row]
+            style = styles[row]
             (handles[label],) = axes.plot(
-                np.asarray(x, float), np.asarray(y, float), color=look.colour, linestyle=look.dash, label=label,
-                marker=look.marker if markers else None, linewidth=1.8, markersize=5,
-                markerfacecolor=THEME["paper"] if look.hollow else look.colour,
+                np.asarray(x, float), np.asarray(y, float), color=style.colour, linestyle=style.dash, label=label,
+                marker=style.marker if markers else None, linewidth=1.8, markersize=5,
+                markerfacecolor=THEME["paper"] if style.hollow else style.colour,
             )  # fmt: skip
         axes.set(title=title, xlabel=xlabel)
-        places = np.unique([float(place) for _, x, _ in curves.values() for place in x])
-        # Places that were measured may be too near each other to be named.
-        if markers and len(places) <= 8 and np.diff(places).min(initial=np.inf) > 0.1 * np.ptp(places):
-            axes.set_xticks(places, [snr_text(place) for place in places])
+        positions = np.unique([float(value) for _, x, _ in curves.values() for value in x])
+        # Measured SNRs may be too near each other to be named.
+        if markers and len(positions) <= 8 and np.diff(positions).min(initial=np.inf) > 0.1 * np.ptp(positions):
+            axes.set_xticks(positions, [snr_text(position) for position in positions])
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=_legend_columns(len(handles)))

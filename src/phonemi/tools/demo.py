@@ -1,4 +1,4 @@
-"""Models by name -> a web page on this machine: hear a recording before and after, and see what was done to it."""
+"""The web page of `phonemi demo`: enhance a recording with one of several models, hear it and see what was done."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phonemi import audio
 from phonemi.enhancers.enhancer import Enhancer
@@ -20,14 +21,15 @@ from phonemi.enhancers.observation import Observation, observing
 from phonemi.enhancers.pretrained import MODEL_TYPE
 from phonemi.errors import ConfigError, PhonemiError, require_extra
 from phonemi.inference import enhance_file
-from phonemi.report.page import inline_svg
-from phonemi.report.plot_style import svg_text
-from phonemi.report.views import recording_view
+from phonemi.report.figure_style import svg_text
+from phonemi.report.pages import inline_svg, render
+from phonemi.report.spectrograms import recording_view
 from phonemi.signal import SAMPLE_RATE
+from phonemi.tables import plural
 from phonemi.weights import shipped
 
-PICTURED_S = 60.0  # of a longer recording, pictures show the first piece that it is enhanced in
-NO_LIMIT_DB = 60.0  # the end of the slider: as much as the mask wants
+PICTURED_S = 60.0  # chunk length; pictures show the first chunk of a longer recording
+NO_LIMIT_DB = 60.0  # end of the slider, which stands for no limit
 KEPT_S = 3600  # recordings and results are deleted after an hour, and when the page ends
 
 _CSS = """
@@ -42,21 +44,21 @@ def run(models: Sequence[str], host: str, port: int, say: Any = print) -> None:
     """Serve the page until it is interrupted.
 
     Args:
-        models: names, folders or hub ids to choose from, the first one chosen; none: what ships.
+        models: names, folders or hub ids to choose from, beginning with the first; none: what ships.
         host: address to listen on; "127.0.0.1" is this machine alone.
-        port: of that address.
-        say: told the address.
+        port: port of that address.
+        say: prints the address once the page is there.
 
     Raises:
         MissingExtra: if gradio is not installed.
         ModelError: if the first model cannot be loaded.
         ConfigError: if the port is taken.
     """
-    # Before anything is imported: nobody is told of this page, and nothing of it stays in a browser.
+    # Set before gradio is imported: it then reports nothing to anybody and keeps nothing in the browser.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_RUN_HISTORY": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     names = list(models) or shipped.names(MODEL_TYPE)
-    _enhancer(names[0])  # now, not when somebody waits for it
-    # gradio looks whether its page is there, which a proxy would answer for it.
+    _enhancer(names[0])  # loaded now, so that an error comes at once
+    # gradio asks its own page whether it is there; a proxy must not answer instead.
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "localhost"
     os.environ["no_proxy"] = f"{direct},{host}"
     gradio = require_extra("gradio", "demo")
@@ -68,7 +70,7 @@ def run(models: Sequence[str], host: str, port: int, say: Any = print) -> None:
                 footer_links=[], theme=gradio.themes.Default(primary_hue="blue"), css=_CSS,
             )  # fmt: skip
         except OSError:
-            raise ConfigError(f"port {port} of {host} cannot be had: choose another with --port") from None
+            raise ConfigError(f"port {port} of {host} is not free: choose another with --port") from None
         say(f"http://{host}:{port} (Ctrl-C ends it)")
         page.block_thread()
 
@@ -80,9 +82,9 @@ def build(models: Sequence[str], folder: Path) -> Any:
     def enhance(recording: str | None, model: str, limit_db: float, mix: float) -> tuple[str, str]:
         if recording is None:
             raise gradio.Error("Drop a file or record something first.", print_exception=False)
-        _forget_old(folder)
+        remove_old_results(folder)
         try:
-            return _enhanced(Path(recording), model, limit_db, mix, Path(tempfile.mkdtemp(dir=folder)))
+            return enhance_and_show(Path(recording), model, limit_db, mix, Path(tempfile.mkdtemp(dir=folder)))
         except (PhonemiError, OSError) as error:
             text = str(error).replace(recording, Path(recording).name)
             raise gradio.Error(escape(text), duration=None, print_exception=False) from None
@@ -92,7 +94,7 @@ def build(models: Sequence[str], folder: Path) -> Any:
             "# phonemi\nSpeech enhancement that keeps the words. Everything stays on the machine it runs on."
         )
         with gradio.Row():
-            # Without the usual button that puts a recording on the web.
+            # Without gradio's button that shares a recording on the web.
             before, after = (
                 gradio.Audio(
                     label=label,
@@ -107,7 +109,7 @@ def build(models: Sequence[str], folder: Path) -> Any:
         with gradio.Row():
             model = gradio.Dropdown(list(models), value=models[0], label="Model", info="What enhances.")
             limit = gradio.Slider(
-                0, NO_LIMIT_DB, _limit_db(models[0]), step=1, label="Attenuation limit (dB)",
+                0, NO_LIMIT_DB, slider_limit_db(models[0]), step=1, label="Attenuation limit (dB)",
                 info=f"The most that is taken off any frequency; {NO_LIMIT_DB:g}: no limit.",
             )  # fmt: skip
             mix = gradio.Slider(0, 1, 1, step=0.05, label="Mix", info="0: as it was, 1: all enhanced.")
@@ -117,9 +119,9 @@ def build(models: Sequence[str], folder: Path) -> Any:
             "up to 8 kHz, which is what the models hear."
         )
         views = gradio.HTML(label="What was done")
-        # One at a time: what is seen belongs to the recording that is heard.
+        # One at a time: the observation of an enhancer must belong to the recording that is played.
         button.click(enhance, [before, model, limit, mix], [after, views], api_name="enhance", concurrency_limit=1)
-        model.change(_limit_db, model, limit, api_name="limit")
+        model.change(slider_limit_db, model, limit, api_name="limit")
     return page
 
 
@@ -128,54 +130,69 @@ def _enhancer(name: str) -> Enhancer:
     return Enhancer.from_pretrained(name)
 
 
-def _limit_db(name: str) -> float:
-    """Where the slider stands for a model."""
-    limit_db = _enhancer(name).mask_enhancer.attenuation_limit_db
+def slider_limit_db(model: str) -> float:
+    """Where the slider of the attenuation limit stands for a model."""
+    limit_db = _enhancer(model).mask_enhancer.attenuation_limit_db
     return NO_LIMIT_DB if limit_db is None else min(limit_db, NO_LIMIT_DB)
 
 
-def _forget_old(folder: Path) -> None:
+def remove_old_results(folder: Path) -> None:
+    """Delete the results that are older than an hour."""
     for result in folder.iterdir():
         if time.time() - result.stat().st_mtime > KEPT_S:
             shutil.rmtree(result, ignore_errors=True)
 
 
-def _enhanced(source: Path, model: str, limit_db: float, mix: float, folder: Path) -> tuple[str, str]:
-    """Enhance a file; where the result is, and what to show of it as HTML."""
+def enhance_and_show(source: Path, model: str, limit_db: float, mix: float, folder: Path) -> tuple[str, str]:
+    """Enhance a recording.
+
+    Args:
+        source: the recording.
+        model: name of the model.
+        limit_db: most attenuation in dB; `NO_LIMIT_DB` for none.
+        mix: share of the enhanced signal in the result, 0 to 1.
+        folder: where the result goes.
+
+    Returns:
+        Path of the result, and what the page shows of it as HTML.
+    """
     enhancer = _enhancer(model)
     target = folder / f"{source.stem}.enhanced.wav"
-    began = time.perf_counter()
+    start = time.perf_counter()
     limit = float("inf") if limit_db >= NO_LIMIT_DB else limit_db
-    with observing(enhancer) as seen:
+    with observing(enhancer) as observation:
         notes = enhance_file(enhancer, source, target, chunk_s=PICTURED_S, attenuation_limit_db=limit, mix=mix)
-    took_s, info = time.perf_counter() - began, audio.probe(target)
-    channels = f"{info.channels} channel{'' if info.channels == 1 else 's'}"
-    facts = f"{info.duration_s:.1f} s, {channels}, {info.sample_rate} Hz; enhanced in {took_s:.1f} s (model {model})."
-    said = "".join(f"<p>The recording is {escape(note)}.</p>" for note in notes)
-    return str(target), f"{said}<p>{escape(facts)} {_shown(seen, source, target)}"
+    seconds, info = time.perf_counter() - start, audio.probe(target)
+    channels = plural(info.channels, "channel")
+    facts = f"{info.duration_s:.1f} s, {channels}, {info.sample_rate} Hz; enhanced in {seconds:.1f} s (model {model})."
+    return str(target), render("demo.html", notes=notes, facts=facts, **_picture(observation, source, target))
 
 
-def _shown(seen: Observation, source: Path, target: Path) -> str:
-    pair = _beginnings(source, target, seen.duration_s)
-    if seen.local_snr_db is None or pair is None:
-        return "There is nothing to show: the beginning is silent.</p>"
-    figure = recording_view(*pair, seen.local_snr_db, seen.layer_weights, seen.frame_s)
-    text, what = f"The pictures show the first {seen.duration_s:.1f} s.", "Spectrograms before and after, local SNR"
-    if seen.layer_weights is None:
-        text += " This model has no encoder, so there are no layers that it could listen to."
+def _picture(observation: Observation, source: Path, target: Path) -> dict[str, Any]:
+    """What the template shows of the beginning of a recording: a drawing, its description and its explanation."""
+    pair = _beginnings(source, target, observation.duration_s)
+    if observation.local_snr_db is None or pair is None:
+        return {"explanation": "There is nothing to show: the beginning is silent.", "drawing": None}
+    figure = recording_view(*pair, observation.local_snr_db, observation.layer_weights, observation.frame_s)
+    explanation = f"The pictures show the first {observation.duration_s:.1f} s."
+    description = "Spectrograms before and after, local SNR"
+    if observation.layer_weights is None:
+        explanation += " This model has no encoder, so there are no layers that it could listen to."
     else:
-        what += ", layers"
+        description += ", layers"
     drawing = inline_svg(svg_text(figure), "view")
-    return f'{text}</p><div class="view" tabindex="0" role="img" aria-label="{what}">{drawing}</div>'
+    return {"explanation": explanation, "description": description, "drawing": drawing}
 
 
-def _beginnings(source: Path, target: Path, duration_s: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """First seconds of the first channel that is not silent there, before and after: `[sample]` at 16 kHz each."""
+def _beginnings(
+    source: Path, target: Path, duration_s: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+    """The beginning of a recording before and after, `[sample]` at 16 kHz each: of its first channel that has sound."""
     rate = audio.probe(target).sample_rate
     samples = max(1, round(duration_s * rate))
     before, after = (next(audio.blocks(path, samples)) for path in (source, target))
-    audible = np.flatnonzero(before.any(axis=1))
-    if not len(audible):
+    channels = np.flatnonzero(before.any(axis=1))
+    if not len(channels):
         return None
-    first = audible[0]
+    first = channels[0]
     return audio.resample(before[first], rate, SAMPLE_RATE), audio.resample(after[first], rate, SAMPLE_RATE)

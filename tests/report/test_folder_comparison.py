@@ -14,8 +14,17 @@ from phonemi.errors import AudioError, DataError
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS, DNSMOS_PACKAGES
 from phonemi.metrics.score import Score
 from phonemi.metrics.words.word_errors import normalise_words
-from phonemi.report import listening
-from phonemi.report.listening import ANOTHER_LENGTH, JUDGED_S, Heard, Pair, compare, hear, worst_first
+from phonemi.report import folder_comparison
+from phonemi.report.folder_comparison import (
+    OTHER_LENGTH,
+    SCORED_S,
+    RecordingPair,
+    ScoredRecording,
+    compare_folders,
+    read_recording,
+    worst_first,
+)
+from phonemi.results.metrics import METRIC
 
 RATE = 16_000
 
@@ -38,7 +47,7 @@ class Parrot:
 def _without_dnsmos(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if its packages were missing, where it is not asked for: it takes half a second for each recording."""
     if "dnsmos" not in request.node.name:
-        monkeypatch.setattr(listening, "missing_packages", lambda: ["speechmos"])
+        monkeypatch.setattr(folder_comparison, "missing_packages", lambda: ["speechmos"])
 
 
 def tone(duration_s: float = 1.0, amplitude: float = 0.5, rate: int = RATE) -> np.ndarray:
@@ -62,7 +71,7 @@ def test_pairs_have_the_same_relative_path(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     audio.save(noisy / "c.wav", tone(), RATE)
     (noisy / "broken.wav").write_bytes(b"no sound")
-    pairs, notes = compare(noisy, enhanced)
+    pairs, notes = compare_folders(noisy, enhanced)
     assert [(pair.name, pair.problem) for pair in pairs] == [
         ("a.wav", None), ("c.wav", "no enhanced file"), ("deep/b.flac", None),
     ]  # fmt: skip
@@ -77,31 +86,31 @@ def test_results_may_lie_inside_and_have_a_suffix(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", tone(), RATE)
     audio.save(tmp_path / "out" / "a-clean.wav", tone(), RATE)
     with pytest.raises(AudioError, match="--suffix"):
-        compare(tmp_path, tmp_path / "out")
-    [pair] = compare(tmp_path, tmp_path / "out", suffix="-clean").pairs
+        compare_folders(tmp_path, tmp_path / "out")
+    [pair] = compare_folders(tmp_path, tmp_path / "out", suffix="-clean").pairs
     assert pair.after is not None
     assert pair.after.path == tmp_path / "out" / "a-clean.wav"
 
 
 def test_level_and_clipping_are_those_of_all_channels_and_all_of_the_file(tmp_path: Path) -> None:
-    duration_s = JUDGED_S + 5
+    duration_s = SCORED_S + 5
     left = np.zeros(duration_s * 8000, np.float32)
     left[-4000:] = 1.0
     audio.save(tmp_path / "long.wav", np.stack([left, np.zeros_like(left)]), 8000)
-    found, waveform = hear(tmp_path / "long.wav")
+    found, waveform = read_recording(tmp_path / "long.wav")
     assert found.duration_s == duration_s
     assert found.clipped == pytest.approx(4000 / left.size / 2)
     assert found.level_db == pytest.approx(10 * np.log10(4000 / left.size / 2), abs=1e-3)
-    assert waveform.shape == (JUDGED_S * RATE,)
+    assert waveform.shape == (SCORED_S * RATE,)
     audio.save(tmp_path / "silent.wav", np.zeros(800, np.float32), 8000)
-    assert hear(tmp_path / "silent.wav")[0].level_db == -np.inf
+    assert read_recording(tmp_path / "silent.wav")[0].level_db == -np.inf
 
 
 def test_clean_speech_gives_the_scores_of_both_sides(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     for name in ("a.wav", "deep/b.wav"):
         audio.save(tmp_path / "clean" / name, tone(), RATE)
-    pairs, _ = compare(noisy, enhanced, clean=tmp_path / "clean")
+    pairs, _ = compare_folders(noisy, enhanced, clean=tmp_path / "clean")
     for pair in pairs:
         assert pair.before is not None
         assert pair.after is not None
@@ -110,7 +119,7 @@ def test_clean_speech_gives_the_scores_of_both_sides(tmp_path: Path) -> None:
         assert {"stoi", "pesq_wb_lqo"} <= pair.after.scores.keys()
     (tmp_path / "clean" / "a.wav").unlink()
     with pytest.raises(DataError, match="no clean counterpart"):
-        compare(noisy, enhanced, clean=tmp_path / "clean")
+        compare_folders(noisy, enhanced, clean=tmp_path / "clean")
 
 
 @pytest.mark.slow
@@ -118,7 +127,7 @@ def test_dnsmos_needs_nothing_beside_the_recordings(tmp_path: Path) -> None:
     for package in DNSMOS_PACKAGES:
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'phonemi[dnsmos]'")
     noisy, enhanced = folders(tmp_path, ["a.wav"])
-    [pair] = compare(noisy, enhanced).pairs
+    [pair] = compare_folders(noisy, enhanced).pairs
     assert pair.before is not None
     assert pair.after is not None
     assert pair.before.scores.keys() == pair.after.scores.keys() == set(DNSMOS_KEYS)
@@ -129,16 +138,16 @@ def test_another_length_is_said_and_not_scored(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path, ["a.wav"])
     audio.save(tmp_path / "clean" / "a.wav", tone(), RATE)
     audio.save(enhanced / "a.wav", noisy_tone(-20, 0.8), RATE)
-    [pair] = compare(noisy, enhanced, clean=tmp_path / "clean").pairs
+    [pair] = compare_folders(noisy, enhanced, clean=tmp_path / "clean").pairs
     assert pair.problem == "1.00 s before, 0.80 s after"
     assert pair.after is not None
-    assert pair.after.scores["stoi"].reason == ANOTHER_LENGTH
+    assert pair.after.scores["stoi"].reason == OTHER_LENGTH
 
 
 def test_a_result_that_cannot_be_read_is_a_problem_of_its_pair(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     (enhanced / "a.wav").write_bytes(b"RIFF")
-    broken, whole = compare(noisy, enhanced).pairs
+    broken, whole = compare_folders(noisy, enhanced).pairs
     assert broken.after is None
     assert "a.wav" in str(broken.problem)
     assert whole.problem is None
@@ -148,7 +157,7 @@ def test_words_are_heard_where_there_is_a_transcript(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     (noisy / "a.txt").write_text("See me, too!")
     parrot = Parrot()
-    with_text, without = compare(noisy, enhanced, recogniser=parrot).pairs
+    with_text, without = compare_folders(noisy, enhanced, recogniser=parrot).pairs
     assert with_text.after is not None
     assert with_text.after.scores["wer"].value == 0
     assert with_text.after.words == "see me too"
@@ -157,23 +166,25 @@ def test_words_are_heard_where_there_is_a_transcript(tmp_path: Path) -> None:
     assert parrot.lengths == [RATE, RATE]
 
     (tmp_path / "table.csv").write_text("path,text\ndeep/b.flac,see you\n")
-    [listed] = compare(noisy, enhanced, transcripts=tmp_path / "table.csv", recogniser=parrot).pairs
+    [listed] = compare_folders(noisy, enhanced, transcripts=tmp_path / "table.csv", recogniser=parrot).pairs
     assert listed.name == "deep/b.flac"
     assert listed.after is not None
     assert listed.after.scores["wer"].value == 1.0, "two errors, two words"
 
 
 def test_files_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> None:
-    pairs, _ = compare(*folders(tmp_path, ("one/a.wav", "two/a.wav", "a.wav")))
+    pairs, _ = compare_folders(*folders(tmp_path, ("one/a.wav", "two/a.wav", "a.wav")))
     assert [pair.name for pair in pairs] == ["a.wav", "one/a.wav", "two/a.wav"]
 
 
 def test_what_got_worse_by_most_comes_first_after_problems_and_before_failures() -> None:
-    def heard(stoi: float | None, clipped: float = 0.0) -> Heard:
-        return Heard(Path("a.wav"), 1, -20, clipped, {"stoi": Score.failed("silent") if stoi is None else Score(stoi)})
+    def heard(stoi: float | None, clipped: float = 0.0) -> ScoredRecording:
+        return ScoredRecording(
+            Path("a.wav"), 1, -20, clipped, {"stoi": Score.failed("silent") if stoi is None else Score(stoi)}
+        )
 
-    def pair(name: str, before: float | None, after: float | None, problem: str | None = None) -> Pair:
-        return Pair(name, heard(before), heard(after), problem=problem)
+    def pair(name: str, before: float | None, after: float | None, problem: str | None = None) -> RecordingPair:
+        return RecordingPair(name, heard(before), heard(after), problem=problem)
 
     pairs = [
         pair("better", 0.1, 0.2),
@@ -183,10 +194,13 @@ def test_what_got_worse_by_most_comes_first_after_problems_and_before_failures()
         pair("worse", 0.9, 0.6),
         pair("odd", 0.1, 0.9, "shorter"),
     ]
-    pairs.append(Pair("gone", heard(0.5), None, problem="no enhanced file"))
-    names = [one.name for one in worst_first(pairs, "stoi")]
+    pairs.append(RecordingPair("gone", heard(0.5), None, problem="no enhanced file"))
+    names = [one.name for one in worst_first(pairs, METRIC["stoi"])]
     assert names == ["gone", "odd", "worse", "same and lower", "same", "better", "failed"]
-    names = [one.name for one in worst_first(pairs, "stoi", higher_is_better=False)]
+    names = [one.name for one in worst_first(pairs, METRIC["stoi"]._replace(higher_is_better=False))]
     assert names[2:] == ["better", "same", "same and lower", "worse", "failed"]
-    clipped = [Pair("always", heard(0.1, 0.2), heard(0.1, 0.2)), Pair("now", heard(0.1), heard(0.1, 0.1))]
+    clipped = [
+        RecordingPair("always", heard(0.1, 0.2), heard(0.1, 0.2)),
+        RecordingPair("now", heard(0.1), heard(0.1, 0.1)),
+    ]
     assert [one.name for one in worst_first(clipped, None)] == ["now", "always"]

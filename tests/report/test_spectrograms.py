@@ -7,8 +7,8 @@ import io
 import numpy as np
 from matplotlib.image import imread
 
-from phonemi.report.plot_style import svg_text
-from phonemi.report.views import RANGE_DB, THUMBNAIL_ROWS, recording_view, scale_db, spectrogram_db, thumbnails
+from phonemi.report.figure_style import svg_text
+from phonemi.report.spectrograms import RANGE_DB, THUMBNAIL_ROWS, recording_view, scale_db, spectrogram_db, thumbnails
 
 RATE = 16_000
 

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from phonemi.report.page import inline_svg, require_writable, write_page
+from phonemi.report.pages import inline_svg, require_writable, write_page
 
 
 @pytest.mark.parametrize(("linked", "media"), [(False, "media-src data:"), (True, "media-src data: 'self' file:")])
 def test_a_page_says_what_it_may_read(tmp_path: Path, linked: bool, media: str) -> None:
-    path = write_page(tmp_path / "new" / "page.html", "a <b>", "<p>$x</p>", linked)
+    values = {"name": "a <b>", "headlines": ["<p>$x</p>"], "sections": {}}
+    path = write_page(tmp_path / "new" / "page.html", "base.html", linked, **values)
     page = path.read_text()
     assert f'{media}">' in page
-    assert "<title>a &lt;b&gt;</title>" in page
-    assert "<p>$x</p>" in page
+    assert "<title>a &lt;b&gt; · phonemi</title>" in page
+    assert "<li>&lt;p&gt;$x&lt;/p&gt;</li>" in page
 
 
 def test_a_place_is_tried_before_the_work_and_nothing_is_left(tmp_path: Path) -> None:

@@ -1,31 +1,36 @@
-"""A recording before and after `[sample]` at 16 kHz, and what its enhancer heard -> one figure; spectrograms as PNG."""
+"""Spectrograms of recordings before and after enhancement: one figure with what was done, and small PNG files."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from phonemi import signal
-from phonemi.report.plot_style import THEME, WIDE_IN, axes_grid, figure_style
+from phonemi.report.figure_style import THEME, WIDE_IN, axes_grid, figure_style
 from phonemi.report.plots import heat
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RANGE_DB = 70.0  # below the loudest bin, what a spectrogram shows
-COLUMNS = 1000  # in time, at most: what a screen shows
+Waveform = NDArray[np.floating[Any]]
+
+RANGE_DB = 70.0  # range of a spectrogram, down from its loudest bin
+MAX_COLUMNS = 1000  # points in time; a screen shows no more
 THUMBNAIL_COLUMNS, THUMBNAIL_ROWS = 360, 96
 _COLOURS = "magma"
-_SINE_DB = 40.0  # of a sine at full scale: its window sums to 200, half of which is in its bin
+_SINE_DB = 40.0  # power of a sine at full scale in its bin: (200 / 2)^2, since the window sums to 200
 
 
-def spectrogram_db(waveform: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
-    """Power in dB re a sine at full scale, `[sample]` at 16 kHz -> `[257, column]`.
+def spectrogram_db(waveform: Waveform, columns: int = MAX_COLUMNS) -> NDArray[np.float64]:
+    """Power of `[sample]` at 16 kHz in dB re a sine at full scale, `[257, column]`; -200 for silence.
 
-    At most `columns` of them, each the mean of the power of its frames, so that no click is lost; -200 for silence.
+    Args:
+        waveform: `[sample]`.
+        columns: how many there are at most. Each is the mean power of its frames, so that no click is lost.
 
     >>> sine = np.sin(2 * np.pi * 1000 / 16_000 * np.arange(16_000))
     >>> bool(abs(spectrogram_db(sine)[32, 50]) < 0.1), spectrogram_db(sine, 10).shape
@@ -34,24 +39,24 @@ def spectrogram_db(waveform: np.ndarray, columns: int = COLUMNS) -> np.ndarray:
     power = signal.stft(torch.from_numpy(np.asarray(waveform, np.float32))[None])[0].abs().double().square().numpy()
     groups = np.array_split(power, min(columns, len(power)))
     pooled = np.stack([group.mean(axis=0) for group in groups], axis=1)
-    return 10 * np.log10(pooled + 1e-16) - _SINE_DB
+    return np.asarray(10 * np.log10(pooled + 1e-16) - _SINE_DB)
 
 
-def scale_db(*spectrograms: np.ndarray) -> tuple[float, float]:
-    """One colour scale for several spectrograms: from 70 dB below the loudest bin of them to that bin."""
+def scale_db(*spectrograms: NDArray[np.float64]) -> tuple[float, float]:
+    """Ends of one colour scale for several spectrograms: 70 dB below their loudest bin, and that bin."""
     top = max(float(spectrogram.max()) for spectrogram in spectrograms)
     return top - RANGE_DB, top
 
 
 @figure_style()
 def recording_view(
-    before: np.ndarray,
-    after: np.ndarray,
-    local_snr_db: np.ndarray,
-    layer_weights: np.ndarray | None = None,
+    before: Waveform,
+    after: Waveform,
+    local_snr_db: NDArray[np.floating[Any]],
+    layer_weights: NDArray[np.floating[Any]] | None = None,
     frame_s: float = 0.02,
 ) -> Figure:
-    """What was there, what is left, how much the mask kept and which layers it listened to, on one time axis.
+    """A recording before and after enhancement, the estimated SNR and the layer weights, on one time axis.
 
     Args:
         before, after: `[sample]` at 16 kHz, equally long.
@@ -65,10 +70,10 @@ def recording_view(
     )
     panels = list(grid[:, 0])
     end_s = len(before) / signal.SAMPLE_RATE
-    drawings = [spectrogram_db(before), spectrogram_db(after)]
-    low, high = scale_db(*drawings)
-    for axes, title, drawing in zip(panels, ("Before", "After"), drawings, strict=False):
-        image = heat(axes, drawing, (0, end_s, 0, signal.SAMPLE_RATE / 2000), _COLOURS)
+    spectrograms = [spectrogram_db(before), spectrogram_db(after)]
+    low, high = scale_db(*spectrograms)
+    for axes, title, spectrogram in zip(panels, ("Before", "After"), spectrograms, strict=False):
+        image = heat(axes, spectrogram, (0, end_s, 0, signal.SAMPLE_RATE / 2000), _COLOURS)
         image.set_clim(low, high)
         axes.set(title=title, ylabel="kHz", yticks=range(0, 9, 2))
     figure.colorbar(image, ax=panels[:2], label="dB re full scale", pad=0.01).outline.set_visible(False)
@@ -80,27 +85,27 @@ def recording_view(
     panels[2].set(ylim=(-32, 32), yticks=range(-30, 31, 15))
     if layer_weights is not None:
         frames, layers = layer_weights.shape
-        # Frame t of the encoder is centred 12.5 ms after its begin at frame_s t, so its cell begins 2.5 ms after it.
+        # Frame t of the encoder starts at t * frame_s and is 25 ms long; its cell, frame_s wide, has the same centre.
         start_s = 0.5 * signal.SSL_FIELD / signal.SAMPLE_RATE - 0.5 * frame_s
         image = heat(panels[3], layer_weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5))
         image.set_clim(0, float(layer_weights.max()))
-        moving = bool((np.ptp(layer_weights, axis=0) > 1e-6).any())
-        title = f"Layers that the model listens to{'' if moving else ': the same share in every frame'}"
+        is_dynamic = bool((np.ptp(layer_weights, axis=0) > 1e-6).any())
+        title = f"Layers that the model listens to{'' if is_dynamic else ': the same share in every frame'}"
         panels[3].set(title=title, ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
         figure.colorbar(image, ax=panels[3], label="share", pad=0.01).outline.set_visible(False)
     panels[-1].set(xlabel="Time (s)", xlim=(0, end_s))
     return figure
 
 
-def thumbnails(waveforms: dict[str, np.ndarray]) -> dict[str, bytes]:
+def thumbnails(waveforms: dict[str, Waveform]) -> dict[str, bytes]:
     """Small spectrograms without axes, 0 to 8 kHz: `[sample]` at 16 kHz each -> PNG files with one colour scale."""
     from matplotlib.image import imsave
 
-    drawings = {name: spectrogram_db(waveform, THUMBNAIL_COLUMNS) for name, waveform in waveforms.items()}
-    low, high = scale_db(*drawings.values())
+    spectrograms = {name: spectrogram_db(waveform, THUMBNAIL_COLUMNS) for name, waveform in waveforms.items()}
+    low, high = scale_db(*spectrograms.values())
     files = {}
-    for name, drawing in drawings.items():
-        rows = np.stack([part.mean(axis=0) for part in np.array_split(drawing, THUMBNAIL_ROWS)])
+    for name, spectrogram in spectrograms.items():
+        rows = np.stack([bins.mean(axis=0) for bins in np.array_split(spectrogram, THUMBNAIL_ROWS)])
         with io.BytesIO() as file:
             imsave(file, rows, vmin=low, vmax=high, cmap=_COLOURS, origin="lower", format="png")
             files[name] = file.getvalue()

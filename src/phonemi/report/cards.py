@@ -1,0 +1,147 @@
+"""Cards: one utterance on a page, with a player for each signal, the words a recogniser heard, and scores."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonemi import audio
+from phonemi.results.evaluation import Example
+from phonemi.results.metrics import METRICS
+from phonemi.signal import SAMPLE_RATE
+from phonemi.tables import number
+
+MAX_PLAYER_BYTES = 200_000
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A signal to listen to.
+
+    Attributes:
+        title: what it is.
+        file: name of its file.
+        address: where the player finds it; empty if there is none.
+        words: pieces of what a recogniser heard, see `marked_words`; None if it heard nothing of this signal.
+        scores: texts such as "STOI 0.812".
+        is_bound: whether it is the noisy or the clean signal, rather than something that is compared.
+        picture: address of its spectrogram, and `picture_text` its description.
+    """
+
+    title: str
+    file: str
+    address: str
+    words: list[tuple[str, str]] | None = None
+    scores: list[str] = field(default_factory=list)
+    is_bound: bool = False
+    picture: str = ""
+    picture_text: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """An utterance and its signals; `problem` and `links` to files are for recordings of a user."""
+
+    title: str
+    sounds: list[Sound]
+    text: str = ""
+    snr_db: float | None = None
+    problem: str = ""
+    links: list[tuple[str, str]] = field(default_factory=list)
+
+
+def example_card(example: Example, run_dir: Path) -> Card:
+    """The card of an example of a run; a file that is missing is named on it."""
+    sounds = data_addresses({row: run_dir / path for row, path in example.files.items()})
+    return Card(
+        example.id,
+        [
+            Sound(
+                title=example.labels.get(row, row),
+                file=file,
+                address=sounds.get(row, ""),
+                words=marked_words(example.text or "", example.words.get(row)),
+                scores=score_texts(example.scores.get(row, {})),
+                is_bound=row in ("noisy", "clean"),
+            )
+            for row, file in example.files.items()
+        ],
+        text=example.text or "",
+        snr_db=example.snr_db,
+    )
+
+
+def score_texts(scores: Mapping[str, float | None]) -> list[str]:
+    """Scores as texts.
+
+    >>> score_texts({"stoi": 0.8121, "si_sdri_db": None})
+    ['SI-SDRi –', 'STOI 0.812']
+    """
+    return [f"{metric.title} {number(scores[metric.key], metric.digits)}" for metric in METRICS if metric.key in scores]
+
+
+def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
+    """The words that a recogniser heard, in pieces that say how they differ from the words that were spoken.
+
+    Capitals and punctuation, which some recognisers write, are no difference.
+
+    Args:
+        text: the spoken words.
+        heard: what the recogniser heard; None if it was not asked.
+
+    Returns:
+        (mark, words): mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed.
+
+    >>> marked_words("turn it off", "turn of")
+    [('', 'turn'), ('mark', 'of')]
+    >>> marked_words("turn it off", "Turn off.")
+    [('', 'Turn'), ('del', 'it'), ('', 'off.')]
+    """
+    if heard is None:
+        return None
+    spoken, words = text.lower().split(), heard.split()
+    plain_spoken, plain_words = (
+        ["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words)
+    )
+    pieces = []
+    matcher = difflib.SequenceMatcher(None, plain_spoken, plain_words, autojunk=False)
+    for kind, start, end, first, last in matcher.get_opcodes():
+        if kind == "delete":
+            pieces.append(("del", " ".join(spoken[start:end])))
+        else:
+            pieces.append(("" if kind == "equal" else "mark", " ".join(words[first:last])))
+    return pieces
+
+
+def data_addresses(files: Mapping[str, Path]) -> dict[str, str]:
+    """Sound files as `data:` addresses of at most 200 kB of Ogg each, all with one gain so that none clips.
+
+    Files that do not exist are left out.
+    """
+    waveforms = {row: audio.load(path, SAMPLE_RATE) for row, path in files.items() if path.is_file()}
+    peak = max((float(np.abs(waveform).max()) for waveform in waveforms.values()), default=0.0)
+    gain = np.float32(min(1.0, 0.99 / peak) if peak > 0 else 1.0)
+    return {row: data_address("audio/ogg", _ogg(gain * waveform)) for row, waveform in waveforms.items()}
+
+
+def data_address(media_type: str, content: bytes) -> str:
+    """A `data:` address that holds a file."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def _ogg(waveform: NDArray[np.float32]) -> bytes:
+    """Vorbis (about 5 kB a second); Opus (3 kB a second) for what is longer; beyond that only the beginning."""
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".ogg", ".opus"):
+            path = Path(folder) / f"sound{suffix}"
+            audio.save(path, waveform, SAMPLE_RATE)
+            if path.stat().st_size <= MAX_PLAYER_BYTES:
+                return path.read_bytes()
+    return _ogg(waveform[: len(waveform) // 2])

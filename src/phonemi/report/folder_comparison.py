@@ -1,0 +1,234 @@
+"""Score the recordings of two folders, before and after enhancement, for the page of `phonemi listen`.
+
+Recordings may have any length, rate and number of channels; clean counterparts and transcripts are optional.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonemi import audio
+from phonemi.data.corpora.folder import prepare_folder
+from phonemi.data.manifest import Recording
+from phonemi.errors import AudioError
+from phonemi.metrics.intrusive import pesq_wb, si_sdr, stoi
+from phonemi.metrics.non_intrusive import dnsmos, missing_packages
+from phonemi.metrics.score import Score
+from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
+from phonemi.metrics.words.word_errors import WordCounts, count_words
+from phonemi.progress import Progress
+from phonemi.results.metrics import Metric
+from phonemi.signal import SAMPLE_RATE
+
+SCORED_S = 60  # of a longer recording only the beginning is scored; level and clipping are those of all of it
+LENGTH_TOLERANCE_S = 0.01
+FULL_SCALE = 1 - 2**-15  # the largest number of 16 bits
+OTHER_LENGTH = "not as long as the clean recording"
+BLOCK_S = 10
+
+
+@dataclass
+class ScoredRecording:
+    """One recording and its scores.
+
+    Attributes:
+        path: its file.
+        duration_s: its length.
+        level_db: root mean square in dB re full scale, minus infinity for silence.
+        clipped: share of the samples at full scale.
+        scores: by key of a metric.
+        words: what the recogniser heard; None if it was not asked.
+        counts: those words counted against the transcript.
+    """
+
+    path: Path
+    duration_s: float
+    level_db: float
+    clipped: float
+    scores: dict[str, Score] = field(default_factory=dict)
+    words: str | None = None
+    counts: WordCounts | None = None
+
+    def value(self, key: str) -> float | None:
+        """The value of a metric; None if there is none."""
+        score = self.scores.get(key)
+        return score.value if score and score.ok else None
+
+
+@dataclass
+class RecordingPair:
+    """A recording before and after enhancement.
+
+    Attributes:
+        name: its path below the folder.
+        before, after: None for a file that is missing or cannot be read.
+        clean: its clean counterpart.
+        text: its transcript.
+        problem: what is wrong with one of the files.
+    """
+
+    name: str
+    before: ScoredRecording | None
+    after: ScoredRecording | None
+    clean: Path | None = None
+    text: str | None = None
+    problem: str | None = None
+
+    @property
+    def sides(self) -> list[ScoredRecording]:
+        """The recordings that there are, of the two."""
+        return [side for side in (self.before, self.after) if side]
+
+    def change(self, key: str) -> tuple[float, float] | None:
+        """The value of a metric before and after; None if one of them is missing."""
+        before, after = (side.value(key) if side else None for side in (self.before, self.after))
+        return None if before is None or after is None else (before, after)
+
+
+class FolderComparison(NamedTuple):
+    """All pairs, and sentences about files that were left out."""
+
+    pairs: list[RecordingPair]
+    notes: list[str]
+
+
+def compare_folders(
+    noisy: Path,
+    enhanced: Path,
+    clean: Path | None = None,
+    transcripts: Path | None = None,
+    recogniser: Recogniser | None = None,
+    suffix: str = "",
+    progress: Progress | None = None,
+) -> FolderComparison:
+    """Pair the recordings of two folders by relative path, whatever their audio extension, and score both sides.
+
+    DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech; word errors where there
+    are transcripts and a recogniser. Of a recording longer than a minute the first one is scored, without its words.
+
+    Args:
+        noisy: folder that was enhanced.
+        enhanced: folder of the results; it may lie in `noisy`.
+        clean: folder with the clean counterparts, under the same relative paths.
+        transcripts: CSV file with the columns path (relative to `noisy`) and text; recordings that it does not list are
+            left out. None: "<stem>.txt" beside a recording, where there is one.
+        recogniser: recognises the words.
+        suffix: what the stems of the enhanced files have at their end.
+        progress: where progress is shown.
+
+    Raises:
+        AudioError: if `enhanced` is no folder or holds nothing that belongs to `noisy`.
+        DataError: if `noisy` holds no recordings, the table cannot be read, or clean counterparts are missing.
+    """
+    results = {path.relative_to(enhanced).with_suffix(""): path for path in audio.find_recordings(enhanced)}
+    prepared = prepare_folder(noisy, table=transcripts, clean=clean)
+    inside = Path(os.path.abspath(enhanced))
+    recordings = [recording for recording in prepared.recordings if inside not in Path(recording.path).parents]
+    names = [Path(os.path.relpath(recording.path, noisy)) for recording in recordings]
+    outputs = [results.get(name.with_name(name.stem + suffix)) for name in names]
+    if not any(outputs):
+        raise AudioError(
+            f"none of the {len(recordings)} recordings in {noisy} is in {enhanced} under the same relative path"
+            + (f" with {suffix!r} at the end" if suffix else " (--suffix, if the names have something at their end)")
+        )
+    items = zip([name.as_posix() for name in names], recordings, outputs, strict=True)
+    tasks = (progress or Progress(False)).over(items, "listening", len(recordings))
+    return FolderComparison([_score_pair(*item, recogniser) for item in tasks], prepared.notes)
+
+
+def worst_first(pairs: Sequence[RecordingPair], metric: Metric | None) -> list[RecordingPair]:
+    """Pairs with a problem, then those that got worse by most; pairs without both scores come last.
+
+    Of two that changed by as much, the one that is worse afterwards comes first.
+
+    Args:
+        pairs: in any order.
+        metric: what is compared; None: the share of clipped samples.
+    """
+
+    def order(pair: RecordingPair) -> tuple[bool, float, float]:
+        if pair.before is None or pair.after is None:
+            return False, 0.0, 0.0  # a missing file is a problem
+        if metric is None:
+            return pair.problem is None, pair.before.clipped - pair.after.clipped, -pair.after.clipped
+        change = pair.change(metric.key)
+        if change is None:
+            return pair.problem is None, math.inf, 0.0
+        return pair.problem is None, metric.gain(change[1] - change[0]), metric.gain(change[1])
+
+    return sorted(pairs, key=order)
+
+
+def read_recording(path: Path) -> tuple[ScoredRecording, NDArray[np.float32]]:
+    """Read a recording once, in blocks.
+
+    Returns:
+        What is known of it without scores, and its first minute: `[sample]` at 16 kHz, the mean of its channels.
+
+    Raises:
+        AudioError: as `audio.load`.
+    """
+    info = audio.probe(path)
+    samples, clipped, power = 0, 0, 0.0
+    beginning = []
+    for block in audio.blocks(path, BLOCK_S * info.sample_rate):
+        if samples < SCORED_S * info.sample_rate:
+            beginning.append(block.mean(axis=0))
+        samples += block.shape[1]
+        clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
+        power += float(np.square(block, dtype=np.float64).sum())
+    level_db = 10 * math.log10(power / samples / info.channels) if power else -math.inf
+    waveform = audio.resample(np.concatenate(beginning), info.sample_rate, SAMPLE_RATE)
+    return ScoredRecording(path, samples / info.sample_rate, level_db, clipped / samples / info.channels), waveform
+
+
+def _score_pair(name: str, recording: Recording, output: Path | None, recogniser: Recogniser | None) -> RecordingPair:
+    clean_path = Path(recording.clean) if recording.clean else None
+    pair = RecordingPair(name, None, None, clean_path, recording.text)
+    if output is None:
+        pair.problem = "no enhanced file"
+    try:
+        clean = read_recording(clean_path)[1] if clean_path else None
+        pair.before = _score_recording(Path(recording.path), clean, recording.text, recogniser)
+        pair.after = _score_recording(output, clean, recording.text, recogniser) if output else None
+    except AudioError as error:
+        pair.problem = str(error)
+    if pair.before and pair.after and abs(pair.after.duration_s - pair.before.duration_s) > LENGTH_TOLERANCE_S:
+        pair.problem = f"{pair.before.duration_s:.2f} s before, {pair.after.duration_s:.2f} s after"
+    return pair
+
+
+def _score_recording(
+    path: Path, clean: NDArray[np.float32] | None, text: str | None, recogniser: Recogniser | None
+) -> ScoredRecording:
+    recording, waveform = read_recording(path)
+    recording.scores = compute_scores(waveform, clean)
+    if recogniser is not None and text and recording.duration_s <= SCORED_S:
+        heard = transcribe_all(recogniser, [waveform], processes=1)[0]
+        if isinstance(heard, Failure):
+            recording.scores["wer"] = Score.failed(heard.reason)
+        else:
+            recording.words, recording.counts = heard, count_words(text, heard, recogniser.normalise)
+            wer = recording.counts.wer
+            recording.scores["wer"] = Score(wer) if math.isfinite(wer) else Score.failed("no words in the transcript")
+    return recording
+
+
+def compute_scores(waveform: NDArray[np.float32], clean: NDArray[np.float32] | None) -> dict[str, Score]:
+    """Every score but word errors, of `[sample]` at 16 kHz; those that need clean speech, where there is some."""
+    scores = {} if missing_packages() else dnsmos(waveform)
+    if clean is None:
+        return scores
+    if abs(len(clean) - len(waveform)) > LENGTH_TOLERANCE_S * SAMPLE_RATE:
+        return scores | dict.fromkeys(("si_sdr_db", "stoi", "pesq_wb_lqo"), Score.failed(OTHER_LENGTH))
+    samples = min(len(clean), len(waveform))
+    pair = waveform[:samples], clean[:samples]
+    return scores | {"si_sdr_db": si_sdr(*pair), "stoi": stoi(*pair), "pesq_wb_lqo": pesq_wb(*pair)}

@@ -1,0 +1,149 @@
+"""Results of the information analysis: bounds of the mutual information (MI) of features and phones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonemi.results.record import Record, omitted_if_none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound(Record):
+    """Lower bound of the MI of one sequence of features with the phones, as a probe gives it.
+
+    Attributes:
+        mi_bits, mi_nats: entropy of the phones minus cross-entropy of the probe.
+        mi_bits_low, mi_bits_high: ends of the 95 % interval.
+        mi_bits_spread: standard deviation over several probes; None for one probe.
+        entropy_bits, cross_entropy_bits: the two terms.
+        accuracy: share of the frames whose phone the probe tells.
+        frames, utterances: what was evaluated.
+    """
+
+    mi_bits: float | None
+    mi_nats: float | None = omitted_if_none()
+    entropy_bits: float | None = omitted_if_none()
+    cross_entropy_bits: float | None = omitted_if_none()
+    accuracy: float | None = omitted_if_none()
+    frames: int | None = omitted_if_none()
+    utterances: int | None = omitted_if_none()
+    mi_bits_low: float | None = omitted_if_none()
+    mi_bits_high: float | None = omitted_if_none()
+    mi_bits_spread: float | None = omitted_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerBound(Bound):
+    """MI of one layer of a representation; `snr_db` is None where all SNRs are pooled."""
+
+    representation: str
+    layer: int
+    snr_db: float | None = omitted_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Information(Record):
+    """Content of information.json.
+
+    Attributes:
+        key: hash of what the result depends on.
+        classes: how many phones are told apart.
+        protocol: settings of the analysis, and the data that it was made with.
+        rows: MI of each layer at each SNR of the test split.
+        average: MI of each layer over all SNRs of the test split.
+        validation: the same on held-out speakers and noises; empty if nothing is held out.
+    """
+
+    key: str | None = omitted_if_none()
+    unit: str = "bits"
+    classes: int | None = omitted_if_none()
+    snrs_db: tuple[float, ...] | None = omitted_if_none()
+    protocol: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[LayerBound, ...]
+    average: tuple[LayerBound, ...] = ()
+    validation: tuple[LayerBound, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowBound(Bound):
+    """MI of what the aggregation of a row gives; `snr_db` is None where all SNRs are pooled."""
+
+    row: str
+    snr_db: float | None = omitted_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregatedInformation(Record):
+    """Content of aggregated_information.json: MI of the aggregation of each row, as in `Information`."""
+
+    key: str | None = omitted_if_none()
+    rows: tuple[RowBound, ...]
+    average: tuple[RowBound, ...] = ()
+    validation: tuple[RowBound, ...] = ()
+
+    @classmethod
+    def from_json(cls, content: Any, where: str = "") -> Self:
+        """Read the file; version 0.1 wrote all bounds into `rows`, with "average" or "validation" for the SNR."""
+        if isinstance(content, dict) and isinstance(content.get("rows"), list):
+            lists: dict[str, list[Any]] = {"rows": [], "average": [], "validation": []}
+            for row in content["rows"]:
+                place = str(row.get("snr_db")) if isinstance(row, dict) else ""
+                if place in ("average", "validation"):
+                    lists[place].append({**row, "snr_db": None})
+                else:
+                    lists["rows"].append(row)
+            content = {**lists, **{name: rows for name, rows in content.items() if name != "rows"}}
+        return super().from_json(content, where)
+
+
+@dataclass(frozen=True)
+class InformationTable:
+    """MI of one representation as arrays.
+
+    Attributes:
+        representation: its name.
+        snrs_db: `[snr]`, ascending.
+        mi_bits, low_bits, high_bits: `[layer, snr]`, the bound and the ends of its 95 % interval; NaN where nothing was
+            measured.
+    """
+
+    representation: str
+    snrs_db: NDArray[np.float64]
+    mi_bits: NDArray[np.float64]
+    low_bits: NDArray[np.float64]
+    high_bits: NDArray[np.float64]
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether there are several layers; a spectrum such as log1p counts as one."""
+        return len(self.mi_bits) > 1
+
+    @property
+    def by_layer(self) -> NDArray[np.float64]:
+        """MI averaged over the SNRs, `[layer]` in bits."""
+        return np.asarray(self.mi_bits.mean(axis=1))
+
+    @property
+    def peak_layers(self) -> NDArray[np.int64]:
+        """Layer with the most information at each SNR, `[snr]`; -1 where nothing was measured."""
+        peaks = np.nan_to_num(self.mi_bits, nan=-np.inf).argmax(axis=0)
+        return np.where(np.isfinite(self.mi_bits).any(axis=0), peaks, -1)
+
+
+def information_tables(information: Information) -> list[InformationTable]:
+    """The MI by layer and SNR of each representation, in order of appearance."""
+    rows = [(row, row.snr_db) for row in information.rows if row.snr_db is not None]
+    snrs_db = np.array(sorted({snr_db for _, snr_db in rows}), dtype=float)
+    tables = []
+    for name in dict.fromkeys(row.representation for row, _ in rows):
+        rows_of_name = [(row, snr_db) for row, snr_db in rows if row.representation == name]
+        values = np.full((3, 1 + max(row.layer for row, _ in rows_of_name), len(snrs_db)), np.nan)
+        for row, snr_db in rows_of_name:
+            bounds = [row.mi_bits, row.mi_bits_low, row.mi_bits_high]
+            values[:, row.layer, np.searchsorted(snrs_db, snr_db)] = [np.nan if b is None else b for b in bounds]
+        tables.append(InformationTable(name, snrs_db, *values))
+    return tables

@@ -1,0 +1,56 @@
+"""The metrics of the house: their keys in result files, how numbers are written, which direction is better."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from phonemi.tables import Column
+
+
+class Metric(NamedTuple):
+    """One metric: a column of the tables.
+
+    Attributes:
+        key: its name in result files, with the unit.
+        title: its name in tables and sentences.
+        unit: of its values; empty if it has none.
+        digits: decimals that are written.
+        higher_is_better: which direction is better.
+        meaning: a short explanation.
+    """
+
+    key: str
+    title: str
+    unit: str
+    digits: int
+    higher_is_better: bool
+    meaning: str
+
+    @property
+    def column(self) -> Column:
+        """The heading of its column."""
+        return Column(self.title, self.unit, self.higher_is_better, self.meaning)
+
+    def gain(self, difference: float) -> float:
+        """A difference of two values, positive where the first is the better one.
+
+        >>> METRIC["wer"].gain(-0.1)
+        0.1
+        """
+        return difference if self.higher_is_better else -difference
+
+
+METRICS = (
+    Metric("mi_bits", "MI", "bits", 2, True, "lower bound of the mutual information of features and phones"),
+    Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "scale-invariant signal-to-distortion ratio"),
+    Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input"),
+    Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1"),
+    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.04 to 4.64"),
+    Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5"),
+    Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5"),
+    Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5"),
+    Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus"),
+)
+METRIC = {metric.key: metric for metric in METRICS}
+RANKING = ("wer", "stoi", "pesq_wb_lqo", "si_sdri_db", "si_sdr_db", "dnsmos_ovrl")
+"""Metrics that utterances are ranked by: the first one of these that was measured."""

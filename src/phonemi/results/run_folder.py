@@ -1,0 +1,140 @@
+"""Read the result files of a run folder, whichever of them there are."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phonemi.errors import DataError
+from phonemi.results.evaluation import Evaluation, Example
+from phonemi.results.information import Information
+from phonemi.results.record import R, Record, read_file, read_list, read_record
+from phonemi.results.weights import DynamicWeights, LayerWeights
+
+STAGES = {
+    "information.json": "information",
+    "layer_weights.json": "report",
+    "dynamic_weights.json": "report",
+    "metrics.json": "evaluate",
+    "examples.json": "report",
+    "per_utterance.csv": "evaluate",
+    "log.jsonl": "train",
+    "timings.json": "any",
+    "config.yaml": "any",
+}
+"""Result file -> the stage that writes it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTime(Record):
+    """Seconds that a stage took, over all times that it was started."""
+
+    stage: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings(Record):
+    """Content of timings.json."""
+
+    stages: tuple[StageTime, ...]
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of all stages together."""
+        return sum(stage.seconds or 0.0 for stage in self.stages)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResults:
+    """What is in a run folder; None or empty for a file that is not there.
+
+    Attributes:
+        files: names of the files of `STAGES` that are there.
+        per_utterance: lines of per_utterance.csv.
+        log: lines of log.jsonl, what was logged while training.
+        config: text of config.yaml.
+    """
+
+    files: tuple[str, ...] = ()
+    information: Information | None = None
+    layer_weights: LayerWeights | None = None
+    dynamic_weights: DynamicWeights | None = None
+    evaluation: Evaluation | None = None
+    examples: tuple[Example, ...] = ()
+    per_utterance: tuple[dict[str, str], ...] = ()
+    log: tuple[dict[str, Any], ...] = ()
+    timings: Timings | None = None
+    config: str = ""
+
+    @property
+    def titles(self) -> Mapping[str, str]:
+        """Name of each row -> what tables and sentences call it."""
+        weighted = {row.row: row.title for row in self.layer_weights.rows} if self.layer_weights else {}
+        return {**weighted, **(self.evaluation.titles if self.evaluation else {})}
+
+
+def read_results(run_dir: str | Path) -> RunResults:
+    """Read the results of a run.
+
+    Raises:
+        DataError: if the folder does not exist or a file cannot be read; the message names the file and what is wrong.
+    """
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: expected the folder of a run")
+    files = tuple(name for name in STAGES if (folder / name).is_file())
+
+    def read(name: str, kind: type[R]) -> R | None:
+        return read_record(folder / name, kind) if name in files else None
+
+    return RunResults(
+        files=files,
+        information=read("information.json", Information),
+        layer_weights=read("layer_weights.json", LayerWeights),
+        dynamic_weights=read("dynamic_weights.json", DynamicWeights),
+        evaluation=read("metrics.json", Evaluation),
+        examples=read_examples(folder / "examples.json") if "examples.json" in files else (),
+        per_utterance=_read_csv(folder / "per_utterance.csv") if "per_utterance.csv" in files else (),
+        log=_read_log(folder / "log.jsonl") if "log.jsonl" in files else (),
+        timings=read("timings.json", Timings),
+        config=_read_text(folder / "config.yaml") if "config.yaml" in files else "",
+    )
+
+
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Read examples.json.
+
+    Raises:
+        DataError: as `read_record`.
+    """
+    return read_file(path, lambda content: read_list(content, Example))
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _read_csv(path: Path) -> tuple[dict[str, str], ...]:
+    with open(path, encoding="utf-8", errors="replace", newline="") as lines:
+        return tuple({key: value or "" for key, value in row.items() if key} for row in csv.DictReader(lines))
+
+
+def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
+    lines = _read_text(path).split("\n")
+    rows = []
+    for line_number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+        except json.JSONDecodeError as error:
+            if line_number < len(lines):
+                raise DataError(f"{path}:{line_number}: not JSON ({error})") from None
+            row = {}  # a stage that is running or was killed has not finished the last line
+        if not isinstance(row, dict):
+            raise DataError(f"{path}:{line_number}: expected a JSON object, found {type(row).__name__}")
+        rows += [row] if row else []
+    return tuple(rows)

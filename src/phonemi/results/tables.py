@@ -1,0 +1,178 @@
+"""The tables of the results: each is built here once, and printed by `phonemi.tables`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation
+from phonemi.results.information import Information, information_tables
+from phonemi.results.metrics import METRIC, METRICS, Metric
+from phonemi.results.paper_table import PaperTable
+from phonemi.results.run_folder import Timings
+from phonemi.results.weights import LayerWeights
+from phonemi.tables import Cell, Column, Row, Table, duration_text, number, plural, snr_text
+
+_BOUNDS: dict[str, Literal["lower", "upper"]] = {"noisy": "lower", "clean": "upper"}
+
+
+def measured_metrics(rows: Sequence[EvaluatedRow]) -> list[Metric]:
+    """The metrics that at least one row has a value of."""
+    return [metric for metric in METRICS if any(row.value(metric.key) is not None for row in rows)]
+
+
+def metrics_table(evaluation: Evaluation) -> Table:
+    """One row a line and one metric a column, with intervals, spreads and counts; the best of each column is marked."""
+    columns = measured_metrics(evaluation.rows)
+    best = {metric.key: _best_value(evaluation.rows, metric) for metric in columns}
+    rows = [
+        Row(
+            (Cell(row.title), *(metric_cell(row, metric, best[metric.key]) for metric in columns)),
+            _BOUNDS.get(row.row),
+        )
+        for row in evaluation.rows
+    ]
+    return Table(["row", *(metric.column for metric in columns)], rows, "metrics sortable")
+
+
+def _best_value(rows: Sequence[EvaluatedRow], metric: Metric) -> float | None:
+    """Best value at the printed digits, so that equal numbers are marked equally; None with nothing to compare."""
+    values = [row.value(metric.key) for row in rows if row.row not in _BOUNDS]
+    rounded = [round(value, metric.digits) for value in values if value is not None]
+    return max(rounded, key=metric.gain) if len(rounded) > 1 else None
+
+
+def metric_cell(row: EvaluatedRow, metric: Metric, best: float | None = None, details: tuple[str, ...] = ()) -> Cell:
+    """What a row reached in a metric.
+
+    Args:
+        row: the row.
+        metric: the metric.
+        best: value that is marked as the best; None to mark nothing.
+        details: further texts beside the number.
+    """
+    estimate = row.estimates.get(metric.key)
+    # A ratio to the clean signal has no value for the clean signal itself, which is no failure.
+    if estimate is None or (estimate.value is None and row.row == "clean"):
+        return Cell(digits=metric.digits, details=details)
+    insertions = () if estimate.insertions is None else (f"insertions {number(estimate.insertions, 3)}",)
+    is_compared = estimate.value is not None and row.row not in _BOUNDS
+    return Cell(
+        estimate.value,
+        metric.digits,
+        interval=(estimate.low, estimate.high),
+        spread=estimate.spread,
+        spread_over="several probes" if metric.key == "mi_bits" else plural(row.models or 1, "model"),
+        scored=estimate.scored,
+        total=estimate.total,
+        details=details,
+        notes=insertions,
+        best=is_compared and estimate.value is not None and best == round(estimate.value, metric.digits),
+    )
+
+
+def comparisons_table(evaluation: Evaluation) -> Table:
+    """The tested differences, one pair of rows a line and one metric a column; significant ones are bold."""
+    columns = [metric for metric in METRICS if any(c.metric == metric.key for c in evaluation.comparisons)]
+    pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
+    for comparison in evaluation.comparisons:
+        pairs.setdefault((comparison.row, comparison.against), {})[comparison.metric] = comparison
+    titles = evaluation.titles
+    rows: list[list[Cell | str]] = [
+        [titles.get(row, row), titles.get(against, against), *(_difference_cell(tested, metric) for metric in columns)]
+        for (row, against), tested in pairs.items()
+    ]
+    units = [Column(metric.title, meaning=metric.meaning) for metric in columns]
+    return Table(["row", "against", *units], rows)
+
+
+def _difference_cell(tested: dict[str, Comparison], metric: Metric) -> Cell:
+    if metric.key not in tested:
+        return Cell(digits=metric.digits)
+    comparison = tested[metric.key]
+    p_value, pairs = comparison.p_value, comparison.pairs
+    verdict = verdict_of(comparison)
+    return Cell(
+        comparison.difference,
+        metric.digits,
+        signed=True,
+        interval=(comparison.low, comparison.high),
+        details=("p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}",),
+        notes=(verdict + ("" if pairs is None else f", {plural(pairs, 'pair')}"),),
+        bold=comparison.is_significant,
+        kind=f"verdict {verdict.split()[0]}",
+    )
+
+
+def verdict_of(comparison: Comparison) -> str:
+    """Whether a row is "better" or "worse" than the one it is compared with, or "not significant"."""
+    if not comparison.is_significant:
+        return "not significant"
+    return "better" if METRIC[comparison.metric].gain(comparison.difference or 0.0) > 0 else "worse"
+
+
+def information_table(information: Information, for_terminal: bool = False) -> Table:
+    """MI of every layer at every SNR and on average, in bits.
+
+    Args:
+        information: the result of the analysis.
+        for_terminal: print the layer numbers alone, and a star at the best layer of each column.
+    """
+    tables = information_tables(information)
+    rows: list[list[Cell | str]] = []
+    for table in tables:
+        bits = np.column_stack([table.mi_bits, table.by_layer])
+        for layer, values in enumerate(bits):
+            name = str(layer) if for_terminal else f"{table.representation} layer {layer}"
+            best = (values == bits.max(axis=0)) & (for_terminal and table.has_layers)
+            cells = [Cell(float(value), mark="*" * int(is_best)) for value, is_best in zip(values, best, strict=True)]
+            rows.append([name if table.has_layers else table.representation, *cells])
+    unit = "" if for_terminal else " dB"
+    snrs = [f"{snr_text(snr_db)}{unit}" for snr_db in (tables[0].snrs_db if tables else ())]
+    return Table(["layer" if for_terminal else "representation", *snrs, "mean" if for_terminal else "average"], rows)
+
+
+def information_text(information: Information, columns: int) -> str:
+    """The table of layers and SNRs for a terminal that is so many characters wide."""
+    names = " and ".join(dict.fromkeys(row.representation for row in information.rows))
+    title = f"Bits of phonetic information in {names}, by layer and SNR in dB; * the most there"
+    return f"{textwrap.fill(title, columns)}\n{information_table(information, for_terminal=True).text(columns)}"
+
+
+def weights_table(weights: LayerWeights) -> Table:
+    """Mean weight of every layer in every aggregation."""
+    layers = max((len(row.weights) for row in weights.rows), default=0)
+    rows: list[list[Cell | str]] = [[row.title, *(Cell(w, 3) for w in row.weights)] for row in weights.rows]
+    return Table(["row", *(f"layer {layer}" for layer in range(layers))], rows)
+
+
+def timings_table(timings: Timings) -> Table:
+    """Time of each stage, and their sum."""
+    seconds = [(stage.stage, stage.seconds or 0.0) for stage in timings.stages]
+    return Table(["stage", "time"], [[name, duration_text(s)] for name, s in [*seconds, ("all", timings.total_s)]])
+
+
+def paper_table(result: PaperTable) -> Table:
+    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints."""
+    columns = measured_metrics(result.rows)
+    arrows = {
+        (comparison.encoder, comparison.row, comparison.metric): {"better": "▲", "worse": "▼"}[verdict_of(comparison)]
+        for comparison in result.comparisons
+        if comparison.is_significant
+    }
+    lines: list[list[Cell | str]] = []
+    last_encoder = ""
+    for row in result.rows:
+        cells = []
+        for metric in columns:
+            printed = (row.published or {}).get(metric.key)
+            details = [arrows.get((row.encoder, row.row, metric.key), "")]
+            if printed is not None:  # the paper prints word error rates with four digits
+                details.append(f"({number(printed, 4 if metric.key == 'wer' else metric.digits)})")
+            cells.append(metric_cell(row, metric, details=tuple(filter(None, details))))
+        lines.append(["" if row.encoder == last_encoder else row.encoder, row.title, *cells])
+        last_encoder = row.encoder
+    return Table(["encoder", "row", *(metric.column for metric in columns)], lines)
