@@ -22,7 +22,7 @@ import torch
 from phonemi import audio, cli
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.training.checkpoint import Interruption
+from phonemi.interruption import Interruption
 
 RATE = 16_000
 

@@ -28,6 +28,7 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
 from phonemi.files import write_json
+from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
 from phonemi.signal import SSL_HOP
@@ -35,7 +36,6 @@ from phonemi.stages import aggregate, information
 from phonemi.stages.hidden_states import Mixtures, States, cached_states
 from phonemi.stages.run import Run
 from phonemi.systems.system import Row, parse
-from phonemi.training.checkpoint import Interruption
 from phonemi.training.loop import FitSettings, fit
 from phonemi.workers import Workers, follow_parent
 

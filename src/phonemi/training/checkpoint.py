@@ -1,4 +1,4 @@
-"""A run in progress <-> last.pt, its best weights <-> best.safetensors: each file whole or absent, whatever happens.
+"""Write and read last.pt (a training in progress) and best.safetensors (its best weights); both are whole or absent.
 
 Frozen parameters are in neither: they do not change, and a frozen speech encoder would make every checkpoint hundreds
 of megabytes larger.
@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import safetensors
@@ -26,8 +21,6 @@ from phonemi.files import replacing
 
 LAST_NAME = "last.pt"
 BEST_NAME = "best.safetensors"
-# Ctrl-C, what services are stopped by, and a terminal that is closed.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class WeightsRecord(NamedTuple):
@@ -145,47 +138,6 @@ def load_weights(path: Path, model: nn.Module) -> WeightsRecord:
         raise ModelError(f"{path} is missing although its training has finished: delete {path.parent} to train again")
     load_trained_state(model, safetensors.torch.load_file(path), path)
     return record
-
-
-class Interruption:
-    """While the block runs, `SIGNALS` raise KeyboardInterrupt, but never in the middle of a deferred part.
-
-    A second signal does not wait any longer. Signals that were ignored (a job started with nohup) stay ignored. Outside
-    the main thread, where Python delivers no signals, this does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._deferring = False
-        self._pending = False
-        self._replaced: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._replaced[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Hold a signal back until the block has ended."""
-        self._deferring = True
-        try:
-            yield
-        finally:
-            self._deferring = False
-        if self._pending:
-            raise KeyboardInterrupt
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._deferring and not self._pending:
-            self._pending = True
-        else:
-            raise KeyboardInterrupt
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:
