@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -110,3 +112,38 @@ def test_the_system_may_repeat_its_signal_while_the_work_is_saved() -> None:
         interrupted()
     assert saved == ["whole"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def end_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)  # the handler runs between two steps of Python
+
+
+def test_the_inner_of_two_has_the_say() -> None:
+    with Interruption():
+        outer = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(Interrupted), Interruption():
+            end_this_process()
+        assert signal.getsignal(signal.SIGTERM) == outer
+        with pytest.raises(Interrupted):
+            end_this_process()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs copies of a process")
+def test_a_copy_of_the_process_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+
+    def wait() -> None:
+        ready.set()
+        time.sleep(60)
+
+    with Interruption():
+        process = context.Process(target=wait)
+        process.start()
+        assert ready.wait(30)
+        process.terminate()
+        process.join()
+    assert process.exitcode == -signal.SIGTERM
+    assert capfd.readouterr().err == ""

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from phonemi.errors import AudioError, ModelError, import_transformers, unreachable_model
+from phonemi.errors import AudioError, ModelError
 from phonemi.files import content_hash
 from phonemi.metrics.words.word_errors import Failure, checked
+from phonemi.transformers_import import import_transformers, unreachable_model
 
 DEFAULT_MODEL = "openai/whisper-large-v3"  # that of the main paper
 SAMPLE_RATE = 16_000
