@@ -6,10 +6,7 @@ frozen, its fused features are computed once too: training then never sees the e
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +23,7 @@ from phonemi.data.pairs import PairedRecordings
 from phonemi.data.store import AudioStore
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
+from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.files import write_json
 from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
@@ -37,7 +34,7 @@ from phonemi.stages.hidden_states import Mixtures, States, cached_states
 from phonemi.stages.run import Run
 from phonemi.systems.system import Row, parse
 from phonemi.training.loop import FitSettings, fit
-from phonemi.workers import Workers, follow_parent
+from phonemi.workers import Workers
 
 SPLITS = ("train", "validation")
 SCORED_BY = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # what validation selects on -> the package that it needs
@@ -306,34 +303,13 @@ def _validate(
 
 def _train_side_by_side(run: Run, rows: list[Row], jobs: int) -> None:
     """Several rows at a time, each in a process with its share of the cores: an LSTM makes poor use of several."""
-    threads = max(1, torch.get_num_threads() // jobs)
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=_start_process, initargs=(threads,))
-    with Interruption(), pool, run.progress.task("rows", len(rows)) as task:
-        waiting, running = list(rows), set[concurrent.futures.Future[None]]()
-        try:
-            while waiting or running:
-                # No more than there are processes: one told to stop would go on with what else the pool had for it.
-                while waiting and len(running) < jobs:
-                    running.add(pool.submit(_train_in_process, run.folder, run.config, waiting.pop(0).name))
-                done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-                for finished in done:
-                    finished.result()
-                    task.advance()
-        except BaseException as error:
-            for process in multiprocessing.active_children():
-                process.terminate()  # SIGTERM: the loop writes its checkpoint and ends
-            if isinstance(error, BrokenProcessPool):
-                raise PhonemiError(
-                    "a training process died, perhaps for lack of memory: run it again with --set enhance.jobs=1"
-                ) from None
-            raise
-
-
-def _start_process(threads: int) -> None:
-    """Take the share of the cores; another run may follow, so that none outlives the parent."""
-    torch.set_num_threads(threads)
-    follow_parent()
+    with (
+        Interruption(),
+        Workers(_train_in_process, jobs, "training", "run it again with --set enhance.jobs=1") as training,
+        run.progress.task("rows", len(rows)) as task,
+    ):
+        for _ in training.as_completed((run.folder, run.config, row.name) for row in rows):
+            task.advance()
 
 
 def _train_in_process(folder: Path, config: Config, name: str) -> None:
