@@ -33,7 +33,8 @@ from phonemi.stages import aggregate, information
 from phonemi.stages.hidden_states import Mixtures, States, cached_states
 from phonemi.stages.run import Run
 from phonemi.systems.system import Row, parse
-from phonemi.training.loop import FitSettings, fit
+from phonemi.training.loop import fit
+from phonemi.training.settings import fit_settings
 from phonemi.workers import Workers
 
 SPLITS = ("train", "validation")
@@ -187,7 +188,7 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
             model,
             batch_at=_Batches(mixtures["train"], inputs.get("train"), settings.batch, seed),
             loss=lambda model, batch: model(*batch),
-            settings=_fit_settings(run, seed),
+            settings=fit_settings(settings, checkpoint_every=settings.validate_every, seed=seed),
             folder=run.folder / "rows" / row.name / "checkpoints" / row_key(run, row),
             label=row.name,
             validate=lambda _: _validate(run, model, mixtures["validation"], inputs.get("validation"), scoring),
@@ -200,21 +201,6 @@ def train_row(run: Run, row: Row, mixtures: dict[str, list[Mixture]]) -> None:
     facts = {"row": row.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(run.folder / "rows" / row.name / "model", facts)
     write_json(run.folder / "rows" / row.name / "result.json", {"key": row_key(run, row), "label": row.label, **facts})
-
-
-def _fit_settings(run: Run, seed: int) -> FitSettings:
-    settings = run.config.enhance
-    return FitSettings(
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        eps_before_correction=settings.eps_before_correction or None,
-        validate_every=settings.validate_every,
-        checkpoint_every=settings.validate_every,
-        select_on=settings.select_on,
-        precision=settings.precision,
-        seed=seed,
-    )
 
 
 def aggregation_of(run: Run, row: Row) -> Aggregation:
