@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 if TYPE_CHECKING:
     import rich.progress
@@ -139,7 +139,8 @@ class _BarTask(Task):
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         super().advance(steps)
-        self._display.update(self._bar, completed=self.completed, **({} if note is None else {"note": note}))
+        fields: dict[str, Any] = {} if note is None else {"note": note}
+        self._display.update(self._bar, completed=self.completed, **fields)
 
 
 class _PlainTask(Task):

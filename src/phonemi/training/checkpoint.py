@@ -46,24 +46,30 @@ def load_trained_state(model: nn.Module, state: dict[str, Tensor], path: Path) -
     Raises:
         ModelError: if `state`, read from `path`, has other names or shapes than `trained_state(model)`.
     """
-    expected = {name: tuple(value.shape) for name, value in trained_state(model).items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    check_same(found, expected, path)
+    shapes, model_shapes = (
+        {name: tuple(value.shape) for name, value in values.items()} for values in (state, trained_state(model))
+    )
+    check_same(shapes, model_shapes, path)
     model.load_state_dict(state, strict=False)
 
 
-def check_same(found: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+def check_same(written: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Refuse to continue the work of `path` as something else.
+
+    Args:
+        written: what describes the work in `path`, by name.
+        now: what describes the work that is to be done.
+        path: for the message.
 
     Raises:
         ModelError: naming the first entry that differs, and how many more do.
     """
-    different = [name for name in [*asked, *found] if found.get(name) != asked.get(name)]
+    different = [name for name in [*now, *written] if written.get(name) != now.get(name)]
     if different:
         name = different[0]
         more = len(set(different)) - 1
         raise ModelError(
-            f"{path} was written with {name} = {found.get(name, 'absent')}, now {name} = {asked.get(name, 'absent')}"
+            f"{path} was written with {name} = {written.get(name, 'absent')}, now {name} = {now.get(name, 'absent')}"
             f"{f' (and {more} more differences)' if more else ''}: "
             "ask for the same again, or use another folder to start over"
         )
@@ -145,5 +151,5 @@ def _write(path: Path, content: bytes | memoryview) -> None:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        kept = "the one before is intact" if path.exists() else "there was none before"
-        raise PhonemiError(f"cannot write {path} ({error}; {kept}): make room, then run again to continue") from error
+        before = "the one before is intact" if path.exists() else "there was none before"
+        raise PhonemiError(f"cannot write {path} ({error}; {before}): make room, then run again to continue") from error
