@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,19 @@ class Outcome:
         assert "Traceback" not in self.stderr, self
         assert "unexpected" not in lines[0], self
         return lines[0].removeprefix("phonemi: ")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_in_a_terminal() -> Iterator[None]:
+    """The tests say the same however they are started: with `&` or nohup, without a terminal, in a narrow one."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets `&` ignore Ctrl-C
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "80")
+        patch.setenv("TERM", "xterm")
+        for name in ("FORCE_COLOR", "NO_COLOR", "PHONEMI_DEBUG", "RANK", "WORLD_SIZE", "LOCAL_RANK"):
+            patch.delenv(name, raising=False)
+        yield
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.fixture(scope="session")

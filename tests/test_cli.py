@@ -118,6 +118,21 @@ def test_a_defect_of_ours_is_one_line_too(phonemi: Phonemi, monkeypatch: pytest.
     assert "broken" in kept.read_text()
 
 
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_contributors_see_where_an_error_happened(
+    phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str
+) -> None:
+    if how == "variable":
+        monkeypatch.setenv("PHONEMI_DEBUG", "1")
+    missing = tmp_path / "missing.jsonl"
+    outcome = phonemi(*(["--debug"] if how == "option" else []), "align", missing)
+    assert outcome.code == 1
+    assert 'raise DataError(f"' in outcome.stderr, "a line of the traceback"
+    assert outcome.stderr.splitlines()[-1] == f"phonemi: {missing} does not exist"
+    monkeypatch.delenv("PHONEMI_DEBUG", raising=False)
+    assert "Traceback" not in phonemi("align", missing).stderr
+
+
 # Corpora and manifests --------------------------------------------------------------------------------------------
 
 

@@ -90,27 +90,33 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_what_another_machine_left_is_removed_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("elsewhere", ["machine", "container"])
+def test_what_was_left_elsewhere_is_removed_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
     """Nobody here knows whether its process runs."""
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(files, "_machine", lambda: "01234567")
-        elsewhere.setattr(os, "getpid", lambda: 2**22 + 1)  # more than there are
-        left = files._temporary(tmp_path / "a.txt")
+    path = tmp_path / "a.txt"
+    with replacing(path) as temporary:
+        pid = str(2**22 + 1)  # more than there are
+        left = tmp_path / temporary.name.replace(f".{os.getpid()}.", f".{pid}.")
+    ours = left.name.split(".")[2]
+    files._machine_hash.cache_clear()
+    with monkeypatch.context() as there:
+        if elsewhere == "machine":
+            there.setattr("platform.node", lambda: "another")
+        else:
+            there.setattr("os.readlink", lambda _: "pid:[4026532200]")
+        theirs = files._machine_hash()
+    files._machine_hash.cache_clear()
+    left = left.with_name(left.name.replace(ours, theirs))
+    path.unlink()
     left.touch()
-    remove_leftovers([tmp_path / "a.txt"])
+    remove_leftovers([path])
     assert left.exists()
     day_before_s = time.time() - 25 * 3600
     os.utime(left, (day_before_s, day_before_s))
-    remove_leftovers([tmp_path / "a.txt"])
-    assert not left.exists()
-
-
-def test_containers_of_one_machine_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = set()
-    for namespace in ("pid:[4026531836]", "pid:[4026532200]"):
-        monkeypatch.setattr(os, "readlink", lambda _, namespace=namespace: namespace)
-        found.add(files._machine.__wrapped__())
-    assert len(found) == 2
+    remove_leftovers([path])
+    assert os.listdir(tmp_path) == []
 
 
 def test_long_names(tmp_path: Path) -> None:

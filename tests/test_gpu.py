@@ -22,7 +22,8 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, measure
 from phonemi.representations.names import load_representation
-from phonemi.stages.train import Conditioned
+from phonemi.stages.train import TrainingModel
+from phonemi.stages.training_data import Batch
 from phonemi.training.loop import FitSettings, fit
 
 GPU = pytest.param(
@@ -73,8 +74,8 @@ def test_a_step_of_training_never_waits(device: str, level_db: float | None, tmp
     """On the CPU this shows that the steps watched are steps of training."""
     torch.manual_seed(0)
     mask_enhancer = MaskEnhancer(8, log1p=True, hidden=4, layers=2, level_db=level_db)
-    model = Conditioned(WeightedSum(3).tune("acoustic"), mask_enhancer, si_sdr_weight=1.0)
-    batch = (noise(2, 4000) * 2, noise(2, 4000), [4000, 3000], noise(3, 2, 12, 8))
+    model = TrainingModel(mask_enhancer, WeightedSum(3).tune("acoustic"), si_sdr_weight=1.0)
+    batch = Batch(noise(2, 4000) * 2, noise(2, 4000), [4000, 3000], noise(3, 2, 12, 8))
     watch, never = NoWaiting(device, steps=5), 100
     fit(
         model,

@@ -1,6 +1,5 @@
 import io
 import re
-import threading
 
 import pytest
 from rich.console import Console
@@ -106,13 +105,3 @@ def test_a_terminal_gets_one_line_per_task_that_fits(width, monkeypatch):
     assert ("2000/2000" in final[0]) == (width > 72)
     assert ("loss 0.1234" in final[0]) == (width > 72)
     assert max(map(len, drawn)) <= width
-
-
-def test_advancing_from_several_threads_loses_nothing():
-    with Progress(enabled=False).task("work", 4000) as task:
-        threads = [threading.Thread(target=lambda: [task.advance() for _ in range(1000)]) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert task.completed == 4000

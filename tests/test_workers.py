@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from phonemi.errors import PhonemiError
-from phonemi.workers import AHEAD, Workers
+from phonemi.workers import QUEUE_PER_PROCESS, Workers
 
 
 def slow_square(value: float) -> tuple[float, int]:
@@ -32,7 +32,7 @@ def test_results_come_in_order_and_arguments_are_taken_as_they_are_needed(proces
     with Workers(slow_square, processes, "squaring") as workers:
         results = workers.over(arguments())
         first = next(results)
-        assert len(taken) == (1 if processes == 1 else AHEAD * processes)
+        assert len(taken) == (1 if processes == 1 else QUEUE_PER_PROCESS * processes)
         found = [first, *results]
     assert [square for square, _ in found] == [value * value for value in range(20)]
     assert (os.getpid() in {worker for _, worker in found}) == (processes == 1)
@@ -58,6 +58,54 @@ def test_processes_that_die_are_one_line() -> None:
         results = workers.over((1,) for _ in range(30))
         with pytest.raises(PhonemiError, match="one of 2 exiting processes died, perhaps for lack of memory"):
             list(results)
+
+
+def after(folder: Path, name: str, other: str | None) -> str:
+    """Touch a file, after another process has touched the other one."""
+    while other is not None and not (folder / other).exists():
+        time.sleep(0.01)
+    (folder / name).touch()
+    return name
+
+
+def test_results_come_as_they_are_ready(tmp_path: Path) -> None:
+    calls = [(tmp_path, "a", "c"), (tmp_path, "b", None), (tmp_path, "c", None)]
+    with Workers(after, 2, "waiting") as workers:
+        assert list(workers.as_completed(calls)) == ["b", "c", "a"]
+    with Workers(after, 1, "waiting") as workers:
+        assert list(workers.as_completed(calls)) == ["a", "b", "c"]
+
+
+def fail_or_wait(folder: Path, name: str) -> None:
+    """The first call fails once the second has started, which notes how it ends and would take a minute."""
+    if name == "fails":
+        while not (folder / "started").exists():
+            time.sleep(0.01)
+        raise ValueError("it fails")
+    try:
+        (folder / name).touch()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        (folder / "interrupted").touch()
+        raise
+
+
+def test_the_first_failure_stops_the_others_and_begins_no_more(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it fails"), Workers(fail_or_wait, 2, "failing") as workers:
+        list(workers.as_completed((tmp_path, name) for name in ("fails", "started", "never")))
+    assert {path.name for path in tmp_path.iterdir()} == {"started", "interrupted"}
+
+
+def test_torch_threads_are_shared() -> None:
+    import torch  # here, so that the processes of the other tests start without it
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(6)
+    try:
+        with Workers(torch.get_num_threads, 2, "counting") as workers:
+            assert {workers.submit()() for _ in range(8)} == {3}
+    finally:
+        torch.set_num_threads(before)
 
 
 PARENT = """

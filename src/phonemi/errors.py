@@ -1,12 +1,10 @@
-"""What went wrong -> one clear line: the few exceptions that the command line turns into `phonemi: ...` and exit 1."""
+"""The exceptions that the command line turns into one line, `phonemi: ...`, and exit code 1 (or 2: a configuration)."""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 from collections.abc import Iterable
-from pathlib import Path
 from types import ModuleType
 
 
@@ -35,7 +33,7 @@ class MissingExtra(PhonemiError):
 
 
 class PhonemiWarning(UserWarning):
-    """The work is done, but what it was done on is not what one would hope for."""
+    """The work is done, but something about its input makes the result worse than usual."""
 
 
 def require_extra(module: str, extra: str) -> ModuleType:
@@ -54,44 +52,8 @@ def require_extra(module: str, extra: str) -> ModuleType:
         raise MissingExtra(f"{module} is not installed ({error}): pip install 'phonemi[{extra}]'") from error
 
 
-def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
-    """Import transformers, and its code for one type of model, before anything else does.
-
-    It imports any torchaudio it finds, needed or not, and one that was built for another torch fails in many ways.
-
-    Args:
-        name: the model that is to be loaded, for the message.
-        model_type: such as "wavlm"; None: transformers alone.
-
-    Raises:
-        ModelError: if that fails.
-    """
-    try:
-        if model_type is not None:
-            importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
-        return importlib.import_module("transformers")
-    except (ImportError, OSError, RuntimeError) as error:
-        raise ModelError(
-            f"loading {name}: transformers cannot be imported ({one_line(error)}); if torchaudio is installed, it may "
-            f"not fit torch {importlib.metadata.version('torch')}: pip uninstall torchaudio (phonemi does not need it)"
-        ) from None
-
-
-def unreachable_model(name: str, error: Exception) -> ModelError:
-    """What to say of a model that transformers cannot read from a folder, or from the Hugging Face hub."""
-    reason = one_line(error)
-    if Path(name).is_dir():
-        return ModelError(f"{name} holds no model that can be loaded ({reason})")
-    if name.startswith((".", "/", "~")):
-        return ModelError(f"the folder {name} does not exist")
-    return ModelError(
-        f"{name!r} is neither a local folder nor a model that the Hugging Face hub gives now ({reason}): "
-        f"where there is a network, run `hf download {name} --local-dir FOLDER`, then name that folder"
-    )
-
-
 def one_line(error: Exception) -> str:
-    """What an exception of another package says, at most 200 characters of it.
+    """The message of another package's exception on one line, cut at 200 characters.
 
     >>> one_line(OSError("no such\\n  file"))
     'no such file'
@@ -99,18 +61,8 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def kept_traceback() -> str:
-    """Write the trace of the exception that is being handled to a file of its own, for a report; its path."""
-    import tempfile
-    import traceback
-
-    with tempfile.NamedTemporaryFile("w", prefix="phonemi-", suffix=".txt", delete=False) as file:
-        file.write(traceback.format_exc())
-    return file.name
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End of an error message about an unknown name.
+    """The end of an error message about an unknown name: the known name closest to it, or all of them.
 
     >>> nearest("sed", ["seed", "steps"])
     "did you mean 'seed'?"

@@ -1,4 +1,4 @@
-"""Values -> files that are either complete or absent: atomic writes, JSON, JSON lines, content hashes."""
+"""Write files that are either complete or absent; read and write JSON and JSON lines; hash values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import Any
 
 from phonemi.errors import DataError
 
-LEFT_FOR_S = 24 * 3600  # after which nobody is writing a file any more, wherever it was begun
-# See `_temporary`; eight digits of the name, of the machine and by chance.
+# A temporary file of this age counts as abandoned, even if another machine created it.
+MAX_TEMPORARY_AGE_S = 24 * 3600
+# Hash of the final name, hash of the machine, number of the process, eight random digits: see `_temporary_path`.
 _TEMPORARY = re.compile(
     r"\.(?P<name>[0-9a-f]{8})\.(?P<machine>[0-9a-f]{8})\.(?P<process>\d+)\.[0-9a-f]{8}\.part(\..*)?", re.DOTALL
 )
@@ -35,7 +36,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     libraries choose the format by it.
 
     Raises:
-        OSError: naming `path`, for instance if its name is too long; before anything is written, where that is known.
+        OSError: naming `path`; before the block runs if its name is too long.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -46,10 +47,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
+    temporary = _temporary_path(path)
     try:
         with suppress(FileNotFoundError):
-            path.lstat()  # a name that the system refuses should not be found out when all is done
+            path.lstat()  # fails now, and not after all the work, for a name that the system refuses
         temporary.touch(exist_ok=False)
         mode = temporary.stat().st_mode
         yield temporary
@@ -58,7 +59,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if str(error.filename) == str(temporary):  # a name that nobody knows
+        if str(error.filename) == str(temporary):  # a name that means nothing to the user
             error.filename = str(path)
         raise
     finally:
@@ -66,40 +67,41 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(paths: Iterable[Path]) -> None:
-    """Remove what killed processes left of `replacing` any of `paths`; what is being written now stays.
+    """Remove temporary files that killed processes left when they were `replacing` any of `paths`.
 
-    Of another machine or container nobody knows which processes run there: what they left goes when it is a day old.
+    A file goes when the process that wrote it has ended. Processes of other machines and containers cannot be seen
+    from here: their files go when they are a day old.
     """
-    names: dict[Path, set[str]] = defaultdict(set)
+    hashes: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
-        names[path.parent].add(_digits(path.name))
-    for folder, wanted in names.items():
+        hashes[path.parent].add(_short_hash(path.name))
+    for folder, names in hashes.items():
         for entry in folder.glob(".*.part*"):
             match = _TEMPORARY.fullmatch(entry.name)
-            if match and match["name"] in wanted:
-                with suppress(OSError):  # gone already; in use, on Windows
-                    ended = match["machine"] == _machine() and not _is_running(int(match["process"]))
-                    if ended or time.time() - entry.lstat().st_mtime > LEFT_FOR_S:
+            if match and match["name"] in names:
+                with suppress(OSError):  # removed by another process meanwhile; in use, on Windows
+                    ended = match["machine"] == _machine_hash() and not _is_running(int(match["process"]))
+                    if ended or time.time() - entry.lstat().st_mtime > MAX_TEMPORARY_AGE_S:
                         entry.unlink()
 
 
-def _temporary(path: Path) -> Path:
-    """A name of bounded length that no other writer chooses, and that says who is writing what."""
-    writer = f"{_machine()}.{os.getpid()}.{secrets.token_hex(4)}"
-    return path.with_name(f".{_digits(path.name)}.{writer}.part{path.suffix}")
+def _temporary_path(path: Path) -> Path:
+    """A hidden name beside `path`, of bounded length, that no other writer takes and that says which process writes."""
+    writer = f"{_machine_hash()}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{_short_hash(path.name)}.{writer}.part{path.suffix}")
 
 
 @cache
-def _machine() -> str:
-    """Stands for what a number of a process is a name in: this machine or, on Linux, this container."""
+def _machine_hash() -> str:
+    """Different wherever the same process number means another process: on another machine or in another container."""
     try:
-        processes = os.readlink("/proc/self/ns/pid")
+        namespace = os.readlink("/proc/self/ns/pid")  # Linux: the set of processes that this one can see
     except OSError:
-        processes = ""
-    return _digits(f"{platform.node()} {processes}")
+        namespace = ""
+    return _short_hash(f"{platform.node()} {namespace}")
 
 
-def _digits(name: str) -> str:
+def _short_hash(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
 
 
@@ -111,7 +113,7 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):
+    except (OSError, OverflowError):  # there, but of another user; or no possible number
         pass
     return True
 

@@ -1,9 +1,8 @@
-"""Work done so far -> a bar with the time left on a terminal, or a plain line now and then anywhere else."""
+"""Show how far the work is: a bar with the time left on a terminal, a plain line now and then anywhere else."""
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ class Progress:
 
     Args:
         enabled: False for no output at all.
-        file: where to; standard error unless told otherwise, so that standard output stays free for results.
+        file: where to; by default standard error, so that standard output stays free for results.
 
     >>> import io
     >>> out = io.StringIO()
@@ -41,9 +40,7 @@ class Progress:
     def __init__(self, enabled: bool = True, file: TextIO | None = None) -> None:
         self._enabled = enabled
         self._file = sys.stderr if file is None else file
-        self._lock = threading.Lock()
         self._display: rich.progress.Progress | None = None
-        self._open_bars = 0
 
     @contextmanager
     def task(self, label: str, total: int | None = None, completed: int = 0) -> Iterator[Task]:
@@ -56,7 +53,8 @@ class Progress:
         """
         if not self._enabled:
             yield Task(total, completed)
-        elif self._on_terminal():
+        # The file decides, not rich: FORCE_COLOR in a build log must not draw bars into it.
+        elif self._file.isatty() and not self._console().is_dumb_terminal:
             with self._bar(label, total, completed) as task:
                 yield task
         else:
@@ -64,9 +62,9 @@ class Progress:
             try:
                 yield plain
             except BaseException:
-                plain.close("stopped after")
+                plain.write_end("stopped after")
                 raise
-            plain.close("in")
+            plain.write_end("in")
 
     def over(self, iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
         """Yield the items of `iterable`, showing how many have been dealt with.
@@ -90,10 +88,6 @@ class Progress:
         else:
             print(text, file=self._file, flush=True)
 
-    def _on_terminal(self) -> bool:
-        # The file decides, not rich: FORCE_COLOR in a build log must not draw bars into it.
-        return self._file.isatty() and not self._console().is_dumb_terminal
-
     def _console(self) -> Console:
         from rich.console import Console
 
@@ -103,84 +97,74 @@ class Progress:
     def _bar(self, label: str, total: int | None, completed: int) -> Iterator[Task]:
         from rich.markup import escape
 
-        with self._lock:
-            if self._display is None:
-                console = self._console()
-                self._display = _display(console)
-                self._display.start()
-            display = self._display
-            bar = display.add_task(escape(label), total=total, completed=completed, note="")
-            self._open_bars += 1
+        outermost = self._display is None
+        if self._display is None:
+            self._display = _display(self._console())
+            self._display.start()
+        display = self._display
+        bar = display.add_task(escape(label), total=total, completed=completed, note="")
         try:
             yield _BarTask(total, completed, display, bar)
         finally:
-            with self._lock:
-                self._open_bars -= 1
-                if self._open_bars:
-                    display.remove_task(bar)
-                else:
-                    display.stop()
-                    self._display = None
+            if outermost:
+                display.stop()
+                self._display = None
+            else:
+                display.remove_task(bar)
 
 
 class Task:
-    """One piece of work, safe to advance from several threads; on its own it shows nothing."""
+    """One piece of work; on its own it shows nothing."""
 
     def __init__(self, total: int | None, completed: int) -> None:
         self.total = total
         self.completed = completed
-        self._lock = threading.Lock()
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         """Count `steps` more as done.
 
         Args:
             steps: how many.
-            note: a few words to show beside the count, for instance the loss; kept until the next one.
+            note: a few words to show beside the count, for instance the loss; they stay until the next note.
         """
-        with self._lock:
-            self.completed += steps
-            self._show(steps, note)
-
-    def _show(self, steps: int, note: str | None) -> None:
-        pass
+        self.completed += steps
 
 
 class _BarTask(Task):
-    def __init__(self, total: int | None, completed: int, display: rich.progress.Progress, bar: Any) -> None:
+    def __init__(
+        self, total: int | None, completed: int, display: rich.progress.Progress, bar: rich.progress.TaskID
+    ) -> None:
         super().__init__(total, completed)
         self._display, self._bar = display, bar
 
-    def _show(self, steps: int, note: str | None) -> None:
+    def advance(self, steps: int = 1, note: str | None = None) -> None:
+        super().advance(steps)
         fields: dict[str, Any] = {} if note is None else {"note": note}
-        self._display.update(self._bar, advance=steps, **fields)
+        self._display.update(self._bar, completed=self.completed, **fields)
 
 
 class _PlainTask(Task):
     def __init__(self, label: str, total: int | None, completed: int, file: TextIO) -> None:
         super().__init__(total, completed)
         self._label, self._file, self._note = label, file, ""
-        self._done_before = completed
+        self._completed_before = completed
         self._started_s = self._written_s = time.monotonic()
 
-    def _show(self, steps: int, note: str | None) -> None:
-        if note is not None:
-            self._note = note
+    def advance(self, steps: int = 1, note: str | None = None) -> None:
+        super().advance(steps)
+        self._note = self._note if note is None else note
         now_s = time.monotonic()
-        if now_s - self._written_s >= PLAIN_INTERVAL_S:
-            self._written_s = now_s
-            elapsed_s = now_s - self._started_s
-            self._write(f"after {_clock(elapsed_s)}{self._left(elapsed_s)}")
+        if now_s - self._written_s < PLAIN_INTERVAL_S:
+            return
+        self._written_s = now_s
+        elapsed_s, done = now_s - self._started_s, self.completed - self._completed_before
+        left = ""
+        if self.total is not None and done > 0:
+            left = f", {_clock(elapsed_s / done * max(0, self.total - self.completed))} left"
+        self._write(f"after {_clock(elapsed_s)}{left}")
 
-    def close(self, word: str) -> None:
-        with self._lock:
-            self._write(f"{word} {_clock(time.monotonic() - self._started_s)}")
-
-    def _left(self, elapsed_s: float) -> str:
-        done_now = self.completed - self._done_before
-        if self.total is None or done_now <= 0:
-            return ""
-        return f", {_clock(elapsed_s / done_now * max(0, self.total - self.completed))} left"
+    def write_end(self, word: str) -> None:
+        self._write(f"{word} {_clock(time.monotonic() - self._started_s)}")
 
     def _write(self, timing: str) -> None:
         count = f"{self.completed}" if self.total is None else f"{self.completed}/{self.total}"
@@ -192,22 +176,20 @@ def _display(console: Console) -> rich.progress.Progress:
     from rich import progress
     from rich.table import Column
 
-    def fitting(max_width: int | None = None) -> Column:
+    def fit(max_width: int | None = None) -> Column:
         # One line whatever the width: a wrapped row would make the display jump.
         return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)
 
     wide = console.width >= WIDE_COLUMNS
     columns: list[progress.ProgressColumn] = [
-        progress.TextColumn("{task.description}", table_column=fitting(console.width // (4 if wide else 3))),
+        progress.TextColumn("{task.description}", table_column=fit(console.width // (4 if wide else 3))),
         progress.BarColumn(bar_width=None, table_column=Column(ratio=1)),
-        progress.TaskProgressColumn(table_column=fitting()),
-        progress.TimeRemainingColumn(elapsed_when_finished=True, table_column=fitting()),
+        progress.TaskProgressColumn(table_column=fit()),
+        progress.TimeRemainingColumn(elapsed_when_finished=True, table_column=fit()),
     ]
     if wide:
-        columns.insert(2, progress.MofNCompleteColumn(table_column=fitting()))
-        columns.append(
-            progress.TextColumn("{task.fields[note]}", markup=False, table_column=fitting(console.width // 4))
-        )
+        columns.insert(2, progress.MofNCompleteColumn(table_column=fit()))
+        columns.append(progress.TextColumn("{task.fields[note]}", markup=False, table_column=fit(console.width // 4)))
     return progress.Progress(*columns, console=console, expand=True)
 
 

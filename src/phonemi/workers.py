@@ -1,119 +1,180 @@
-"""A function and many arguments -> results in order, by several processes that are gone when this one is."""
+"""Processes that apply one function to many arguments, and that are gone when this process is."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Generic, TypeVar
 
 from phonemi.errors import PhonemiError
+from phonemi.interruption import Interruption
 
-AHEAD = 4  # pieces of work for each process that are begun before the oldest is waited for
+QUEUE_PER_PROCESS = 4  # calls that are begun for each process before the oldest is waited for
 
 Result = TypeVar("Result")
 
 
 class Workers(Generic[Result]):
-    """Processes that all do the same; started by the first piece of work, ended with the `with` block.
+    """Processes that all apply the same function; started by the first call, ended with the `with` block.
 
     They are spawned, since forking a process that runs torch's threads can hang, so `function` must be picklable: it is
     sent to each of them once. With one process, or fewer, everything happens here.
 
+    Each process gets an equal share of the threads that torch has here. Ctrl-C is left to this process. When an
+    exception ends the block, calls that are running raise `Interrupted`, as by SIGTERM, and the block ends after them.
+    The processes also end when this one is killed.
+
     Args:
         function: what they do.
         processes: how many.
-        what: their work in a word, for the error message.
+        name: their work in a word, for the error message.
+        advice: what to do when one of them dies, for the error message.
 
-    >>> with Workers(divmod, processes=1, what="dividing") as workers:
+    >>> with Workers(divmod, processes=1, name="dividing") as workers:
     ...     list(workers.over([(7, 2), (9, 4)]))
     [(3, 1), (2, 1)]
     """
 
-    def __init__(self, function: Callable[..., Result], processes: int, what: str) -> None:
-        self._function, self._processes, self._what = function, processes, what
+    def __init__(
+        self,
+        function: Callable[..., Result],
+        processes: int,
+        name: str,
+        advice: str = "free some, then run it again",
+    ) -> None:
+        self._function, self._processes, self._name, self._advice = function, processes, name, advice
         self._pool: ProcessPoolExecutor | None = None
-        self._begun: deque[Future[Result]] = deque()
+        self._stop: Connection | None = None  # closed to stop the processes; they hold its other end
+        self._queue: deque[Future[Result]] = deque()
 
     def __enter__(self) -> Workers[Result]:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is None or self._stop is None:
+            return
+        if kind is not None:
+            self._stop.close()
+        self._pool.shutdown(cancel_futures=True)
+        self._stop.close()
 
     def submit(self, *arguments: Any) -> Callable[[], Result]:
-        """Begin one piece of work, once there are not too many; what comes back waits for its result when called.
+        """Begin one call, after waiting for earlier ones while the queue is full.
+
+        Returns:
+            A function that waits for the result and returns it, or raises what the call raised.
 
         Raises:
-            PhonemiError: if a process died; or what the function raises, here or when the result is asked for.
+            PhonemiError: if a process died.
         """
         if self._processes <= 1:
             result = self._function(*arguments)
             return lambda: result
-        while len(self._begun) >= AHEAD * self._processes:
-            self._begun.popleft().exception()  # only waits: an error is raised to who asks for the result
-        if self._pool is None:
-            context, begin = multiprocessing.get_context("spawn"), (self._function,)
-            self._pool = ProcessPoolExecutor(self._processes, context, initializer=_begin, initargs=begin)
-        try:
-            future = self._pool.submit(_work, *arguments)
-        except BrokenProcessPool:
-            raise self._died() from None
-        self._begun.append(future)
+        while len(self._queue) >= QUEUE_PER_PROCESS * self._processes:
+            self._queue.popleft().exception()  # only waits: who asks for the result gets the error
+        future = self._begin(arguments)
+        self._queue.append(future)
         return lambda: self._result(future)
 
     def over(self, arguments: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-        """The results for each of the arguments, which are taken lazily, a few ahead of the work."""
-        waiting: deque[Callable[[], Result]] = deque()
-        ahead = 1 if self._processes <= 1 else AHEAD * self._processes
-        for one in arguments:
-            waiting.append(self.submit(*one))
-            if len(waiting) >= ahead:
-                yield waiting.popleft()()
-        while waiting:
-            yield waiting.popleft()()
+        """The results for each of the arguments, in order. Arguments are taken lazily, a few ahead of the work."""
+        pending: deque[Callable[[], Result]] = deque()
+        ahead = 1 if self._processes <= 1 else QUEUE_PER_PROCESS * self._processes
+        for each in arguments:
+            pending.append(self.submit(*each))
+            if len(pending) >= ahead:
+                yield pending.popleft()()
+        while pending:
+            yield pending.popleft()()
+
+    def as_completed(self, arguments: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+        """The results as they come, for long calls: no more are begun than there are processes.
+
+        Raises:
+            PhonemiError: if a process died; or what the first call that fails raises, while others still run.
+        """
+        running: set[Future[Result]] = set()
+        for each in arguments:
+            if self._processes <= 1:
+                yield self._function(*each)
+                continue
+            if len(running) == self._processes:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from map(self._result, done)
+            running.add(self._begin(each))
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from map(self._result, done)
+
+    def _begin(self, arguments: tuple[Any, ...]) -> Future[Result]:
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            stopped, self._stop = context.Pipe(duplex=False)
+            torch = sys.modules.get("torch")
+            cores = torch.get_num_threads() if torch is not None else os.cpu_count() or 1
+            threads = max(1, cores // self._processes)
+            self._pool = ProcessPoolExecutor(
+                self._processes, context, initializer=_start, initargs=(self._function, threads, stopped)
+            )
+        try:
+            return self._pool.submit(_work, *arguments)
+        except BrokenProcessPool:
+            raise self._death() from None
 
     def _result(self, future: Future[Result]) -> Result:
         try:
             return future.result()
         except BrokenProcessPool:
-            raise self._died() from None
+            raise self._death() from None
 
-    def _died(self) -> PhonemiError:
+    def _death(self) -> PhonemiError:
         return PhonemiError(
-            f"one of {self._processes} {self._what} processes died, perhaps for lack of memory: free some, then run "
-            "it again"
+            f"one of {self._processes} {self._name} processes died, perhaps for lack of memory: {self._advice}"
         )
 
 
-def follow_parent() -> None:
-    """Leave Ctrl-C, which reaches all processes of a terminal, to the parent, and never outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os._exit(1)
-
-        threading.Thread(target=follow, daemon=True).start()
+# Of this process, where it is a worker.
+_function: Callable[..., Any] | None = None
+_busy = False
 
 
-_function: Callable[..., Any] | None = None  # of a worker
-
-
-def _begin(function: Callable[..., Any]) -> None:
+def _start(function: Callable[..., Any], threads: int, stopped: Connection) -> None:
+    """Prepare this worker."""
     global _function
-    follow_parent()
     _function = function
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    if "torch" in sys.modules:  # imported with the function
+        sys.modules["torch"].set_num_threads(threads)
+    threading.Thread(target=_watch_parent, args=(stopped,), daemon=True).start()
 
 
 def _work(*arguments: Any) -> Any:
+    """One call; SIGTERM ends it by an exception, which goes to the parent as any other does."""
+    global _busy
     assert _function is not None, "a worker begins with it"
-    return _function(*arguments)
+    with Interruption():
+        _busy = True
+        try:
+            return _function(*arguments)
+        finally:
+            _busy = False
+
+
+def _watch_parent(stopped: Connection) -> None:
+    """End the call of this worker when its parent wants to stop, and the worker when the parent is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    wait_for_any([parent.sentinel, stopped])  # `stopped` is ready when the parent has closed its other end
+    if _busy and parent.is_alive():
+        os.kill(os.getpid(), signal.SIGTERM)
+    parent.join()
+    os._exit(1)

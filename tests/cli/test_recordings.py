@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,9 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi import audio, cli
+from phonemi import audio
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.training.checkpoint import Interruption
 
 RATE = 16_000
 
@@ -339,41 +336,6 @@ def test_a_signal_leaves_nothing_half_done(
     if not ignored:
         assert said.splitlines()[-1] == f"phonemi: ended by {number.name}; run the same command again to go on"
     assert "Traceback" not in said
-
-
-def end_this_process() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(10)  # the handler runs between two steps of Python
-
-
-def test_signals_that_training_handles_stay_its_own() -> None:
-    with cli._ending_cleanly():
-        own = signal.getsignal(signal.SIGTERM)
-        with pytest.raises(KeyboardInterrupt), Interruption():
-            end_this_process()
-        assert signal.getsignal(signal.SIGTERM) is own
-        with pytest.raises(cli._Ended):
-            end_this_process()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs copies of a process")
-def test_a_copy_of_the_process_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
-    context = multiprocessing.get_context("fork")
-    ready = context.Event()
-
-    def wait() -> None:
-        ready.set()
-        time.sleep(60)
-
-    with cli._ending_cleanly():
-        process = context.Process(target=wait)
-        process.start()
-        assert ready.wait(30)
-        process.terminate()
-        process.join()
-    assert process.exitcode == -signal.SIGTERM
-    assert capfd.readouterr().err == ""
 
 
 def test_threads_other_than_the_main_one_leave_signals_alone(phonemi: Phonemi) -> None:

@@ -125,7 +125,7 @@ def test_leftovers_of_killed_runs_are_removed_and_those_of_running_ones_stay(rec
     for process, name in ((ended.pid, "a"), (os.getpid(), "b"), (os.getppid(), "c"), (ended.pid, "another")):
         with monkeypatch.context() as then:
             then.setattr(os, "getpid", lambda process=process: process)
-            left.append(files._temporary(out / f"{name}.wav"))
+            left.append(files._temporary_path(out / f"{name}.wav"))
         left[-1].write_bytes(b"half of it")
     enhance_files(recorder, pairs, QUIET)
     assert files_in(out) == sorted([*(path.name for path in left[1:]), "a.wav", "b.wav", "c.wav"])

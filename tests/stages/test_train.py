@@ -31,6 +31,8 @@ from phonemi.stages.train import initial_aggregation, is_trained, stored_states
 from phonemi.stages.training_data import StoredInputs, TrainingBatches, enhancement_mixtures
 from phonemi.systems import find_system
 
+QUICK = ["enhance.steps=10", "enhance.validate_every=5"]
+
 
 @pytest.fixture
 def run(finished: Any) -> Run:
@@ -42,7 +44,7 @@ def untrained(finished: Any, tmp_path: Path) -> Run:
     """A run whose rows are still to be trained, quickly."""
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     shutil.rmtree(folder / "rows")
-    settings = load_config(folder / "config.yaml", ["enhance.steps=10", "enhance.validate_every=5"])
+    settings = load_config(folder / "config.yaml", QUICK)
     return Run(folder, settings, save=False)
 
 
@@ -154,16 +156,19 @@ def test_a_frozen_row_never_runs_its_aggregation_in_a_step(
 
 
 def test_the_number_of_jobs_changes_no_result(untrained: Run) -> None:
-    train.train_systems(untrained, "ws-acoustic")
-    alone = weights_of(untrained.folder.path, "ws-acoustic")
-    key = untrained.keys.model(find_system("ws-acoustic"))
-    shutil.rmtree(untrained.folder / "rows")
-    several = untrained.config.model_copy(update={"enhance": untrained.config.enhance.model_copy(update={"jobs": 2})})
-    assert Run(untrained.folder.path, several, save=False).keys.model(find_system("ws-acoustic")) == key
-    # What a process of its own does, here in this one.
-    train._train_in_process(untrained.folder.path, several, "ws-acoustic")
-    beside = weights_of(untrained.folder.path, "ws-acoustic")
-    assert all(torch.equal(beside[name], value) for name, value in alone.items())
+    rows = ("log1p", "ws-acoustic")
+    weights, keys = [], set()
+    for jobs in (1, 2):
+        changes = [f"enhance.rows=[{', '.join(rows)}]", f"enhance.jobs={jobs}"]
+        settings = load_config(untrained.folder / "config.yaml", [*changes, *QUICK])
+        run = Run(untrained.folder.path, settings, save=False)
+        train.train_systems(run)
+        keys.add(run.keys.model(find_system("ws-acoustic")))
+        weights.append({row: weights_of(untrained.folder.path, row) for row in rows})
+        shutil.rmtree(untrained.folder / "rows")
+    assert len(keys) == 1
+    for row in rows:
+        assert all(torch.equal(weights[1][row][name], value) for name, value in weights[0][row].items())
 
 
 def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
@@ -244,17 +249,13 @@ def test_an_encoder_at_another_rate_is_refused(untrained: Run) -> None:
         train.train_systems(Run(untrained.folder.path, settings, save=False), "layer-0")
 
 
+def die(*_: Any) -> None:
+    os._exit(1)
+
+
 def test_a_process_that_dies_is_one_line(untrained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Pool(train.concurrent.futures.ThreadPoolExecutor):
-        def __init__(self, jobs: int, *_: Any, **__: Any) -> None:
-            super().__init__(jobs)
-
-    def dying(*_: Any) -> None:
-        raise train.BrokenProcessPool("A process in the process pool was terminated abruptly")
-
-    monkeypatch.setattr(train.concurrent.futures, "ProcessPoolExecutor", Pool)
-    monkeypatch.setattr(train, "_train_in_process", dying)
-    with pytest.raises(PhonemiError, match=r"a training process died, .* run it again with --set enhance\.jobs=1"):
+    monkeypatch.setattr(train, "_train_in_process", die)
+    with pytest.raises(PhonemiError, match=r"training processes died, .* run it again with --set enhance\.jobs=1"):
         train._train_side_by_side(untrained, untrained.systems, 2)
 
 

@@ -1,8 +1,6 @@
 import os
 import pickle
 import resource
-import signal
-import threading
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ from torch import nn
 
 from phonemi.errors import ModelError, PhonemiError
 from phonemi.training.checkpoint import (
-    Interruption,
     WeightsRecord,
     check_same,
     load_trained_state,
@@ -158,74 +155,3 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_write(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert read_checkpoint(path) == {"step": 1}
     assert os.listdir(tmp_path) == ["last.pt"]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_end_of_a_deferred_part(number):
-    done = []
-
-    def interrupted():
-        with Interruption() as interruption:
-            with interruption.deferred():
-                os.kill(os.getpid(), number)
-                done.append("whole")
-            done.append("never")
-
-    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert done == ["whole"]
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
-
-
-def test_a_signal_elsewhere_does_not_wait():
-    done = []
-
-    def interrupted():
-        with Interruption():
-            os.kill(os.getpid(), signal.SIGTERM)
-            done.append("never")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert not done
-
-
-def test_a_second_signal_does_not_wait():
-    done = []
-
-    def interrupted():
-        with Interruption() as interruption, interruption.deferred():
-            os.kill(os.getpid(), signal.SIGINT)
-            done.append("one")
-            os.kill(os.getpid(), signal.SIGINT)
-            done.append("never")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert done == ["one"]
-
-
-def test_ignored_signals_stay_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with Interruption():
-            os.kill(os.getpid(), signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def test_outside_the_main_thread_signals_are_left_alone():
-    failures = []
-
-    def work():
-        try:
-            with Interruption() as interruption, interruption.deferred():
-                pass
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert not failures

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from phonemi.errors import ConfigError, ModelError, PhonemiError
 from phonemi.files import read_jsonl
-from phonemi.training import checkpoint, loop
+from phonemi.training import checkpoint, state
 from phonemi.training.loop import FitSettings, fit, prefetched
-from phonemi.training.run import accelerator_for
 from phonemi.training.tracking import Tracker
 
 
@@ -131,7 +131,7 @@ def slow_loss(model, batch):
 
 KILLER = """
 import importlib.util, os, random, signal, sys, time
-import accelerate, torch._dynamo  # what training imports; then each training starts in milliseconds
+import torch  # then each training starts in milliseconds
 here = importlib.util.spec_from_file_location("tiny", sys.argv[1])
 tiny = importlib.util.module_from_spec(here)
 here.loader.exec_module(tiny)
@@ -268,6 +268,44 @@ def test_frozen_parameters_do_not_change_and_frozen_parts_do_not_drop_out(tmp_pa
     model.requires_grad_(False)
     with pytest.raises(ModelError, match="no trainable parameter"):
         train(tmp_path, model)
+
+
+class FineTuned(nn.Module):
+    """An encoder whose lower block is frozen, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.encoder = nn.Sequential(*(self.block(size) for size in (6, 16)))
+        self.encoder[0].requires_grad_(False)
+        self.head = nn.Linear(16, 1)
+
+    @staticmethod
+    def block(size):
+        return nn.Sequential(nn.Linear(size, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
+
+    def forward(self, inputs):
+        return self.head(self.encoder(inputs))
+
+
+@pytest.mark.parametrize("killed_after", [7, 23])
+def test_a_half_frozen_encoder_is_fine_tuned_and_resumed_bit_for_bit(tmp_path, killed_after):
+    whole, resumed = FineTuned(), FineTuned()
+    before = {name: value.clone() for name, value in whole.state_dict().items()}
+    expected = train(tmp_path / "whole", whole)
+    changed = {name for name, value in whole.state_dict().items() if not torch.equal(value, before[name])}
+    # The statistics of the frozen block's BatchNorm stay too: it is in eval mode.
+    assert changed == {name for name in before if not name.startswith("encoder.0.")}
+
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", FineTuned(), loss=killing(killed_after, []))
+    assert train(tmp_path / "killed", resumed) == expected
+    assert same_weights(whole, resumed)
+    for file in ("last.pt", "best.safetensors"):
+        path = tmp_path / "killed" / file
+        stored = load_file(path) if file.startswith("best") else checkpoint.read_checkpoint(path)["model"]
+        frozen = {name for name, value in whole.named_parameters() if not value.requires_grad}
+        assert stored.keys() == before.keys() - frozen
 
 
 def test_gradients_left_by_the_caller_do_not_count(tmp_path):
@@ -411,19 +449,18 @@ def test_precisions_one_after_the_other_leave_the_model_as_it_was(tmp_path):
 
 
 def test_the_gradient_scaler_of_fp16_leaves_updates_out_and_is_resumed(tmp_path, monkeypatch):
-    def with_scaler(precision, device):
-        accelerator = accelerator_for(precision, device)
-        # Far too large at first, so that gradients overflow; doubled again and again, so that they overflow later too.
-        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=2)
-        return accelerator
+    # Far too large at first, so that gradients overflow; doubled again and again, so that they overflow later too.
+    def large_scaler(precision, device):
+        return torch.amp.GradScaler("cpu", init_scale=2.0**17, growth_interval=2)
 
-    monkeypatch.setattr(loop, "accelerator_for", with_scaler)
+    monkeypatch.setattr(state, "gradient_scaler", large_scaler)  # which would ask for a GPU
+    half = settings(precision="fp16", log_every=12)
     whole, resumed = build(), build()
-    expected = train(tmp_path / "whole", whole)
-    assert 2 <= expected.skipped_steps <= 12
+    expected = train(tmp_path / "whole", whole, settings=half)
+    assert 2 <= expected.skipped_steps <= 16
     with pytest.raises(Killed):
-        train(tmp_path / "killed", loss=killing(25, []))
-    assert train(tmp_path / "killed", resumed) == expected
+        train(tmp_path / "killed", loss=killing(31, []), settings=half)
+    assert train(tmp_path / "killed", resumed, settings=half) == expected
     assert same_weights(whole, resumed)
 
 

@@ -1,10 +1,11 @@
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from phonemi.errors import ConfigError
-from phonemi.training.settings import FitSettings
+from phonemi.training.settings import FitSettings, fit_settings
 
 
 def settings(**changes):
@@ -48,3 +49,14 @@ def test_betas_from_a_yaml_list_equal_the_default():
 def test_a_value_out_of_range_is_refused_by_name(name, value, message):
     with pytest.raises(ConfigError, match=message):
         settings(**{name: value})
+
+
+def test_a_section_gives_what_it_has_and_the_rest_is_given():
+    section = SimpleNamespace(
+        steps=10, learning_rate=0.5, eps_before_correction=False, precision="bf16", validate_every=5, batch=8
+    )
+    expected = settings(learning_rate=0.5, precision="bf16", seed=3)
+    assert fit_settings(section, checkpoint_every=5, seed=3) == expected
+    assert fit_settings(section, checkpoint_every=5, seed=3, learning_rate=1.0).learning_rate == 1.0
+    with pytest.raises(ConfigError, match="steps is 0"):
+        fit_settings(SimpleNamespace(steps=0), validate_every=1, checkpoint_every=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +14,14 @@ import typer
 from typer.core import TyperGroup
 
 from phonemi import __version__
+from phonemi.interruption import Interrupted
 
 if TYPE_CHECKING:
     from phonemi.stages.run import Run
 
 WIDEST_HELP = 80
+
+logger = logging.getLogger("phonemi")
 
 
 class Commands(TyperGroup):
@@ -30,8 +35,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:  # here, because typer would turn it into an exit without a word
-            sys.exit(explain("interrupted; run the same command again to go on", 130))
+        except KeyboardInterrupt as interrupt:  # here, because typer would turn it into an exit without a word
+            sys.exit(explain_interruption(interrupt))
 
 
 app = typer.Typer(
@@ -57,8 +62,13 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="PHONEMI_DEBUG", help="Show where an error happened (its traceback).")
+    ] = False,
 ) -> None:
-    pass  # options of phonemi itself; the help of the application stands where it is made
+    # Options of phonemi itself; the help of the application stands where it is made.
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING)
+    logger.handlers = [logging.StreamHandler(sys.stderr)] if debug else []
 
 
 RunFolder = Annotated[
@@ -98,3 +108,10 @@ def explain(text: str, code: int) -> int:
     """Say on standard error what happened, in one line; gives the exit code back."""
     print("phonemi:", " ".join(text.split()), file=sys.stderr)
     return code
+
+
+def explain_interruption(interrupt: KeyboardInterrupt) -> int:
+    """Say how to go on after Ctrl-C or another signal; gives the exit code."""
+    number = interrupt.number if isinstance(interrupt, Interrupted) else signal.SIGINT
+    cause = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    return explain(f"{cause}; run the same command again to go on", 128 + number)

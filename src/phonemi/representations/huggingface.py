@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phonemi.errors import ModelError, import_transformers, unreachable_model
+from phonemi.errors import ModelError
 from phonemi.representations.base import HiddenStates, Representation, check_lengths
 from phonemi.representations.wavlm_attention import fuse_attention
 from phonemi.signal import HOP, SSL_HOP, valid_mask
+from phonemi.transformers_import import import_transformers, unreachable_model
 
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # as transformers calls them
 BLOCKS = "model.encoder.layers."  # prefix of the parameters of all transformer blocks

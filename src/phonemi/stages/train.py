@@ -7,11 +7,8 @@ never sees the encoder or its layers. Only a system that learns blocks of the en
 
 from __future__ import annotations
 
-import concurrent.futures
 import inspect
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +25,9 @@ from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.networks import NETWORKS, build_network
-from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
+from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.files import write_json
+from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
 from phonemi.representations.base import Representation
@@ -40,9 +38,9 @@ from phonemi.stages.hidden_states import StoredStates
 from phonemi.stages.run import Run
 from phonemi.stages.training_data import Batch, StoredInputs, TrainingBatches, enhancement_mixtures
 from phonemi.systems import System, find_system
-from phonemi.training.checkpoint import Interruption
-from phonemi.training.loop import FitSettings, fit
-from phonemi.workers import Workers, follow_parent
+from phonemi.training.loop import fit
+from phonemi.training.settings import fit_settings
+from phonemi.workers import Workers
 
 SPLITS = ("train", "validation")
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
@@ -179,7 +177,7 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
             model,
             batch_at=TrainingBatches(mixtures["train"], inputs.get("train"), settings.batch, seed),
             loss=lambda model, batch: model(batch),
-            settings=_fit_settings(run, seed),
+            settings=fit_settings(settings, checkpoint_every=settings.validate_every, seed=seed),
             folder=folder / "checkpoints" / run.keys.model(system),
             label=system.name,
             validate=lambda _: _validate(run, model, mixtures["validation"], inputs.get("validation"), scoring),
@@ -229,21 +227,6 @@ def _require_package(select_on: str) -> None:
             raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
 
 
-def _fit_settings(run: Run, seed: int) -> FitSettings:
-    settings = run.config.enhance
-    return FitSettings(
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        schedule=settings.schedule,
-        eps_before_correction=settings.eps_before_correction or None,
-        validate_every=settings.validate_every,
-        checkpoint_every=settings.validate_every,
-        select_on=settings.select_on,
-        precision=settings.precision,
-        seed=seed,
-    )
-
-
 def _validate(
     run: Run,
     model: TrainingModel,
@@ -274,35 +257,13 @@ def _validate(
 
 def _train_side_by_side(run: Run, systems: list[System], jobs: int) -> None:
     """Several systems at a time, each in a process with its share of the cores: an LSTM makes poor use of several."""
-    threads = max(1, torch.get_num_threads() // jobs)
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(jobs, context, initializer=_start_process, initargs=(threads,))
-    with Interruption(), pool, run.progress.task("rows", len(systems)) as task:
-        waiting, running = list(systems), set[concurrent.futures.Future[None]]()
-        try:
-            while waiting or running:
-                # No more than there are processes: one told to stop would go on with what else the pool had for it.
-                while waiting and len(running) < jobs:
-                    name = waiting.pop(0).name
-                    running.add(pool.submit(_train_in_process, run.folder.path, run.config, name))
-                done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-                for finished in done:
-                    finished.result()
-                    task.advance()
-        except BaseException as error:
-            for process in multiprocessing.active_children():
-                process.terminate()  # SIGTERM: the loop writes its checkpoint and ends
-            if isinstance(error, BrokenProcessPool):
-                raise PhonemiError(
-                    "a training process died, perhaps for lack of memory: run it again with --set enhance.jobs=1"
-                ) from None
-            raise
-
-
-def _start_process(threads: int) -> None:
-    """Take the share of the cores; another run may follow, so that none outlives the parent."""
-    torch.set_num_threads(threads)
-    follow_parent()
+    with (
+        Interruption(),
+        Workers(_train_in_process, jobs, "training", "run it again with --set enhance.jobs=1") as training,
+        run.progress.task("rows", len(systems)) as task,
+    ):
+        for _ in training.as_completed((run.folder.path, run.config, system.name) for system in systems):
+            task.advance()
 
 
 def _train_in_process(folder: Path, config: Config, name: str) -> None:

@@ -1,7 +1,9 @@
-"""Model + batches + loss -> trained weights in a folder that survives any interruption; knows neither audio nor phones.
+"""Train any model on any batches, in a folder where an interrupted training goes on; knows neither audio nor phones.
 
-loop        fit(): the one training loop, exact to resume
-checkpoint  last.pt and best.safetensors, each whole or absent; signals held back until a step is complete
-progress    bars with the time left on a terminal, plain lines elsewhere
-tracking    RUN/log.jsonl, and TensorBoard where it is installed
+loop         fit(): the one training loop, exact to resume
+settings     FitSettings: how to train
+state        what a training consists of, and its single steps
+checkpoint   last.pt and best.safetensors, each whole or absent
+distributed  several processes, one for each GPU
+tracking     RUN/log.jsonl, and TensorBoard where it is installed
 """

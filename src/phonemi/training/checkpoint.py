@@ -1,4 +1,4 @@
-"""A run in progress <-> last.pt, its best weights <-> best.safetensors: each file whole or absent, whatever happens.
+"""Write and read last.pt (a training in progress) and best.safetensors (its best weights); both are whole or absent.
 
 Frozen parameters are in neither: they do not change, and a frozen speech encoder would make every checkpoint hundreds
 of megabytes larger.
@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import safetensors
@@ -26,8 +21,6 @@ from phonemi.files import replacing
 
 LAST_NAME = "last.pt"
 BEST_NAME = "best.safetensors"
-# Ctrl-C, what services are stopped by, and a terminal that is closed.
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class WeightsRecord(NamedTuple):
@@ -53,24 +46,30 @@ def load_trained_state(model: nn.Module, state: dict[str, Tensor], path: Path) -
     Raises:
         ModelError: if `state`, read from `path`, has other names or shapes than `trained_state(model)`.
     """
-    expected = {name: tuple(value.shape) for name, value in trained_state(model).items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    check_same(found, expected, path)
+    shapes, model_shapes = (
+        {name: tuple(value.shape) for name, value in values.items()} for values in (state, trained_state(model))
+    )
+    check_same(shapes, model_shapes, path)
     model.load_state_dict(state, strict=False)
 
 
-def check_same(found: dict[str, Any], asked: dict[str, Any], path: Path) -> None:
+def check_same(written: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     """Refuse to continue the work of `path` as something else.
+
+    Args:
+        written: what describes the work in `path`, by name.
+        now: what describes the work that is to be done.
+        path: for the message.
 
     Raises:
         ModelError: naming the first entry that differs, and how many more do.
     """
-    different = [name for name in [*asked, *found] if found.get(name) != asked.get(name)]
+    different = [name for name in [*now, *written] if written.get(name) != now.get(name)]
     if different:
         name = different[0]
         more = len(set(different)) - 1
         raise ModelError(
-            f"{path} was written with {name} = {found.get(name, 'absent')}, now {name} = {asked.get(name, 'absent')}"
+            f"{path} was written with {name} = {written.get(name, 'absent')}, now {name} = {now.get(name, 'absent')}"
             f"{f' (and {more} more differences)' if more else ''}: "
             "ask for the same again, or use another folder to start over"
         )
@@ -147,51 +146,10 @@ def load_weights(path: Path, model: nn.Module) -> WeightsRecord:
     return record
 
 
-class Interruption:
-    """While the block runs, `SIGNALS` raise KeyboardInterrupt, but never in the middle of a deferred part.
-
-    A second signal does not wait any longer. Signals that were ignored (a job started with nohup) stay ignored. Outside
-    the main thread, where Python delivers no signals, this does nothing.
-    """
-
-    def __init__(self) -> None:
-        self._deferring = False
-        self._pending = False
-        self._replaced: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._replaced[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Hold a signal back until the block has ended."""
-        self._deferring = True
-        try:
-            yield
-        finally:
-            self._deferring = False
-        if self._pending:
-            raise KeyboardInterrupt
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._deferring and not self._pending:
-            self._pending = True
-        else:
-            raise KeyboardInterrupt
-
-
 def _write(path: Path, content: bytes | memoryview) -> None:
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        kept = "the one before is intact" if path.exists() else "there was none before"
-        raise PhonemiError(f"cannot write {path} ({error}; {kept}): make room, then run again to continue") from error
+        before = "the one before is intact" if path.exists() else "there was none before"
+        raise PhonemiError(f"cannot write {path} ({error}; {before}): make room, then run again to continue") from error

@@ -1,4 +1,4 @@
-"""Model, batches and a loss -> the trained model, and a folder from which the same run continues bit for bit.
+"""The training loop: a model, batches and a loss become a trained model, in a folder that continues bit for bit.
 
 Nothing in a run depends on when it was started or stopped. A batch is a function of its index, the random numbers of a
 forward pass (dropout) are a function of the seed and that index, and the learning rate is a function of the step. So
@@ -20,10 +20,12 @@ import torch
 from torch import nn
 
 from phonemi.errors import ConfigError
+from phonemi.interruption import Interruption
 from phonemi.progress import Progress
-from phonemi.training.checkpoint import Interruption, load_weights
-from phonemi.training.run import MAX_SKIPPED_IN_A_ROW, Loss, Run, accelerator_for
+from phonemi.training.checkpoint import load_weights
+from phonemi.training.distributed import join_processes
 from phonemi.training.settings import FitSettings
+from phonemi.training.state import MAX_SKIPPED_IN_A_ROW, Loss, TrainingState
 from phonemi.training.tracking import Tracker
 
 PREFETCHED_BATCHES = 2
@@ -31,7 +33,7 @@ PREFETCHED_BATCHES = 2
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a finished run found.
+    """What a finished training leaves, besides the model.
 
     Attributes:
         best_step: updates after which the model was best; `steps` when nothing was selected on.
@@ -67,9 +69,12 @@ def fit(
     Calling it again with the same arguments continues an interrupted run exactly, and returns at once after a finished
     one. Ctrl-C or SIGTERM writes the state after the last complete update and raises KeyboardInterrupt.
 
+    On several GPUs, start the program by `torchrun --nproc-per-node GPUS`: each process then trains on its own batches
+    and the gradients are averaged, as if one process accumulated so many times more batches.
+
     Args:
         model: trained in place and left on the device. Parts of it without any trainable parameter stay in eval mode.
-        batch_at: batch number i, where i = (step * accumulate + k) * processes + rank. Must depend on i alone, and not
+        batch_at: batch number i = (step * accumulate + k) * processes + rank. Must depend on i alone, and not
             use torch's global generator: it runs ahead in a thread. Tensors, also nested ones, are moved to the device.
         loss: called with the model and a batch; returns the loss `[]`, or the loss and numbers to log with it, under
             the same names every time. Runs under autocast when `precision` is not "no".
@@ -78,60 +83,65 @@ def fit(
         label: names the run in the log and the progress bar.
         validate: called with the model in eval mode, without gradients, in full precision; returns numbers by name.
         tracker, progress: where to log, and where to show how far it is.
-        device: default: the GPU when there is one. With several processes each has its own.
+        device: default: the GPU when there is one. Of several processes each has its own.
 
     Raises:
         ModelError: if nothing is trainable, the folder belongs to a run with other settings or parameters, more than 50
             updates in a row had a gradient that is not finite, or no validation gave a number to select on.
         ConfigError: if `select_on` or `precision` cannot be had.
         PhonemiError: if the folder cannot be written.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM.
+        Interrupted: a KeyboardInterrupt, on Ctrl-C or SIGTERM.
     """
     if settings.select_on is not None and validate is None:
         raise ConfigError(f"select_on is {settings.select_on!r} but {label} has no validation")
-    run = Run(model, loss, settings, Path(folder), label, tracker, accelerator_for(settings.precision, device))
-    run.resume()
-    if not run.finished:
-        if progress is None or not run.writes:
+    state = TrainingState(model, loss, settings, Path(folder), label, tracker, join_processes(device))
+    state.resume()
+    if not state.finished:
+        if progress is None or not state.writes:
             progress = Progress(enabled=False)
-        _train(run, batch_at, validate, progress)
-        run.finish()
+        _train(state, batch_at, validate, progress)
+        state.finish()
     model.eval()
-    record = load_weights(run.best_path, model)
-    return FitResult(record.step, record.value, settings.steps, run.history, int(run.skipped))
+    record = load_weights(state.best_path, model)
+    return FitResult(record.step, record.value, settings.steps, state.history, int(state.skipped))
 
 
-def _train(run: Run, batch_at: Callable[[int], Any], validate: Callable | None, progress: Progress) -> None:
-    settings = run.settings
-    cuda = [run.device] if run.device.type == "cuda" else []
+def _train(
+    state: TrainingState,
+    batch_at: Callable[[int], Any],
+    validate: Callable[[nn.Module], dict[str, float]] | None,
+    progress: Progress,
+) -> None:
+    settings = state.settings
+    cuda = [state.device] if state.device.type == "cuda" else []
     with (
         torch.random.fork_rng(cuda),  # every pass sets the generators; the caller gets them back as they were
         Interruption() as interruption,
-        closing(prefetched(batch_at, run.batch_indices())) as batches,
-        progress.task(run.label, settings.steps, completed=run.step) as task,
+        closing(prefetched(batch_at, state.batch_indices())) as batches,
+        progress.task(state.label, settings.steps, completed=state.step) as task,
     ):
         try:
-            run.set_training_mode()
+            state.set_training_mode()
             while True:
-                if validate is not None and run.is_due(settings.validate_every) and run.validated < run.step:
-                    values = run.validate(validate)
+                if validate is not None and state.is_due(settings.validate_every) and state.validated < state.step:
+                    values = state.validate(validate)
                     with interruption.deferred():
-                        run.record_validation(values)
-                if run.is_due(settings.checkpoint_every):
+                        state.record_validation(values)
+                if state.is_due(settings.checkpoint_every):
                     with interruption.deferred():
-                        run.save()
-                if run.step == settings.steps:
+                        state.save()
+                if state.step == settings.steps:
                     break
                 update_batches = list(islice(batches, settings.accumulate))
                 with interruption.deferred():
-                    run.update(update_batches)
-                    note = run.log() if run.is_due(settings.log_every) else None
-                if run.step % MAX_SKIPPED_IN_A_ROW == 0 or note is not None:
-                    run.check_skips()
+                    state.update(update_batches)
+                    note = state.log() if state.is_due(settings.log_every) else None
+                if state.step % MAX_SKIPPED_IN_A_ROW == 0 or note is not None:
+                    state.check_skips()
                 task.advance(1, note)
         except KeyboardInterrupt:
-            if run.between_updates:
-                run.save()
+            if state.between_updates:
+                state.save()
             raise
 
 

@@ -1,10 +1,10 @@
-"""The few numbers that say how to train -> the learning rate of every update."""
+"""How to train: length, learning rate, optimiser, and when to validate and to write."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 from phonemi.errors import ConfigError, nearest
 
@@ -24,7 +24,8 @@ class FitSettings:
         betas: decay of AdamW's running mean and square.
         eps: added to the root of the square.
         eps_before_correction: whether to the root as it is, before its bias is corrected, as in the AdamW of S3PRL: in
-            the first update eps then weighs 32 times as much, after some thousand the same. None: after, as torch does.
+            the first update eps then weighs 32 times as much, after some thousand the same. None (which False becomes):
+            after, as torch does.
         weight_decay: decoupled, times the learning rate.
         gradient_clip: largest gradient norm, over all trainable parameters; None for no limit.
         accumulate: batches per update; their gradients are averaged.
@@ -46,7 +47,7 @@ class FitSettings:
     schedule: Schedule = "constant"
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-7
-    eps_before_correction: bool | None = None  # not False, so that older checkpoints, which lack it, can be continued
+    eps_before_correction: bool | None = None  # checkpoints of 0.1 lack it, which compares equal to None
     weight_decay: float = 0.0
     gradient_clip: float | None = 1.0
     accumulate: int = 1
@@ -60,6 +61,7 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "eps_before_correction", self.eps_before_correction or None)
         for name in ("steps", "accumulate", "validate_every", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -90,3 +92,22 @@ class FitSettings:
         done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
         factor = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[self.schedule]
         return self.learning_rate * factor
+
+
+def fit_settings(section: object, **others: Any) -> FitSettings:
+    """Settings from a section of the configuration: every field of `FitSettings` that the section has too.
+
+    Args:
+        section: any object, for instance `config.enhance`.
+        others: the remaining fields, and those that should differ from the section's.
+
+    Raises:
+        ConfigError: for a value out of range.
+
+    >>> from types import SimpleNamespace
+    >>> section = SimpleNamespace(steps=100, learning_rate=0.01, batch=8)
+    >>> fit_settings(section, validate_every=50, checkpoint_every=50).learning_rate
+    0.01
+    """
+    values = {field.name: getattr(section, field.name) for field in fields(FitSettings) if hasattr(section, field.name)}
+    return FitSettings(**(values | others))

@@ -1,4 +1,4 @@
-"""Numbers of a run -> one JSON line each in RUN/log.jsonl, and TensorBoard curves when asked for."""
+"""The log of a run: one JSON line for each entry in RUN/log.jsonl, and TensorBoard curves if asked for."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from typing import Any, Literal
 import numpy as np
 
 from phonemi.constants import SAMPLE_RATE
-from phonemi.errors import AudioError, ModelError, import_transformers, unreachable_model
+from phonemi.errors import AudioError, ModelError
 from phonemi.files import content_hash
 from phonemi.metrics.words.recogniser import Failure, Waveform, finite_waveform
+from phonemi.transformers_import import import_transformers, unreachable_model
 
 DEFAULT_MODEL = "openai/whisper-large-v3"  # as in Han et al. (2026)
 MAX_PIECE_S = 30  # Whisper's input is 30 s of sound, padded if need be

@@ -1,14 +1,13 @@
-"""A model and its batches -> the state of a training run, one update, validation or checkpoint at a time."""
+"""The state of a training, and the few things that can happen to it: an update, a validation, a checkpoint."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +28,42 @@ from phonemi.training.checkpoint import (
     write_checkpoint,
     write_weights,
 )
+from phonemi.training.distributed import Processes
 from phonemi.training.settings import FitSettings
 from phonemi.training.tracking import Tracker
 
 Loss = Callable[[nn.Module, Any], Tensor | tuple[Tensor, dict[str, Any]]]
 
 MAX_SKIPPED_IN_A_ROW = 50
+# Attributes of a `TrainingState` that go into a checkpoint as they are.
 COUNTS = ("step", "validated", "history", "skipped", "skipped_in_a_row", "most_skipped", "kept", "sums")
 
 
-class Run:
-    """The state of one run, and the few things that can happen to it."""
+class TrainingState:
+    """A model in training, its optimiser and how far it has come.
+
+    Args:
+        model: trained in place, and moved to the device of this process.
+        loss: see `loop.fit`.
+        settings: how to train.
+        folder: for last.pt and best.safetensors.
+        label: names the training in messages and in the log.
+        tracker: where process 0 logs.
+        processes: those that train this model together.
+
+    Attributes:
+        step: updates done.
+        validated: the step at which the model was last validated.
+        history: rows of `FitResult.history` so far.
+        between_updates: False while weights and counts change: what is then in memory must not be saved.
+        kept, sums: updates since the last log, and sums over them of the loss and what it reports, by name.
+        skipped, skipped_in_a_row, most_skipped: updates left out because their gradient was not finite: all of them,
+            the last ones in a row, and the longest such row.
+
+    Raises:
+        ModelError: if nothing in the model is trainable.
+        ConfigError: if the device cannot compute in the precision asked for.
+    """
 
     def __init__(
         self,
@@ -49,40 +73,39 @@ class Run:
         folder: Path,
         label: str,
         tracker: Tracker | None,
-        accelerator: Any,
+        processes: Processes,
     ) -> None:
-        self.settings, self.label, self.accelerator = settings, label, accelerator
-        self.model = model.to(accelerator.device)
-        self.device = accelerator.device
-        self.writes = accelerator.is_main_process
+        self.settings, self.label, self.processes, self.device = settings, label, processes, processes.device
+        self.writes = processes.rank == 0
         self.tracker = tracker if self.writes else None
         self.last_path, self.best_path = folder / LAST_NAME, folder / BEST_NAME
+        self.scaler = gradient_scaler(settings.precision, self.device)
+        self.model = model.to(self.device)
         self.trainable = [value for value in model.parameters() if value.requires_grad]
         if not self.trainable:
             raise ModelError(f"{label}: the model has no trainable parameter")
-        # Fused AdamW can be told on the device to leave a step out, so that no step has to wait for the device.
-        self.fused = self.device.type in ("cpu", "cuda")
         self.optimiser = torch.optim.AdamW(
             self.trainable,
             lr=settings.learning_rate,
             betas=settings.betas,
             eps=settings.eps,
             weight_decay=settings.weight_decay,
-            fused=self.fused,
+            fused=self.scaler.is_enabled(),
         )
         self.optimiser.zero_grad()  # the caller may have left gradients behind
-        self.objective = accelerator.prepare(Objective(model, loss))
+        self.objective = processes.parallel(Objective(self.model, loss, settings.precision, self.device))
         self.step = 0
         self.validated = 0
         self.history: list[dict[str, Any]] = []
         self.between_updates = True
-        # Counts stay on the device; reading one makes the processor wait.
+        # These stay on the device, since reading one makes the processor wait for it.
         self.skipped, self.skipped_in_a_row, self.most_skipped, self.kept = torch.zeros(4, device=self.device)
         self.sums: dict[str, Tensor] = {}
         self._logged_s, self._logged_step = time.monotonic(), 0
 
     @property
     def finished(self) -> bool:
+        """Whether nothing is left to be done."""
         validated = self.settings.select_on is None or self.validated == self.step
         return self.step == self.settings.steps and validated and self.best_path.exists()
 
@@ -93,7 +116,7 @@ class Run:
     def batch_indices(self) -> Iterator[int]:
         """Indices of the batches of this process, from the present update to the last."""
         first, end = (step * self.settings.accumulate for step in (self.step, self.settings.steps))
-        return (pass_ * self.accelerator.num_processes + self.accelerator.process_index for pass_ in range(first, end))
+        return (number * self.processes.count + self.processes.rank for number in range(first, end))
 
     def set_training_mode(self) -> None:
         """Train mode, except for parts whose parameters are all frozen: a frozen encoder must not drop anything out."""
@@ -104,43 +127,50 @@ class Run:
                 part.eval()
 
     def update(self, batches: list[Any]) -> None:
-        """One optimiser update: the mean gradient of `batches`, clipped; left out when it is not finite."""
-        from accelerate.utils import send_to_device
-
+        """One optimiser update with the mean gradient of `batches`, clipped; left out when it is not finite."""
         totals: dict[str, Any] = {}
         for position, batch in enumerate(batches):
-            index = (self.step * len(batches) + position) * self.accelerator.num_processes
-            self._set_seed(index + self.accelerator.process_index)
-            last = position == len(batches) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss, values = self.objective(send_to_device(batch, self.device, non_blocking=True))
-                self.accelerator.backward(loss / len(batches))
+            index = (self.step * len(batches) + position) * self.processes.count
+            self._set_seed(index + self.processes.rank)
+            # Gradients of several processes are averaged once an update, in its last backward pass.
+            is_last = position == len(batches) - 1
+            with nullcontext() if is_last else self.processes.without_averaging(self.objective):
+                loss, values = self.objective(move_to_device(batch, self.device))
+                self.scaler.scale(loss / len(batches)).backward()
             for name, value in {"loss": loss, **values}.items():
                 value = value.detach() if isinstance(value, Tensor) else value
                 totals[name] = totals.get(name, 0.0) + value / len(batches)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.unscale_(self.optimiser)
-        norm = nn.utils.clip_grad_norm_(self.trainable, self.settings.gradient_clip or math.inf)
-        skip = ~torch.isfinite(norm)
+        totals = self.processes.mean(totals)
+        skip = self._clip_gradient()
         self.between_updates = False
         self._optimise(skip)
         self._count(totals, skip)
         self.step += 1
         self.between_updates = True
 
+    def _clip_gradient(self) -> Tensor:
+        """Cut the gradient to its largest norm; returns whether it is not finite, bool [], and then makes it all NaN.
+
+        S3PRL's runner, too, leaves an update out when the gradient norm is NaN.
+        """
+        scale = self.scaler.scale(torch.ones((), device=self.device))  # what the gradients are still multiplied by
+        gradients = [value.grad for value in self.trainable if value.grad is not None]
+        norm = nn.utils.get_total_norm(gradients) / scale
+        skip = ~torch.isfinite(norm)
+        # The scaler leaves out an update with a NaN in its gradients. The norm can be too large for a number while
+        # no gradient is, so all of them become NaN here, with the norm: max_norm / NaN * gradient.
+        norm = torch.where(skip, math.nan, norm)
+        nn.utils.clip_grads_with_norm_(self.trainable, self.settings.gradient_clip or math.inf, norm)
+        return skip
+
     def _optimise(self, skip: Tensor) -> None:
         for group in self.optimiser.param_groups:
             group["lr"], group["eps"] = self.settings.learning_rate_at(self.step), self.settings.eps_at(self.step)
-        # S3PRL's runner, too, leaves an update out when the gradient norm is NaN.
-        scaler = self.accelerator.scaler
-        if scaler is not None:
-            scaler.step(self.optimiser)
-            scaler.update()
-        elif self.fused:
-            self.optimiser.found_inf = skip.float()  # type: ignore[attr-defined]
-            self.optimiser.step()
-        elif not skip:
-            self.optimiser.step()
+        # The scaler tells the fused AdamW on the device to leave a step out: nothing waits for the device. Without
+        # a scaler, looking at `skip` does.
+        if self.scaler.is_enabled() or not skip:
+            self.scaler.step(self.optimiser)
+        self.scaler.update(None if self.settings.precision == "fp16" else 1.0)
         self.optimiser.zero_grad()
 
     def _count(self, totals: dict[str, Any], skip: Tensor) -> None:
@@ -155,8 +185,8 @@ class Run:
         """Add the means since the last call to history and log; returns the note for the progress bar."""
         kept = float(self.kept)
         means = {name: float(value) / kept if kept else math.nan for name, value in self.sums.items()}
-        rate = self.settings.learning_rate_at(self.step - 1)
-        row = means | {"learning_rate": rate, "skipped_steps": int(self.skipped)}
+        learning_rate = self.settings.learning_rate_at(self.step - 1)
+        row = means | {"learning_rate": learning_rate, "skipped_steps": int(self.skipped)}
         self.history.append({"stage": "train", "step": self.step, **row})
         now_s = time.monotonic()
         steps_per_s = (self.step - self._logged_step) / max(now_s - self._logged_s, 1e-9)
@@ -187,24 +217,26 @@ class Run:
             torch.manual_seed(seed)
 
     def validate(self, validate: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
-        """What `validate` finds, the same in every process."""
-        from accelerate.utils import broadcast_object_list
-
+        """What `validate` returns in process 0, for which the others wait."""
         self._set_seed("validate", self.step)
-        found: list[Any] = [None]
+        values: dict[str, float] = {}
         if self.writes:
             self.model.eval()
             with torch.no_grad():
-                found = [{name: float(value) for name, value in validate(self.model).items()}]
+                values = {name: float(value) for name, value in validate(self.model).items()}
             self.set_training_mode()
-        return broadcast_object_list(found)[0]
+        return self.processes.from_first(values)
 
     def record_validation(self, values: dict[str, float]) -> None:
-        """Keep the weights when they are the best so far: strictly better than all before; NaN never is."""
+        """Keep the weights when they are the best so far: strictly better than all before; NaN never is.
+
+        Raises:
+            ConfigError: if the value to select on is not among `values`.
+        """
         name = self.settings.select_on
+        if name is not None and name not in values:
+            raise ConfigError(f"select_on is {name!r}, not among what validation returns: {nearest(name, values)}")
         if name is not None and self.writes:
-            if name not in values:
-                raise ConfigError(f"select_on is {name!r}, not among what validation returns: {nearest(name, values)}")
             best = read_weights_record(self.best_path)
             sign = 1 if self.settings.higher_is_better else -1
             lowest = -math.inf if best is None or best.value is None else sign * best.value
@@ -220,18 +252,17 @@ class Run:
         # How often to write and log changes no weight, so it may change between the two.
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("checkpoint_every", "log_every")}
         shapes = {f"shape of {name}": tuple(value.shape) for name, value in trained_state(self.model).items()}
-        return settings | {"processes": self.accelerator.num_processes} | shapes
+        return settings | {"processes": self.processes.count} | shapes
 
     def save(self) -> None:
         """Write last.pt: the state after the last complete update."""
         if not self.writes:
             return
-        scaler = self.accelerator.scaler
         contents = {
             "identity": self.identity(),
             "model": trained_state(self.model),
             "optimiser": self.optimiser.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
+            "scaler": self.scaler.state_dict() if self.settings.precision == "fp16" else None,
             "counts": {name: getattr(self, name) for name in COUNTS},
         }
         write_checkpoint(self.last_path, contents)
@@ -241,7 +272,7 @@ class Run:
         if self.writes:
             remove_leftovers((self.last_path, self.best_path))
         contents = read_checkpoint(self.last_path)
-        self.accelerator.wait_for_everyone()
+        self.processes.wait_for_all()
         if contents is None:
             # Weights without a checkpoint are of a run killed before its first one, perhaps with other settings.
             if self.writes:
@@ -250,18 +281,22 @@ class Run:
         check_same(contents["identity"], self.identity(), self.last_path)
         load_trained_state(self.model, contents["model"], self.last_path)
         self.optimiser.load_state_dict(contents["optimiser"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(contents["scaler"])
+        if contents["scaler"] is not None:
+            self.scaler.load_state_dict(contents["scaler"])
         for name, value in contents["counts"].items():
             setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
         self.sums = {name: value.to(self.device) for name, value in self.sums.items()}
         self._logged_step = self.step
 
     def finish(self) -> None:
-        """Make best.safetensors the weights to go on with."""
+        """Make best.safetensors the weights to go on with.
+
+        Raises:
+            ModelError: if there are none.
+        """
         if self.settings.select_on is None and self.writes:
             write_weights(self.best_path, self.model, WeightsRecord(self.step, None))
-        self.accelerator.wait_for_everyone()
+        self.processes.wait_for_all()
         if not self.best_path.exists():
             raise ModelError(
                 f"{self.best_path} does not exist: no validation gave a finite {self.settings.select_on} to select on, "
@@ -272,16 +307,36 @@ class Run:
 class Objective(nn.Module):
     """Batch -> loss and numbers to log, as one module: so precision and several processes cover all of a loss."""
 
-    def __init__(self, model: nn.Module, loss: Loss) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, precision: str, device: torch.device) -> None:
         super().__init__()
-        self.model, self._loss = model, loss
+        self.model, self._loss, self._device_type = model, loss, device.type
+        self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Any]]:
-        found = self._loss(self.model, batch)
-        loss, values = found if isinstance(found, tuple) else (found, {})
+        """The loss, float32 [], and numbers by name."""
+        with torch.autocast(self._device_type, self._dtype) if self._dtype else nullcontext():
+            result = self._loss(self.model, batch)
+        loss, values = result if isinstance(result, tuple) else (result, {})
         if loss.ndim:
             raise ModelError(f"the loss has shape {list(loss.shape)}: it must be a single number, for instance a mean")
-        return loss, values
+        return _in_full_precision(loss), {name: _in_full_precision(value) for name, value in values.items()}
+
+
+def _in_full_precision(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value
+
+
+def move_to_device(batch: Any, device: torch.device) -> Any:
+    """The same batch with its tensors, also those in lists, tuples and dictionaries, on `device`."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return type(batch)({name: move_to_device(value, device) for name, value in batch.items()})  # type: ignore[call-arg]
+    if isinstance(batch, (list, tuple)):
+        items = [move_to_device(item, device) for item in batch]
+        return type(batch)(*items) if hasattr(batch, "_fields") else type(batch)(items)  # a NamedTuple or not
+    return batch
 
 
 def draw_seed(*key: int | str) -> int:
@@ -293,30 +348,16 @@ def draw_seed(*key: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "big") >> 1
 
 
-def accelerator_for(precision: str, device: str | torch.device | None) -> Any:
-    """An Accelerator of its own for every run, where accelerate would keep the first one's settings for the process.
+def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
+    """Multiplies the loss so that small gradients survive in float16, and leaves out updates that are not finite.
+
+    In the other precisions it multiplies by 1 and is there for the latter alone. Devices without a fused AdamW get one
+    that does nothing.
 
     Raises:
         ConfigError: if the device cannot compute in `precision`.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
-
-    distributed = PartialState._shared_state != {} and PartialState().use_distributed
-    AcceleratorState._reset_state(reset_partial_state=not distributed)
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=device is not None and torch.device(device).type == "cpu",
-        # Run.update() accumulates; this keeps the environment of `accelerate launch` from doing it a second time.
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        # The other processes wait while the first one validates, which can take longer than the usual ten minutes.
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
-    )
-    if device is not None and not accelerator.use_distributed:
-        accelerator.state.device = torch.device(device)
-    if precision == "fp16" and accelerator.scaler is None:
-        raise ConfigError(
-            f"precision is 'fp16', which needs a GPU; the device is {accelerator.device}: use 'bf16' or 'no'"
-        )
-    return accelerator
+    if precision == "fp16" and device.type != "cuda":
+        raise ConfigError(f"precision is 'fp16', which needs a GPU; the device is {device}: use 'bf16' or 'no'")
+    initial_scale = 2.0**16 if precision == "fp16" else 1.0
+    return torch.amp.GradScaler(device.type, init_scale=initial_scale, enabled=device.type in ("cpu", "cuda"))

@@ -1,0 +1,47 @@
+"""Import transformers, and explain why it, or a model it should read, cannot be loaded."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from pathlib import Path
+from types import ModuleType
+
+from phonemi.errors import ModelError, one_line
+
+
+def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
+    """Import transformers, and its code for one type of model, with one clear error where that fails.
+
+    transformers imports any torchaudio it finds, needed or not, and one that was built for another torch fails in many
+    ways. So this comes first, before anything else imports transformers.
+
+    Args:
+        name: the model that is to be loaded, for the message.
+        model_type: such as "wavlm"; None: transformers alone.
+
+    Raises:
+        ModelError: if that fails.
+    """
+    try:
+        if model_type is not None:
+            importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+        return importlib.import_module("transformers")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"loading {name}: transformers cannot be imported ({one_line(error)}); if torchaudio is installed, it may "
+            f"not fit torch {importlib.metadata.version('torch')}: pip uninstall torchaudio (phonemi does not need it)"
+        ) from None
+
+
+def unreachable_model(name: str, error: Exception) -> ModelError:
+    """The error for a model that transformers cannot read from a folder, or from the Hugging Face hub."""
+    reason = one_line(error)
+    if Path(name).is_dir():
+        return ModelError(f"{name} holds no model that can be loaded ({reason})")
+    if name.startswith((".", "/", "~")):
+        return ModelError(f"the folder {name} does not exist")
+    return ModelError(
+        f"{name!r} is neither a local folder nor a model that the Hugging Face hub gives now ({reason}): "
+        f"where there is a network, run `hf download {name} --local-dir FOLDER`, then name that folder"
+    )
