@@ -5,9 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+
+# Modules that `pip install 'phonemi[research]'` adds to the core.
+RESEARCH_MODULES = {"transformers", "scipy", "pydantic", "yaml", "matplotlib", "jinja2", "accelerate"}
 
 
 class PhonemiError(Exception):
@@ -54,6 +58,22 @@ def require_extra(module: str, extra: str) -> ModuleType:
         raise MissingExtra(f"{module} is not installed ({error}): pip install 'phonemi[{extra}]'") from error
 
 
+@contextmanager
+def explaining_missing_packages() -> Iterator[None]:
+    """Say how to install a package of `phonemi[research]` whose import fails within the `with` block.
+
+    Raises:
+        MissingExtra: naming the package and the command that installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in RESEARCH_MODULES:
+            raise
+        raise MissingExtra(f"{package} is not installed: pip install 'phonemi[research]'") from error
+
+
 def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
     """Import transformers, and its code for one type of model, before anything else does.
 
@@ -64,12 +84,14 @@ def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
         model_type: such as "wavlm"; None: transformers alone.
 
     Raises:
-        ModelError: if that fails.
+        MissingExtra: if transformers is not installed.
+        ModelError: if it cannot be imported for another reason.
     """
     try:
-        if model_type is not None:
-            importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
-        return importlib.import_module("transformers")
+        with explaining_missing_packages():
+            if model_type is not None:
+                importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+            return importlib.import_module("transformers")
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
             f"loading {name}: transformers cannot be imported ({one_line(error)}); if torchaudio is installed, it may "

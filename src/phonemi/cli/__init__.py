@@ -16,7 +16,7 @@ from types import FrameType
 
 from phonemi.cli import recordings, research, tools  # noqa: F401  (they register their commands, in this order)
 from phonemi.cli.commands import app, explain
-from phonemi.errors import ConfigError, PhonemiError, kept_traceback
+from phonemi.errors import ConfigError, PhonemiError, explaining_missing_packages, kept_traceback
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     # Read when torch is loaded. Threads that spin while they wait make all crawl where other work wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        with _ending_cleanly():
+        with _ending_cleanly(), explaining_missing_packages():
             app(prog_name="phonemi")
     except PhonemiError as error:
         sys.exit(explain(str(error), 2 if isinstance(error, ConfigError) else 1))
