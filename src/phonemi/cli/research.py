@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from phonemi.cli.commands import ConfigFile, Overrides, RunFolder, command, open_run
+from phonemi.cli.commands import WIDEST_HELP, ConfigFile, Overrides, RunFolder, command, open_run
 from phonemi.errors import PhonemiError
 
 
@@ -167,6 +167,19 @@ def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) ->
     stage.run(open_run(run, config, set_))
     typer.echo(stage.as_text(read_json(run / stage.RESULT)))
     typer.echo(write_markdown(run))
+
+
+@command("config", "phonemi config enhance")
+def config(
+    section: Annotated[
+        str | None,
+        typer.Argument(metavar="SECTION", help="A section or one setting, for instance enhance.steps. Default: all."),
+    ] = None,
+) -> None:
+    """Every setting of a run: meaning, type, default, unit, the paper's value."""
+    from phonemi.config.reference import as_text, reference
+
+    typer.echo(as_text(reference(section), min(WIDEST_HELP, shutil.get_terminal_size().columns)))
 
 
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
