@@ -59,7 +59,7 @@ def test_types_in_words(name: str, type_: str) -> None:
 def test_the_text_fits_and_names_every_setting(columns: int) -> None:
     lines = as_text(reference(), columns).splitlines()
     assert max(map(len, lines)) <= columns
-    assert {line.partition(" = ")[0] for line in lines if re.match(r"\S+ = ", line)} == set(SETTINGS)
+    assert {match[1] for line in lines if (match := re.match(r"(\S+) =", line))} == set(SETTINGS)
 
 
 def test_a_section_includes_those_inside_it() -> None:

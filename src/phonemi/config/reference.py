@@ -102,14 +102,10 @@ def as_markdown(sections: list[SectionReference]) -> str:
         blocks += [f"## {section.name} {{ #section-{section.name} }}", section.description]
         for setting in section.settings:
             blocks += [f"### `{setting.name}` {{ #{setting.name.replace('[]', '')} }}", setting.description]
-            facts = {
-                "Type": setting.type,
-                "Unit": setting.unit,
-                "Default": f"`{setting.default}`",
-                "Paper": setting.paper,
-                "Affects": ", ".join(setting.affects),
-            }
-            blocks.append("\n".join(f"- {name}: {fact}" for name, fact in facts.items() if fact))
+            facts = [f"Type: {setting.type}", f"default: `{setting.default}`"]
+            others = {"unit": setting.unit, "paper": setting.paper, "affects": ", ".join(setting.affects)}
+            facts += [f"{label}: {fact}" for label, fact in others.items() if fact]
+            blocks.append("; ".join(facts))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
