@@ -350,12 +350,12 @@ def end_this_process() -> None:
 
 
 def test_signals_that_training_handles_stay_its_own() -> None:
-    with cli._ending_cleanly():
+    with cli._cleaning_up_when_terminated():
         own = signal.getsignal(signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt), Interruption():
             end_this_process()
         assert signal.getsignal(signal.SIGTERM) is own
-        with pytest.raises(cli._Ended):
+        with pytest.raises(cli._Terminated):
             end_this_process()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -369,7 +369,7 @@ def test_a_copy_of_the_process_ends_without_a_word(capfd: pytest.CaptureFixture[
         ready.set()
         time.sleep(60)
 
-    with cli._ending_cleanly():
+    with cli._cleaning_up_when_terminated():
         process = context.Process(target=wait)
         process.start()
         assert ready.wait(30)
