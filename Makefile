@@ -5,13 +5,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test check install wheel clean
+.PHONY: quickstart test quick check docs matrix install wheel clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
 
 test: $(INSTALLED) check
 	$(BIN)/python -m pytest
+
+# The tests for daily work: under a minute.
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+# The oldest and newest supported versions of Python, torch and transformers that install here.
+matrix: $(INSTALLED)
+	$(BIN)/python tests/matrix.py
+
+# The site, in site/index.html. NO_MKDOCS_2_WARNING silences an announcement of the theme's makers.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -33,4 +45,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) dist site quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis

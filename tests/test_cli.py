@@ -23,7 +23,7 @@ from phonemi.files import write_json
 COMMANDS = [
     "enhance",
     *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
-    *("table", "figure", "report", "bench"),
+    *("config", "table", "figure", "report", "bench"),
     *("demo", "listen", "export", "doctor"),
 ]
 

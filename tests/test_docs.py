@@ -1,10 +1,11 @@
-"""Every block of the guide is run, in order, in a folder with what its page names; the API page is current."""
+"""Every block of the guides is run in a folder with what its page names; the site builds, and names what there is."""
 
 from __future__ import annotations
 
 import re
-import runpy
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import phonemi
 from phonemi import audio
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -59,9 +61,39 @@ def test_every_block_runs(page: Path, folder: Path, bash: Callable[..., Any], ti
             assert outcome.code == 0, f"{block}\n{outcome.stderr}"
 
 
-def test_the_api_page_is_current() -> None:
-    made = runpy.run_path(str(DOCS / "api.py"))["page"]()
-    assert made == (DOCS / "api.md").read_text(encoding="utf-8"), "run: python docs/api.py"
+def test_every_public_name_is_on_the_page_of_python() -> None:
+    page = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: ([\w.]+)\.(\w+)$", page, re.M)
+    assert {name: module for module, name in shown} == phonemi._HOME
+
+
+def test_every_file_that_a_document_names_exists() -> None:
+    """NAME and AUTHORYEAR stand for what a reader adds."""
+    documents = [DOCS.parent / "CONTRIBUTING.md", DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+    named = {
+        path
+        for document in documents
+        for path in re.findall(r"`((?:src|tests|docs|runs|bench)/[\w./-]+)`", document.read_text(encoding="utf-8"))
+        if "NAME" not in path and "YEAR" not in path
+    }
+    assert len(named) > 30
+    assert not [path for path in sorted(named) if not (DOCS.parent / path).exists()]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    process = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    settings = (tmp_path / "reference" / "settings.html").read_text(encoding="utf-8")
+    assert 'id="enhance.learning_rate"' in settings
+    assert "phonemi removes noise" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    for page in tmp_path.rglob("*.html"):
+        loaded = re.findall(
+            r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(https?://[^\"> ]+)", page.read_text("utf-8")
+        )
+        assert not loaded, page.name
 
 
 def test_links_between_pages_lead_somewhere() -> None:

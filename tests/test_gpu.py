@@ -56,7 +56,7 @@ class NoWaiting:
         if 0 < len(self.losses) < self.steps - 1:
             self._set("error")
             self.checked += 1
-        loss: Tensor = model(*batch)
+        loss: Tensor = model(batch)
         self.losses.append(loss.detach())
         return loss
 

@@ -49,7 +49,8 @@ __all__ = ["__version__", *_HOME]
 def __getattr__(name: str) -> Any:
     # Loaded when first asked for: `phonemi --help` must not wait for torch.
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        with importlib.import_module("phonemi.errors").explaining_missing_packages():
+            return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'phonemi' has no attribute {name!r}")
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
+
+# Modules that `pip install 'phonemi[research]'` adds to the core.
+RESEARCH_MODULES = {"transformers", "scipy", "pydantic", "yaml", "matplotlib", "jinja2"}
 
 
 class PhonemiError(Exception):
@@ -50,6 +54,22 @@ def require_extra(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(f"{module} is not installed ({error}): pip install 'phonemi[{extra}]'") from error
+
+
+@contextmanager
+def explaining_missing_packages() -> Iterator[None]:
+    """Say how to install a package of `phonemi[research]` whose import fails within the `with` block.
+
+    Raises:
+        MissingExtra: naming the package and the command that installs it.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in RESEARCH_MODULES:
+            raise
+        raise MissingExtra(f"{package} is not installed: pip install 'phonemi[research]'") from error
 
 
 def one_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ import importlib.metadata
 from pathlib import Path
 from types import ModuleType
 
-from phonemi.errors import ModelError, one_line
+from phonemi.errors import ModelError, explaining_missing_packages, one_line
 
 
 def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
@@ -21,12 +21,14 @@ def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
         model_type: such as "wavlm"; None: transformers alone.
 
     Raises:
-        ModelError: if that fails.
+        MissingExtra: if transformers is not installed.
+        ModelError: if it cannot be imported for another reason.
     """
     try:
-        if model_type is not None:
-            importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
-        return importlib.import_module("transformers")
+        with explaining_missing_packages():
+            if model_type is not None:
+                importlib.import_module(f"transformers.models.{model_type}.modeling_{model_type}")
+            return importlib.import_module("transformers")
     except (ImportError, OSError, RuntimeError) as error:
         raise ModelError(
             f"loading {name}: transformers cannot be imported ({one_line(error)}); if torchaudio is installed, it may "

@@ -1,7 +1,7 @@
-"""The command line: options and one-line errors, no logic.
+"""The command line: options and one-line errors; the work is done by the other rooms.
 
-Exit codes: 0 done, 1 the work failed (one line says why), 2 wrong usage or configuration, 130 interrupted (run it
-again to go on), 143 and 129 the same by SIGTERM and SIGHUP.
+Exit codes: 0 done; 1 the work failed, and one line says why; 2 wrong usage or configuration; 130, 143 and 129
+interrupted by Ctrl-C, SIGTERM and SIGHUP, after which the same command goes on.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import traceback
 
 from phonemi.cli import recordings, research, tools  # noqa: F401  (they register their commands, in this order)
 from phonemi.cli.commands import app, explain, explain_interruption, logger
-from phonemi.errors import ConfigError, PhonemiError
+from phonemi.errors import ConfigError, PhonemiError, explaining_missing_packages
 from phonemi.interruption import Interruption
 
 
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code; `--debug` shows where it happened too."""
-    # Read when torch is loaded. Threads that spin while they wait make all crawl where other work wants a core.
+    # OpenMP reads this when torch is loaded. Threads that wait actively slow everything down on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        with Interruption():
+        with Interruption(), explaining_missing_packages():
             app(prog_name="phonemi")
     except PhonemiError as error:
         logger.debug("the error in full:", exc_info=True)

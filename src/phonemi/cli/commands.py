@@ -1,4 +1,4 @@
-"""What every command shares: the application, how a command is registered, options of runs, one-line errors."""
+"""The application, the registration of commands, and the options and error lines that they share."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from phonemi.interruption import Interrupted
 if TYPE_CHECKING:
     from phonemi.stages.run import Run
 
-WIDEST_HELP = 80
+WIDEST_HELP = 80  # columns
 
 logger = logging.getLogger("phonemi")
 
 
 class Commands(TyperGroup):
-    """The commands, with help as wide as the terminal and an interruption that says how to go on."""
+    """The group of all commands: help fits the terminal, and an interruption says how to go on."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        # By itself the help takes 50 columns even on a terminal of 40.
+        # Without this, the help takes 50 columns even on a terminal of 40.
         columns = min(WIDEST_HELP, shutil.get_terminal_size().columns)
         return super().make_context(info_name, args, parent, terminal_width=columns, **extra)
 
@@ -44,15 +44,15 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # its tables cut the names of options in narrow terminals
+    rich_markup_mode=None,  # the tables of rich cut the names of options in narrow terminals
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Speech enhancement that keeps the words.\n\n\b\nExample:\nphonemi quickstart",
 )
 
 
-def _version(asked: bool) -> None:
-    """Say it and stop."""
-    if asked:
+def _print_version(requested: bool) -> None:
+    """Print the version and exit."""
+    if requested:
         typer.echo(f"phonemi {__version__}")
         raise typer.Exit
 
@@ -60,7 +60,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="PHONEMI_DEBUG", help="Show where an error happened (its traceback).")
@@ -72,40 +72,49 @@ def _options(
 
 
 RunFolder = Annotated[
-    Path, typer.Option("--run", "-r", metavar="RUN", help="Folder of the run: results, checkpoints, report.")
+    Path, typer.Option("--run", "-r", metavar="RUN", help="Run folder, with results, checkpoints and report.")
 ]
 ConfigFile = Annotated[
     str | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="YAML file or preset name. Default: RUN/config.yaml if it exists."
-    ),
+    typer.Option("--config", "-c", metavar="FILE", help="YAML file or preset; default: RUN/config.yaml if it exists."),
 ]
-Overrides = Annotated[list[str], typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one value; repeatable.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one setting (see `phonemi config`); repeatable."),
+]
 
 
-def command(name: str, example: str, text: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a command. Its help is `text`, or its docstring, and an example to copy: lines of up to 38 columns."""
+def command(
+    name: str, example: str, help_text: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command.
+
+    Args:
+        name: of the command.
+        example: printed below the help, to copy; in lines of up to 38 columns, to fit a terminal of 40.
+        help_text: None: the docstring of the function.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        said = text or function.__doc__ or ""
-        return app.command(name, short_help=said, help=f"{said}\n\n\b\nExample:\n{example}")(function)
+        text = help_text or function.__doc__ or ""
+        return app.command(name, short_help=text, help=f"{text}\n\n\b\nExample:\n{example}")(function)
 
     return register
 
 
-def open_run(folder: Path, config: str | None, overrides: list[str], save: bool = True) -> Run:
-    """The run in `folder` with its configuration: the given one, or the one saved there, with what is overridden."""
+def open_run(folder: Path, config: str | None, overrides: list[str] | None, save: bool = True) -> Run:
+    """Open the run in `folder` with the given configuration, or the one saved there, and `overrides` applied to it."""
     from phonemi.config import load_config
     from phonemi.progress import Progress
     from phonemi.stages.run import Run
 
     saved = folder / "config.yaml"
     source = config or (saved if saved.exists() else None)
-    return Run(folder, load_config(source, overrides), Progress(), save)
+    return Run(folder, load_config(source, overrides or ()), Progress(), save)
 
 
 def explain(text: str, code: int) -> int:
-    """Say on standard error what happened, in one line; gives the exit code back."""
+    """Print what happened on standard error, in one line, and return the exit code `code`."""
     print("phonemi:", " ".join(text.split()), file=sys.stderr)
     return code
 

@@ -1,4 +1,4 @@
-"""Commands of the research: from corpora over runs to tables, figures and reports."""
+"""Research commands: prepare corpora, run the stages of a run, build the paper's tables, figures and reports."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from phonemi.cli.commands import ConfigFile, Overrides, RunFolder, command, open_run
+from phonemi.cli.commands import WIDEST_HELP, ConfigFile, Overrides, RunFolder, command, open_run
 from phonemi.errors import PhonemiError
 
 
-def _stage(name: str, function: str, text: str) -> None:
-    """A command that runs one stage on a run folder: a function of its module."""
+def _stage(name: str, function: str, help_text: str) -> None:
+    """Register a command that calls a function of the stage `name` on a run folder."""
 
-    @command(name, f"phonemi {name} --run OUT \\\n  --config runs/real.yaml", text)
-    def run_stage(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
+    @command(name, f"phonemi {name} --run OUT \\\n  --config runs/real.yaml", help_text)
+    def run_stage(run: RunFolder, config: ConfigFile = None, set_: Overrides = None) -> None:
         import importlib
 
         stage = importlib.import_module(f"phonemi.stages.{name}")
@@ -25,15 +25,15 @@ def _stage(name: str, function: str, text: str) -> None:
 
 @command("quickstart", "phonemi quickstart --run quickstart")
 def quickstart(
-    run: Annotated[Path, typer.Option("--run", "-r", metavar="RUN", help="Folder for everything it makes.")] = Path(
+    run: Annotated[Path, typer.Option("--run", "-r", metavar="RUN", help="Folder for all results.")] = Path(
         "quickstart"
     ),
-    set_: Overrides = [],  # noqa: B006
+    set_: Overrides = None,
 ) -> None:
-    """The whole paper in miniature, offline: synthetic speech, information, enhancers, report."""
+    """Run the whole paper in miniature on synthetic speech, offline, and write a report."""
     from phonemi.recipes.quickstart import run_quickstart
 
-    run_quickstart(run, set_)
+    run_quickstart(run, set_ or [])
 
 
 @command(
@@ -43,45 +43,47 @@ def prepare(
     corpus: Annotated[
         str, typer.Argument(metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic.")
     ],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the corpus is, or will be.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the corpus.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write.")] = Path(
         "manifest.jsonl"
     ),
-    download: Annotated[bool, typer.Option("--download", help="Fetch the corpus into the folder first.")] = False,
+    download: Annotated[bool, typer.Option("--download", help="Download the corpus into FOLDER first.")] = False,
     alignments: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
-            metavar="PATH", help="CTM file, folder of TextGrids or HTK labels, zip of TextGrids, or table; repeatable."
+            metavar="PATH",
+            help="Phone labels: CTM file, folder of TextGrids or HTK labels, zip of TextGrids, or table; repeatable.",
         ),
-    ] = [],  # noqa: B006
+    ] = None,
     subset: Annotated[
-        list[str], typer.Option(metavar="NAME", help="librispeech: only these subsets; repeatable.")
-    ] = [],  # noqa: B006
+        list[str] | None, typer.Option(metavar="NAME", help="librispeech: only this subset; repeatable.")
+    ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="voicebank-demand: train, validation or test; default test.")
+        str | None, typer.Option(metavar="NAME", help="voicebank-demand: train, validation or test (default).")
     ] = None,
-    part: Annotated[
-        str | None, typer.Option(metavar="NAME", help="musan: noise, music or speech; default noise.")
-    ] = None,
+    part: Annotated[str | None, typer.Option(metavar="NAME", help="musan: noise (default), music or speech.")] = None,
     table: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="folder: CSV with path, speaker and text columns.")
+        Path | None, typer.Option(metavar="FILE", help="folder: CSV file with the columns path, speaker and text.")
     ] = None,
     where: Annotated[
-        list[str], typer.Option(metavar="TEST", help="folder: keep rows such as 'bak>=3.5', 'speaker!='; repeatable.")
-    ] = [],  # noqa: B006
+        list[str] | None,
+        typer.Option(
+            metavar="TEST", help="folder: keep only rows of the table with 'bak>=3.5', 'speaker!=', ...; repeatable."
+        ),
+    ] = None,
     clean: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="folder: clean counterparts of noisy recordings.")
+        Path | None, typer.Option(metavar="FOLDER", help="folder: clean versions of the noisy recordings, same names.")
     ] = None,
     fold: Annotated[
-        int | None, typer.Option(metavar="FOLD", help="folder: noise, all of this cross-validation fold.")
+        int | None, typer.Option(metavar="FOLD", help="folder: cross-validation fold of these noise recordings.")
     ] = None,
-    utterances: Annotated[int | None, typer.Option(metavar="COUNT", help="synthetic: how many utterances.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="SEED", help="synthetic: seed.")] = None,
+    utterances: Annotated[int | None, typer.Option(metavar="COUNT", help="synthetic: number of utterances.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="SEED", help="synthetic: random seed.")] = None,
 ) -> None:
-    """A corpus on disk (or downloaded) to a validated manifest."""
+    """Check a corpus and list its recordings in a manifest."""
     from phonemi.stages import prepare as stage
 
-    options = {"alignments": alignments, "subset": subset, "table": table, "where": where}
+    options: dict[str, object] = {"alignments": alignments, "subset": subset, "table": table, "where": where}
     options |= {"split": split, "part": part, "clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
@@ -89,25 +91,22 @@ def prepare(
 
 @command("align", "phonemi align speech.jsonl \\\n  -o aligned.jsonl")
 def align(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest whose recordings need phones.")],
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest of recordings without phones.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: the manifest itself.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write; default: MANIFEST.")
     ] = None,
     decode: Annotated[
         bool,
-        typer.Option(
-            "--decode",
-            help="Recordings without a transcript: decode their phones with a phone loop; less accurate.",
-        ),
+        typer.Option("--decode", help="Guess the phones of recordings without a transcript; many will be wrong."),
     ] = False,
 ) -> None:
-    """Phone alignments for recordings with a transcript, by pocketsphinx; says what it could not align."""
+    """Find when each phone of a transcript is spoken (forced alignment by pocketsphinx)."""
     from phonemi.stages import align as stage
 
     stage.run(manifest, output or manifest, decode)
 
 
-_stage("pretrain", "pretrain_encoder", "Train the run's own encoder: masked prediction of units.")
+_stage("pretrain", "pretrain_encoder", "Train an encoder of your own by masked prediction of units.")
 
 
 @command("information", "phonemi information --model mini \\\n  --speech speech.jsonl \\\n  --noise noise.jsonl")
@@ -115,16 +114,19 @@ def information(
     run: RunFolder = Path("information"),
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", metavar="MODEL", help="Shipped name, folder or hub id. New run: mini."),
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Encoder: name in the package, folder or hub id; default: mini."
+        ),
     ] = None,
     speech: Annotated[
-        list[str], typer.Option(metavar="MANIFEST", help="Speech with phones; repeatable. New run: synthetic.")
-    ] = [],  # noqa: B006
-    noise: Annotated[list[str], typer.Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = [],  # noqa: B006
+        list[str] | None,
+        typer.Option(metavar="MANIFEST", help="Speech with phones; repeatable; default: synthetic speech."),
+    ] = None,
+    noise: Annotated[list[str] | None, typer.Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = None,
     config: ConfigFile = None,
-    set_: Overrides = [],  # noqa: B006
+    set_: Overrides = None,
 ) -> None:
-    """MI of phones and hidden states, by layer and SNR (Fig. 1)."""
+    """Measure the phonetic information in each layer of an encoder, by SNR (Figure 1)."""
     from phonemi.progress import Progress
     from phonemi.recipes import corpus
     from phonemi.results.information import Information
@@ -133,7 +135,7 @@ def information(
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
-    settings = [corpus.as_setting(key, value) for key, value in options.items() if value] + set_
+    settings = [corpus.as_setting(key, value) for key, value in options.items() if value] + (set_ or [])
     if config is None and not (run / "config.yaml").exists():
         settings = corpus.new_run(run, settings, Progress())
     stage.measure_information(open_run(run, config, settings))
@@ -142,27 +144,27 @@ def information(
     typer.echo(result)
 
 
-_stage("aggregate", "pretrain_aggregations", "Pre-train the linguistic aggregations on phones (Fig. 2, 3).")
+_stage("aggregate", "pretrain_aggregations", "Pre-train the linguistic aggregations on phones (Figures 2 and 3).")
 
 
 @command("train", "phonemi train --run OUT \\\n  --row ws-linguistic")
 def train(
     run: RunFolder,
     config: ConfigFile = None,
-    set_: Overrides = [],  # noqa: B006
+    set_: Overrides = None,
     row: Annotated[
-        str | None, typer.Option(metavar="ROW", help="Only this row, for instance ws-linguistic+log1p.")
+        str | None, typer.Option(metavar="ROW", help="Train this row only, for instance ws-linguistic+log1p.")
     ] = None,
 ) -> None:
-    """Train the enhancers: every row of the configuration, or one (Tables 1, 2)."""
+    """Train the enhancers, one for each row of the configuration (Tables 1 and 2)."""
     from phonemi.stages.train import train_systems
 
     train_systems(open_run(run, config, set_), row)
 
 
 @command("evaluate", "phonemi evaluate --run OUT \\\n  --config runs/real.yaml")
-def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
-    """SI-SDR, STOI, PESQ, WER and MI of every row, with intervals."""
+def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = None) -> None:
+    """Score every row on the test set: SI-SDR, STOI, PESQ, WER and MI, with intervals."""
     from phonemi.report.markdown import write_markdown
     from phonemi.results.evaluation import Evaluation
     from phonemi.results.record import read_record
@@ -174,35 +176,55 @@ def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) ->
     typer.echo(write_markdown(run))
 
 
+@command("config", "phonemi config enhance")
+def config(
+    section: Annotated[
+        str | None,
+        typer.Argument(metavar="SECTION", help="Section or setting, for instance enhance.steps; default: all."),
+    ] = None,
+) -> None:
+    """Print every setting of a run: meaning, type, default, unit, the paper's value."""
+    from phonemi.config.reference import as_text, reference
+
+    typer.echo(as_text(reference(section), min(WIDEST_HELP, shutil.get_terminal_size().columns)))
+
+
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
 def table(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="1 or 2.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the table and of its runs.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the table and its runs.")],
     scale: Annotated[
         str, typer.Option(metavar="SCALE", help="paper, or mini: the same code on little data.")
     ] = "paper",
     encoder: Annotated[
-        list[str], typer.Option(metavar="MODEL", help="hubert, wavlm, wav2vec2, or any other; repeatable.")
-    ] = [],  # noqa: B006
+        list[str] | None,
+        typer.Option(metavar="MODEL", help="hubert, wavlm, wav2vec2, or any other encoder; repeatable."),
+    ] = None,
     manifests: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where the manifests of the preset are. mini: synthetic speech."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder with the manifests that the preset names; default for mini: synthetic speech.",
+        ),
     ] = None,
-    set_: Overrides = [],  # noqa: B006
+    set_: Overrides = None,
 ) -> None:
-    """A table of the paper, row by row, beside what is printed; run it again to go on."""
+    """Build a table of the paper beside the printed one; run it again to go on."""
     from phonemi.recipes.table import make_table
 
-    typer.echo(make_table(number, out, scale, encoder, manifests, set_).read_text(encoding="utf-8"))
+    path = make_table(number, out, scale, encoder or [], manifests, set_ or [])
+    typer.echo(path.read_text(encoding="utf-8"))
 
 
 @command("figure", "phonemi figure 1a TABLES \\\n  --out figures")
 def figure(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="1a, 1b, 1c, 2 or 3.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Runs, or the folder of a table.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where PNG and SVG go.")] = Path("figures"),
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or the folder of a table.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for PNG and SVG.")] = Path(
+        "figures"
+    ),
 ) -> None:
-    """A figure of the paper from the results of finished runs."""
+    """Draw a figure of the paper from the results of finished runs."""
     from phonemi.report.figures import draw
 
     for path in draw(number, runs, out):
@@ -213,24 +235,26 @@ def figure(
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of noisy recordings.")],
     enhanced: Annotated[
-        Path | None, typer.Argument(metavar="ENHANCED", help="What became of them: the page of `phonemi listen`.")
+        Path | None,
+        typer.Argument(metavar="ENHANCED", help="Folder of the enhanced recordings: the page of `phonemi listen`."),
     ] = None,
 ) -> None:
-    """One self-contained HTML page of a run: figures, tables, players."""
+    """Write one HTML page of a run: figures, tables, players."""
     from phonemi.cli.tools import listen
     from phonemi.report.markdown import write_markdown
-    from phonemi.report.run_page import build_report
     from phonemi.results.run_folder import STAGES
+    from phonemi.report.run_page import build_report
     from phonemi.stages import showcase
 
     if enhanced is not None:
         return listen(run, enhanced)
-    if not any((run / name).exists() for name in STAGES):  # nothing is written into a folder that is something else
+    # Nothing is written into a folder that is not a run.
+    if not any((run / name).exists() for name in STAGES):
         raise PhonemiError(f"{run} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED")
     if (run / "metrics.json").exists():
         try:
             showcase.write_showcase(open_run(run, None, [], save=False))
-        except PhonemiError as error:  # a run from elsewhere: its results are here, its data and models need not be
+        except PhonemiError as error:  # a run from another machine may come without its data and models
             typer.echo(f"report: the examples are left as they are: {error}", err=True)
     write_markdown(run)
     typer.echo(build_report(run))
@@ -239,16 +263,17 @@ def report(
 @command("bench", "phonemi bench encoder --bf16")
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="encoder, information, aggregation; default all.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="encoder, information or aggregation; default: all three."),
     ] = None,
     encoder: Annotated[str, typer.Option(metavar="TYPE", help="wavlm, hubert or wav2vec2.")] = "wavlm",
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu or cuda.")] = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Products in bfloat16, both ways.")] = False,
-    utterances: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Utterances to encode.")] = 4,
-    seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Length of each.")] = 4.0,
+    bf16: Annotated[bool, typer.Option("--bf16", help="Multiply in bfloat16 in both implementations.")] = False,
+    utterances: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Number of utterances.")] = 4,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Length of each utterance.")] = 4.0,
 ) -> None:
-    """Speed and memory beside the plain way of the same work; only the ratios mean something."""
-    from phonemi.tools import bench as stage
+    """Compare speed and memory with a plain implementation; only the ratios mean something."""
+    from phonemi.tools import bench as tool
 
-    size = stage.Size(utterances=utterances, seconds=seconds)
-    typer.echo(stage.as_text(stage.run(names or [], encoder, size, device, bf16)))
+    size = tool.Size(utterances=utterances, seconds=seconds)
+    typer.echo(tool.as_text(tool.run(names or [], encoder, size, device, bf16)))

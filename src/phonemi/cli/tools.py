@@ -1,4 +1,4 @@
-"""Commands around a trained model: hear and see what it does, check the machine, take the model elsewhere."""
+"""Commands around a trained enhancer: hear and see what it does, export it, check this machine."""
 
 from __future__ import annotations
 
@@ -17,40 +17,45 @@ from phonemi.errors import PhonemiError
 @command("demo", "phonemi demo --port 7860")
 def demo(
     model: Annotated[
-        list[str], typer.Option("--model", "-m", metavar="MODEL", help="Name, folder or hub id; repeatable.")
-    ] = [],  # noqa: B006
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="0.0.0.0: for the whole network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Of the page.")] = 7860,
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="Enhancer: name in the package, folder or hub id; repeatable."
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address of the page; 0.0.0.0 opens it to the whole network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port of the page.")] = 7860,
 ) -> None:
-    """A web page on this machine: hear recordings before and after, see what the model listens to."""
+    """Open a web page on this machine: drop a recording, hear it enhanced, see the layers used."""
     from phonemi.tools import demo as page
 
-    page.run(model, host, port, typer.echo)
+    page.run(model or [], host, port, typer.echo)
 
 
 @command("listen", "phonemi listen noisy enhanced \\\n  -o page.html")
 def listen(
-    noisy: Annotated[Path, typer.Argument(metavar="NOISY", help="Folder of recordings.")],
-    enhanced: Annotated[Path, typer.Argument(metavar="ENHANCED", help="Folder of the results: same names.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Page to write.")] = Path(
+    noisy: Annotated[Path, typer.Argument(metavar="NOISY", help="Folder of noisy recordings.")],
+    enhanced: Annotated[Path, typer.Argument(metavar="ENHANCED", help="Folder of enhanced recordings, same names.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML page to write.")] = Path(
         "listen.html"
     ),
     clean: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Clean counterparts: SI-SDR, STOI, PESQ.")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of clean recordings, for SI-SDR, STOI, PESQ.")
     ] = None,
     transcripts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="CSV with path and text: word errors. Default: a .txt beside a file."),
+        typer.Option(metavar="FILE", help="CSV with path and text, for word errors; default: .txt files."),
     ] = None,
     whisper: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Whisper that hears the words. Default: pocketsphinx.")
+        str | None, typer.Option(metavar="MODEL", help="Whisper model, to count word errors; default: pocketsphinx.")
     ] = None,
-    suffix: Annotated[str, typer.Option(metavar="TEXT", help="What the results have at the end of the stem.")] = "",
-    words: Annotated[
-        bool, typer.Option("--words/--no-words", help="Count word errors: slower than all else together.")
-    ] = True,
+    suffix: Annotated[
+        str, typer.Option(metavar="TEXT", help="Suffix of the enhanced names, as in a-clean.wav for a.wav.")
+    ] = "",
+    words: Annotated[bool, typer.Option("--words/--no-words", help="Count word errors; slow.")] = True,
 ) -> None:
-    """One HTML page on a folder of results: table, what got worse first, players, spectrograms."""
+    """Write one HTML page to hear and see what enhancement did; what got worse comes first."""
     from phonemi.progress import Progress
     from phonemi.report.listening_page import build_listening_page
 
@@ -59,10 +64,10 @@ def listen(
 
 @command("export", "phonemi export default -o exported")
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Shipped name, folder of a trained row, or hub id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where the files go.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Enhancer: name in the package, folder or hub id.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for the files.")],
 ) -> None:
-    """Write a model as ONNX, to run without torch."""
+    """Write an enhancer as ONNX files, which run without PyTorch."""
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.tools.export import export_onnx
 
@@ -72,9 +77,9 @@ def export(
 
 @command("doctor", "phonemi doctor")
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list of findings.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of the findings.")] = False,
 ) -> None:
-    """What is installed, what is missing, and whether enhancing works on this machine."""
+    """Check this machine: what is installed, what is missing, whether enhancing works."""
     from phonemi.tools.doctor import ENHANCING, Finding, examine, text
 
     columns = min(WIDEST_HELP, shutil.get_terminal_size().columns)
