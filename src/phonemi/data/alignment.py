@@ -32,7 +32,9 @@ STRESSED_PHONES: tuple[str, ...] = tuple(
 _CLASSES = {phone: index for index, phone in enumerate(PHONES)}
 _STRESSED_CLASSES = {phone: index for index, phone in enumerate(STRESSED_PHONES)}
 _SILENCE_LABELS = ("", "SIL", "SP", "SILENCE", "[SIL]")
-_HOP, _CENTRE = 320, 200  # samples between frames, and from the start of a frame to the centre of its receptive field
+# Samples between frames, and from the start of a frame to the centre of its receptive field. `signal` has the same
+# grid, but importing it would load torch in every process that aligns.
+_HOP, _CENTRE = 320, 200
 
 # A TextGrid as Praat itself reads it: quoted text and free-standing numbers are values, all else ("xmin =") is comment.
 _TEXTGRID_VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)')
