@@ -120,7 +120,7 @@ class HuggingFaceRepresentation(Representation):
 
     def _encode(self, waveforms: Tensor, lengths: Tensor | None, as_s3prl: bool) -> HiddenStates:
         lengths = check_lengths(waveforms, lengths, self.shortest)
-        waveforms = normalised(waveforms, lengths) if self.normalise else waveforms
+        waveforms = normalise_waveforms(waveforms, lengths) if self.normalise else waveforms
         counts = torch.tensor([self.frames(int(n)) for n in lengths], device=waveforms.device)
         longest, frames = int(lengths.max()), int(counts.max())
         if int(lengths.min()) == longest:
@@ -164,8 +164,8 @@ class HuggingFaceRepresentation(Representation):
         return torch.stack(states)
 
 
-def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance over the valid samples of each item, zeros beyond, [batch, sample].
+def normalise_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Bring each item to zero mean and unit variance over its valid samples; zeros beyond, [batch, sample].
 
     The variance has the floor 1e-7 of the feature extractor of `transformers`.
     """

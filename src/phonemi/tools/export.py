@@ -25,7 +25,7 @@ from phonemi.enhancers.mask_enhancer import REACH, MaskEnhancer
 from phonemi.errors import ModelError, one_line, require_extra
 from phonemi.files import replacing
 from phonemi.representations.base import Representation
-from phonemi.representations.huggingface import HuggingFaceRepresentation, normalised
+from phonemi.representations.huggingface import HuggingFaceRepresentation, normalise_waveforms
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import LEVEL_RMS, MelTransformer
 from phonemi.representations.wavlm_attention import FusedAttention
@@ -257,7 +257,7 @@ class RealEncoder(nn.Module):
             return encoder.encode(self.mel_pairs(noisy, encoder)).states
         if isinstance(encoder, HuggingFaceRepresentation):
             if encoder.normalise:
-                noisy = normalised(noisy, torch.ones_like(noisy, dtype=torch.long).sum(1))
+                noisy = normalise_waveforms(noisy, torch.ones_like(noisy, dtype=torch.long).sum(1))
             output = encoder.model(noisy, output_hidden_states=True)
             states = torch.stack([*output.hidden_states[:-1], output.last_hidden_state])
             return functional.layer_norm(states, (encoder.dim,)) if encoder.layer_norm_states else states
