@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +21,8 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, measure
 from phonemi.representations.names import load_representation
-from phonemi.stages.train import Conditioned
+from phonemi.stages.train import TrainingModel
+from phonemi.stages.training_data import Batch
 from phonemi.training.loop import FitSettings, fit
 
 GPU = pytest.param(
@@ -51,11 +51,11 @@ class NoWaiting:
         finally:
             self._set("default")
 
-    def loss(self, model: torch.nn.Module, batch: Any) -> Tensor:
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         if 0 < len(self.losses) < self.steps - 1:
             self._set("error")
             self.checked += 1
-        loss: Tensor = model(*batch)
+        loss: Tensor = model(batch)
         self.losses.append(loss.detach())
         return loss
 
@@ -73,8 +73,8 @@ def test_a_step_of_training_never_waits(device: str, level_db: float | None, tmp
     """On the CPU this shows that the steps watched are steps of training."""
     torch.manual_seed(0)
     mask_enhancer = MaskEnhancer(8, log1p=True, hidden=4, layers=2, level_db=level_db)
-    model = Conditioned(WeightedSum(3).tune("acoustic"), mask_enhancer, si_sdr_weight=1.0)
-    batch = (noise(2, 4000) * 2, noise(2, 4000), [4000, 3000], noise(3, 2, 12, 8))
+    model = TrainingModel(mask_enhancer, WeightedSum(3).tune("acoustic"), si_sdr_weight=1.0)
+    batch = Batch(noise(2, 4000) * 2, noise(2, 4000), [4000, 3000], noise(3, 2, 12, 8))
     watch, never = NoWaiting(device, steps=5), 100
     fit(
         model,
@@ -100,10 +100,10 @@ def test_the_mask_enhancer_gives_the_same(device: str) -> None:
     noisy *= torch.arange(4000) < lengths[:, None]
     with torch.inference_mode():
         alone = [
-            model.enhance(noisy[i : i + 1, :n], features[i : i + 1, : (n - 400) // 320 + 1])[0]
+            model.denoise(noisy[i : i + 1, :n], features[i : i + 1, : (n - 400) // 320 + 1])[0][0]
             for i, n in enumerate(lengths.tolist())
         ]
-        together = model.to(device).enhance(noisy.to(device), features.to(device), lengths).cpu()
+        together = model.to(device).denoise(noisy.to(device), features.to(device), lengths)[0].cpu()
     for row, expected in zip(together, alone, strict=True):
         torch.testing.assert_close(row[: len(expected)], expected, atol=2e-4, rtol=1e-3)  # TF32
 

@@ -126,7 +126,7 @@ class Aggregation(nn.Module, ABC):
         if states.dim() != 4:
             raise ModelError(f"expected hidden states [layer, batch, frame, dim], got shape {list(states.shape)}")
         self.check_fits(states.shape[0], states.shape[3])
-        return functional.layer_norm(states.float(), states.shape[3:]) if self.normalise_layers else states
+        return functional.layer_norm(states.float(), (int(states.shape[3]),)) if self.normalise_layers else states
 
     @abstractmethod
     def _layer_weights(self, states: Tensor) -> Tensor:

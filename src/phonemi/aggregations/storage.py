@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
 from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.single_layer import SingleLayer
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.errors import ConfigError, ModelError, nearest
-from phonemi.files import read_json, replacing, write_json
+from phonemi.files import read_json, write_json
+from phonemi.weights.tensors import load_weights, save_weights
 
 AGGREGATIONS: tuple[type[Aggregation], ...] = (
     SingleLayer,
@@ -43,10 +41,8 @@ def build_aggregation(settings: dict[str, Any]) -> Aggregation:
 
 
 def save_aggregation(aggregation: Aggregation, folder: str | Path) -> None:
-    """Write `aggregation.safetensors` and `aggregation.json` into `folder`; each appears complete or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in aggregation.state_dict().items()}
-    with replacing(Path(folder) / "aggregation.safetensors") as temporary:
-        save_file(tensors, temporary)
+    """Write `aggregation.safetensors` and `aggregation.json` into `folder`, each complete or not at all."""
+    save_weights(aggregation, Path(folder) / "aggregation.safetensors")
     write_json(Path(folder) / "aggregation.json", aggregation.settings())
 
 
@@ -68,10 +64,10 @@ def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int 
     aggregation = build_aggregation(read_json(folder / "aggregation.json"))
     try:
         aggregation.check_fits(layers, dim)
-        aggregation.load_state_dict(load_file(folder / "aggregation.safetensors"))
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
-    except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{folder}: aggregation.safetensors does not fit aggregation.json ({reason})") from None
+    try:
+        load_weights(aggregation, folder / "aggregation.safetensors")
+    except ModelError as error:
+        raise ModelError(f"{folder}: aggregation.safetensors does not fit aggregation.json ({error})") from None
     return aggregation
