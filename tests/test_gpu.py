@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +51,7 @@ class NoWaiting:
         finally:
             self._set("default")
 
-    def loss(self, model: torch.nn.Module, batch: Any) -> Tensor:
+    def loss(self, model: torch.nn.Module, batch: Batch) -> Tensor:
         if 0 < len(self.losses) < self.steps - 1:
             self._set("error")
             self.checked += 1
@@ -101,10 +100,10 @@ def test_the_mask_enhancer_gives_the_same(device: str) -> None:
     noisy *= torch.arange(4000) < lengths[:, None]
     with torch.inference_mode():
         alone = [
-            model.enhance(noisy[i : i + 1, :n], features[i : i + 1, : (n - 400) // 320 + 1])[0]
+            model.denoise(noisy[i : i + 1, :n], features[i : i + 1, : (n - 400) // 320 + 1])[0][0]
             for i, n in enumerate(lengths.tolist())
         ]
-        together = model.to(device).enhance(noisy.to(device), features.to(device), lengths).cpu()
+        together = model.to(device).denoise(noisy.to(device), features.to(device), lengths)[0].cpu()
     for row, expected in zip(together, alone, strict=True):
         torch.testing.assert_close(row[: len(expected)], expected, atol=2e-4, rtol=1e-3)  # TF32
 

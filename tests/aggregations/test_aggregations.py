@@ -23,24 +23,24 @@ def hidden_states(seed: int = 0, scale: float = 1.0) -> Tensor:
 
 
 def random_dynamic(**settings) -> DynamicWeightedSum:
-    fuse = DynamicWeightedSum(LAYERS, DIM, **settings)
+    aggregation = DynamicWeightedSum(LAYERS, DIM, **settings)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in fuse.parameters():
+        for parameter in aggregation.parameters():
             parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
-    return fuse
+    return aggregation
 
 
-def literal_equation_3(fuse: DynamicWeightedSum, states: Tensor) -> Tensor:
+def literal_equation_3(aggregation: DynamicWeightedSum, states: Tensor) -> Tensor:
     """Avg_layer(Softmax(Q K^T / sqrt(D) + b) V), one frame after the other, exactly as printed."""
-    bias = torch.cat((fuse.front_bias, fuse.block_bias)).reshape(1, LAYERS)
+    bias = torch.cat((aggregation.front_bias, aggregation.block_bias)).reshape(1, LAYERS)
     fused = torch.zeros(BATCH, FRAMES, DIM)
     for item in range(BATCH):
         for frame in range(FRAMES):
             stack = states[:, item, frame]
-            queries, keys = stack @ fuse.query.weight.T, stack @ fuse.key.weight.T
-            if fuse.query.bias is not None:
-                queries, keys = queries + fuse.query.bias, keys + fuse.key.bias
+            queries, keys = stack @ aggregation.query.weight.T, stack @ aggregation.key.weight.T
+            if aggregation.query.bias is not None:
+                queries, keys = queries + aggregation.query.bias, keys + aggregation.key.bias
             attention = torch.softmax(queries @ keys.T / math.sqrt(DIM) + bias, dim=-1)
             fused[item, frame] = (attention @ stack).mean(0)
     return fused
@@ -48,43 +48,43 @@ def literal_equation_3(fuse: DynamicWeightedSum, states: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("projection_bias", [False, True])
 def test_dynamic_weighted_sum_is_equation_3(projection_bias):
-    fuse, states = random_dynamic(projection_bias=projection_bias), hidden_states()
-    torch.testing.assert_close(fuse(states), literal_equation_3(fuse, states), rtol=0, atol=1e-5)
+    aggregation, states = random_dynamic(projection_bias=projection_bias), hidden_states()
+    torch.testing.assert_close(aggregation(states), literal_equation_3(aggregation, states), rtol=0, atol=1e-5)
 
 
 def test_dynamic_weighted_sum_has_the_gradients_of_equation_3():
-    fuse, states = random_dynamic(), hidden_states()
-    names, parameters = zip(*fuse.named_parameters(), strict=True)
-    expected = torch.autograd.grad(literal_equation_3(fuse, states).square().sum(), parameters)
-    found = torch.autograd.grad(fuse(states).square().sum(), parameters)
-    for name, gradient, literal in zip(names, found, expected, strict=True):
+    aggregation, states = random_dynamic(), hidden_states()
+    names, parameters = zip(*aggregation.named_parameters(), strict=True)
+    expected = torch.autograd.grad(literal_equation_3(aggregation, states).square().sum(), parameters)
+    actual = torch.autograd.grad(aggregation(states).square().sum(), parameters)
+    for name, gradient, literal in zip(names, actual, expected, strict=True):
         torch.testing.assert_close(gradient, literal, rtol=1e-4, atol=1e-4, msg=name)
 
 
 def test_dynamic_weighted_sum_has_the_published_number_of_parameters():
     with torch.device("meta"):
-        fuse = DynamicWeightedSum(13, 768)
+        aggregation = DynamicWeightedSum(13, 768)
         biased = DynamicWeightedSum(13, 768, projection_bias=True)
-    assert sum(parameter.numel() for parameter in fuse.parameters()) == 1_179_661
+    assert sum(parameter.numel() for parameter in aggregation.parameters()) == 1_179_661
     assert sum(parameter.numel() for parameter in biased.parameters()) == 1_181_197
 
 
 def test_zero_queries_give_the_plain_mean_and_the_bias_alone_a_softmax():
-    fuse, states = DynamicWeightedSum(LAYERS, DIM), hidden_states()
-    torch.nn.init.zeros_(fuse.query.weight)
-    torch.testing.assert_close(fuse(states), states.mean(0))
+    aggregation, states = DynamicWeightedSum(LAYERS, DIM), hidden_states()
+    torch.nn.init.zeros_(aggregation.query.weight)
+    torch.testing.assert_close(aggregation(states), states.mean(0))
     with torch.no_grad():
-        fuse.front_bias.fill_(math.log(4.0))
+        aggregation.front_bias.fill_(math.log(4.0))
     expected = torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125])
-    torch.testing.assert_close(fuse.mean_weights(states), expected)
+    torch.testing.assert_close(aggregation.mean_weights(states), expected)
 
 
 def test_a_larger_bias_moves_weight_to_its_layer_in_every_frame():
-    fuse, states = random_dynamic(), hidden_states()
-    before = fuse.weights(states)
+    aggregation, states = random_dynamic(), hidden_states()
+    before = aggregation.weights(states)
     with torch.no_grad():
-        fuse.block_bias[2] += 1.0
-    after = fuse.weights(states)
+        aggregation.block_bias[2] += 1.0
+    after = aggregation.weights(states)
     assert (after[..., 3] > before[..., 3]).all()
     assert (after[..., [0, 1, 2, 4]] < before[..., [0, 1, 2, 4]]).all()
 
@@ -93,19 +93,19 @@ def test_a_larger_bias_moves_weight_to_its_layer_in_every_frame():
 @pytest.mark.parametrize("normalise_layers", [False, True])
 def test_weights_are_a_distribution_over_layers_and_give_the_output(scale, normalise_layers):
     states = hidden_states(scale=scale)
-    for fuse in (SingleLayer(LAYERS, 3), WeightedSum(LAYERS), random_dynamic(normalise_layers=normalise_layers)):
-        weights = fuse.weights(states)
+    for aggregation in (SingleLayer(LAYERS, 3), WeightedSum(LAYERS), random_dynamic(normalise_layers=normalise_layers)):
+        weights = aggregation.weights(states)
         assert weights.shape == (BATCH, FRAMES, LAYERS)
         assert (weights >= 0).all()
         torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, FRAMES))
-        layers = torch.nn.functional.layer_norm(states, (DIM,)) if fuse.normalise_layers else states
+        layers = torch.nn.functional.layer_norm(states, (DIM,)) if aggregation.normalise_layers else states
         expected = torch.einsum("btl,lbtd->btd", weights, layers)
-        torch.testing.assert_close(fuse(states), expected, rtol=1e-5, atol=1e-5 * scale)
+        torch.testing.assert_close(aggregation(states), expected, rtol=1e-5, atol=1e-5 * scale)
 
 
 def test_weights_of_a_frame_do_not_depend_on_other_frames():
-    fuse, states = random_dynamic(), hidden_states()
-    torch.testing.assert_close(fuse(states[:, 1:, 2:5]), fuse(states)[1:, 2:5])
+    aggregation, states = random_dynamic(), hidden_states()
+    torch.testing.assert_close(aggregation(states[:, 1:, 2:5]), aggregation(states)[1:, 2:5])
 
 
 def test_weighted_sum_starts_as_the_mean_of_the_layers():
@@ -122,34 +122,34 @@ def test_single_layer_gives_that_layer():
 
 
 def test_mean_weights_leave_padding_out():
-    fuse, states = random_dynamic(), hidden_states()
+    aggregation, states = random_dynamic(), hidden_states()
     lengths = torch.tensor([3, 7])
-    expected = torch.cat((fuse.weights(states)[0, :3], fuse.weights(states)[1])).mean(0)
-    torch.testing.assert_close(fuse.mean_weights(states, lengths), expected)
+    expected = torch.cat((aggregation.weights(states)[0, :3], aggregation.weights(states)[1])).mean(0)
+    torch.testing.assert_close(aggregation.mean_weights(states, lengths), expected)
 
 
 def test_half_precision_states_are_weighted_in_float32():
-    fuse, states = random_dynamic(), hidden_states()
+    aggregation, states = random_dynamic(), hidden_states()
     rounded = states.bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        weights, fused = fuse.weights(rounded), fuse(rounded)
-    torch.testing.assert_close(weights, fuse.weights(rounded.float()))
+        weights, fused = aggregation.weights(rounded), aggregation(rounded)
+    torch.testing.assert_close(weights, aggregation.weights(rounded.float()))
     assert fused.dtype == torch.bfloat16
-    torch.testing.assert_close(fused.float(), fuse(rounded.float()), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(fused.float(), aggregation(rounded.float()), rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("fuse", [WeightedSum(LAYERS), random_dynamic()])
-def test_gradient_reaches_only_what_tune_frees(fuse):
+@pytest.mark.parametrize("aggregation", [WeightedSum(LAYERS), random_dynamic()])
+def test_gradient_reaches_only_what_tune_frees(aggregation):
     front = {"front_logit", "front_bias"}
-    names = {name for name, _ in fuse.named_parameters()}
+    names = {name for name, _ in aggregation.named_parameters()}
     for mode, free in (("acoustic", names), ("linguistic", set()), ("hybrid", names & front)):
-        fuse.tune(mode).zero_grad()
-        assert fuse.is_frozen == (mode == "linguistic")
+        aggregation.tune(mode).zero_grad()
+        assert aggregation.is_frozen == (mode == "linguistic")
         if free:
-            fuse(hidden_states()).square().sum().backward()
-        reached = {name for name, parameter in fuse.named_parameters() if parameter.grad is not None}
+            aggregation(hidden_states()).square().sum().backward()
+        reached = {name for name, parameter in aggregation.named_parameters() if parameter.grad is not None}
         assert reached == free
-        assert all(parameter.grad.abs().max() > 0 for name, parameter in fuse.named_parameters() if name in free)
+        assert all(parameter.grad.abs().max() > 0 for name, parameter in aggregation.named_parameters() if name in free)
 
 
 def test_tune_refuses_unknown_words_and_leaves_a_single_layer_frozen():
@@ -161,15 +161,15 @@ def test_tune_refuses_unknown_words_and_leaves_a_single_layer_frozen():
 def test_hybrid_keeps_the_proportions_of_the_other_layers_or_their_values():
     states = hidden_states()
     for renormalise in (True, False):
-        fuse = WeightedSum(LAYERS)
+        aggregation = WeightedSum(LAYERS)
         with torch.no_grad():
-            fuse.block_logits.copy_(torch.tensor([0.5, -1.0, 2.0, 0.1]))
-        before = fuse.mean_weights(states).detach()
-        fuse.tune("hybrid", renormalise=renormalise)
-        torch.testing.assert_close(fuse.mean_weights(states), before)
+            aggregation.block_logits.copy_(torch.tensor([0.5, -1.0, 2.0, 0.1]))
+        before = aggregation.mean_weights(states).detach()
+        aggregation.tune("hybrid", renormalise=renormalise)
+        torch.testing.assert_close(aggregation.mean_weights(states), before)
         with torch.no_grad():
-            fuse.front_logit += math.log(3.0)
-        after = fuse.mean_weights(states)
+            aggregation.front_logit += math.log(3.0)
+        after = aggregation.mean_weights(states)
         if renormalise:
             torch.testing.assert_close(after[1:] / after[1:].sum(), before[1:] / before[1:].sum())
             torch.testing.assert_close(after.sum(), torch.tensor(1.0))
@@ -183,15 +183,15 @@ def test_save_and_load_give_the_same_module(tmp_path):
     free = WeightedSum(LAYERS, normalise_layers=True).tune("hybrid", renormalise=False)
     with torch.no_grad():
         free.front_logit += 1
-    for fuse in (SingleLayer(LAYERS, 2), free, WeightedSum(LAYERS), random_dynamic(projection_bias=True)):
-        save_aggregation(fuse, tmp_path)
+    for aggregation in (SingleLayer(LAYERS, 2), free, WeightedSum(LAYERS), random_dynamic(projection_bias=True)):
+        save_aggregation(aggregation, tmp_path)
         loaded = load_aggregation(tmp_path, layers=LAYERS, dim=DIM)
-        assert loaded.settings() == fuse.settings() == json.loads((tmp_path / "aggregation.json").read_text())
-        torch.testing.assert_close(loaded(states), fuse(states), rtol=0, atol=0)
-        rebuilt = build_aggregation(fuse.settings())
-        rebuilt.load_state_dict(fuse.state_dict())
-        assert (type(rebuilt), rebuilt.settings()) == (type(fuse), fuse.settings())
-        torch.testing.assert_close(rebuilt(states), fuse(states), rtol=0, atol=0)
+        assert loaded.settings() == aggregation.settings() == json.loads((tmp_path / "aggregation.json").read_text())
+        torch.testing.assert_close(loaded(states), aggregation(states), rtol=0, atol=0)
+        rebuilt = build_aggregation(aggregation.settings())
+        rebuilt.load_state_dict(aggregation.state_dict())
+        assert (type(rebuilt), rebuilt.settings()) == (type(aggregation), aggregation.settings())
+        torch.testing.assert_close(rebuilt(states), aggregation(states), rtol=0, atol=0)
     save_aggregation(WeightedSum(1), tmp_path)
     assert load_aggregation(tmp_path).layers == 1
 

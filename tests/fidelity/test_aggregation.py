@@ -32,23 +32,23 @@ def softmax(scores):
     return exponentials / exponentials.sum(-1, keepdims=True)
 
 
-def close(found, expected):
-    np.testing.assert_allclose(found.detach().double(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+def close(actual, expected):
+    np.testing.assert_allclose(actual.detach().double(), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_weighted_sum_is_equation_2_with_a_softmax_of_the_logits():
-    fuse, states = WeightedSum(LAYERS), hidden_states()
-    weights = randomise(fuse)
+    aggregation, states = WeightedSum(LAYERS), hidden_states()
+    weights = randomise(aggregation)
     w = softmax(np.concatenate([weights["front_logit"], weights["block_logits"]]))
     expected = sum(w[i] * states[i].double().numpy() for i in range(LAYERS))
-    close(fuse(states), expected)
-    close(fuse.weights(states)[0, 0], w)
+    close(aggregation(states), expected)
+    close(aggregation.weights(states)[0, 0], w)
 
 
 @pytest.mark.parametrize(("bias", "width"), [(False, None), (True, None), (False, 64), (True, 64)])
 def test_dynamic_weighted_sum_is_equation_3(bias, width):
-    fuse, states = DynamicWeightedSum(LAYERS, DIM, projection_bias=bias, projection_dim=width), hidden_states()
-    weights = randomise(fuse, 0.04)
+    aggregation, states = DynamicWeightedSum(LAYERS, DIM, projection_bias=bias, projection_dim=width), hidden_states()
+    weights = randomise(aggregation, 0.04)
     width = width or DIM
     bias = np.concatenate([weights["front_bias"], weights["block_bias"]])[None]
     none = np.zeros(width)
@@ -57,19 +57,19 @@ def test_dynamic_weighted_sum_is_equation_3(bias, width):
         queries = stack @ weights["query.weight"].T + weights.get("query.bias", none)
         keys = stack @ weights["key.weight"].T + weights.get("key.bias", none)
         attention = softmax(queries @ keys.T / np.sqrt(width) + bias)
-        close(fuse(states)[0, frame], (attention @ stack).mean(0))
-        close(fuse.weights(states)[0, frame], attention.mean(0))
+        close(aggregation(states)[0, frame], (attention @ stack).mean(0))
+        close(aggregation.weights(states)[0, frame], attention.mean(0))
 
 
 @pytest.mark.parametrize("renormalise", [True, False])
 def test_hybrid_tuning_learns_the_weight_of_layer_0_alone(renormalise):
     """The gradient of sum(fused) by w_0, written out for both readings, and none for anything else."""
-    fuse, states = WeightedSum(LAYERS), hidden_states()
-    weights = randomise(fuse)
+    aggregation, states = WeightedSum(LAYERS), hidden_states()
+    weights = randomise(aggregation)
     w = softmax(np.concatenate([weights["front_logit"], weights["block_logits"]]))
     sums = states.double().sum((1, 2, 3)).numpy()
-    fuse.tune("hybrid", renormalise=renormalise)
-    fuse(states).sum().backward()
+    aggregation.tune("hybrid", renormalise=renormalise)
+    aggregation(states).sum().backward()
     expected = w[0] * (sums[0] - (w @ sums if renormalise else 0))
-    assert fuse.front_logit.grad.item() == pytest.approx(expected, rel=1e-4)
-    assert fuse.block_logits.grad is None
+    assert aggregation.front_logit.grad.item() == pytest.approx(expected, rel=1e-4)
+    assert aggregation.block_logits.grad is None

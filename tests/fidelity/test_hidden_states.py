@@ -55,10 +55,10 @@ def noise(*shape):
     return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
-def close(found, expected):
+def close(actual, expected):
     """Within 1e-5 of the largest value."""
     expected = np.asarray(expected)
-    np.testing.assert_allclose(np.asarray(found), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -67,9 +67,9 @@ def test_state_i_is_the_input_of_block_i_and_the_last_the_output_of_the_encoder(
     model, waveforms = tiny(model_type, large), noise(2, 4000)
     expected = hooked(copy.deepcopy(model), waveforms)
     ours = HuggingFaceRepresentation(model, "tiny", normalise=False, layer_norm_states=False)
-    found = ours(waveforms).states
-    assert found.shape == expected.shape == (4, 2, 12, 16)
-    close(found, expected)
+    actual = ours(waveforms).states
+    assert actual.shape == expected.shape == (4, 2, 12, 16)
+    close(actual, expected)
     assert all((expected[i] - expected[j]).abs().max() > 0.1 for i in range(4) for j in range(i))
 
 
@@ -111,11 +111,11 @@ def test_a_padded_batch_is_encoded_as_s3prl_does_it(model_type, large):
     reference._get_feature_vector_attention_mask = lambda *arguments, **named: attended
     expected = hooked(reference, waveforms, mask=torch.ones(3, max(LENGTHS), dtype=torch.long))
     ours = HuggingFaceRepresentation(model, "tiny", normalise=False, layer_norm_states=False)
-    found = ours.padded(waveforms, torch.tensor(LENGTHS))
-    assert found.lengths.tolist() == [24, 16, 7]
-    for row, count in enumerate(found.lengths.tolist()):
-        close(found.states[:, row, :count], expected[:, row, :count])
-        assert not found.states[:, row, count:].any()
+    actual = ours.padded(waveforms, torch.tensor(LENGTHS))
+    assert actual.lengths.tolist() == [24, 16, 7]
+    for row, count in enumerate(actual.lengths.tolist()):
+        close(actual.states[:, row, :count], expected[:, row, :count])
+        assert not actual.states[:, row, count:].any()
 
 
 def test_the_padding_changes_base_models_and_the_longest_item_is_as_alone():

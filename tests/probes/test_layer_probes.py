@@ -55,7 +55,7 @@ def test_starts_as_linear_layers_do_and_alike_in_each_slot():
         assert bias.abs().max() <= bound
         assert kernel.std(unbiased=False).item() == pytest.approx(bound / 3**0.5, rel=0.05)  # of a uniform draw
         assert torch.equal(kernel[0], kernel[1])
-    assert all(torch.equal(one, other) for one, other in zip(probes.parameters(), again.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(probes.parameters(), again.parameters(), strict=True))
 
 
 def test_dropout_keeps_the_mean_and_only_works_in_training():
@@ -137,9 +137,9 @@ def test_hidden_states_train_the_same_probes_as_a_slot_a_layer(dtype: torch.dtyp
         )
         for part in (features, states)
     )  # fmt: skip
-    assert all(torch.equal(one, other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
-    for one, other in zip(*(evaluate_probes(first, part, labels) for part in (features, states)), strict=True):
-        assert torch.equal(one, other)
+    assert all(torch.equal(*pair) for pair in zip(first.parameters(), second.parameters(), strict=True))
+    by_slot, by_layer = (evaluate_probes(first, part, labels) for part in (features, states))
+    assert all(torch.equal(*pair) for pair in zip(by_slot, by_layer, strict=True))
 
 
 def test_labels_that_cannot_be_learned_are_data_errors():

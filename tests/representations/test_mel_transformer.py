@@ -1,4 +1,4 @@
-"""phonemi.representations.mel_transformer: grid, padding, masking, files."""
+"""The mel transformer: frame grid, padding, masking, files."""
 
 from __future__ import annotations
 

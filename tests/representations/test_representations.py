@@ -1,4 +1,4 @@
-"""phonemi.representations.base against transformers' own hidden states, on tiny models with random weights."""
+"""Representations give the hidden states of transformers' own models; tiny ones with random weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from phonemi.errors import ModelError
 from phonemi.representations.base import HiddenStates, at_50_hz
-from phonemi.representations.huggingface import HuggingFaceRepresentation, normalised
+from phonemi.representations.huggingface import HuggingFaceRepresentation, normalise_waveforms
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.representations.names import load_representation
@@ -111,12 +111,12 @@ def test_frame_counts(shallow, samples):
 
 def test_normalised_uses_valid_samples_of_each_item_only():
     waveforms = torch.cat([3 + noise(1, 500), torch.full((1, 500), 9.0)], dim=1).repeat(2, 1)
-    result = normalised(waveforms, torch.tensor([500, 1000]))
+    result = normalise_waveforms(waveforms, torch.tensor([500, 1000]))
     torch.testing.assert_close(result[0, :500].mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
     torch.testing.assert_close(result[0, :500].var(correction=0), torch.tensor(1.0), atol=1e-3, rtol=0)
     assert not result[0, 500:].any()
     torch.testing.assert_close(result[1].mean(), torch.tensor(0.0), atol=1e-5, rtol=0)
-    assert normalised(torch.zeros(1, 400), torch.tensor([400])).isfinite().all()
+    assert normalise_waveforms(torch.zeros(1, 400), torch.tensor([400])).isfinite().all()
 
 
 @pytest.mark.parametrize("large", [False, True])

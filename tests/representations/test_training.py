@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from phonemi.representations.base import Representation
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.training.loop import FitSettings, fit
 
 KINDS = ["mel", "hubert", "wavlm", "wav2vec2", "hubert-large", "wavlm-large", "wav2vec2-large"]
 BLOCKS = 3
@@ -35,7 +37,7 @@ def blocks_of(encoder: Representation) -> nn.ModuleList:
 
 
 def expected_parameters(encoder: Representation, from_block: int) -> set[str]:
-    """Names of the parameters that block `from_block` and later ones are made of, found by identity."""
+    """Names of the parameters that block `from_block` and later ones are made of, by identity."""
     if from_block == 0:
         unused = {"mask_embedding", "model.masked_spec_embed"}
         return {name for name, _ in encoder.named_parameters()} - unused
@@ -197,9 +199,9 @@ def test_fused_attention_trains_as_that_of_transformers(new_encoder: NewEncoder,
 
     fused = new_encoder(kind).double()
     plain = HuggingFaceRepresentation(copy.deepcopy(fused.model), "tiny", fused=False).double()
-    for layer, own in zip(plain.model.encoder.layers, fused.model.encoder.layers, strict=True):
-        assert isinstance(own.attention, FusedAttention)
-        layer.attention = as_in_transformers(own.attention, plain.model.config)
+    for layer, fused_layer in zip(plain.model.encoder.layers, fused.model.encoder.layers, strict=True):
+        assert isinstance(fused_layer.attention, FusedAttention)
+        layer.attention = as_in_transformers(fused_layer.attention, plain.model.config)
     assert not any(isinstance(module, FusedAttention) for module in plain.modules())
     lengths = torch.tensor([4000, 2000]) if masked else None
     gradients = []
@@ -208,11 +210,11 @@ def test_fused_attention_trains_as_that_of_transformers(new_encoder: NewEncoder,
         states = encoder(noise(2, 4000).double(), lengths).states
         (states * noise(*states.shape, seed=3)).sum().backward()
         gradients.append({name: value.grad for name, value in encoder.named_parameters() if value.grad is not None})
-    expected, found = gradients
-    assert expected.keys() == found.keys() == expected_parameters(fused, 2)
+    expected, actual = gradients
+    assert expected.keys() == actual.keys() == expected_parameters(fused, 2)
     largest = max(float(gradient.abs().max()) for gradient in expected.values())
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-10 * largest, rtol=1e-6)
+        torch.testing.assert_close(actual[name], gradient, atol=1e-10 * largest, rtol=1e-6)
 
 
 def as_in_transformers(attention: nn.Module, config: object) -> nn.Module:
@@ -302,3 +304,33 @@ def test_what_cannot_be_trained_is_one_line(new_encoder: NewEncoder) -> None:
             encoder.unfreeze(number)
     assert (encoder.is_modified, encoder.trainable_from) == (False, None)
     assert Log1p().freeze().trainable_from is None
+
+
+@pytest.mark.parametrize("kind", ["mel", "wavlm"])
+def test_the_training_loop_fine_tunes_and_repeats_itself(new_encoder: NewEncoder, kind: str, tmp_path: Path) -> None:
+    class Task(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = new_encoder(kind, dropout=0.3).unfreeze(2)
+            self.head = nn.Linear(16, 1)
+
+    def loss(task: Task, waveforms: Tensor) -> Tensor:
+        return task.head(task.encoder(waveforms).states.mean((0, 2))).square().mean()
+
+    ends = []
+    for folder in ("first", "second"):
+        task = Task()
+        before = copy.deepcopy(task.encoder.state_dict())
+        fit(
+            task,
+            batch_at=lambda step: noise(2, 2000, seed=step),
+            loss=loss,
+            settings=FitSettings(steps=3, learning_rate=0.01, validate_every=3, checkpoint_every=3),
+            folder=tmp_path / folder,
+            label="test",
+            device="cpu",
+        )
+        changed = {name for name, value in task.encoder.state_dict().items() if not torch.equal(value, before[name])}
+        assert changed == expected_parameters(task.encoder, 2)
+        ends.append(task.state_dict())
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())

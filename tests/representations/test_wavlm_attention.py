@@ -1,4 +1,4 @@
-"""phonemi.representations.wavlm_attention against the attention of transformers, on tiny models with random weights."""
+"""The fused attention gives the results of transformers' own; tiny models with random weights."""
 
 from __future__ import annotations
 
@@ -87,12 +87,12 @@ def test_padding_is_not_attended_to(large):
     mask = (torch.arange(9000) < lengths[:, None]).long()
     waveforms = noise(3, 9000) * mask
     with torch.no_grad():
-        expected, found = states_of(plain, waveforms, mask), states_of(fused, waveforms, mask)
+        expected, actual = states_of(plain, waveforms, mask), states_of(fused, waveforms, mask)
     for row, frames in enumerate((27, 1, 15)):
-        torch.testing.assert_close(found[:, row, :frames], expected[:, row, :frames], **EXACT)
+        torch.testing.assert_close(actual[:, row, :frames], expected[:, row, :frames], **EXACT)
     with torch.no_grad():
         unmasked = states_of(fused, waveforms)
-    assert (unmasked[-1, 1, :1] - found[-1, 1, :1]).abs().max() > 1e-2
+    assert (unmasked[-1, 1, :1] - actual[-1, 1, :1]).abs().max() > 1e-2
 
 
 def test_blocks_of_queries_change_nothing(monkeypatch):
@@ -127,13 +127,13 @@ def test_gradients_are_those_of_transformers(masked):
     for model in models:
         model.requires_grad_(True)
         states_of(model, noise(2, 4000).double(), mask if masked else None)[:, :, :5].square().mean().backward()
-    expected, found = ({name: value.grad for name, value in model.named_parameters()} for model in models)
-    assert expected.keys() == found.keys()
+    expected, actual = ({name: value.grad for name, value in model.named_parameters()} for model in models)
+    assert expected.keys() == actual.keys()
     checked = [name for name, gradient in expected.items() if gradient is not None and gradient.any()]
     assert {name.split(".")[-2] for name in checked} >= {"rel_attn_embed", "gru_rel_pos_linear", "attention", "q_proj"}
     largest = max(float(expected[name].abs().max()) for name in checked)
     for name in checked:  # that of k_proj.bias is zero but for rounding: what a key adds to all scores goes unseen
-        torch.testing.assert_close(found[name], expected[name], atol=1e-10 * largest, rtol=1e-6)
+        torch.testing.assert_close(actual[name], expected[name], atol=1e-10 * largest, rtol=1e-6)
 
 
 def test_dropout_in_training_only():

@@ -85,7 +85,7 @@ class Aggregation(nn.Module, ABC):
         return weights[valid_mask(lengths.to(weights.device), weights.shape[1])].mean(0)
 
     def tune(self, mode: Tuning) -> Self:
-        """Choose what training may change (Han et al. 2026, section 3): sets `requires_grad` and returns self.
+        """Choose what training may change (Han et al. 2026): sets `requires_grad` and returns self.
 
         "acoustic": everything. A new aggregation is like this, and pre-training on phones starts from it too.
         "linguistic": nothing; the aggregation stays what pre-training made it.

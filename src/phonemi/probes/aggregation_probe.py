@@ -9,8 +9,8 @@ from torch.nn import functional
 class AggregationProbe(nn.Module):
     """An aggregation and a linear classifier of its output, trained together by `training.fit`.
 
-    Han et al. (2026), section 3: minimising the cross-entropy of the phones maximises the lower bound on the mutual
-    information of the aggregated features and the phones. The classifier is thrown away afterwards.
+    Han et al. (2026), sections 3 and 3.1: minimising the cross-entropy of the phones maximises the lower bound on the
+    mutual information of the aggregated features and the phones. The classifier is thrown away afterwards.
 
     Args:
         aggregation: turns hidden states [layer, batch, frame, dim] into [batch, frame, dim].
@@ -28,7 +28,7 @@ class AggregationProbe(nn.Module):
 
         Args:
             states: hidden states [layer, frame, dim], of any precision.
-            labels: [frame], all of them known.
+            labels: [frame], without IGNORE.
         """
         features = self.aggregation(states[:, None].float())[0]
         return functional.cross_entropy(self.linear(features).float(), labels)

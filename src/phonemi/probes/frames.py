@@ -47,7 +47,7 @@ class FrameStates:
 
 
 Features: TypeAlias = Tensor | FrameStates
-"""Features of the frames that one probe or several are for: [slot, frame, dim], or hidden states, a slot a layer."""
+"""Features of frames for several probes: [slot, frame, dim], or hidden states, where each layer is a slot."""
 
 
 def has_label(labels: NDArray[np.int64], classes: int | None = None) -> NDArray[np.bool_]:

@@ -122,8 +122,8 @@ class HuggingFaceRepresentation(Representation):
     def _encode(self, waveforms: Tensor, lengths: Tensor | None, as_s3prl: bool) -> HiddenStates:
         all_valid = lengths is None
         lengths = check_lengths(waveforms, lengths, self.shortest)
-        waveforms = normalised(waveforms, lengths) if self.normalise else waveforms
-        if all_valid:  # no number is read from a tensor on this way, so that a trace holds for any batch and length
+        waveforms = normalise_waveforms(waveforms, lengths) if self.normalise else waveforms
+        if all_valid:  # no number is read from a tensor here, so that a traced graph fits any batch and length
             states = self._run(waveforms, None)
             return HiddenStates(states, torch.full_like(lengths, states.shape[2]))
         counts = torch.tensor([self.frames(int(n)) for n in lengths], device=waveforms.device)
@@ -169,8 +169,8 @@ class HuggingFaceRepresentation(Representation):
         return torch.stack(states)
 
 
-def normalised(waveforms: Tensor, lengths: Tensor) -> Tensor:
-    """Zero mean and unit variance over the valid samples of each item, zeros beyond, [batch, sample].
+def normalise_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Bring each item to zero mean and unit variance over its valid samples; zeros beyond, [batch, sample].
 
     The variance has the floor 1e-7 of the feature extractor of `transformers`.
     """

@@ -39,8 +39,10 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
         return Log1p().eval()
     folder, name = shipped.folder_of(name, MODEL_TYPE) or Path(name), str(name)
     if not folder.exists() and "/" not in name:  # the hub has no such names
-        known = f"one that ships ({shipped.listed(MODEL_TYPE)})"
-        raise ModelError(f"no encoder {name!r}: expected {known}, a folder, a hub id such as microsoft/wavlm-base")
+        raise ModelError(
+            f"no encoder {name!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder, "
+            "a hub id such as microsoft/wavlm-base"
+        )
     if not (folder / "config.json").exists() or _model_type(folder / "config.json") != MODEL_TYPE:
         return HuggingFaceRepresentation(load_model(name, token), name)
     encoder = MelTransformer.load(folder)

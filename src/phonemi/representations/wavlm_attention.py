@@ -71,7 +71,8 @@ class FusedAttention(nn.Module):
             for layer, states in ((self.q_proj, hidden_states), (self.k_proj, backwards), (self.v_proj, backwards))
         )
         step = frames
-        if torch.jit.is_tracing():  # the same matrix by its indices, because ONNX cannot unfold by a size that varies
+        tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+        if tracing:  # the same matrix by its indices, because ONNX cannot unfold by a size that varies
             positions = torch.arange(frames, device=biases.device)
             rows = biases[:, positions[:, None] + positions]
         else:
