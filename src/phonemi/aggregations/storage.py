@@ -13,11 +13,16 @@ from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import read_json, write_json
 from phonemi.weights.tensors import load_weights, save_weights
 
-KINDS: dict[str, type[Aggregation]] = {kind.kind: kind for kind in (SingleLayer, WeightedSum, DynamicWeightedSum)}
+AGGREGATIONS: tuple[type[Aggregation], ...] = (
+    SingleLayer,
+    WeightedSum,
+    DynamicWeightedSum,
+)
+KINDS = {aggregation.kind: aggregation for aggregation in AGGREGATIONS}
 
 
 def build_aggregation(settings: dict[str, Any]) -> Aggregation:
-    """Make the aggregation that `settings()` described, with untrained weights.
+    """Build an aggregation with untrained weights from what `Aggregation.settings` returned.
 
     >>> build_aggregation({"kind": "weighted_sum", "layers": 13}).layers
     13
@@ -25,12 +30,12 @@ def build_aggregation(settings: dict[str, Any]) -> Aggregation:
     Raises:
         ConfigError: for an unknown kind, or settings that the kind does not take.
     """
-    settings = dict(settings)
-    kind = settings.pop("kind", None)
+    arguments = dict(settings)
+    kind = arguments.pop("kind", None)
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of aggregation {kind!r}: {nearest(str(kind), KINDS)}")
     try:
-        return KINDS[kind](**settings)
+        return KINDS[kind](**arguments)
     except TypeError as error:
         raise ConfigError(f"settings of aggregation {kind}: {error}") from None
 
@@ -42,15 +47,15 @@ def save_aggregation(aggregation: Aggregation, folder: str | Path) -> None:
 
 
 def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int | None = None) -> Aggregation:
-    """Read what `save_aggregation` wrote; every parameter may be trained, until `tune` says otherwise.
+    """Read what `save_aggregation` wrote. All parameters are trainable until `tune` says otherwise.
 
     Args:
-        folder: holds `aggregation.safetensors` and `aggregation.json`.
-        layers: hidden states of the encoder it is for; None is not compared.
+        folder: with `aggregation.safetensors` and `aggregation.json`.
+        layers: number of hidden states of the encoder it is for; None is not compared.
         dim: features per frame of that encoder; None is not compared.
 
     Raises:
-        ModelError: if files are missing, do not belong together, or were made for another number of layers or features.
+        ModelError: if files are missing or do not belong together, or the encoder has other sizes.
     """
     folder = Path(folder)
     for name in ("aggregation.json", "aggregation.safetensors"):
