@@ -67,6 +67,12 @@ def valid_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
 
 
+def is_tracing() -> bool:
+    """Whether `torch.jit` is tracing a network, which must then do without complex numbers and `unfold`."""
+    jit: Any = torch.jit  # where the annotations of torch do not list this function
+    return bool(jit.is_tracing())
+
+
 def pad_to(waveform: Tensor, samples: int) -> Tensor:
     """Append zeros to waveforms [batch, sample] that have fewer than `samples` samples."""
     # A tensor instead of max(): a trace then records how the number depends on the length.
@@ -89,7 +95,7 @@ def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) ->
     """
     if pad == "reflect":
         waveform = _mirrored(waveform, lengths)
-    if torch.jit.is_tracing():
+    if is_tracing():
         # A frame is 512 samples, of which its window covers the 400 in the middle.
         margin = (FFT - WINDOW) // 2
         if pad == "zeros":
@@ -107,7 +113,7 @@ def istft(spectrum: Tensor, samples: int) -> Tensor:
 
     The recipe leaves the last samples % 160 samples at zero; here they are reconstructed too.
     """
-    if torch.jit.is_tracing():
+    if is_tracing():
         return _real_inverse(spectrum, samples)
     window = torch.hann_window(WINDOW, device=spectrum.device, dtype=spectrum.real.dtype)
     return torch.istft(spectrum.transpose(-1, -2), FFT, HOP, WINDOW, window=window, center=True, length=samples)
@@ -127,7 +133,7 @@ def scale(spectrum: Tensor, gains: Tensor) -> Tensor:
 
 def expm1(values: Tensor) -> Tensor:
     """exp(x) - 1, precise near 0; in a trace not so precise, because ONNX has no operator for it."""
-    return values.exp() - 1 if torch.jit.is_tracing() else torch.expm1(values)
+    return values.exp() - 1 if is_tracing() else torch.expm1(values)
 
 
 def log1p_spectrum(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) -> Tensor:
@@ -163,7 +169,7 @@ def log_mel(waveform: Tensor, mels: int = 80) -> Tensor:
     if frames == 0:
         return waveform.new_zeros(*waveform.shape[:-1], 0, mels)
     padded = functional.pad(waveform, (HOP // 2, HOP // 2))
-    if torch.jit.is_tracing():
+    if is_tracing():
         spectrum = _real_spectrum(padded)[:, :frames]
     else:
         window = torch.hann_window(WINDOW, device=waveform.device, dtype=waveform.dtype)

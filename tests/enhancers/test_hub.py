@@ -246,7 +246,7 @@ def test_a_card_that_the_hub_refuses_says_why(hub: Hub, enhancer: Enhancer, monk
 
 
 def test_no_such_model(hub: Hub) -> None:
-    with pytest.raises(ModelError, match=r"fetching 'no/body' from the hub: 401.*the same of what does not exist"):
+    with pytest.raises(ModelError, match=r"fetching 'no/body' from the hub: 401.*the same for what does not exist"):
         Enhancer.from_pretrained("no/body")
 
 

@@ -242,8 +242,8 @@ def report(
     """Write one HTML page of a run: figures, tables, players."""
     from phonemi.cli.tools import listen
     from phonemi.report.markdown import write_markdown
-    from phonemi.results.run_folder import STAGES
     from phonemi.report.run_page import build_report
+    from phonemi.results.run_folder import STAGES
     from phonemi.stages import showcase
 
     if enhanced is not None:

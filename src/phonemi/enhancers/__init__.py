@@ -1,1 +1,1 @@
-"""Noisy speech -> enhanced speech: networks on waveforms at 16 kHz, and the `Enhancer` that meets recordings."""
+"""Enhancer networks at 16 kHz, and the `Enhancer` around them that users load and give recordings to."""

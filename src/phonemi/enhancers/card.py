@@ -1,4 +1,4 @@
-"""Facts about a model -> its card: Markdown under the YAML front matter that the Hugging Face hub reads."""
+"""The card of a model: Markdown under the YAML front matter that the Hugging Face hub reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from phonemi.results.metrics import METRICS
 from phonemi.results.tables import comparisons_table, metrics_table
 from phonemi.tables import Table
 
-KINDS = {  # kind: (task on the hub, tags, how to use it)
+KINDS = {  # kind: (task on the hub, tags, usage)
     "enhancer": (
         "audio-to-audio",
         ["speech-enhancement", "noise-suppression"],
@@ -48,21 +48,21 @@ states = encoder(torch.zeros(1, 16_000)).states  # [layer, batch, frame, dim], f
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
-    """The card of a model. What is not among the facts is not in the card.
+    """Write the card of a model. Sections without facts are left out.
 
     Args:
-        facts: any of the following; whatever else there is, is listed under "Training".
+        facts: any of the following. Facts with other names are listed under "Training".
 
             - kind: "enhancer" (default) or "encoder".
             - name, summary: title and first paragraph.
-            - licence: SPDX identifier in lower case, such as "apache-2.0"; language: codes; tags: more of them.
-            - parts: {part, what, parameters} of each.
-            - size_mb: of the files, in 10^6 bytes; sample_rate: that it works at, in Hz.
+            - licence: SPDX identifier in lower case, such as "apache-2.0"; language: codes; tags: additional ones.
+            - parts: {part, what, parameters} of each, where "what" describes the part.
+            - size_mb: of the files, in 10^6 bytes; sample_rate: of the model, in Hz.
             - data: {name, licence, use, hub} of each corpus; hub is its id there, if it has one.
-            - speed: what was measured -> value.
-            - metrics: content of a metrics.json (`rows`, `comparisons`); measured_on: what these are of.
-            - weak: sentences, what it is bad at.
-            - load: what `from_pretrained` is to be given.
+            - speed: measured values by description.
+            - metrics: content of a metrics.json (`rows`, `comparisons`); measured_on: the recordings they are of.
+            - weak: sentences about what the model is bad at.
+            - load: the name to give to `from_pretrained`.
 
     >>> print(model_card({"name": "small", "licence": "apache-2.0"}).split("---")[1].strip())
     library_name: phonemi
@@ -72,22 +72,26 @@ def model_card(facts: Mapping[str, Any]) -> str:
     - speech-enhancement
     - noise-suppression
     """
-    known = {key: value for key, value in facts.items() if value not in (None, "", [], {})}
-    kind = known.pop("kind", "enhancer")
+    remaining = {key: value for key, value in facts.items() if value not in (None, "", [], {})}
+    kind = remaining.pop("kind", "enhancer")
     _, _, usage = KINDS[kind]
     sections = [
-        _front_matter(known, kind),
-        f"# {known.pop('name', kind)}",
-        known.pop("summary", ""),
-        _titled("How to use it", usage.format(load=known.pop("load", "FOLDER_OR_HUB_ID"))),
-        _titled("What it is made of", _made_of(*(known.pop(key, None) for key in ("parts", "size_mb", "sample_rate")))),
-        _titled("Data", _data(known.pop("data", ()))),
-        _titled("Speed", _bullets(known.pop("speed", {}))),
-        _titled("Quality", _quality(known.pop("metrics", {}), known.pop("measured_on", ""))),
-        _titled("What it is bad at", "\n".join(f"- {sentence}" for sentence in known.pop("weak", ()))),
+        _front_matter(remaining, kind),
+        f"# {remaining.pop('name', kind)}",
+        remaining.pop("summary", ""),
+        _titled("How to use it", usage.format(load=remaining.pop("load", "FOLDER_OR_HUB_ID"))),
+        _titled(
+            "What it is made of", _made_of(*(remaining.pop(key, None) for key in ("parts", "size_mb", "sample_rate")))
+        ),
+        _titled("Data", _data(remaining.pop("data", ()))),
+        _titled("Speed", _bullets(remaining.pop("speed", {}))),
+        _titled("Quality", _quality(remaining.pop("metrics", {}), remaining.pop("measured_on", ""))),
+        _titled("What it is bad at", "\n".join(f"- {sentence}" for sentence in remaining.pop("weak", ()))),
     ]
     header = ("licence", "language", "tags")
-    sections.append(_titled("Training", _bullets({key: value for key, value in known.items() if key not in header})))
+    sections.append(
+        _titled("Training", _bullets({key: value for key, value in remaining.items() if key not in header}))
+    )
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -114,21 +118,21 @@ def _titled(title: str, text: str) -> str:
 
 
 def _made_of(parts: Sequence[Mapping[str, Any]] | None, size_mb: float | None, sample_rate: int | None) -> str:
-    rows = [[one["part"], one["what"], _count(one["parameters"])] for one in parts or ()]
+    parts = parts or ()
+    rows = [[part["part"], part["what"], _count(part["parameters"])] for part in parts]
     if len(rows) > 1:
-        rows.append(["all", "", _count(sum(one["parameters"] for one in parts or ()))])
-    sentences = [
-        "" if size_mb is None else f"The files take {size_mb:.3g} MB.",
-        ""
-        if sample_rate is None
-        else f"It works at {sample_rate / 1000:g} kHz; other rates are resampled there and back.",
-    ]
-    texts = (Table(["part", "what", "parameters"], rows).markdown() if rows else "", " ".join(filter(None, sentences)))
+        rows.append(["all", "", _count(sum(part["parameters"] for part in parts))])
+    sentences = []
+    if size_mb is not None:
+        sentences.append(f"The files take {size_mb:.3g} MB.")
+    if sample_rate is not None:
+        sentences.append(f"It works at {sample_rate / 1000:g} kHz; other rates are resampled there and back.")
+    texts = (Table(["part", "what", "parameters"], rows).markdown() if rows else "", " ".join(sentences))
     return "\n\n".join(text for text in texts if text)
 
 
 def _count(parameters: int) -> str:
-    """How many parameters, short.
+    """A number of parameters in a few characters.
 
     >>> _count(4_794_624), _count(7)
     ('4.79 M', '7')
@@ -158,7 +162,7 @@ def _bullets(values: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value in a line.
+    """A value as text in one line.
 
     >>> _text({"steps": 3000, "shares": [0.2, 1 / 3]})
     'steps 3000, shares 0.2, 0.3333'

@@ -1,4 +1,4 @@
-"""Folder of a model <-> repository on the Hugging Face hub; whatever goes wrong on the way is one line."""
+"""Download the folder of a model from the Hugging Face hub, and upload it; every failure is an error of one line."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from phonemi.errors import ModelError, one_line
 
 NETWORK = "is there a network? A proxy is set with HTTPS_PROXY, another hub with HF_ENDPOINT"
-ADVICE = {  # HTTP status: what to do
-    401: "log in with `hf auth login` or give a token; the hub says the same of what does not exist",
-    403: "the account or the token has no right to that: ask for access, or use a token that may write",
+ADVICE = {  # by HTTP status
+    401: "log in with `hf auth login` or give a token; the hub answers the same for what does not exist",
+    403: "the account or the token lacks the right: ask for access, or use a token that may write",
     404: "check the name and the revision",
 }
 
 
 def fetch(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> Path:
-    """Local folder with the JSON and safetensors files of a repository.
+    """Download the JSON and safetensors files of a repository; returns the local folder.
 
-    Nothing is fetched that the cache has. Without a network, or with HF_HUB_OFFLINE=1, it is what the cache has.
+    Files in the cache are not downloaded again. Without a network, or with HF_HUB_OFFLINE=1, only the cache is used.
 
     Args:
         repo_id: "account/model".
@@ -25,15 +25,15 @@ def fetch(repo_id: str, revision: str | None = None, token: str | bool | None = 
         token: of the hub; None: the one of `hf auth login` or HF_TOKEN, if there is one; False: none.
 
     Raises:
-        ModelError: if it cannot be had.
+        ModelError: if the repository cannot be downloaded and is not in the cache.
     """
     from huggingface_hub import snapshot_download
 
     try:
         patterns = ["*.json", "*.safetensors"]
         return Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns))
-    except Exception as error:  # the hub's client raises a dozen kinds; all mean that the model cannot be had
-        raise _explained(f"fetching {repo_id!r} from the hub", error) from None
+    except Exception as error:  # the client raises a dozen kinds of errors, and all mean the same to the user
+        raise _hub_error(f"fetching {repo_id!r} from the hub", error) from None
 
 
 def push(
@@ -44,15 +44,15 @@ def push(
     commit_message: str | None = None,
     revision: str | None = None,
 ) -> str:
-    """Commit every file of a folder to a repository, made if absent; its address.
+    """Commit every file of a folder to a repository, which is created if absent; returns its address.
 
     Args:
-        folder: what to upload; of what is there already, files of the same name are replaced.
+        folder: to upload. Files of the same names in the repository are replaced, others stay.
         repo_id: "account/model".
-        private: whether only its account may see it; of a repository that is there already nothing changes.
-        token: as for `fetch`; it must have the right to write.
-        commit_message: None: the hub's client's own.
-        revision: branch, made if absent; None: main.
+        private: whether a newly created repository is visible to its account only.
+        token: as for `fetch`; it needs the right to write.
+        commit_message: None: that of the hub's client.
+        revision: branch, created if absent; None: main.
 
     Raises:
         ModelError: if the hub cannot be reached or refuses.
@@ -67,29 +67,30 @@ def push(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision)
-    except Exception as error:  # as above
-        raise _explained(f"uploading to {repo_id!r} on the hub", error) from None
+    except Exception as error:  # as in `fetch`
+        raise _hub_error(f"uploading to {repo_id!r} on the hub", error) from None
     return url if revision is None else f"{url}/tree/{revision}"
 
 
-def _explained(doing: str, error: Exception) -> ModelError:
-    """What was asked, what the hub's client found, and what to do."""
+def _hub_error(action: str, error: Exception) -> ModelError:
+    """The error for an action that failed: what was tried, what went wrong, and what to do about it."""
     from huggingface_hub.errors import LocalEntryNotFoundError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-    not_cached = isinstance(error, LocalEntryNotFoundError)
-    cause = error.__cause__ if not_cached and isinstance(error.__cause__, Exception) else error
+    is_cache_miss = isinstance(error, LocalEntryNotFoundError)
+    cause = error.__cause__ if is_cache_miss and isinstance(error.__cause__, Exception) else error
     status = getattr(getattr(cause, "response", None), "status_code", None)
-    found = one_line(cause) or type(cause).__name__
+    problem = one_line(cause) or type(cause).__name__
     if isinstance(cause, OfflineModeIsEnabled):
-        found = "HF_HUB_OFFLINE is set"
+        problem = "HF_HUB_OFFLINE is set"
         advice = "unset it where there is a network"
     elif isinstance(cause, LocalTokenNotFoundError):
         advice = ADVICE[401]
     elif status is not None:
         advice = ADVICE.get(status, "try again later")
-    elif isinstance(cause, ValueError) or getattr(cause, "errno", None):  # a bad name or card, a full disk
+    elif isinstance(cause, ValueError) or getattr(cause, "errno", None):  # an invalid name or card, a full disk
         advice = ""
     else:
         advice = NETWORK
-    cached = ", and the cache holds no whole copy" if not_cached else ""
-    return ModelError(": ".join(part for part in (doing, found + cached, advice) if part))
+    if is_cache_miss:
+        problem += ", and the cache holds no whole copy"
+    return ModelError(": ".join(part for part in (action, problem, advice) if part))

@@ -14,6 +14,7 @@ from torch.nn import functional
 from phonemi import signal
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.errors import ModelError, nearest
+from phonemi.metrics.si_sdr import target_and_error_energy
 
 TAIL_FRAMES = 2  # extra STFT frames needed to reconstruct the last samples of an item
 
@@ -268,13 +269,10 @@ def _lengths_here_and_on_device(noisy: Tensor, lengths: Tensor | None) -> tuple[
 
 
 def _si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """SI-SDR as in `metrics.intrusive`, [batch, sample] -> [batch]; 0 where the clean speech is silent.
-
-    A little of the target's power is added to the error's, so that a perfect item stops at 60 dB.
-    """
+    """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
     estimate, clean = estimate.float(), clean.float()
-    power = clean.square().sum(1)
-    target = ((estimate * clean).sum(1) / power.clamp_min(1e-10))[:, None] * clean
-    wanted, error = target.square().sum(1), (target - estimate).square().sum(1)
-    ratio = (wanted + 1e-10) / (error + 1e-6 * wanted + 1e-10)
-    return torch.where(power > 0, 10 * ratio.log10(), torch.zeros_like(ratio))
+    target, error = target_and_error_energy(estimate, clean)
+    # A millionth of the target's energy is added to that of the error, which bounds the gradient of perfect items.
+    ratio = (target + 1e-10) / (error + 1e-6 * target + 1e-10)
+    is_speech = clean.square().sum(1) > 0
+    return torch.where(is_speech, 10 * ratio.log10(), torch.zeros_like(ratio))

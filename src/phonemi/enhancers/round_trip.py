@@ -1,4 +1,7 @@
-"""The way of one waveform to the network and back: type, shape, rate, offset and silence of what the user has."""
+"""Turn a user's waveform into inputs of the network, and the outputs into a waveform of the same kind.
+
+Type, shape, sample rate, constant offset and silence are dealt with here, so that the network need not know of them.
+"""
 
 from __future__ import annotations
 

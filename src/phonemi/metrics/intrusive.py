@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, MissingExtra, require_extra
 from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, NOT_FINITE, Score
+from phonemi.metrics.si_sdr import target_and_error_energy
 
 INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
 
@@ -126,9 +127,7 @@ def _peak_near_one(waveform: Waveform) -> Waveform:
 
 
 def _si_sdr(estimate: Waveform, clean: Waveform) -> Score:
-    target = (estimate @ clean) / (clean @ clean) * clean
-    residual = target - estimate
-    target_energy, residual_energy = target @ target, residual @ residual
+    target_energy, residual_energy = target_and_error_energy(estimate, clean)
     if target_energy <= residual_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
         return Score.failed(ESTIMATE_UNRELATED)
     if residual_energy <= target_energy * 10 ** (-_MAX_SI_SDR_DB / 10):

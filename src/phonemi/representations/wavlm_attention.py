@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phonemi.signal import is_tracing
+
 MAX_BIASES = 2**24  # gated biases held at a time (64 MiB in float32); queries beyond that go through in blocks
 
 
@@ -71,8 +73,7 @@ class FusedAttention(nn.Module):
             for layer, states in ((self.q_proj, hidden_states), (self.k_proj, backwards), (self.v_proj, backwards))
         )
         step = frames
-        tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
-        if tracing:  # the same matrix by its indices, because ONNX cannot unfold by a size that varies
+        if is_tracing():  # the same matrix by its indices, because ONNX cannot unfold by a size that varies
             positions = torch.arange(frames, device=biases.device)
             rows = biases[:, positions[:, None] + positions]
         else:

@@ -1,7 +1,8 @@
-"""Name of weights that come with the package -> the folder they are in, and the hash that tells their versions apart.
+"""The models that come with the package: their names, their folders and the hashes of their weights.
 
-A folder holds config.json, whose `model_type` says what it is, model.safetensors and a card. These names come before
-local folders, so that a command does the same everywhere: `./mini` is a folder, `mini` what ships.
+A folder holds config.json, whose `model_type` says what kind of model it is, model.safetensors and a card. The names of
+these models are looked up before local folders, so that a command does the same in every working directory: `mini` is
+the model of the package, `./mini` is a folder.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from pathlib import Path
 from phonemi.errors import DataError
 from phonemi.files import read_json
 
-WEIGHTS = Path(__file__).parent  # the one place that knows
+WEIGHTS = Path(__file__).parent
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
 def names(model_type: str) -> list[str]:
-    """Names of the models of a type that ship, in alphabetical order."""
+    """Names of the models of a type, in alphabetical order."""
     return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG_FILE}") if _type_of(path) == model_type)
 
 
 def folder_of(name: str | Path, model_type: str) -> Path | None:
-    """Folder of a shipped model; None for any other name, and for a `Path`, which is a folder whatever it is called."""
+    """Folder of a model of the package; None for other names, and for a `Path`, which always means a local folder."""
     return WEIGHTS / name if isinstance(name, str) and name in names(model_type) else None
 
 
 def version_of(name: str) -> str | None:
-    """SHA-256 of the weights that ship under a name, of any type; None if there are none."""
+    """SHA-256 of the weights of a model of any type; None if the package has none of that name."""
     path = WEIGHTS / name / WEIGHTS_FILE
     return sha256(path) if Path(name).name == name and path.is_file() else None
 
@@ -40,12 +41,12 @@ def sha256(path: Path) -> str:
 
 
 def listed(model_type: str) -> str:
-    """End of an error message about an unknown name: what does ship."""
+    """The names of a type in one line, for error messages about unknown names."""
     return ", ".join(names(model_type)) or "none in this version"
 
 
-def _type_of(config: Path) -> str | None:
+def _type_of(config: Path) -> object:
     try:
         return read_json(config).get("model_type")
-    except (DataError, AttributeError):  # not one of ours, or damaged
+    except (DataError, AttributeError):  # damaged, or not the configuration of a model
         return None
