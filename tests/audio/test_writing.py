@@ -138,7 +138,7 @@ def test_texts_of_any_length_do_no_harm(tmp_path: Path, extension: str) -> None:
 
 
 def test_wav_that_would_be_too_long_becomes_rf64_or_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_MOST_BYTES", 2_000)
+    monkeypatch.setattr(writing, "_MAX_BYTES", 2_000)
     with audio.Writer(tmp_path / "a.wav", 16_000, 1, samples=1_500) as writer:
         writer.write(_noise(1_500))
     assert audio.probe(tmp_path / "a.wav").format == "RF64"

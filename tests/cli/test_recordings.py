@@ -96,7 +96,7 @@ def test_silence_stays_silent_and_short_audio_keeps_its_length(phonemi: Phonemi,
     assert not enhanced["silent"].any()
     assert np.isfinite(enhanced["short"]).all()
     again = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model)
-    said = "phonemi: 0 enhanced, 3 skipped (already there; --overwrite makes them again)"
+    said = "phonemi: 0 enhanced, 3 skipped (already there; --overwrite enhances them again)"
     assert again.stderr.splitlines()[-1] == said
 
 
@@ -268,7 +268,7 @@ def test_what_an_output_cannot_be(phonemi: Phonemi, model: Path, tmp_path: Path)
     assert phonemi("enhance", source, "-o", f"{tmp_path / 'clean.sph'}/", "--model", model).code == 0
     assert (tmp_path / "clean.sph" / "a.wav").is_file()
     outcome = phonemi("enhance", source, "-o", "-", "--suffix=-x", "--model", model)
-    assert outcome.error.startswith("- is standard output, which has no name")
+    assert outcome.error.startswith("- is standard output, which has no file name")
 
 
 def test_a_folder_of_another_format_beside_its_recordings_is_resumed(

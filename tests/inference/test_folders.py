@@ -84,7 +84,7 @@ def test_what_is_there_is_skipped(recorder, pairs):
     again = enhance_files(recorder, pairs, QUIET)
     assert states(again) == ["skipped", "done", "done"]
     assert len(recorder.samples) == 3
-    assert again.line().endswith(", 1 skipped (already there; --overwrite makes them again)")
+    assert again.line().endswith(", 1 skipped (already there; --overwrite enhances them again)")
     assert states(enhance_files(recorder, pairs, QUIET, overwrite=True)) == ["done"] * 3
     assert enhance_files(recorder, pairs, QUIET).line().startswith("0 enhanced, 3 skipped (already there; ")
 

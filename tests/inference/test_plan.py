@@ -86,7 +86,7 @@ def test_suffix_and_format(tree):
     assert targets(plan([folder / "in"], out, "-clean"), out) == ["a-clean.wav", "c-clean.ogg", "x/B-clean.WAV"]
     assert targets(plan([folder / "in"], out, "", "flac"), out) == ["a.flac", "c.flac", "x/B.flac"]
     assert targets(plan([folder / "in"], out, "_2", ".FLAC"), out) == ["a_2.flac", "c_2.flac", "x/B_2.flac"]
-    (folder / "talk.m4a").write_text("what ffmpeg reads is written as wav")
+    (folder / "talk.m4a").write_text("what FFmpeg reads is written as wav")
     assert targets(plan([folder / "talk.m4a"], out), out) == ["talk.wav"]
 
 
@@ -130,7 +130,7 @@ def test_an_output_is_a_folder_if_it_ends_with_a_slash(tree):
     a, b = folder / "a.wav", folder / "b.wav"
     for name in ("clean.sph", "clean.wav", "take.2", "out"):
         assert plan([a], f"{folder}/{name}/") == [(a, folder / name / "a.wav")]
-    with pytest.raises(AudioError, match=r"clean\.sph: cannot write \.sph: known: .*; end it with / for a folder"):
+    with pytest.raises(AudioError, match=r"clean\.sph: cannot write \.sph: known: .*; for a folder, end the name"):
         plan([a], folder / "clean.sph")
     assert len(plan([a, b], folder / "take.2")) == 2  # no file could be meant
     (folder / "take.2").mkdir()
@@ -158,11 +158,11 @@ def test_what_cannot_be_is_refused_before_the_work_starts(tree):
         (([folder / "x"], folder / "b.wav"), "is one file"),
         (([folder / "y"], folder / "b.wav"), "is one file"),
         (([a], folder / "notes.txt"), "is one file"),
-        (([a], folder / "b.wav", "-clean"), r"b\.wav is the whole name of the output"),
-        (([a], folder / "b.wav", "", "flac"), r"b\.wav is the whole name of the output"),
+        (([a], folder / "b.wav", "-clean"), r"b\.wav is the full name of the output"),
+        (([a], folder / "b.wav", "", "flac"), r"b\.wav is the full name of the output"),
         (([a], out, "", "flca"), r"cannot write flca files: did you mean '\.flac'\?"),
         (([a], folder / "b.m4a"), r"cannot write \.m4a files: "),
-        (([a], out, "/x"), "'/x' cannot be part of a name"),
+        (([a], out, "/x"), "'/x' cannot be part of a file name"),
     ]
     for arguments, message in refused:
         with pytest.raises(AudioError, match=message) as caught:

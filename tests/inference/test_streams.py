@@ -95,8 +95,8 @@ def test_what_cannot_go_through_a_stream(tmp_path, pipe, recorder, written):
     source = written(tmp_path / "a.wav", 3000)
     for content, inputs, output, message in [
         (b"x", [STREAM, source], STREAM, "name no other input"),
-        (b"", [source, source], STREAM, "for one recording: name a folder"),
-        (b"", [tmp_path], STREAM, "for one recording: name a folder"),
+        (b"", [source, source], STREAM, "takes one recording: name a folder"),
+        (b"", [tmp_path], STREAM, "takes one recording: name a folder"),
         (b"", [STREAM], STREAM, "standard input is empty"),
         (b"not sound", [STREAM], tmp_path / "b.wav", "standard input is not sound"),
         (source.read_bytes()[:500], [STREAM], STREAM, "standard input is cut short"),
@@ -108,7 +108,7 @@ def test_what_cannot_go_through_a_stream(tmp_path, pipe, recorder, written):
         assert out.getvalue() == b""
     pipe(terminal=True)
     with (
-        pytest.raises(AudioError, match="- is standard output, which has no name that '-x' could go into"),
+        pytest.raises(AudioError, match="- is standard output, which has no file name: leave out the suffix '-x'"),
         standard_streams([source], STREAM, suffix="-x"),
     ):
         pass

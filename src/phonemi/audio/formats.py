@@ -1,4 +1,4 @@
-"""File names -> whether they are sound, and what libsndfile writes under them."""
+"""File names of sound: which are read, and in which format a file of a name is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import soundfile
 from phonemi.audio.faults import reason
 from phonemi.errors import AudioError
 
-_DEFAULTS = {  # extension: (libsndfile format, subtype)
+_USUAL_CODING = {  # extension: (libsndfile format, subtype)
     ".wav": ("WAV", "PCM_16"),
     ".flac": ("FLAC", "PCM_16"),
     ".ogg": ("OGG", "VORBIS"),
@@ -24,41 +24,43 @@ _DEFAULTS = {  # extension: (libsndfile format, subtype)
     ".rf64": ("RF64", "PCM_16"),
     ".au": ("AU", "PCM_16"),
 }
-WRITABLE: tuple[str, ...] = tuple(_DEFAULTS)
-_ONLY_READ = (
+WRITABLE: tuple[str, ...] = tuple(_USUAL_CODING)
+_READ_BY_FFMPEG = (
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ac3", ".amr", ".ape", ".wv"),
     *(".mov", ".mkv", ".mp2", ".3gp", ".aifc", ".avi", ".tta"),
 )
-_READ_ONLY = ("MPEG_LAYER_I", "MPEG_LAYER_II", "DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
-EXTENSIONS: tuple[str, ...] = WRITABLE + _ONLY_READ
+_NOT_WRITTEN = ("MPEG_LAYER_I", "MPEG_LAYER_II", "DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
+EXTENSIONS: tuple[str, ...] = WRITABLE + _READ_BY_FFMPEG
 
-# Vorbis encodes no more, and libsndfile crashes when it is asked to.
-_VORBIS_HIGHEST_RATE = 200_000
-_VORBIS_MOST_CHANNELS = 255
+# The limits of Vorbis; libsndfile crashes when it is asked for more.
+_VORBIS_MAX_RATE = 200_000
+_VORBIS_MAX_CHANNELS = 255
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
-    """All sound files in a folder and the folders below it, sorted; hidden ones, and so unfinished ones, are skipped.
+    """All sound files in a folder and the folders below it, sorted.
 
-    Links to folders are followed, under the names of the links; what is in two places is found once.
+    Hidden files are skipped; files that are still being written are hidden. Links to folders are followed, under the
+    names of the links. A folder that can be reached in two ways is searched once.
 
     Raises:
         AudioError: if the folder does not exist, or one of those below it cannot be read.
     """
     if not Path(folder).is_dir():
         raise AudioError(f"{folder} is not a folder")
-    found, visited = [], set()
+    recordings: list[Path] = []
+    visited = set()
     starts = [str(folder)]
-    for start in starts:  # links after true folders, so that what is in both goes by its own name
+    for start in starts:  # links come last, so that a folder inside `folder` is listed under its own name
         for parent, folders, files in os.walk(start, onerror=_refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if (true := os.path.realpath(parent)) in visited:
+            if (real_path := os.path.realpath(parent)) in visited:
                 folders.clear()
                 continue
-            visited.add(true)
+            visited.add(real_path)
             starts += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
-            found += [Path(parent, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
+            recordings += [Path(parent, name) for name in files if not name.startswith(".")]
+    return sorted(path for path in recordings if path.suffix.lower() in EXTENSIONS)
 
 
 def _refuse(error: OSError) -> None:
@@ -66,47 +68,47 @@ def _refuse(error: OSError) -> None:
 
 
 def output_suffix(source: str | Path) -> str:
-    """Extension for what is made of a recording: its own where that can be written, otherwise `.wav`.
+    """Extension of the output for a recording: its own if that format can be written, otherwise `.wav`.
 
     >>> output_suffix("a.FLAC"), output_suffix("a.m4a")
     ('.FLAC', '.wav')
     """
     suffix = Path(source).suffix
-    return suffix if suffix.lower() in _DEFAULTS else ".wav"
+    return suffix if suffix.lower() in _USUAL_CODING else ".wav"
 
 
 def output_coding(format: str, subtype: str, target: str | Path) -> tuple[str | None, str | None]:
-    """How to write what is made of a recording: its own format and subtype, as far as the target's name allows.
+    """Format and subtype of the output for a recording: those of the recording, as far as the output's name allows.
 
     Args:
-        format: of the recording, as in `AudioInfo`; it need not fit its name.
-        subtype: the same.
-        target: what will be written.
+        format: of the recording, as in `AudioInfo`; it need not fit the recording's name.
+        subtype: of the recording.
+        target: file that will be written.
 
     Returns:
-        For `Writer`; None stands for what is usual under that name.
+        Arguments for `Writer`; None stands for the usual choice for that extension.
 
     >>> output_coding("WAVEX", "PCM_24", "a.wav"), output_coding("WAV", "PCM_24", "a.flac")
     (('WAVEX', 'PCM_24'), ('FLAC', 'PCM_24'))
     >>> output_coding("MP3", "MPEG_LAYER_II", "a.mp3"), output_coding("WAVEX", "FLOAT", "a.mp3")
     (('MP3', None), ('MP3', None))
     """
-    usual, _ = _DEFAULTS.get(Path(target).suffix.lower(), (None, None))
+    usual, _ = _USUAL_CODING.get(Path(target).suffix.lower(), (None, None))
     if usual is None:
         return None, None
     wanted = format if usual == "WAV" and format in ("WAVEX", "RF64") else usual
     mp3_in_wav = wanted != "MP3" and subtype == "MPEG_LAYER_III"
-    writable = subtype not in _READ_ONLY and not mp3_in_wav and soundfile.check_format(wanted, subtype)
+    writable = subtype not in _NOT_WRITTEN and not mp3_in_wav and soundfile.check_format(wanted, subtype)
     return wanted, subtype if writable else None
 
 
 def coding(path: Path, format: str | None, subtype: str | None) -> tuple[str, str]:
-    """libsndfile's format and subtype for a file name, checked.
+    """libsndfile's format and subtype for a file name.
 
     Raises:
-        AudioError: if the name says no format and none is given, or libsndfile cannot write the two together.
+        AudioError: if neither the name nor `format` says the format, or libsndfile cannot write this subtype in it.
     """
-    usual_format, usual_subtype = _DEFAULTS.get(path.suffix.lower(), (None, None))
+    usual_format, usual_subtype = _USUAL_CODING.get(path.suffix.lower(), (None, None))
     if (format := format or usual_format) is None:
         raise AudioError(f"{path}: cannot write the sound format {path.suffix!r}; use one of {', '.join(WRITABLE)}")
     subtype = subtype or (usual_subtype if format == usual_format else None)
@@ -116,11 +118,11 @@ def coding(path: Path, format: str | None, subtype: str | None) -> tuple[str, st
 
 
 def check_vorbis(subtype: str, sample_rate: int, channels: int) -> None:
-    """Refuse, with ValueError, what would crash the encoder."""
-    if subtype == "VORBIS" and (sample_rate > _VORBIS_HIGHEST_RATE or channels > _VORBIS_MOST_CHANNELS):
-        raise ValueError(f"Vorbis ends at {_VORBIS_HIGHEST_RATE} Hz and {_VORBIS_MOST_CHANNELS} channels")
+    """Raise ValueError for what would crash the encoder."""
+    if subtype == "VORBIS" and (sample_rate > _VORBIS_MAX_RATE or channels > _VORBIS_MAX_CHANNELS):
+        raise ValueError(f"Vorbis ends at {_VORBIS_MAX_RATE} Hz and {_VORBIS_MAX_CHANNELS} channels")
 
 
 def library_name(path: str | Path) -> str | bytes:
-    """A name as libsndfile takes it: on POSIX any bytes, which need not be UTF-8."""
+    """A path in the form that libsndfile takes: on POSIX as bytes, which need not be UTF-8."""
     return os.fsencode(path) if os.name == "posix" else str(path)

@@ -1,4 +1,4 @@
-"""Standard input -> a temporary sound file, and a sound file -> standard output, in pieces."""
+"""Sound from standard input, through a temporary file, and to standard output."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import BinaryIO
 from phonemi.audio.faults import reason
 from phonemi.errors import AudioError
 
-_PIECE_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
 def from_stream(stream: BinaryIO) -> Iterator[Path]:
-    """Keep what a stream gives in a temporary file, which is gone when the context ends.
+    """Copy a stream to a temporary file, which is removed when the context ends: decoders must be able to seek.
 
     Args:
-        stream: for instance `sys.stdin.buffer`; the memory taken does not grow with its length.
+        stream: for instance `sys.stdin.buffer`.
 
     Raises:
-        AudioError: if it gives nothing, or the disk refuses.
+        AudioError: if the stream is empty, or the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="phonemi-") as folder:
         path = Path(folder) / "standard-input"
         try:
             with open(path, "wb") as file:
-                shutil.copyfileobj(stream, file, _PIECE_BYTES)
+                shutil.copyfileobj(stream, file, _BLOCK_BYTES)
                 is_empty = file.tell() == 0
         except OSError as error:
             raise AudioError(f"cannot keep standard input in {folder}: {reason(error)}") from None
@@ -46,7 +46,7 @@ def to_stream(path: str | Path, stream: BinaryIO) -> None:
     """
     try:
         with open(path, "rb") as file:
-            shutil.copyfileobj(file, stream, _PIECE_BYTES)
+            shutil.copyfileobj(file, stream, _BLOCK_BYTES)
         stream.flush()
     except OSError as error:
         raise AudioError(f"cannot write to standard output: {reason(error)}") from None

@@ -1,4 +1,4 @@
-"""Waveforms `[..., sample]` -> their level in dB, or the same sound at another sample rate."""
+"""The level of a waveform, and the same sound at another sample rate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import soxr
 
 from phonemi.errors import AudioError
 
-_MOST_RAISED = 256  # a header that says 1 Hz would turn a second of sound into hours
+_MAX_UPSAMPLING = 256  # a header that says 1 Hz would turn a second of sound into hours
 
 
 def level_db(waveform: np.ndarray) -> float:
@@ -27,7 +27,7 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         float32 `[..., round(sample * to_rate / from_rate)]`, aligned in time with the input.
 
     Raises:
-        AudioError: if the rate would be raised more than 256 times.
+        AudioError: if the new rate is more than 256 times the old one.
 
     >>> resample(np.zeros((2, 48_000)), 48_000, 16_000).shape
     (2, 16000)
@@ -35,9 +35,9 @@ def resample(waveform: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     waveform = np.asarray(waveform, dtype=np.float32)
     if from_rate == to_rate:
         return waveform
-    if to_rate > _MOST_RAISED * from_rate:
+    if to_rate > _MAX_UPSAMPLING * from_rate:
         raise AudioError(
-            f"a recording at {from_rate} Hz cannot become one at {to_rate} Hz: {_MOST_RAISED} times more at most"
+            f"a recording at {from_rate} Hz cannot become one at {to_rate} Hz: at most {_MAX_UPSAMPLING} times the rate"
         )
     result = np.zeros((*waveform.shape[:-1], round(waveform.shape[-1] * to_rate / from_rate)), dtype=np.float32)
     for channel in np.ndindex(waveform.shape[:-1]):

@@ -1,4 +1,4 @@
-"""float32 `[channel, sample]`, whole or in blocks -> a sound file that is complete or absent."""
+"""Writing sound files, whole or in blocks; a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from phonemi.audio.formats import check_vorbis, coding, library_name
 from phonemi.errors import AudioError
 from phonemi.files import replacing
 
-_WRITE_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for Ogg in one call
-_MOST_BYTES = 0xFFFF0000  # less its header, what the 32 bits of the formats below can count
-_SHORT_FORMATS = ("WAV", "WAVEX", "AIFF", "AU")
+_BLOCK_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for Ogg in one call
+_MAX_BYTES = 0xFFFF0000  # what the 32 bits of the formats below can count, less their headers
+_FORMATS_OF_32_BITS = ("WAV", "WAVEX", "AIFF", "AU")
 _BYTES_PER_SAMPLE = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
-_TEXT_BYTES = 1_000  # libsndfile drops all texts of a wav file, and spoils aiff and opus, when they are many pages
+_MAX_TEXT_BYTES = 1_000  # of texts of many pages libsndfile drops all in wav files, and spoils aiff and opus files
 
 
 def save(
@@ -38,7 +38,7 @@ def save(
         subtype: libsndfile's name of a coding, for instance `"PCM_24"` or `"FLOAT"`; 16 bits for wav and flac.
 
     Raises:
-        AudioError: if the format cannot hold the waveform, a sample is not finite, or the disk refuses.
+        AudioError: if the format cannot hold the waveform, a sample is not finite, or the disk is full.
     """
     waveform = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
     with Writer(path, sample_rate, len(waveform), format, subtype) as writer:
@@ -74,24 +74,24 @@ class Writer:
         metadata: Mapping[str, str] | None = None,
         samples: int | None = None,
     ) -> None:
-        """See `save` for the arguments that are not explained here.
+        """Choose format and coding; the file is created by the first `write`.
 
         Args:
             path: see `save`.
             sample_rate: see `save`.
-            channels: how many every block has.
+            channels: number of channels of every block.
             format: see `save`.
             subtype: see `save`.
-            metadata: title, artist, ... as in `AudioInfo.metadata`. What the format cannot hold is left out (w64 and
-                au: all of it), a text is cut at 1000 bytes, and `software` is not copied.
-            samples: for each channel, if they are known before; wav above 4 GiB then becomes RF64.
+            metadata: title, artist, ... as in `AudioInfo.metadata`. Texts that the format cannot hold are left out
+                (w64 and au hold none), each is cut at 1000 bytes, and `software` is not copied.
+            samples: length of each channel, if it is known in advance; wav above 4 GiB then becomes RF64.
         """
         self.path = Path(path)
         self.sample_rate = sample_rate
         self.channels = channels
         self.format, self.subtype = coding(self.path, format, subtype)
         expected_bytes = (samples or 0) * channels * _BYTES_PER_SAMPLE.get(self.subtype, 0)
-        if self.format in ("WAV", "WAVEX") and expected_bytes > _MOST_BYTES:
+        if self.format in ("WAV", "WAVEX") and expected_bytes > _MAX_BYTES:
             self.format = "RF64"
         self.metadata = {name: (metadata or {}).get(name, "") for name in _TEXTS}
         self.samples = 0
@@ -102,18 +102,20 @@ class Writer:
         return self
 
     def _open(self) -> None:
-        with self._objections(), ExitStack() as stack:
+        with self._explaining_errors(), ExitStack() as stack:
             check_vorbis(self.subtype, self.sample_rate, self.channels)
             self._temporary = stack.enter_context(replacing(self.path))
             self._file = soundfile.SoundFile(
                 library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format,
-                # What comes here was coded before: LAME's V0 instead of V4, so that little is lost a second time.
+                # LAME's V0 instead of V4, because the sound has lost something to a first coding already.
                 compression_level=0.0 if self.format == "MP3" else None,
             )  # fmt: skip
             for name, text in self.metadata.items():
-                with suppress(RuntimeError):  # a format without this text
+                with suppress(RuntimeError):  # the format does not hold this text
                     if text:
-                        setattr(self._file, name, text.encode(errors="replace")[:_TEXT_BYTES].decode(errors="ignore"))
+                        setattr(
+                            self._file, name, text.encode(errors="replace")[:_MAX_TEXT_BYTES].decode(errors="ignore")
+                        )
             stack.push(self._finish)
             self._stack = stack.pop_all()
 
@@ -121,8 +123,8 @@ class Writer:
         """Append a block `[channel, sample]` (or `[sample]` to a file of one channel).
 
         Raises:
-            AudioError: if the block has another number of channels, a sample is not finite, the disk refuses, or the
-                format can count no further.
+            AudioError: if the block has another number of channels, a sample is not finite, the disk is full, or the
+                file has become too long for its format.
         """
         block = np.atleast_2d(np.asarray(block, dtype=np.float32))
         if block.ndim != 2 or len(block) != self.channels:
@@ -132,39 +134,40 @@ class Writer:
             self._open()
         if self.subtype not in ("FLOAT", "DOUBLE"):
             block = block.clip(-1, 1)
-        with self._objections():
-            for start in range(0, block.shape[1], _WRITE_SAMPLES):
-                self._file.write(block[:, start : start + _WRITE_SAMPLES].T)
-            if self.format in _SHORT_FORMATS and os.path.getsize(self._temporary) > _MOST_BYTES:
+        with self._explaining_errors():
+            for start in range(0, block.shape[1], _BLOCK_SAMPLES):
+                self._file.write(block[:, start : start + _BLOCK_SAMPLES].T)
+            if self.format in _FORMATS_OF_32_BITS and os.path.getsize(self._temporary) > _MAX_BYTES:
                 raise ValueError("it ends at 4 GiB: choose flac, rf64 or w64")
         self.samples += block.shape[1]
 
     def __exit__(self, *failure: Any) -> None:
-        with self._objections():
+        with self._explaining_errors():
             if self._stack is not None:
                 self._stack.__exit__(*failure)
             elif failure[0] is None:
                 raise ValueError("no samples")
 
     def _finish(self, kind: type[BaseException] | None, *_: Any) -> None:
-        """Close the file; if all went well so far, check that what lies on the disk is what was written."""
+        """Close the file; after success, check that all samples arrived on the disk."""
         with suppress(RuntimeError) if kind else nullcontext():
             self._file.close()
         if kind:
             return
         if self.samples == 0:
             raise ValueError("no samples")
-        # libsndfile does not report every failed write of a compressed format; codings in blocks fill up the last one.
-        kept = soundfile.info(library_name(self._temporary)).frames
-        if self.format != "MP3" and kept < self.samples:
-            raise OSError(f"only {kept} of {self.samples} samples arrived; is the disk full?")
+        # libsndfile does not report every failed write of a compressed format. More samples than were written are
+        # the padding of codings that work in blocks.
+        on_disk = soundfile.info(library_name(self._temporary)).frames
+        if self.format != "MP3" and on_disk < self.samples:
+            raise OSError(f"only {on_disk} of {self.samples} samples arrived; is the disk full?")
         headers.correct(self._temporary, self.samples)
 
     @contextmanager
-    def _objections(self) -> Iterator[None]:
-        """Turn what the system or libsndfile refuses into one line; AssertionError is soundfile's short write."""
+    def _explaining_errors(self) -> Iterator[None]:
+        """Turn errors of the system, soundfile and libsndfile into an AudioError of one line."""
         try:
             yield
         except (OSError, RuntimeError, AssertionError, ValueError, TypeError) as error:
-            what = f"{self.format} {self.subtype}, {self.channels} channels, {self.sample_rate} Hz"
-            raise AudioError(f"cannot write {self.path} ({what}): {reason(error)}") from None
+            form = f"{self.format} {self.subtype}, {self.channels} channels, {self.sample_rate} Hz"
+            raise AudioError(f"cannot write {self.path} ({form}): {reason(error)}") from None

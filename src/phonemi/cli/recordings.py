@@ -1,4 +1,4 @@
-"""Commands for recordings: what needs a trained model and nothing else."""
+"""The command `phonemi enhance`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Device(str, Enum):
-    """Where the work is done; auto: on a GPU if there is one."""
+    """Where the network runs; auto: on a GPU if there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -25,7 +25,7 @@ class Device(str, Enum):
 
 
 class UpperBand(str, Enum):
-    """What becomes of what is above 8 kHz, see `Enhancer.enhance`."""
+    """What happens to frequencies above 8 kHz, see `Enhancer.enhance`."""
 
     attenuate = "attenuate"
     remove = "remove"
@@ -33,11 +33,22 @@ class UpperBand(str, Enum):
 
 
 Inputs = Annotated[
-    list[Path], typer.Argument(metavar="INPUT", help="Recordings, folders, patterns such as 'in/**/*.wav', or -.")
+    list[Path],
+    typer.Argument(
+        metavar="INPUT", help="Sound files, folders, patterns such as 'in/**/*.wav', or - (standard input)."
+    ),
 ]
-Output = Annotated[str, typer.Option("--output", "-o", metavar="PATH", help="File (for one input), folder/, or -.")]
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="Output file (for one input), folder/, or - (standard output)."
+    ),
+]
 Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="MODEL", help="Shipped name, folder of a trained row, or hub id.")
+    str,
+    typer.Option(
+        "--model", "-m", metavar="MODEL", help="default, folder of a trained model, or name on the Hugging Face hub."
+    ),
 ]
 
 
@@ -50,47 +61,66 @@ def enhance(
         Device, typer.Option(metavar="DEVICE", help="auto (a GPU if there is one), cpu or cuda.")
     ] = Device.auto,
     batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Channels of chunks enhanced together; more need more memory.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Pass N waveforms (one per channel) through the network together; takes memory."
+        ),
     ] = 1,
     chunk_s: Annotated[
-        float, typer.Option(metavar="S", min=2, help="Longest piece of a recording that is enhanced at once; or inf.")
+        float,
+        typer.Option(metavar="S", min=2, help="Process long files in chunks of at most S seconds; inf: whole files."),
     ] = 30.0,
     attenuation_limit_db: Annotated[
         float | None,
-        typer.Option(metavar="DB", min=0, help="Take at most this much off any frequency; default as the model."),
+        typer.Option(
+            metavar="DB", min=0, help="Attenuate no frequency by more than DB dB. Default: the limit of the model."
+        ),
     ] = None,
     mix: Annotated[
-        float, typer.Option(metavar="SHARE", min=0, max=1, help="1 the enhanced sound, 0 the noisy one, or between.")
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of enhanced sound in the output, 0 to 1; the rest is the noisy sound.",
+        ),
     ] = 1.0,
     upper_band: Annotated[
-        UpperBand, typer.Option(metavar="WHAT", help="Above 8 kHz: attenuate (like what is below), remove or keep.")
+        UpperBand,
+        typer.Option(metavar="WHAT", help="Frequencies above 8 kHz: attenuate (as below 8 kHz), remove or keep."),
     ] = UpperBand.attenuate,
-    suffix: Annotated[str, typer.Option(metavar="TEXT", help="Goes into the names: a.wav becomes aTEXT.wav.")] = "",
+    suffix: Annotated[
+        str, typer.Option(metavar="TEXT", help="Add TEXT to the name of every output: a.wav becomes aTEXT.wav.")
+    ] = "",
     extension: Annotated[
-        str | None, typer.Option("--format", metavar="EXT", help="Write wav, flac, ogg, opus or mp3; default as INPUT.")
+        str | None,
+        typer.Option(
+            "--format", metavar="EXT", help="Output format: wav, flac, ogg, opus, mp3, ... Default: that of INPUT."
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Enhance again what is there and no older than INPUT.")
+        bool, typer.Option("--overwrite", help="Enhance again even if an up-to-date output exists.")
     ] = False,
     summary_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write what became of each recording, and why.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why."),
     ] = None,
 ) -> None:
-    """Enhance recordings: same sample rate, channels, length and format out; a folder keeps its tree."""
+    """Enhance recordings. Outputs keep sample rate, channels, length and format; folders keep their tree."""
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.inference import enhance_files, name_streams, plan, standard_streams
     from phonemi.progress import Progress
 
-    how: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}
-    how |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
+    settings: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}
+    settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
         enhancer = _on_device(Enhancer.from_pretrained(model), device)
-        summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **how)
+        summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **settings)
         summary = name_streams(summary, inputs, output)
-        _say(summary)
+        _report(summary)
         if summary_file is not None:
-            _write(summary_file, summary, enhancer, {"model": model, **how})
+            _write_json(summary_file, summary, enhancer, {"model": model, **settings})
         if summary.of("failed"):
             raise typer.Exit(1)
 
@@ -104,8 +134,8 @@ def _on_device(enhancer: Enhancer, device: Device) -> Enhancer:
     return enhancer.to("cuda" if on_gpu else "cpu")
 
 
-def _say(summary: Summary) -> None:
-    """What became of the recordings, on standard error; one that was alone and failed is the line of the command."""
+def _report(summary: Summary) -> None:
+    """Print to standard error what became of the recordings; if the only one failed, only its error."""
     from phonemi.inference import STREAM
 
     for outcome in summary.outcomes:
@@ -125,8 +155,8 @@ def _say(summary: Summary) -> None:
     typer.echo(f"phonemi: {summary.line()}", err=True)
 
 
-def _write(file: Path, summary: Summary, enhancer: Enhancer, settings: dict[str, Any]) -> None:
+def _write_json(file: Path, summary: Summary, enhancer: Enhancer, settings: dict[str, Any]) -> None:
     from phonemi.files import write_json
 
-    where = str(next(enhancer.parameters()).device)
-    write_json(file, summary.to_json(enhancer, settings | {"device": where}))
+    device = str(next(enhancer.parameters()).device)
+    write_json(file, summary.to_json(enhancer, settings | {"device": device}))

@@ -1,4 +1,4 @@
-"""`-` for standard input and output -> files, for as long as a block of work needs them."""
+"""Standard input and output, which are called `-`, as temporary files."""
 
 from __future__ import annotations
 
@@ -14,42 +14,44 @@ from phonemi.errors import AudioError, PhonemiError
 from phonemi.inference.summary import Summary
 
 STREAM = Path("-")
-ENDINGS = {"WAVEX": ".wav", "RF64": ".wav"}  # of formats whose names differ
+EXTENSIONS = {"WAVEX": ".wav", "RF64": ".wav"}  # of the formats that are not named like them
 
 
 @contextmanager
 def standard_streams(
     inputs: Sequence[Path], output: str | Path, extension: str | None = None, suffix: str = ""
 ) -> Iterator[tuple[list[Path], str | Path]]:
-    """Give `plan` files in place of `-`: standard input is read first, standard output is sent when all is well.
+    """Yield inputs and output for `plan`, with temporary files in place of `-`.
+
+    Standard input is read at the start. Standard output is written at the end, and only after success.
 
     Args:
         inputs: `-` alone, or files and folders.
         output: `-`, or a file or folder.
-        extension: of what is sent, such as "flac"; None: the format of the input.
-        suffix: for the name of an output, which standard output has not.
+        extension: format of what is sent, such as "flac"; None: that of the input.
+        suffix: must be empty for standard output, which has no file name.
 
     Raises:
-        AudioError: if several recordings are to go through one of the two, a terminal would get sound, or standard
-            output a suffix.
+        AudioError: if there is more than one recording, standard output is a terminal or there is a suffix for it, or
+            standard input is no sound.
     """
     with ExitStack() as stack:
         if STREAM in inputs:
             if len(inputs) > 1:
-                raise AudioError("- is standard input, one recording: name no other input beside it")
+                raise AudioError("- is standard input, which is one recording: name no other input beside it")
             inputs = [stack.enter_context(_standard_input())]
         if str(output) != str(STREAM):
             yield list(inputs), output
             return
         if suffix:
-            raise AudioError(f"- is standard output, which has no name that {suffix!r} could go into: leave it out")
+            raise AudioError(f"- is standard output, which has no file name: leave out the suffix {suffix!r}")
         if len(inputs) > 1 or not inputs[0].is_file():
-            raise AudioError("- is standard output, for one recording: name a folder as output")
+            raise AudioError("- is standard output, which takes one recording: name a folder as output")
         if sys.stdout.isatty():
-            raise AudioError("standard output is a terminal: send it to a file or a program")
+            raise AudioError("standard output is a terminal: redirect it to a file or a program")
         folder = stack.enter_context(TemporaryDirectory(prefix="phonemi-"))
-        ending = f".{extension.removeprefix('.').lower()}" if extension else audio.output_suffix(inputs[0])
-        target = Path(folder, f"enhanced{ending}")
+        extension = f".{extension.removeprefix('.').lower()}" if extension else audio.output_suffix(inputs[0])
+        target = Path(folder, f"enhanced{extension}")
         yield list(inputs), target
         audio.to_stream(target, sys.stdout.buffer)
 
@@ -69,12 +71,15 @@ def name_streams(summary: Summary, inputs: Sequence[Path], output: str | Path) -
 
 @contextmanager
 def _standard_input() -> Iterator[Path]:
-    """A file that holds what comes from standard input, named like its format; errors name standard input instead."""
+    """Yield a file with the content of standard input and the extension of its format.
+
+    Errors inside the block name standard input instead of the file.
+    """
     with audio.from_stream(sys.stdin.buffer) as path:
         try:
             info = audio.probe(path)
             kind = "OPUS" if info.subtype == "OPUS" else info.format
-            path = path.rename(path.with_suffix(ENDINGS.get(kind, f".{kind.lower()}")))
+            path = path.rename(path.with_suffix(EXTENSIONS.get(kind, f".{kind.lower()}")))
             yield path
         except PhonemiError as error:
             raise type(error)(str(error).replace(str(path), "standard input")) from None

@@ -1,4 +1,4 @@
-"""What became of each recording -> one sentence for the terminal, and a JSON object."""
+"""What became of each recording, as one sentence for the terminal and as a JSON object."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Outcome:
 
     Attributes:
         source: the recording.
-        target: where its enhancement is, unless it failed.
-        state: skipped means that the target was there already.
+        target: its enhanced version, unless it failed.
+        state: "skipped": the target existed already.
         reason: why it was skipped or failed.
-        duration_s: of the recording, where its header was read.
+        duration_s: of the recording, if its header was read.
         time_s: its share of the time that its batches took, with reading and writing.
-        notes: what is wrong with the recording, for a listener to know.
+        notes: what a listener should know of the recording.
     """
 
     source: Path
@@ -44,17 +44,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of all recordings, in the order they were named, and how long that took."""
+    """What became of all recordings, in the order in which they were named, and how long that took."""
 
     outcomes: list[Outcome]
     time_s: float
 
     def of(self, state: str) -> list[Outcome]:
-        """Those that ended in one state."""
+        """The outcomes with this state."""
         return [outcome for outcome in self.outcomes if outcome.state == state]
 
     def totals(self) -> dict[str, float | None]:
-        """Number of files by state; seconds of sound enhanced, seconds taken, and their ratio (None for no sound)."""
+        """Number of files by state, seconds of enhanced sound, seconds taken, and their ratio (None without sound)."""
         counts = {state: len(self.of(state)) for state in ("done", "skipped", "failed")}
         duration_s = sum(outcome.duration_s or 0.0 for outcome in self.of("done"))
         factor = self.time_s / duration_s if duration_s else None
@@ -72,15 +72,15 @@ class Summary:
             speed = f"real-time factor {totals['real_time_factor']:.3f}"
             parts[0] += f" ({totals['duration_s']:.3g} s in {totals['time_s']:.3g} s, {speed})"
         if totals["skipped"]:
-            parts.append(f"{totals['skipped']} skipped (already there; --overwrite makes them again)")
+            parts.append(f"{totals['skipped']} skipped (already there; --overwrite enhances them again)")
         if totals["failed"]:
             parts.append(f"{totals['failed']} failed")
         return ", ".join(parts)
 
     def to_json(self, enhancer: NamedModel, settings: dict[str, Any]) -> dict[str, Any]:
-        """All of it, with what it was made by: the version of a model is a hash of its weights.
+        """The outcomes, totals, model and settings. The version of the model is a hash of its weights.
 
-        Names may be any bytes, but text is UTF-8: others become what Python writes for them, such as `\\xff`.
+        JSON is UTF-8, file names need not be: other bytes are written as escapes such as `\\xff`.
         """
         files = []
         for outcome in self.outcomes:
@@ -89,12 +89,12 @@ class Summary:
             files.append(asdict(outcome) | names | {"reason": reason})
         model = {"name": enhancer.name, "version": _hash_of_weights(enhancer)}
         settings = {key: _as_text(value) if isinstance(value, str) else value for key, value in settings.items()}
-        made_by = {"phonemi": phonemi.__version__, "model": model, "settings": settings}
-        return {**made_by, "totals": self.totals(), "files": files}
+        origin = {"phonemi": phonemi.__version__, "model": model, "settings": settings}
+        return {**origin, "totals": self.totals(), "files": files}
 
 
 def _as_text(name: str | Path) -> str:
-    """A name, or a sentence with one, that can be encoded.
+    """A file name, or a sentence with one, as text that can be encoded in UTF-8.
 
     >>> _as_text(Path("caf\\udce9.wav"))
     'caf\\\\xe9.wav'
