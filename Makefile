@@ -5,13 +5,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test check install wheel clean
+.PHONY: quickstart test quick matrix check install wheel clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
 
+# One thread for each process of the tests: their networks are too small to gain from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What to run while working: under a minute.
+quick: $(INSTALLED)
+	$(PYTEST) -m "not slow"
+
+# The core tests on the oldest and newest supported Python, torch and transformers.
+matrix:
+	$(PYTHON) tests/matrix.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
