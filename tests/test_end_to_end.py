@@ -23,10 +23,10 @@ from safetensors.torch import load_file
 
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest
-from phonemi.stages.information import planned
+from phonemi.stages.labelled_frames import plan_mixtures
 from phonemi.stages.run import Run
-from phonemi.stages.systems import evaluation_set
-from phonemi.stages.train import enhancement_mixtures
+from phonemi.stages.test_sets import find_test_set
+from phonemi.stages.training_data import enhancement_mixtures
 
 ROWS = ["log1p", "layer", "ws-acoustic", "ws-linguistic", "ws-hybrid", "dws-linguistic"]
 
@@ -74,7 +74,7 @@ def test_every_utterance_of_every_row_is_listed(finished: Any) -> None:
     with open(finished.folder / "per_utterance.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
-    mixtures = evaluation_set(run)
+    mixtures = find_test_set(run.config.evaluate, run.data)
     ids = [mixtures[index].id for index in range(len(mixtures))]
     expected = [(row, id) for row in ["noisy", "clean", *ROWS] for id in ids]
     assert [(line["row"], line["id"]) for line in lines] == expected
@@ -89,35 +89,38 @@ def test_no_held_out_speaker_or_noise_is_in_another_split(finished: Any) -> None
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
     names_of: dict[str, set[str | None]] = {"train": set(), "validation": set(), "test": set()}
     for split, names in names_of.items():
-        sets = [planned(run, split), evaluation_set(run) if split == "test" else enhancement_mixtures(run, split)]
+        sets = [
+            plan_mixtures(run.config.information, run.data, split),
+            find_test_set(run.config.evaluate, run.data)
+            if split == "test"
+            else enhancement_mixtures(run.config.enhance, run.data, split),
+        ]
         mixtures = [mixture_set[index] for mixture_set in sets for index in range(len(mixture_set))]
         names |= {mixture.speaker for mixture in mixtures} | {f"noise {mixture.noise_id}" for mixture in mixtures}
     noises = {split: len([name for name in names if "noise" in str(name)]) for split, names in names_of.items()}
     assert noises == {"train": 3, "validation": 1, "test": 1}
     assert sum(map(len, names_of.values())) == len(set.union(*names_of.values()))
-    trained = {recording.speaker for recording in run.encoder_speech}
+    trained = {recording.speaker for recording in run.data.encoder_speech}
     assert "201" in trained, "speech for the encoder alone is used"
-    assert not trained & {recording.speaker for split in ("validation", "test") for recording in run.speech[split]}
+    assert not trained & {recording.speaker for split in ("validation", "test") for recording in run.data.speech[split]}
     # The manifests of the splits, and the sizes of the caches, are those of these sets.
     for split in names_of:
         written = read_manifest(run.folder / "manifests" / f"speech.{split}.jsonl")
         assert {recording.speaker for recording in written} <= names_of[split]
         starts = json.loads((run.folder / "cache" / f"information.encoder.{split}.json").read_text())["starts"]
-        assert len(starts) == len(planned(run, split)) + 1
+        assert len(starts) == len(plan_mixtures(run.config.information, run.data, split)) + 1
 
 
 def test_every_mixture_is_encoded_once(finished: Any) -> None:
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
     encoded = Counter(hash_ for command, hash_ in finished.encoded if command in ("information", "aggregate", "train"))
-    sets = [planned(run, split) for split in ("train", "validation", "test")]
-    sets += [enhancement_mixtures(run, split) for split in ("train", "validation")]
-    mixtures = [
-        hash_of(mixture_set[index].noisy.tobytes()) for mixture_set in sets for index in range(len(mixture_set))
-    ]
-    assert encoded == Counter(dict.fromkeys(mixtures, 1))
+    sets = [plan_mixtures(run.config.information, run.data, split) for split in ("train", "validation", "test")]
+    sets += [enhancement_mixtures(run.config.enhance, run.data, split) for split in ("train", "validation")]
+    mixtures = [mixture_set[index] for mixture_set in sets for index in range(len(mixture_set))]
+    assert encoded == Counter(dict.fromkeys((hash_of(mixture.noisy.tobytes()) for mixture in mixtures), 1))
     # Evaluation runs each saved enhancer as a user would; its probes read the states that are there.
     by_evaluation = [hash_ for command, hash_ in finished.encoded if command == "evaluate"]
-    test = evaluation_set(run)
+    test = find_test_set(run.config.evaluate, run.data)
     assert Counter(by_evaluation) == {hash_of(test[index].noisy.tobytes()): len(ROWS) - 1 for index in range(len(test))}
 
 

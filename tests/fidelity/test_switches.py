@@ -1,23 +1,25 @@
-"""Named switches for what the paper leaves open: each reaches what it is to change, and the defaults change no key."""
+"""Named switches for what the paper leaves open: each reaches what it is to change."""
 
 from __future__ import annotations
+
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel
 
 from phonemi.config import load_config
-from phonemi.config.sections import Aggregate, Enhance, Information
-from phonemi.data.alignment import inventory
+from phonemi.data.alignment import frame_labels, inventory
 from phonemi.data.manifest import Interval
 from phonemi.data.mixing import Mixture
 from phonemi.errors import ConfigError
+from phonemi.files import read_json
 from phonemi.representations.huggingface import HuggingFaceRepresentation
-from phonemi.stages import aggregate, information, train
-from phonemi.stages.hidden_states import labels_of
+from phonemi.stages import aggregate, train
+from phonemi.stages.hidden_states import StateCache
 from phonemi.stages.run import Run
-from phonemi.systems.system import parse
 
 SAMPLES = (4000, 2600, 3300)
 
@@ -43,40 +45,46 @@ def tiny():
     return AutoModel.from_config(AutoConfig.for_model("hubert", **sizes, **convolutions)).eval()
 
 
-def test_training_speech_is_encoded_in_padded_batches_and_nothing_else_is(run_with, mixtures):
-    run = run_with("enhance.encoder_padding=batch", "enhance.batch=2")
-    run.__dict__["representation"] = encoder = HuggingFaceRepresentation(tiny(), "tiny")
-    train_states, alone = (train._states(run, mixtures, split) for split in ("train", "validation"))
+class Listed(list):
+    """Mixtures that are there already."""
+
+
+def test_training_speech_is_encoded_in_padded_batches_and_nothing_else_is(tmp_path, mixtures):
+    encoder = HuggingFaceRepresentation(tiny(), "tiny")
+    cache = StateCache(tmp_path)
+    padded = cache.states(encoder, Listed(mixtures), "train", "key", padded_batch=2)
+    alone = cache.states(encoder, Listed(mixtures), "validation", "key")
     items = [torch.from_numpy(mixture.noisy) for mixture in mixtures]
     first_two = torch.nn.utils.rnn.pad_sequence(items[:2], batch_first=True)
     hidden = encoder.padded(first_two, torch.tensor(SAMPLES[:2]))
     for row, item in enumerate(items):
-        part = slice(alone.starts[row], alone.starts[row + 1])
         by_itself = encoder(item[None]).states[:, 0].permute(1, 0, 2)
         expected = by_itself if row == 2 else hidden.states[:, row, : int(hidden.lengths[row])].permute(1, 0, 2)
-        torch.testing.assert_close(alone.values[part].float(), by_itself, atol=4e-3, rtol=4e-3)
-        torch.testing.assert_close(train_states.values[part].float(), expected, atol=4e-3, rtol=4e-3)
-    assert alone.starts == train_states.starts
-    second = slice(alone.starts[1], alone.starts[2])
-    assert (train_states.values[second] - alone.values[second]).abs().max() > 0.02
+        torch.testing.assert_close(alone.of(row).float(), by_itself, atol=4e-3, rtol=4e-3)
+        torch.testing.assert_close(padded.of(row).float(), expected, atol=4e-3, rtol=4e-3)
+    assert alone.starts == padded.starts
+    assert (padded.of(1) - alone.of(1)).abs().max() > 0.02
 
 
-def test_what_training_is_told(run_with, mixtures, monkeypatch):
-    told = {}
-
-    def noting(model, **options):
-        told.update(pad=model.mask_enhancer.stft_pad, eps=options["settings"].eps_at(0))
-        raise StopIteration
-
-    monkeypatch.setattr(train, "fit", noting)
-    made = {"train": mixtures, "validation": mixtures}
-    with pytest.raises(StopIteration):
-        train.train_row(run_with("enhance.hidden=4"), parse("log1p"), made)
-    assert told == {"pad": "zeros", "eps": 1e-7}
-    switched = run_with("enhance.hidden=4", "enhance.stft_pad=reflect", "enhance.eps_before_correction=true")
-    with pytest.raises(StopIteration):
-        train.train_row(switched, parse("log1p"), made)
-    assert told == {"pad": "reflect", "eps": pytest.approx(1e-7 / 0.001**0.5)}
+def test_switches_of_the_recipe_reach_the_training(finished, tmp_path):
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    changes = ["enhance.steps=1", "enhance.validate_every=1", "enhance.rows=[log1p]"]
+    saved = {}
+    for switch in (
+        "enhance.eps_before_correction=false",
+        "enhance.eps_before_correction=true",
+        "enhance.stft_pad=reflect",
+    ):
+        train.train_systems(Run(folder, load_config(folder / "config.yaml", [*changes, switch]), save=False))
+        model = folder / "rows" / "log1p" / "model"
+        saved[switch] = (
+            read_json(model / "config.json")["mask_enhancer"]["stft_pad"],
+            load_file(model / "model.safetensors"),
+        )
+    (pad, plain), (_, early_eps), (reflect, _) = saved.values()
+    assert (pad, reflect) == ("zeros", "reflect")
+    moved = [(early_eps[name] - plain[name]).abs().max().item() for name in plain]
+    assert 1e-6 < max(moved) < 1e-3, "AdamW's first update is smaller where eps weighs 32 times as much"
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -84,47 +92,20 @@ def test_the_waveform_is_normalised_when_it_is_asked_for(run_with, tmp_path, wan
     tiny().save_pretrained(tmp_path / "hubert")
     named = f"representation={tmp_path / 'hubert'}"
     plain, run = run_with(named), run_with(named, f"normalise_waveform={str(wanted).lower()}")
-    assert plain.representation.normalise is False
-    assert run.representation.normalise is wanted
-    assert run.encoder_key != plain.encoder_key
+    assert plain.encoder.normalise is False
+    assert run.encoder.normalise is wanted
+    assert run.keys.encoder != plain.keys.encoder
     with pytest.raises(ConfigError, match="is for encoders of transformers, not 'log1p': set it to null"):
-        run_with("representation=log1p", "normalise_waveform=true").representation  # noqa: B018
+        run_with("representation=log1p", "normalise_waveform=true").encoder  # noqa: B018
 
 
 def test_stress_makes_classes_of_its_own(mixtures):
     for stress, vowel in ((False, "AA"), (True, "AA1")):
-        names = [inventory(stress)[label] for label in labels_of(mixtures[:1], stress=stress).phones]
-        assert names == [vowel] * 5 + ["T"] * 5 + ["SIL"] * 2
+        labels = frame_labels(mixtures[0].phones, 12, stress=stress)
+        assert [inventory(stress)[label] for label in labels] == [vowel] * 5 + ["T"] * 5 + ["SIL"] * 2
 
 
 def test_projections_of_dws_may_be_narrow(run_with):
     run = run_with("aggregate.projection_dim=3")
-    run.__dict__["representation"] = HuggingFaceRepresentation(tiny(), "tiny")
-    fuse = aggregate.new_aggregation(run, "dws")
-    assert sum(parameter.numel() for parameter in fuse.parameters()) == 2 * 16 * 3 + 2
-
-
-@pytest.mark.parametrize(
-    ("switch", "rows", "pretraining", "analysis"),
-    [
-        ("enhance.stft_pad=reflect", True, False, False),
-        ("enhance.encoder_padding=batch", True, False, False),
-        ("enhance.eps_before_correction=true", True, False, False),
-        ("aggregate.projection_dim=64", True, True, False),
-        ("information.stress=true", True, True, True),
-        ("normalise_waveform=true", True, True, True),
-    ],
-)
-def test_a_switch_makes_the_results_that_depend_on_it_anew(run_with, switch, rows, pretraining, analysis):
-    default, switched = run_with(), run_with(switch)
-    row = parse("dws-linguistic")
-    assert (train.row_key(default, row) != train.row_key(switched, row)) == rows
-    assert (aggregate.result_key(default) != aggregate.result_key(switched)) == pretraining
-    assert (information.result_key(default) != information.result_key(switched)) == analysis
-
-
-@pytest.mark.parametrize("section", [Enhance, Aggregate, Information])
-def test_switches_that_came_later_are_in_no_key_at_their_defaults(section):
-    assert section.later <= section.model_fields.keys()
-    assert not section.later & section().for_key().keys()
-    assert section().for_key().keys() | section.later == section.model_fields.keys()
+    aggregation = aggregate.new_aggregation(run.config.aggregate, HuggingFaceRepresentation(tiny(), "tiny"), "dws")
+    assert sum(parameter.numel() for parameter in aggregation.parameters()) == 2 * 16 * 3 + 2

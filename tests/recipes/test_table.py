@@ -15,8 +15,8 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
 from phonemi.recipes import table
 from phonemi.recipes.table import SCALES, plan
+from phonemi.systems import find_system
 from phonemi.systems.han2026 import ENCODERS, TABLES
-from phonemi.systems.system import parse
 
 
 def test_the_plan_of_the_paper_is_what_it_prints() -> None:
@@ -31,7 +31,9 @@ def test_every_scale_is_a_preset_and_every_row_is_known() -> None:
     assert set(SCALES) <= set(presets())
     assert load_config("paper").enhance.steps == 100_000
     for scale in SCALES:
-        assert all(parse(row).name == row for part in plan(1, scale, ("wavlm", "some/folder")) for row in part.rows)
+        assert all(
+            find_system(row).name == row for part in plan(1, scale, ("wavlm", "some/folder")) for row in part.rows
+        )
 
 
 def test_any_encoder_can_be_named() -> None:
@@ -53,14 +55,14 @@ def test_any_encoder_can_be_named() -> None:
 
 
 def test_what_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no table 3: the main paper has 1 and 2"):
-        table.run(3, tmp_path, "mini")
+    with pytest.raises(ConfigError, match="there is no table 3: the paper has 1 and 2"):
+        table.make_table(3, tmp_path, "mini")
     with pytest.raises(ConfigError, match="unknown scale 'tiny': paper or mini"):
-        table.run(1, tmp_path, "tiny")
+        table.make_table(1, tmp_path, "tiny")
     with pytest.raises(DataError, match="--manifests FOLDER"):
-        table.run(1, tmp_path, "paper")
+        table.make_table(1, tmp_path, "paper")
     with pytest.raises(DataError, match=r"manifest .*librispeech-dev-clean.jsonl does not exist"):
-        table.run(2, tmp_path, "paper", manifests=tmp_path)
+        table.make_table(2, tmp_path, "paper", manifests=tmp_path)
 
 
 @pytest.fixture

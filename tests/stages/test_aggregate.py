@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,11 @@ from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
+from phonemi.probes.linear_probe import LinearProbe
 from phonemi.stages import aggregate, train
-from phonemi.stages.aggregate import LinearProbe, linguistic, new_aggregation, result_key
-from phonemi.stages.information import Material
+from phonemi.stages.aggregate import linguistic_aggregation, new_aggregation
 from phonemi.stages.run import Run
-from phonemi.systems.system import parse
+from phonemi.systems import find_system
 
 
 @pytest.fixture
@@ -27,37 +29,39 @@ def run(finished: Any) -> Run:
 
 def test_an_untrained_aggregation_weighs_all_layers_alike(run: Run) -> None:
     states = torch.randn(3, 2, 5, 16)
-    torch.testing.assert_close(new_aggregation(run, "ws").weights(states), torch.full((2, 5, 3), 1 / 3))
-    assert isinstance(new_aggregation(run, "dws"), DynamicWeightedSum)
+    torch.testing.assert_close(
+        new_aggregation(run.config.aggregate, run.encoder, "ws").weights(states), torch.full((2, 5, 3), 1 / 3)
+    )
+    assert isinstance(new_aggregation(run.config.aggregate, run.encoder, "dws"), DynamicWeightedSum)
 
 
 def test_what_the_paper_does_not_say_of_an_aggregation_can_be_chosen(run: Run) -> None:
     changes = ["aggregate.projection_bias=true", "aggregate.normalise_layers=true"]
-    other = Run(run.folder, load_config(run.folder / "config.yaml", changes), save=False)
-    assert new_aggregation(run, "dws").settings()["projection_bias"] is False
-    assert new_aggregation(other, "dws").settings()["projection_bias"] is True
-    assert new_aggregation(other, "ws").settings()["normalise_layers"] is True
-    assert result_key(other) != result_key(run)
-    keys = [train.row_key(one, parse("ws-acoustic")) for one in (run, other)]
+    other = Run(run.folder.path, load_config(run.folder / "config.yaml", changes), save=False)
+    assert new_aggregation(run.config.aggregate, run.encoder, "dws").settings()["projection_bias"] is False
+    assert new_aggregation(other.config.aggregate, other.encoder, "dws").settings()["projection_bias"] is True
+    assert new_aggregation(other.config.aggregate, other.encoder, "ws").settings()["normalise_layers"] is True
+    assert other.keys.aggregations != run.keys.aggregations
+    keys = [each.keys.model(find_system("ws-acoustic")) for each in (run, other)]
     assert keys[0] != keys[1]
-    free = Run(run.folder, load_config(run.folder / "config.yaml", ["aggregate.renormalise=false"]), save=False)
-    assert result_key(free) == result_key(run)  # pre-training is the same
-    assert train.aggregation_of(free, parse("ws-hybrid")).settings()["renormalise"] is False
-    assert train.aggregation_of(run, parse("ws-hybrid")).settings()["renormalise"] is True
+    free = Run(run.folder.path, load_config(run.folder / "config.yaml", ["aggregate.renormalise=false"]), save=False)
+    assert free.keys.aggregations == run.keys.aggregations  # pre-training is the same
+    assert train.initial_aggregation(free, find_system("ws-hybrid")).settings()["renormalise"] is False
+    assert train.initial_aggregation(run, find_system("ws-hybrid")).settings()["renormalise"] is True
 
 
 def test_pre_training_has_moved_the_weights(run: Run) -> None:
-    found = linguistic(run, "ws", "row")
+    found = linguistic_aggregation(run, "ws", "row")
     assert isinstance(found, WeightedSum)
     assert found.logits().detach().unique().numel() == 3
-    assert isinstance(linguistic(run, "dws", "row"), DynamicWeightedSum)
+    assert isinstance(linguistic_aggregation(run, "dws", "row"), DynamicWeightedSum)
 
 
 def test_pre_training_is_a_function_of_the_seed(run: Run, finished: Any, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     shutil.rmtree(folder / "aggregations")
     torch.manual_seed(999)
-    aggregate.run(Run(folder, run.config, save=False))
+    aggregate.pretrain_aggregations(Run(folder, run.config, save=False))
     for kind in ("ws", "dws"):
         path = Path("aggregations") / kind / "aggregation.safetensors"
         assert (folder / path).read_bytes() == (finished.folder / path).read_bytes()
@@ -66,14 +70,14 @@ def test_pre_training_is_a_function_of_the_seed(run: Run, finished: Any, tmp_pat
 def test_training_lowers_the_cross_entropy_of_held_out_speakers(run: Run, finished: Any, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     longer = load_config(folder / "config.yaml", ["aggregate.steps=80", "aggregate.aggregations=[ws]"])
-    aggregate.run(Run(folder, longer, save=False))
+    aggregate.pretrain_aggregations(Run(folder, longer, save=False))
     lines = [line for line in (folder / "log.jsonl").read_text().splitlines() if "validation_cross_entropy" in line]
     losses = [float(line.split('"validation_cross_entropy_nats": ')[1].rstrip("}")) for line in lines[-4:]]
     assert losses[-1] < losses[0]
 
 
 def test_the_probe_is_a_mean_cross_entropy(run: Run) -> None:
-    probe = LinearProbe(WeightedSum(3), 16)
+    probe = LinearProbe(WeightedSum(3), 16, classes=40)
     with torch.no_grad():
         probe.linear.weight.zero_()
         probe.linear.bias.zero_()
@@ -82,8 +86,8 @@ def test_the_probe_is_a_mean_cross_entropy(run: Run) -> None:
 
 
 def test_what_is_done_needs_no_states(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregate, "Material", None)
-    aggregate.run(run)
+    monkeypatch.setattr(aggregate, "labelled_frames", None)
+    aggregate.pretrain_aggregations(run)
 
 
 def test_states_are_read_once_for_both(
@@ -91,30 +95,34 @@ def test_states_are_read_once_for_both(
 ) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     shutil.rmtree(folder / "aggregations")
-    made = []
+    shutil.rmtree(folder / "cache")
+    fresh = Run(folder, run.config, save=False)
+    encoded = Counter[str]()
+    forward = fresh.encoder.forward
 
-    def noting(*arguments: Any) -> Material:
-        made.append(arguments)
-        return Material(*arguments)
+    def counting(waveforms: Any, lengths: Any) -> Any:
+        for waveform, length in zip(waveforms, lengths, strict=True):
+            encoded[hashlib.sha256(waveform[:length].numpy().tobytes()).hexdigest()] += 1
+        return forward(waveforms, lengths)
 
-    monkeypatch.setattr(aggregate, "Material", noting)
-    aggregate.run(Run(folder, run.config, save=False))
-    assert len(made) == 1
+    monkeypatch.setattr(fresh.encoder, "forward", counting)
+    aggregate.pretrain_aggregations(fresh)
+    assert set(encoded.values()) == {1}
 
 
 def test_an_aggregation_that_cannot_be_used(run: Run, finished: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"row ws-hybrid needs the aggregation 'ws': add it to aggregate\.aggregations"
     ):
-        linguistic(changed(finished, "aggregate.aggregations=[dws]"), "ws", "row ws-hybrid")
+        linguistic_aggregation(changed(finished, "aggregate.aggregations=[dws]"), "ws", "row ws-hybrid")
     with pytest.raises(DataError, match="of another configuration or data: run `phonemi aggregate"):
-        linguistic(changed(finished, "aggregate.steps=21"), "ws", "row ws-hybrid")
+        linguistic_aggregation(changed(finished, "aggregate.steps=21"), "ws", "row ws-hybrid")
 
 
 def test_the_key_is_not_that_of_the_list_of_aggregations(run: Run, finished: Any) -> None:
-    assert result_key(run) == result_key(changed(finished, "aggregate.aggregations=[ws]"))
-    assert result_key(run) != result_key(changed(finished, "information.copies=2"))
-    assert result_key(run) == result_key(changed(finished, "information.hidden=9"))
+    assert run.keys.aggregations == changed(finished, "aggregate.aggregations=[ws]").keys.aggregations
+    assert run.keys.aggregations != changed(finished, "information.copies=2").keys.aggregations
+    assert run.keys.aggregations == changed(finished, "information.hidden=9").keys.aggregations
 
 
 def changed(finished: Any, *changes: str) -> Run:
@@ -124,12 +132,12 @@ def changed(finished: Any, *changes: str) -> Run:
 def test_dws_is_pre_trained_on_its_own_speech_where_there_is_some(run: Run, finished: Any, tmp_path: Path) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     shutil.rmtree(folder / "aggregations")
-    write_manifest(tmp_path / "dynamic.jsonl", run.speech["train"][:2])
+    write_manifest(tmp_path / "dynamic.jsonl", run.data.speech["train"][:2])
     settings = load_config(
         folder / "config.yaml", ["aggregate.steps=5", f"representation={finished.folder / 'encoder' / 'model'}"]
     )
     data = settings.data.model_copy(update={"dynamic_speech": (str(tmp_path / "dynamic.jsonl"),)})
-    aggregate.run(Run(folder, settings.model_copy(update={"data": data}), save=False))
+    aggregate.pretrain_aggregations(Run(folder, settings.model_copy(update={"data": data}), save=False))
     index = read_json(folder / "cache" / "information.encoder.dynamic.json")
     assert len(index["starts"]) - 1 == 2 * settings.information.copies
     assert {path.name for path in (folder / "aggregations").iterdir()} == {"ws", "dws"}

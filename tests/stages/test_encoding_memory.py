@@ -10,12 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonemi.config import load_config
 from phonemi.data.mixing import Mixture
 from phonemi.representations.base import HiddenStates, Representation
 from phonemi.signal import SAMPLE_RATE, SSL_HOP, ssl_frames
-from phonemi.stages.hidden_states import cached_states
-from phonemi.stages.run import Run
+from phonemi.stages.hidden_states import StateCache
 
 
 class NotingRepresentation(Representation):
@@ -49,17 +47,14 @@ class NotingRepresentation(Representation):
         pytest.param([90.0, 1.0, 1.0], id="one utterance that is too long for any batch"),
     ],
 )
-def test_a_padded_batch_is_about_a_minute_of_sound_at_most(
-    corpus: Any, tmp_path: Path, durations_s: list[float]
-) -> None:
-    run = Run(tmp_path, load_config(None, corpus.settings), save=False)
+def test_a_padded_batch_is_about_a_minute_of_sound_at_most(tmp_path: Path, durations_s: list[float]) -> None:
     noisy = [np.zeros(round(duration_s * SAMPLE_RATE), np.float32) for duration_s in durations_s]
     mixtures = [
         Mixture(f"utterance-{index}", waveform, waveform, 0.0, None, None, None, "noise")
         for index, waveform in enumerate(noisy)
     ]
     encoder = NotingRepresentation()
-    states = cached_states(run, encoder, mixtures, "test", "key")
+    states = StateCache(tmp_path).states(encoder, mixtures, "test", "key")
     assert states.starts[-1] == sum(ssl_frames(len(waveform)) for waveform in noisy)
     assert sum(batch for batch, _ in encoder.shapes) == len(durations_s)
     for batch, samples in encoder.shapes:

@@ -14,17 +14,20 @@ import pytest
 from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.data.mixing import Mixtures
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import count_words
+from phonemi.report.terminal import metrics_text
 from phonemi.stages import evaluate, showcase, train
-from phonemi.stages.comparison import comparisons
-from phonemi.stages.evaluate import calibration
+from phonemi.stages.calibration import NOISY_TRACKS, check_noisy_scores
+from phonemi.stages.comparison import compare_rows
+from phonemi.stages.evaluate import find_recogniser
 from phonemi.stages.run import Run
-from phonemi.stages.systems import evaluation_set, recogniser_of, system
-from phonemi.systems.han2026 import NOISY_TRACKS
+from phonemi.stages.signals import find_signal
+from phonemi.stages.test_sets import find_test_set
 
 
 @pytest.fixture
@@ -33,6 +36,10 @@ def copy(finished: Any, tmp_path: Path) -> Callable[..., Run]:
     folder = tmp_path / "run"
     shutil.copytree(finished.folder, folder)
     return lambda *changes: Run(folder, load_config(folder / "config.yaml", changes), save=False)
+
+
+def test_set_of(run: Run) -> Mixtures:
+    return find_test_set(run.config.evaluate, run.data)
 
 
 def rows_of(run: Run) -> dict[str, Any]:
@@ -46,46 +53,46 @@ def lines_of(run: Run) -> list[dict[str, str]]:
 
 def test_the_test_set_is_of_test_speakers_and_test_noise(copy: Callable[..., Run]) -> None:
     run = copy()
-    mixtures = [evaluation_set(run)[index] for index in range(len(evaluation_set(run)))]
-    assert {mixture.speaker for mixture in mixtures} == {recording.speaker for recording in run.speech["test"]}
+    mixtures = [test_set_of(run)[index] for index in range(len(test_set_of(run)))]
+    assert {mixture.speaker for mixture in mixtures} == {recording.speaker for recording in run.data.speech["test"]}
     assert {mixture.noise_id for mixture in mixtures} == {"5-5-A-0"}
     assert sorted(mixture.snr_db for mixture in mixtures) == [5, 5, 15, 15]
-    assert len(evaluation_set(copy("evaluate.utterances=3", "evaluate.per_utterance=null"))) == 6
+    assert len(test_set_of(copy("evaluate.utterances=3", "evaluate.per_utterance=null"))) == 6
 
 
 def test_words_need_transcripts(copy: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:
     write_manifest(tmp_path / "speech.jsonl", [replace(r, text=None) for r in read_manifest(corpus.speech)])
     with pytest.raises(DataError, match="no recording of the test split has a transcript"):
-        evaluation_set(copy(f"data.speech=[{tmp_path / 'speech.jsonl'}]"))
+        test_set_of(copy(f"data.speech=[{tmp_path / 'speech.jsonl'}]"))
 
 
 def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
     run = copy()
-    mixture = evaluation_set(run)[0]
-    assert system(run, "noisy")(mixture) is mixture.noisy
-    assert system(run, "clean")(mixture) is mixture.clean
-    enhanced = system(run, "ws-hybrid")(mixture)
+    mixture = test_set_of(run)[0]
+    assert find_signal(run, "noisy")(mixture) is mixture.noisy
+    assert find_signal(run, "clean")(mixture) is mixture.clean
+    enhanced = find_signal(run, "ws-hybrid")(mixture)
     assert enhanced.shape == mixture.noisy.shape
     assert not np.array_equal(enhanced, mixture.noisy)
-    with pytest.raises(DataError, match=f"row 'layer-0' is not trained .* run `phonemi train --run {run.folder}`"):
-        system(run, "layer-0")
+    with pytest.raises(DataError, match=f"row 'layer-0' is not trained .* run `phonemi train --run {run.folder.path}`"):
+        find_signal(run, "layer-0")
 
 
 def test_more_resamples_judge_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     run = copy("evaluate.resamples=30")
-    monkeypatch.setattr(evaluate, "system", None)
+    monkeypatch.setattr(evaluate, "find_signal", None)
     before = rows_of(run)
-    evaluate.run(run)
+    evaluate.evaluate_systems(run)
     after = rows_of(run)
     assert {name: row["stoi"] for name, row in before.items()} == {name: row["stoi"] for name, row in after.items()}
-    monkeypatch.setattr(evaluate, "_judged", None)
-    evaluate.run(run)  # all is done
+    monkeypatch.setattr(evaluate, "_scores_of", None)
+    evaluate.evaluate_systems(run)  # all is done
 
 
 def test_no_recogniser(copy: Callable[..., Run]) -> None:
     run = copy("evaluate.recogniser=none", "enhance.rows=[log1p]")
-    assert recogniser_of(run) is None
-    evaluate.run(run)
+    assert find_recogniser(run.config.evaluate, run.config.seed, "cpu") is None
+    evaluate.evaluate_systems(run)
     found = read_json(run.folder / "metrics.json")
     assert found["data"]["recogniser"] == "none"
     assert found["rows"][0]["wer"] is None
@@ -100,25 +107,25 @@ def test_words_by_whisper(
     folder = shutil.copytree(whisper_folder, tmp_path / "wee-whisper")
     changes = ("evaluate.recogniser=whisper", f"evaluate.whisper={folder}", "enhance.rows=[log1p]")
     run = copy(*changes)
-    whisper = recogniser_of(run)
+    whisper = find_recogniser(run.config.evaluate, run.config.seed, "cpu")
     assert isinstance(whisper, WhisperRecogniser)
-    evaluate.run(run)
+    evaluate.evaluate_systems(run)
     data = read_json(run.folder / "metrics.json")["data"]
     assert data["recogniser"] == "Whisper (wee-whisper)"
     assert data["recogniser_settings"] == whisper.settings
     scores = read_json(run.folder / "rows/clean/scores.json")
-    mixtures = {mixture.id: mixture for mixture in (evaluation_set(run)[index] for index in range(4))}
+    mixtures = {mixture.id: mixture for mixture in (test_set_of(run)[index] for index in range(4))}
     for utterance in scores["utterances"]:
         assert utterance["heard"] == whisper.transcribe(mixtures[utterance["id"]].clean)
         counts = count_words(utterance["text"], utterance["heard"], whisper.normalise)
         assert utterance["words"] == asdict(counts)
     assert rows_of(run)["clean"]["wer_scored"] == 4
     (folder / "normalizer.json").write_text('{"see": "sea"}')
-    evaluate.run(copy(*changes))
+    evaluate.evaluate_systems(copy(*changes))
     assert read_json(run.folder / "rows/clean/scores.json")["key"] != scores["key"]
-    monkeypatch.setattr(evaluate, "_judged", None)
+    monkeypatch.setattr(evaluate, "_scores_of", None)
     with pytest.raises(ModelError, match="no Whisper 'large-v9'"):
-        evaluate.run(copy(*changes, "evaluate.whisper=large-v9"))
+        evaluate.evaluate_systems(copy(*changes, "evaluate.whisper=large-v9"))
 
 
 def test_a_score_whose_package_is_missing_is_made_up_for(
@@ -128,14 +135,14 @@ def test_a_score_whose_package_is_missing_is_made_up_for(
     changes = ["evaluate.recogniser=none", "enhance.rows=[log1p]"]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "pesq", None)
-        patch.setattr(Run, "processes", 1)  # others would have it
-        evaluate.run(copy(*changes))
+        patch.setattr(evaluate, "count_processes", lambda: 1)  # others would have it
+        evaluate.evaluate_systems(copy(*changes))
         rows = rows_of(copy(*changes))
         assert rows["noisy"]["pesq_wb_lqo"] is None
         assert rows["noisy"]["pesq_wb_lqo_reasons"] == {"pesq is not installed": 4}
         assert rows["noisy"]["stoi"] is not None
         assert all("pesq is not installed" in line["failed"] for line in lines_of(copy(*changes)))
-    evaluate.run(copy(*changes))
+    evaluate.evaluate_systems(copy(*changes))
     assert rows_of(copy(*changes))["noisy"]["pesq_wb_lqo"] > 1
 
 
@@ -144,25 +151,25 @@ def test_words_are_not_begun_without_their_packages(
     copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(evaluate, "_judged", None)
+    monkeypatch.setattr(evaluate, "_scores_of", None)
     with pytest.raises(MissingExtra, match=f"{package} is not installed"):
-        evaluate.run(copy("evaluate.resamples=30"))
+        evaluate.evaluate_systems(copy("evaluate.resamples=30"))
 
 
 def test_earlier_stages_are_asked_for_before_anything_is_judged(
     copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "_judged", None)
+    monkeypatch.setattr(evaluate, "_scores_of", None)
     with pytest.raises(DataError, match=r"information\.json, which is of another configuration or data"):
-        evaluate.run(copy("information.hidden=9"))
+        evaluate.evaluate_systems(copy("information.hidden=9"))
     with pytest.raises(DataError, match="row 'layer-0' is not trained with this configuration"):
-        evaluate.run(copy("enhance.rows=[log1p, layer-0]"))
+        evaluate.evaluate_systems(copy("enhance.rows=[log1p, layer-0]"))
 
 
 def test_mutual_information_of_each_row_is_that_of_its_features(copy: Callable[..., Run]) -> None:
     run = copy()
-    aggregated = read_json(run.folder / "aggregated_information.json")["rows"]
-    average = {row["row"]: row["mi_bits"] for row in aggregated if row["snr_db"] == "average"}
+    aggregated = read_json(run.folder / "aggregated_information.json")["average"]
+    average = {row["row"]: row["mi_bits"] for row in aggregated}
     rows = rows_of(run)
     assert {name: rows[name]["mi_bits"] for name in average} == average
     measured = read_json(run.folder / "information.json")["average"]
@@ -174,41 +181,41 @@ def test_files_of_another_program_are_judged_beside(
     copy: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copy()
-    mixtures = [evaluation_set(run)[index] for index in range(4)]
+    mixtures = [test_set_of(run)[index] for index in range(4)]
     for mixture in mixtures:
         audio.save(tmp_path / "files" / f"{mixture.id}.wav", mixture.clean, 16_000, subtype="FLOAT")
     run = copy(f"evaluate.systems={{perfect: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
-    evaluate.run(run)
+    evaluate.evaluate_systems(run)
     rows = rows_of(run)
     assert list(rows) == ["noisy", "clean", "log1p", "perfect"]
     assert rows["perfect"]["stoi"] == pytest.approx(1)
     (tmp_path / "files" / f"{mixtures[0].id}.wav").unlink()
     run = copy(f"evaluate.systems={{other: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
-    monkeypatch.setattr(evaluate, "_judged", None)  # it is said before anything is judged
+    monkeypatch.setattr(evaluate, "_scores_of", None)  # it is said before anything is judged
     with pytest.raises(DataError, match=f"has no file named {mixtures[0].id}"):
-        evaluate.run(run)
+        evaluate.evaluate_systems(run)
 
 
 def test_a_model_by_name_scores_as_its_files_do(copy: Callable[..., Run], tmp_path: Path) -> None:
     run = copy()
     model = run.folder / "rows" / "log1p" / "model"
-    enhancer, mixtures = Enhancer.from_pretrained(model), evaluation_set(run)
+    enhancer, mixtures = Enhancer.from_pretrained(model), test_set_of(run)
     for mixture in (mixtures[index] for index in range(len(mixtures))):
         enhanced = enhancer.enhance(mixture.noisy, 16_000)
         audio.save(tmp_path / "files" / f"{mixture.id}.wav", enhanced, 16_000, subtype="FLOAT")
     run = copy(f"evaluate.systems={{named: '{model}', files: '{tmp_path / 'files'}'}}", "enhance.rows=[]")
-    evaluate.run(run)
+    evaluate.evaluate_systems(run)
     rows = rows_of(run)
     assert rows["named"]["stoi"] == pytest.approx(rows["files"]["stoi"], abs=1e-6)
-    shown = evaluate.as_text(read_json(run.folder / evaluate.RESULT)).splitlines()
+    shown = metrics_text(read_json(run.folder / evaluate.RESULT)).splitlines()
     assert [line.split()[0] for line in shown[2:]] == list(rows)
     assert f"{rows['named']['stoi']:.3f}" in shown[-2]
 
 
 def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Run]) -> None:
     run = copy("enhance.rows=[log1p, ws-acoustic, ws-linguistic]", "enhance.seeds=2", "evaluate.recogniser=none")
-    train.run(run)
-    evaluate.run(run)
+    train.train_systems(run)
+    evaluate.evaluate_systems(run)
     rows = rows_of(run)
     assert list(rows) == ["noisy", "clean", "log1p", "ws-acoustic", "ws-linguistic"]
     by_model: dict[str, list[float]] = {}
@@ -230,15 +237,15 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
     assert found["difference"] == pytest.approx(np.mean(each))
     assert all(len(one["by_model"]) == 2 for one in compared)
 
-    aggregated = read_json(run.folder / "aggregated_information.json")["rows"]
-    average = {row["row"]: row["mi_bits"] for row in aggregated if row["snr_db"] == "average"}
+    aggregated = read_json(run.folder / "aggregated_information.json")["average"]
+    average = {row["row"]: row["mi_bits"] for row in aggregated}
     assert set(average) == {"ws-acoustic", "ws-acoustic@2", "ws-linguistic"}
     both = [average["ws-acoustic"], average["ws-acoustic@2"]]
     assert rows["ws-acoustic"]["mi_bits"] == pytest.approx(np.mean(both))
     assert rows["ws-acoustic"]["mi_bits_spread"] == pytest.approx(np.std(both, ddof=1))
     assert "mi_bits_spread" not in rows["ws-linguistic"]  # one aggregation, judged by one probe
 
-    showcase.run(run)
+    showcase.write_showcase(run)
     assert {row["row"] for row in read_json(run.folder / "layer_weights.json")["rows"]} == {
         "ws-acoustic", "ws-linguistic"
     }  # fmt: skip
@@ -251,7 +258,11 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
     scored = {"value": 1.0, "reason": None}
     utterances = [{"id": str(i), "speaker": None, "stoi": scored, "word_failure": "none"} for i in range(3)]
     judged = {name: [utterances] for name in ("noisy", "clean", *rows.split(", "), "theirs")}
-    found = {one["row"]: one["against"] for one in comparisons(run, judged) if one["against"] != "noisy"}
+    found = {
+        one["row"]: one["against"]
+        for one in compare_rows(judged, run.systems, seed=0, resamples=20)
+        if one["against"] != "noisy"
+    }
     assert found == {
         "log1p": "ws-acoustic",
         "layer-0": "ws-acoustic",
@@ -274,16 +285,16 @@ def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
             for name in names
         ]
 
-    lines = calibration(noisy(0.92))
+    lines = check_noisy_scores(noisy(0.92))
     assert lines[2] == "stoi 0.920 of 824 recordings, known 0.921 within 0.004"
     assert lines[4] == "10 of 10 scores known of single recordings are met"
     assert not any("WARNING" in line for line in lines)
     one_off = noisy(0.92)
     one_off[-1]["pesq_wb_lqo"]["value"] += 0.06
-    assert calibration(one_off)[-1].startswith("WARNING: pesq_wb_lqo of p232_005 of the noisy recordings is OFF")
-    assert calibration(noisy(0.93))[-1].startswith("WARNING: stoi of the noisy recordings is OFF")
+    assert check_noisy_scores(one_off)[-1].startswith("WARNING: pesq_wb_lqo of p232_005 of the noisy recordings is OFF")
+    assert check_noisy_scores(noisy(0.93))[-1].startswith("WARNING: stoi of the noisy recordings is OFF")
     failed = noisy(0.92)
     for one in failed:
         one["pesq_wb_lqo"]["value"] = None
-    assert calibration(failed)[-1].startswith("WARNING: pesq_wb_lqo, pesq_wb_lqo of p232_001, ")
-    assert calibration(noisy(0.92, 100)) == []
+    assert check_noisy_scores(failed)[-1].startswith("WARNING: pesq_wb_lqo, pesq_wb_lqo of p232_001, ")
+    assert check_noisy_scores(noisy(0.92, 100)) == []

@@ -51,7 +51,7 @@ def settings(tmp_path: Path) -> list[str]:
 def judged(tmp_path: Path, settings: list[str], *changes: str) -> dict[str, Any]:
     """metrics.json after the stage has run, its rows by name."""
     run = Run(tmp_path / "run", load_config(None, [*settings, *changes]))
-    evaluate.run(run)
+    evaluate.evaluate_systems(run)
     found = read_json(run.folder / "metrics.json")
     return found | {"rows": {row["row"]: row for row in found["rows"]}}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE, frame_labels
 from phonemi.data.mixing import Mixture
+from phonemi.data.pairs import NoisyRecordings
 from phonemi.errors import DataError
 from phonemi.representations.base import HiddenStates
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.signal import ssl_frames
-from phonemi.stages import hidden_states as states
-from phonemi.stages.hidden_states import Kept, cached_states, labels_of
-from phonemi.stages.information import Material, frames_of, planned
+from phonemi.stages import hidden_states
+from phonemi.stages.hidden_states import FrameSubset
+from phonemi.stages.labelled_frames import LabelledFrames, count_frames, label_frames, labelled_frames, plan_mixtures
 from phonemi.stages.run import Run
 
 
@@ -48,32 +50,31 @@ def encoder() -> Counting:
 
 
 def test_states_are_computed_once(run: Run, encoder: Counting) -> None:
-    mixtures = planned(run, "test")
-    first = cached_states(run, encoder, mixtures, "test", "key")
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    first = run.states.states(encoder, mixtures, "test", "key")
     assert encoder.encoded == len(mixtures) == 8
-    again = cached_states(run, encoder, mixtures, "test", "key")
+    again = run.states.states(encoder, mixtures, "test", "key")
     assert encoder.encoded == len(mixtures)
     assert torch.equal(first.values, again.values)
     assert first.starts == again.starts
-    assert {path.name for path in (run.folder / "cache").iterdir()} == {"test.bin", "test.json"}
+    assert {path.name for path in (run.folder / "cache").glob("test*")} == {"test.bin", "test.json"}
 
 
 def test_states_are_those_of_each_mixture_alone(run: Run, encoder: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states, "ENCODED_AT_ONCE_S", 3.5)  # batches of two or three, and a shorter last one
-    mixtures = planned(run, "test")
-    found = cached_states(run, encoder, mixtures, "test", "key")
+    monkeypatch.setattr(hidden_states, "MAX_ENCODED_S", 3.5)  # batches of two or three, and a shorter last one
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    found = run.states.states(encoder, mixtures, "test", "key")
     for index in range(len(mixtures)):
         alone = encoder(torch.from_numpy(mixtures[index].noisy)[None]).states[:, 0].permute(1, 0, 2)
         item = found.values[found.starts[index] : found.starts[index + 1]].float()
         assert len(item) == ssl_frames(len(mixtures[index].noisy))
         torch.testing.assert_close(item, alone, atol=4e-3, rtol=4e-3)  # half precision
-    assert found.by_layer.shape == (3, found.starts[-1], 16)
 
 
 @pytest.mark.parametrize("damage", ["another key", "cut short", "no index", "no states", "another encoder"])
 def test_states_that_cannot_be_trusted_are_made_again(run: Run, encoder: Counting, damage: str) -> None:
-    mixtures = planned(run, "validation")
-    whole = cached_states(run, encoder, mixtures, "validation", "key").values.clone()
+    mixtures = plan_mixtures(run.config.information, run.data, "validation")
+    whole = run.states.states(encoder, mixtures, "validation", "key").values.clone()
     path, index = run.folder / "cache" / "validation.bin", run.folder / "cache" / "validation.json"
     if damage == "cut short":
         path.write_bytes(path.read_bytes()[:-2])
@@ -82,10 +83,8 @@ def test_states_that_cannot_be_trusted_are_made_again(run: Run, encoder: Countin
     elif damage == "no states":
         path.unlink()
     elif damage == "another encoder":
-        run.__dict__["config"] = run.config.model_copy(
-            update={"encoder": run.config.encoder.model_copy(update={"dim": 32})}
-        )
-    again = cached_states(run, encoder, mixtures, "validation", "other" if damage == "another key" else "key")
+        encoder.name = "another"
+    again = run.states.states(encoder, mixtures, "validation", "other" if damage == "another key" else "key")
     assert encoder.encoded == 2 * len(mixtures)
     assert torch.equal(again.values, whole)
 
@@ -95,29 +94,29 @@ def test_nothing_is_left_of_states_that_could_not_be_finished(run: Run, encoder:
         def __getitem__(self, index: int) -> Mixture:  # type: ignore[override]
             if index:
                 raise DataError("no such noise")
-            return planned(run, "validation")[0]
+            return plan_mixtures(run.config.information, run.data, "validation")[0]
 
     with pytest.raises(DataError, match="no such noise"):
-        cached_states(run, encoder, Broken([0, 0]), "validation", "key")
-    assert list((run.folder / "cache").iterdir()) == []
+        run.states.states(encoder, Broken([0, 0]), "validation", "key")
+    assert list((run.folder / "cache").glob("validation*")) == []
 
 
 def test_audio_shorter_than_a_frame_is_named(run: Run, encoder: Counting) -> None:
     short = Mixture("tiny", np.ones(399, np.float32), np.ones(399, np.float32), 0.0, None, None, None, "noise")
     with pytest.raises(DataError, match="tiny has 399 samples: the encoder needs at least 400"):
-        cached_states(run, encoder, [short], "short", "key")
+        run.states.states(encoder, [short], "short", "key")
 
 
 def test_log1p_comes_to_the_same_grid(run: Run) -> None:
-    mixtures = planned(run, "validation")
-    found = cached_states(run, Log1p(), mixtures, "log1p", "key")
+    mixtures = plan_mixtures(run.config.information, run.data, "validation")
+    found = run.states.states(Log1p(), mixtures, "log1p", "key")
     assert found.values.shape == (sum(ssl_frames(len(mixtures[i].noisy)) for i in range(len(mixtures))), 1, 257)
 
 
 def test_labels_are_in_the_order_of_the_states(run: Run, encoder: Counting) -> None:
-    mixtures = planned(run, "test")
-    starts = cached_states(run, encoder, mixtures, "test", "key").starts
-    labels = labels_of(mixtures)
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    starts = run.states.states(encoder, mixtures, "test", "key").starts
+    labels = label_frames(mixtures, run.config.information)
     assert len(labels.phones) == starts[-1]
     for index in range(len(mixtures)):
         mixture, part = mixtures[index], slice(starts[index], starts[index + 1])
@@ -133,27 +132,29 @@ def test_labels_are_in_the_order_of_the_states(run: Run, encoder: Counting) -> N
 
 
 def test_frames_without_phones_are_ignored(run: Run) -> None:
-    mixture = planned(run, "test")[0]
-    unknown = Mixture("a@0dB", mixture.noisy, mixture.clean, 0.0, None, None, None, "noise")
-    assert set(labels_of([unknown]).phones.tolist()) == {IGNORE}
+    recordings = NoisyRecordings([replace(run.data.speech["test"][0], phones=None)])
+    assert set(label_frames(recordings, run.config.information).phones.tolist()) == {IGNORE}
 
 
 def test_fused_features_are_the_aggregation_of_all_frames(run: Run, encoder: Counting) -> None:
-    found = cached_states(run, encoder, planned(run, "test"), "test", "key")
-    fused = found.fused(WeightedSum(3), frames_at_once=50)
+    found = run.states.states(encoder, plan_mixtures(run.config.information, run.data, "test"), "test", "key")
+    fused = found.aggregated(WeightedSum(3), frames_at_once=50)
     torch.testing.assert_close(fused.float(), found.values.float().mean(1), atol=2e-3, rtol=2e-3)
 
 
 def test_a_share_of_the_frames_is_the_same_at_every_snr_and_has_its_labels(run: Run, encoder: Counting) -> None:
-    mixtures = planned(run, "test")
-    whole = cached_states(run, encoder, mixtures, "whole", "key")
-    quarter = Kept(0.25, "utterance", run.config.seed)
-    part = cached_states(run, encoder, mixtures, "part", "key", quarter)
-    every, some = labels_of(mixtures), labels_of(mixtures, kept=quarter)
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    whole = run.states.states(encoder, mixtures, "whole", "key")
+    quarter = FrameSubset(0.25, per_copy=False, seed=run.config.seed)
+    part = run.states.states(encoder, mixtures, "part", "key", quarter)
+    every, some = (
+        label_frames(mixtures, run.config.information),
+        label_frames(mixtures, run.config.information, quarter),
+    )
     by_utterance: dict[str, list[list[int]]] = {}
     for index in range(len(mixtures)):
         frames = whole.starts[index + 1] - whole.starts[index]
-        kept = quarter.frames(mixtures[index], frames)
+        kept = quarter.frames(mixtures[index].id, frames)
         assert len(set(kept.tolist())) == len(kept) == round(0.25 * frames)
         place, own = whole.starts[index] + kept, slice(part.starts[index], part.starts[index + 1])
         assert torch.equal(part.values[own], whole.values[torch.from_numpy(place)])
@@ -161,20 +162,33 @@ def test_a_share_of_the_frames_is_the_same_at_every_snr_and_has_its_labels(run: 
         assert (some.snrs_db[own] == mixtures[index].snr_db).all()
         by_utterance.setdefault(mixtures[index].id.rsplit("@", 1)[0], []).append(kept.tolist())
     assert all(first == other for first, *others in by_utterance.values() for other in others)
-    of_copies = Kept(0.25, "copy", run.config.seed)
-    assert of_copies.frames(mixtures[0], 400).tolist() != of_copies.frames(mixtures[1], 400).tolist()
+    of_copies = FrameSubset(0.25, per_copy=True, seed=run.config.seed)
+    assert of_copies.frames(mixtures[0].id, 400).tolist() != of_copies.frames(mixtures[1].id, 400).tolist()
     assert part.starts[-1] == len(some.phones) == len(some.utterances)
 
 
-def test_most_frames_bound_what_is_kept(finished: Any, tmp_path: Path) -> None:
+def test_most_frames_bound_what_is_stored(finished: Any, tmp_path: Path) -> None:
     settings = load_config(finished.folder / "config.yaml")
-    plain = Material(Run(tmp_path, settings, save=False), Log1p())
-    for split in plain.states:  # these are too few to be cut
-        assert frames_of(plain.mixtures[split]) == pytest.approx(plain.states[split].starts[-1], rel=0.02)
-    assert "of" not in plain.describe().partition("(")[2].partition(")")[0]
+
+    def log1p_frames(run: Run) -> dict[str, LabelledFrames]:
+        return labelled_frames(run.config.information, run.data, run.keys, run.states, Log1p(), "log1p")
+
+    whole = log1p_frames(Run(tmp_path, settings, save=False))
+    for frames in whole.values():  # these are too few to be cut
+        assert count_frames(frames.mixtures) == pytest.approx(frames.states.starts[-1], rel=0.02)
+        assert "of" not in frames.describe().partition("(")[2].partition(")")[0]
     settings = settings.model_copy(update={"information": settings.information.model_copy(update={"most_frames": 50})})
-    bounded = Material(Run(tmp_path, settings, save=False), Log1p())
-    for split, states_ in bounded.states.items():
-        assert states_.starts[-1] == pytest.approx(50, abs=len(bounded.mixtures[split]))
-        assert len(bounded.labels[split].phones) == states_.starts[-1]
-    assert re.search(r"\(0\.\d\d of 0\.\d\d h\)", bounded.describe())
+    for frames in log1p_frames(Run(tmp_path, settings, save=False)).values():
+        assert frames.states.starts[-1] == pytest.approx(50, abs=len(frames.mixtures))
+        assert len(frames.labels.phones) == frames.states.starts[-1]
+        assert re.search(r"\(0\.\d\d of 0\.\d\d h\)", frames.describe())
+
+
+def test_labels_need_no_sound(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    expected = label_frames(mixtures, run.config.information)
+    unheard = plan_mixtures(run.config.information, run.data, "test")
+    monkeypatch.setattr("phonemi.audio.load", None)
+    labels = label_frames(unheard, run.config.information)
+    assert torch.equal(labels.phones, expected.phones)
+    assert (labels.snrs_db == expected.snrs_db).all()

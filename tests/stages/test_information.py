@@ -18,12 +18,15 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json
 from phonemi.information.mutual_information import measure
 from phonemi.report.headlines import protocol_text
+from phonemi.report.terminal import information_text
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.stages import aggregate, information
-from phonemi.stages.information import Material, as_text, best_layer, evenly, planned, result_key
+from phonemi.stages.data_splits import draw_evenly
+from phonemi.stages.information import best_layer
+from phonemi.stages.labelled_frames import labelled_frames, plan_mixtures
 from phonemi.stages.run import Run
-from phonemi.stages.train import enhancement_mixtures
+from phonemi.stages.training_data import enhancement_mixtures
 
 
 @pytest.fixture
@@ -37,21 +40,23 @@ def recording(number: int, speaker: str | None) -> Recording:
 
 def test_recordings_are_taken_from_all_speakers_alike() -> None:
     talkative = [recording(number, "a" if number < 80 else f"b{number % 4}") for number in range(100)]
-    chosen = evenly(talkative, 15, seed=0)
+    chosen = draw_evenly(talkative, 15, seed=0)
     counts = Counter(one.speaker for one in chosen)
     assert sorted(counts.values()) == [3, 3, 3, 3, 3]
     assert chosen == sorted(chosen, key=lambda one: int(one.id)), "in the order of the manifest"
-    assert chosen == evenly(talkative, 15, seed=0)
-    assert chosen != evenly(talkative, 15, seed=1)
-    assert evenly(talkative, None, seed=0) == evenly(talkative, 100, seed=0) == talkative
+    assert chosen == draw_evenly(talkative, 15, seed=0)
+    assert chosen != draw_evenly(talkative, 15, seed=1)
+    assert draw_evenly(talkative, None, seed=0) == draw_evenly(talkative, 100, seed=0) == talkative
 
 
 def test_recordings_without_a_speaker_are_speakers_of_their_own() -> None:
-    assert len(evenly([recording(0, "a"), recording(1, "a"), recording(2, None), recording(3, None)], 3, seed=0)) == 3
+    assert (
+        len(draw_evenly([recording(0, "a"), recording(1, "a"), recording(2, None), recording(3, None)], 3, seed=0)) == 3
+    )
 
 
 def test_mixtures_of_the_splits(run: Run) -> None:
-    plans = {split: planned(run, split) for split in ("train", "validation", "test")}
+    plans = {split: plan_mixtures(run.config.information, run.data, split) for split in ("train", "validation", "test")}
     assert {split: len(plan) for split, plan in plans.items()} == {"train": 6, "validation": 4, "test": 8}
     test = [plans["test"][index] for index in range(8)]
     assert Counter(mixture.snr_db for mixture in test) == {0.0: 4, 10.0: 4}
@@ -65,12 +70,14 @@ def test_speech_without_phones_cannot_be_measured(corpus: Any, tmp_path: Path) -
     settings = [*corpus.settings, f"data.speech=[{tmp_path / 'speech.jsonl'}]"]
     recordings = read_manifest(corpus.speech)
     write_manifest(tmp_path / "speech.jsonl", [replace(one, phones=None) for one in recordings])
+    run = Run(tmp_path, load_config(None, settings), save=False)
     with pytest.raises(DataError, match="no recording of the train split has phones: run `phonemi align`"):
-        planned(Run(tmp_path, load_config(None, settings), save=False), "train")
+        plan_mixtures(run.config.information, run.data, "train")
     foreign = [replace(one, phones=(Interval(0.0, one.duration_s, "ʃ"),)) for one in recordings]
     write_manifest(tmp_path / "speech.jsonl", foreign)
+    run = Run(tmp_path, load_config(None, settings), save=False)
     with pytest.raises(DataError, match="no frame of the train split has a phone that is known: expected ARPAbet"):
-        Material(Run(tmp_path, load_config(None, settings), save=False), Log1p())
+        labelled_frames(run.config.information, run.data, run.keys, run.states, Log1p(), "log1p")
 
 
 def test_every_layer_is_measured_at_every_snr(finished: Any) -> None:
@@ -112,12 +119,12 @@ def test_the_row_of_the_best_layer_has_it(finished: Any) -> None:
 
 
 def test_a_result_that_is_there_is_not_made_again(finished: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(information, "Material", None)
+    monkeypatch.setattr(information, "labelled_frames", None)
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
-    information.run(run)
-    assert run.is_done("information.json", result_key(run))
+    information.measure_information(run)
+    assert run.folder.is_current("information.json", run.keys.information)
     wider = load_config(finished.folder / "config.yaml", ["information.hidden=9"])
-    assert not run.is_done("information.json", result_key(Run(finished.folder, wider, save=False)))
+    assert not run.folder.is_current("information.json", Run(finished.folder, wider, save=False).keys.information)
 
 
 @pytest.fixture
@@ -131,18 +138,18 @@ def nothing_held_out(finished: Any, tmp_path: Path) -> Run:
 
 def test_nothing_need_be_held_out_unless_something_is_chosen(nothing_held_out: Run) -> None:
     run = nothing_held_out
-    information.run(run)
-    aggregate.run(run)
+    information.measure_information(run)
+    aggregate.pretrain_aggregations(run)
     result = read_json(run.folder / "information.json")
     assert result["validation"] == []
     assert len(result["average"]) == 4
-    plan = planned(run, "train")
+    plan = plan_mixtures(run.config.information, run.data, "train")
     assert len({plan[index].speaker for index in range(len(plan))}) == 4  # of six; two are tested on
-    assert isinstance(aggregate.linguistic(run, "ws", "a row"), WeightedSum)
+    assert isinstance(aggregate.linguistic_aggregation(run, "ws", "a row"), WeightedSum)
     with pytest.raises(ConfigError, match=r"row 'layer' chooses a layer on held-out data, and there is none: set"):
         best_layer(run, "row 'layer'")
     with pytest.raises(ConfigError, match=r"enhancers are chosen on held-out mixtures, and there are none: set"):
-        enhancement_mixtures(run, "validation")
+        enhancement_mixtures(run.config.enhance, run.data, "validation")
 
 
 def test_several_probes_of_a_layer_are_one_row_with_a_spread(
@@ -155,7 +162,7 @@ def test_several_probes_of_a_layer_are_one_row_with_a_spread(
         return measures[-1]
 
     monkeypatch.setattr(information, "measure", noting)
-    information.run(nothing_held_out)
+    information.measure_information(nothing_held_out)
     result = read_json(nothing_held_out.folder / "information.json")
     (first, second), rows = measures[:2], result["rows"][:6] + result["average"][:3]
     for one, other, row in zip(first, second, rows, strict=True):
@@ -181,7 +188,7 @@ def measured(snrs_db: tuple[float, ...]) -> dict[str, Any]:
 
 
 def test_the_table_of_layers_and_snrs() -> None:
-    assert as_text(measured((-10, 0, 20)), 100).splitlines() == [
+    assert information_text(measured((-10, 0, 20)), 100).splitlines() == [
         "Bits of phonetic information in mini and log1p, by layer and SNR in dB; * the most there",
         "layer   −10     0    20  mean",
         "0      0.50* 0.50* 0.50  0.50",
@@ -194,7 +201,7 @@ def test_the_table_of_layers_and_snrs() -> None:
 @pytest.mark.parametrize(("columns", "blocks"), [(20, 4), (40, 2), (60, 1), (200, 1)])
 def test_the_table_fits_and_loses_nothing(columns: int, blocks: int) -> None:
     snrs_db = (-10, -5, 0, 5, 10, 15, 20)
-    lines = as_text(measured(snrs_db), columns).splitlines()
+    lines = information_text(measured(snrs_db), columns).splitlines()
     assert max(map(len, lines)) <= columns
     rows: dict[str, list[str]] = {}
     for label, *cells in (line.split() for line in lines[-5 * blocks :]):
@@ -208,7 +215,7 @@ def test_the_table_fits_and_loses_nothing(columns: int, blocks: int) -> None:
 def test_what_was_not_measured_is_a_dash() -> None:
     result = measured((0, 20))
     result["rows"][0]["mi_bits"] = None
-    assert as_text(result, 80).splitlines()[-4].split() == ["0", "–", "0.50", "–"]
+    assert information_text(result, 80).splitlines()[-4].split() == ["0", "–", "0.50", "–"]
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def run_stage(corpus: Any, tmp_path: Path) -> Callable[..., Run]:
 
     def run_stage(folder: str, *changes: str) -> Run:
         run = Run(tmp_path / folder, load_config(None, [*corpus.settings, *changes]))
-        pretrain.run(run)
+        pretrain.train_systems(run)
         return run
 
     return run_stage
@@ -49,12 +49,12 @@ def test_an_encoder_is_left_that_can_be_loaded(run_stage: Callable[..., Run]) ->
     assert result["key"] == run.encoder_key
     assert [(round_["round"], round_["units"]) for round_ in result["rounds"]] == [(1, "mel"), (2, "encoder")]
     assert all(0 <= round_["validation_accuracy"] <= 1 for round_ in result["rounds"])
-    states, lengths = run.representation(torch.randn(2, 16_000))
+    states, lengths = run.encoder(torch.randn(2, 16_000))
     assert states.shape == (3, 2, 49, 16)
     assert lengths.tolist() == [49, 49]
     # Its statistics are those of the speech, so that features come out standardised.
-    speech = [torch.from_numpy(audio.load(recording.path))[None] for recording in run.encoder_speech]
-    features = torch.cat([run.representation.features(waveform)[0] for waveform in speech])
+    speech = [torch.from_numpy(audio.load(recording.path))[None] for recording in run.data.encoder_speech]
+    features = torch.cat([run.encoder.features(waveform)[0] for waveform in speech])
     assert features.mean().item() == pytest.approx(0, abs=0.01)
     assert features.std().item() == pytest.approx(1, abs=0.02)
 

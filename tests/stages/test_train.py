@@ -25,10 +25,11 @@ from phonemi.data.manifest import write_manifest
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import ConfigError, PhonemiError
 from phonemi.stages import train
-from phonemi.stages.aggregate import linguistic
+from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
-from phonemi.stages.train import aggregation_of, enhancement_mixtures, is_done, row_key
-from phonemi.systems.system import parse
+from phonemi.stages.train import initial_aggregation, is_trained, stored_states
+from phonemi.stages.training_data import StoredInputs, TrainingBatches, enhancement_mixtures
+from phonemi.systems import find_system
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def weights_of(folder: Path, row: str) -> dict[str, torch.Tensor]:
 
 
 def test_mixtures_of_the_two_splits_have_nothing_in_common(run: Run) -> None:
-    sets = {split: enhancement_mixtures(run, split) for split in ("train", "validation")}
+    sets = {split: enhancement_mixtures(run.config.enhance, run.data, split) for split in ("train", "validation")}
     assert {split: len(mixtures) for split, mixtures in sets.items()} == {"train": 6, "validation": 1}
     for mixture in (sets["train"][index] for index in range(6)):
         assert len(mixture.noisy) == len(mixture.clean) == 8000
@@ -60,7 +61,7 @@ def test_mixtures_of_the_two_splits_have_nothing_in_common(run: Run) -> None:
 
 
 def test_an_acoustic_sum_starts_with_equal_logits(run: Run) -> None:
-    found = aggregation_of(run, parse("ws-acoustic"))
+    found = initial_aggregation(run, find_system("ws-acoustic"))
     assert isinstance(found, WeightedSum)
     assert found.logits().tolist() == [0, 0, 0]
     assert all(parameter.requires_grad for parameter in found.parameters())
@@ -68,7 +69,9 @@ def test_an_acoustic_sum_starts_with_equal_logits(run: Run) -> None:
 
 def test_what_each_row_may_change(run: Run) -> None:
     free = {
-        name: {key for key, value in aggregation_of(run, parse(name)).named_parameters() if value.requires_grad}
+        name: {
+            key for key, value in initial_aggregation(run, find_system(name)).named_parameters() if value.requires_grad
+        }
         for name in ("layer-1", "ws-linguistic", "ws-hybrid", "dws-linguistic", "dws-hybrid")
     }
     assert free == {
@@ -78,22 +81,22 @@ def test_what_each_row_may_change(run: Run) -> None:
         "dws-linguistic": set(),
         "dws-hybrid": {"front_bias"},
     }
-    assert isinstance(aggregation_of(run, parse("layer-1")), SingleLayer)
+    assert isinstance(initial_aggregation(run, find_system("layer-1")), SingleLayer)
 
 
 def test_a_hybrid_row_changes_the_logit_of_layer_0_alone(run: Run) -> None:
-    before = linguistic(run, "ws", "test").state_dict()
-    after = weights_of(run.folder, "ws-hybrid")
+    before = linguistic_aggregation(run, "ws", "test").state_dict()
+    after = weights_of(run.folder.path, "ws-hybrid")
     assert torch.equal(after["aggregation.block_logits"], before["block_logits"])
     assert not torch.equal(after["aggregation.front_logit"], before["front_logit"])
 
 
 def test_a_linguistic_row_changes_nothing_and_an_acoustic_row_everything(run: Run) -> None:
     for kind in ("ws", "dws"):
-        before = linguistic(run, kind, "test").state_dict()
-        after = weights_of(run.folder, f"{kind}-linguistic")
+        before = linguistic_aggregation(run, kind, "test").state_dict()
+        after = weights_of(run.folder.path, f"{kind}-linguistic")
         assert all(torch.equal(after[f"aggregation.{name}"], value) for name, value in before.items())
-    acoustic = weights_of(run.folder, "ws-acoustic")
+    acoustic = weights_of(run.folder.path, "ws-acoustic")
     assert acoustic["aggregation.front_logit"].all()
     assert acoustic["aggregation.block_logits"].all()
 
@@ -103,13 +106,13 @@ def test_rows_start_from_the_same_mask_enhancer(untrained: Run, monkeypatch: pyt
     first: dict[str, torch.Tensor] = {}
 
     def noting(model: Any, **settings: Any) -> None:
-        first[settings["label"]] = model.mask_enhancer.output.weight.detach().clone()
+        first[settings["label"]] = model.network.output.weight.detach().clone()
         raise StopIteration
 
     monkeypatch.setattr(train, "fit", noting)
     for name in ("layer", "ws-acoustic", "ws-linguistic", "ws-hybrid"):
         with pytest.raises(StopIteration):
-            train.run(Run(untrained.folder, untrained.config, save=False), name)
+            train.train_systems(Run(untrained.folder.path, untrained.config, save=False), name)
     assert len(first) == 4
     assert all(torch.equal(weights, first["layer"]) for weights in first.values())
 
@@ -132,8 +135,8 @@ def test_a_frozen_row_never_runs_its_aggregation_in_a_step(
 
         monkeypatch.setattr(kind, "forward", noting)
     for split in train.SPLITS:
-        train._states(untrained, enhancement_mixtures(untrained, split), split)
-    monkeypatch.setattr(untrained.representation, "forward", None)  # from here on, nobody runs the encoder
+        stored_states(untrained, split)
+    monkeypatch.setattr(untrained.encoder, "forward", None)  # from here on, nobody runs the encoder
 
     def fitting(*arguments: Any, **settings: Any) -> Any:
         nonlocal place
@@ -144,31 +147,31 @@ def test_a_frozen_row_never_runs_its_aggregation_in_a_step(
             place = "after"
 
     monkeypatch.setattr(train, "fit", fitting)
-    train.run(untrained, row)
+    train.train_systems(untrained, row)
     assert calls["after"] == 0
     assert calls["before"] == (2 if frozen else 0), "once a split"
     assert calls["training"] == (0 if frozen else 10 + 2), "once a step and a validation"
 
 
 def test_the_number_of_jobs_changes_no_result(untrained: Run) -> None:
-    train.run(untrained, "ws-acoustic")
-    alone = weights_of(untrained.folder, "ws-acoustic")
-    key = row_key(untrained, parse("ws-acoustic"))
+    train.train_systems(untrained, "ws-acoustic")
+    alone = weights_of(untrained.folder.path, "ws-acoustic")
+    key = untrained.keys.model(find_system("ws-acoustic"))
     shutil.rmtree(untrained.folder / "rows")
     several = untrained.config.model_copy(update={"enhance": untrained.config.enhance.model_copy(update={"jobs": 2})})
-    assert row_key(Run(untrained.folder, several, save=False), parse("ws-acoustic")) == key
+    assert Run(untrained.folder.path, several, save=False).keys.model(find_system("ws-acoustic")) == key
     # What a process of its own does, here in this one.
-    train._train_in_process(untrained.folder, several, "ws-acoustic")
-    beside = weights_of(untrained.folder, "ws-acoustic")
+    train._train_in_process(untrained.folder.path, several, "ws-acoustic")
+    beside = weights_of(untrained.folder.path, "ws-acoustic")
     assert all(torch.equal(beside[name], value) for name, value in alone.items())
 
 
 def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
-    mixtures = [enhancement_mixtures(run, "train")[index] for index in range(5)]
+    mixtures = [enhancement_mixtures(run.config.enhance, run.data, "train")[index] for index in range(5)]
     for cut, mixture in enumerate(mixtures):  # of five lengths
         object.__setattr__(mixture, "noisy", mixture.noisy[: 8000 - 100 * cut])
         object.__setattr__(mixture, "clean", mixture.clean[: 8000 - 100 * cut])
-    batches = train._Batches(mixtures, None, 2, seed=0)
+    batches = TrainingBatches(mixtures, None, 2, seed=0)
     for epoch in range(2):
         made = [batches(3 * epoch + position) for position in range(3)]
         assert [len(lengths) for _, _, lengths, _ in made] == [2, 2, 1]
@@ -185,24 +188,24 @@ def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
 
 
 def test_conditions_stay_with_their_mixtures(run: Run) -> None:
-    mixtures = enhancement_mixtures(run, "train")
-    states = train._states(run, mixtures, "train")
+    mixtures = enhancement_mixtures(run.config.enhance, run.data, "train")
+    states = stored_states(run, "train")
     chosen = np.array([4, 1])
-    hidden = train._Inputs(states, None, run.device)(chosen)
+    hidden = StoredInputs(states, None, run.device)(chosen)
     assert hidden.shape == (3, 2, 24, 16)
     for place, index in enumerate(chosen):
-        alone = run.representation(torch.from_numpy(mixtures[int(index)].noisy)[None]).states[:, 0]
+        alone = run.encoder(torch.from_numpy(mixtures[int(index)].noisy)[None]).states[:, 0]
         torch.testing.assert_close(hidden[:, place].float(), alone, atol=4e-3, rtol=4e-3)
-    aggregation = linguistic(run, "ws", "test").tune("linguistic")
-    fused = train._Inputs(states, aggregation, run.device)(chosen)
+    aggregation = linguistic_aggregation(run, "ws", "test").tune("linguistic")
+    fused = StoredInputs(states, aggregation, run.device)(chosen)
     torch.testing.assert_close(fused.float(), aggregation(hidden.float()), atol=4e-3, rtol=4e-3)
 
 
 def test_a_saved_row_does_what_was_validated(run: Run) -> None:
     """The saved enhancer, which runs the encoder itself, against the cached states that it was trained on."""
     enhancer = Enhancer.from_pretrained(run.folder / "rows" / "ws-hybrid" / "model")
-    mixtures = enhancement_mixtures(run, "validation")
-    states = train._Inputs(train._states(run, mixtures, "validation"), None, run.device)(np.array([0]))
+    mixtures = enhancement_mixtures(run.config.enhance, run.data, "validation")
+    states = StoredInputs(stored_states(run, "validation"), None, run.device)(np.array([0]))
     noisy = torch.from_numpy(mixtures[0].noisy)[None]
     with torch.inference_mode():
         wanted = enhancer.mask_enhancer.enhance(noisy, enhancer.aggregation(states.float()))[0]
@@ -211,18 +214,18 @@ def test_a_saved_row_does_what_was_validated(run: Run) -> None:
 
 
 def test_one_row_is_trained_and_the_rest_left(untrained: Run) -> None:
-    train.run(untrained, "log1p")
+    train.train_systems(untrained, "log1p")
     assert [path.name for path in (untrained.folder / "rows").iterdir()] == ["log1p"]
     result = json.loads((untrained.folder / "rows" / "log1p" / "result.json").read_text())
     assert result.keys() == {"key", "label", "row", "si_sdri_db", "best_step"}
     assert result["best_step"] in (5, 10)
-    assert is_done(untrained, parse("log1p"))
-    assert not is_done(untrained, parse("layer"))
+    assert is_trained(untrained, find_system("log1p"))
+    assert not is_trained(untrained, find_system("layer"))
 
 
 def test_a_single_layer_needs_no_measurement(untrained: Run) -> None:
     (untrained.folder / "information.json").unlink()
-    train.run(untrained, "layer-2+log1p")
+    train.train_systems(untrained, "layer-2+log1p")
     saved = json.loads((untrained.folder / "rows" / "layer-2+log1p" / "model" / "config.json").read_text())
     assert saved["aggregation"]["layer"] == 2
     assert saved["mask_enhancer"]["log1p"] is True
@@ -230,15 +233,15 @@ def test_a_single_layer_needs_no_measurement(untrained: Run) -> None:
 
 def test_wrong_rows(untrained: Run) -> None:
     with pytest.raises(ConfigError, match="row 'layer-3': the encoder has layers 0 to 2"):
-        train.run(untrained, "layer-3")
+        train.train_systems(untrained, "layer-3")
     with pytest.raises(ConfigError, match="unknown row 'layr'"):
-        train.run(untrained, "layr")
+        train.train_systems(untrained, "layr")
 
 
 def test_an_encoder_at_another_rate_is_refused(untrained: Run) -> None:
     settings = untrained.config.model_copy(update={"representation": "log1p"})
     with pytest.raises(ConfigError, match="log1p has a frame every 160 samples"):
-        train.run(Run(untrained.folder, settings, save=False), "layer-0")
+        train.train_systems(Run(untrained.folder.path, settings, save=False), "layer-0")
 
 
 def test_a_process_that_dies_is_one_line(untrained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,12 +255,12 @@ def test_a_process_that_dies_is_one_line(untrained: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(train.concurrent.futures, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(train, "_train_in_process", dying)
     with pytest.raises(PhonemiError, match=r"a training process died, .* run it again with --set enhance\.jobs=1"):
-        train._train_side_by_side(untrained, untrained.rows, 2)
+        train._train_side_by_side(untrained, untrained.systems, 2)
 
 
 def test_ctrl_c_ends_all_processes_and_leaves_their_checkpoints(untrained: Run) -> None:
     changes = ["enhance.jobs=2", "enhance.rows=[log1p, layer, ws-acoustic]", "enhance.validate_every=100000"]
-    command = [sys.executable, "-m", "phonemi.cli", "train", "--run", str(untrained.folder)]
+    command = [sys.executable, "-m", "phonemi.cli", "train", "--run", str(untrained.folder.path)]
     command += [word for change in [*changes, "enhance.steps=100000"] for word in ("--set", change)]
     log = untrained.folder / "log.jsonl"
     log.unlink()
@@ -278,7 +281,9 @@ def test_ctrl_c_ends_all_processes_and_leaves_their_checkpoints(untrained: Run) 
     assert training.returncode == 130
     assert said.endswith("phonemi: interrupted; run the same command again to go on\n")
     assert "Traceback" not in said
-    left = sorted(path.relative_to(untrained.folder).parts[1] for path in untrained.folder.glob("rows/*/*/*/last.pt"))
+    left = sorted(
+        path.relative_to(untrained.folder.path).parts[1] for path in untrained.folder.path.glob("rows/*/*/*/last.pt")
+    )
     assert left == ["layer", "log1p"]
 
 
@@ -286,18 +291,18 @@ def test_pairs_take_the_place_of_mixtures(untrained: Run, tmp_path: Path) -> Non
     paths = []
     for split in ("train", "validation"):
         recordings = []
-        for recording in untrained.speech[split][:3]:
+        for recording in untrained.data.speech[split][:3]:
             clean = audio.load(recording.path)
             noisy = tmp_path / f"{recording.id}.wav"
             audio.save(noisy, clean + 0.05 * np.sin(np.arange(len(clean))), 16_000)
             recordings.append(replace(recording, path=str(noisy), clean=recording.path, samples=len(clean)))
         write_manifest(tmp_path / f"{split}.jsonl", recordings)
         paths.append(f"data.{split}_pairs=[{tmp_path / f'{split}.jsonl'}]")
-    paired = Run(untrained.folder, load_config(untrained.folder / "config.yaml", paths), save=False)
-    found = enhancement_mixtures(paired, "train")
-    assert [found[index].id for index in range(len(found))] == [r.id for r in paired.speech["train"][:3]]
-    np.testing.assert_allclose(found[0].clean, audio.load(paired.speech["train"][0].path))
+    paired = Run(untrained.folder.path, load_config(untrained.folder / "config.yaml", paths), save=False)
+    found = enhancement_mixtures(paired.config.enhance, paired.data, "train")
+    assert [found[index].id for index in range(len(found))] == [r.id for r in paired.data.speech["train"][:3]]
+    np.testing.assert_allclose(found[0].clean, audio.load(paired.data.speech["train"][0].path))
     assert found[0].noisy.shape == found[0].clean.shape  # whole, though crops are asked for
-    train.run(paired, only="log1p")
-    assert row_key(paired, parse("log1p")) != row_key(untrained, parse("log1p"))
-    assert is_done(paired, parse("log1p"))
+    train.train_systems(paired, only="log1p")
+    assert paired.keys.model(find_system("log1p")) != untrained.keys.model(find_system("log1p"))
+    assert is_trained(paired, find_system("log1p"))

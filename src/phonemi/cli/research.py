@@ -12,14 +12,15 @@ from phonemi.cli.commands import ConfigFile, Overrides, RunFolder, command, open
 from phonemi.errors import PhonemiError
 
 
-def _stage(name: str, text: str) -> None:
-    """A command that runs one stage on a run folder."""
+def _stage(name: str, function: str, text: str) -> None:
+    """A command that runs one stage on a run folder: a function of its module."""
 
     @command(name, f"phonemi {name} --run OUT \\\n  --config runs/real.yaml", text)
     def run_stage(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) -> None:  # noqa: B006
         import importlib
 
-        importlib.import_module(f"phonemi.stages.{name}").run(open_run(run, config, set_))
+        stage = importlib.import_module(f"phonemi.stages.{name}")
+        getattr(stage, function)(open_run(run, config, set_))
 
 
 @command("quickstart", "phonemi quickstart --run quickstart")
@@ -30,9 +31,9 @@ def quickstart(
     set_: Overrides = [],  # noqa: B006
 ) -> None:
     """The whole paper in miniature, offline: synthetic speech, information, enhancers, report."""
-    from phonemi.recipes import quickstart as stage
+    from phonemi.recipes.quickstart import run_quickstart
 
-    stage.run(run, set_)
+    run_quickstart(run, set_)
 
 
 @command(
@@ -106,7 +107,7 @@ def align(
     stage.run(manifest, output or manifest, decode)
 
 
-_stage("pretrain", "Train the run's own encoder: masked prediction of units.")
+_stage("pretrain", "pretrain_encoder", "Train the run's own encoder: masked prediction of units.")
 
 
 @command("information", "phonemi information --model mini \\\n  --speech speech.jsonl \\\n  --noise noise.jsonl")
@@ -127,19 +128,20 @@ def information(
     from phonemi.files import read_json
     from phonemi.progress import Progress
     from phonemi.recipes import corpus
+    from phonemi.report.terminal import information_text
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
     settings = [corpus.as_setting(key, value) for key, value in options.items() if value] + set_
     if config is None and not (run / "config.yaml").exists():
         settings = corpus.new_run(run, settings, Progress())
-    stage.run(open_run(run, config, settings))
+    stage.measure_information(open_run(run, config, settings))
     result = run / stage.RESULT
-    typer.echo(stage.as_text(read_json(result), shutil.get_terminal_size().columns))
+    typer.echo(information_text(read_json(result), shutil.get_terminal_size().columns))
     typer.echo(result)
 
 
-_stage("aggregate", "Pre-train the linguistic aggregations on phones (Fig. 2, 3).")
+_stage("aggregate", "pretrain_aggregations", "Pre-train the linguistic aggregations on phones (Fig. 2, 3).")
 
 
 @command("train", "phonemi train --run OUT \\\n  --row ws-linguistic")
@@ -152,9 +154,9 @@ def train(
     ] = None,
 ) -> None:
     """Train the enhancers: every row of the configuration, or one (Tables 1, 2)."""
-    from phonemi.stages import train as stage
+    from phonemi.stages.train import train_systems
 
-    stage.run(open_run(run, config, set_), row)
+    train_systems(open_run(run, config, set_), row)
 
 
 @command("evaluate", "phonemi evaluate --run OUT \\\n  --config runs/real.yaml")
@@ -162,10 +164,11 @@ def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = []) ->
     """SI-SDR, STOI, PESQ, WER and MI of every row, with intervals."""
     from phonemi.files import read_json
     from phonemi.report.markdown import write_markdown
+    from phonemi.report.terminal import metrics_text
     from phonemi.stages import evaluate as stage
 
-    stage.run(open_run(run, config, set_))
-    typer.echo(stage.as_text(read_json(run / stage.RESULT)))
+    stage.evaluate_systems(open_run(run, config, set_))
+    typer.echo(metrics_text(read_json(run / stage.RESULT)))
     typer.echo(write_markdown(run))
 
 
@@ -186,9 +189,9 @@ def table(
     set_: Overrides = [],  # noqa: B006
 ) -> None:
     """A table of the paper, row by row, beside what is printed; run it again to go on."""
-    from phonemi.recipes import table as stage
+    from phonemi.recipes.table import make_table
 
-    typer.echo(stage.run(number, out, scale, encoder, manifests, set_).read_text(encoding="utf-8"))
+    typer.echo(make_table(number, out, scale, encoder, manifests, set_).read_text(encoding="utf-8"))
 
 
 @command("figure", "phonemi figure 1a TABLES \\\n  --out figures")
@@ -224,7 +227,7 @@ def report(
         raise PhonemiError(f"{run} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED")
     if (run / "metrics.json").exists():
         try:
-            showcase.run(open_run(run, None, [], save=False))
+            showcase.write_showcase(open_run(run, None, [], save=False))
         except PhonemiError as error:  # a run from elsewhere: its results are here, its data and models need not be
             typer.echo(f"report: the examples are left as they are: {error}", err=True)
     write_markdown(run)

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from phonemi.config.sections import Config, Round, Section
+from phonemi.config.sections import Config, Section
 from phonemi.errors import ConfigError, nearest
 from phonemi.files import write_text
 
@@ -141,10 +141,14 @@ def _explain(error: ValidationError, source: str | Path | None) -> str:
 
 
 def _section_at(location: tuple[int | str, ...]) -> type[Section]:
+    """The section that a location in the configuration is in; a number in it is an entry of a list of sections."""
     section: type[Section] = Config
     for part in location:
-        if isinstance(part, int):  # an entry of a list of sections; only rounds are such
-            section = Round
-        elif part != "rounds":
-            section = type(section.model_fields[part].get_default())
+        if isinstance(part, str):
+            annotation = section.model_fields[part].annotation
+            section = next(kind for kind in (annotation, *get_args(annotation)) if _is_section(kind))
     return section
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)

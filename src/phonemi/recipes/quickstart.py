@@ -1,4 +1,4 @@
-"""Nothing -> the whole paper in miniature: synthetic speech, information, aggregations, enhancers, report."""
+"""The whole paper in miniature, on synthetic speech: every stage, the report, and one recording enhanced."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from phonemi.report.headlines import headlines
 from phonemi.report.markdown import write_markdown
 from phonemi.report.results import read_results
 from phonemi.report.run_page import build_report
-from phonemi.stages import aggregate, evaluate, information, pretrain, showcase, train
+from phonemi.stages import run_stages
 from phonemi.stages.run import Run
 
 
-def run(folder: Path, overrides: list[str]) -> None:
+def run_quickstart(folder: Path, overrides: list[str]) -> None:
     """Run every stage on a corpus that is synthesised here; offline, resumable, minutes on two cores."""
     start = time.monotonic()
     progress = Progress()
-    run = Run(folder, load_config("quickstart", [*synthetic_data(folder, progress), *overrides]), progress)
-    for stage in (pretrain, information, aggregate, train, evaluate, showcase):
-        stage.run(run)
+    config = load_config("quickstart", [*synthetic_data(folder, progress), *overrides])
+    run_stages(Run(folder, config, progress))
     write_markdown(folder)
     page = build_report(folder)
 

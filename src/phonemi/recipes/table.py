@@ -1,4 +1,4 @@
-"""Number of a table of the main paper -> OUT/table<number>.json and .md: every row of it, beside what is printed.
+"""Make a table of Han et al. (2026), every row of it beside what is printed: OUT/table<number>.json and .md.
 
 OUT/<encoder> is an ordinary run for each encoder, so that rows are independent, resumable, skipped when done, and share
 what they can: hidden states, pre-trained aggregations, and everything between the tables.
@@ -18,15 +18,14 @@ from phonemi.recipes.corpus import as_setting, synthetic_data
 from phonemi.report.markdown import write_markdown
 from phonemi.report.run_page import build_report
 from phonemi.report.table_text import table_markdown
-from phonemi.stages import aggregate, evaluate, information, pretrain, showcase, train
+from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.run import Run
-from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
-from phonemi.systems.system import parse_all
+from phonemi.systems import find_system, find_systems
+from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES, TUNINGS
 
 SCALES = ("paper", "mini")
 """Each is a preset too."""
 
-TUNINGS = ("acoustic", "linguistic", "hybrid")
 KINDS = {1: "ws", 2: "dws"}
 HELD_OUT = ("data.validation_share=0.1", "data.noise_folds.train=[1,2,3]", "data.noise_folds.validation=[4]")
 """For an encoder whose single layer the paper does not name: it is chosen on these, of dev-clean and of ESC-50."""
@@ -43,7 +42,7 @@ class Part(NamedTuple):
     settings: tuple[str, ...] = ()  # of its own
 
 
-def run(
+def make_table(
     number: int,
     out: Path,
     scale: str,
@@ -58,7 +57,7 @@ def run(
         number: 1 or 2.
         out: folder of the runs and of the table.
         scale: "paper" (its recipe and corpora) or "mini" (the same code on little data).
-        encoders: names of `published.ENCODERS`, shipped names, folders or hub ids; () for those of the scale.
+        encoders: names of `systems.han2026.ENCODERS`, shipped names, folders or hub ids; () for those of the scale.
         manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
         overrides: KEY=VALUE, which come before the preset.
         progress: where progress is shown.
@@ -68,7 +67,7 @@ def run(
         DataError: if a manifest is missing.
     """
     if number not in TABLES:
-        raise ConfigError(f"there is no table {number}: the main paper has {' and '.join(map(str, TABLES))}")
+        raise ConfigError(f"there is no table {number}: the paper has {' and '.join(map(str, TABLES))}")
     if scale not in SCALES:
         raise ConfigError(f"unknown scale {scale!r}: paper or mini")
     progress = progress or Progress()
@@ -135,7 +134,7 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
     folder = out / part.encoder
 
     def configured(rows: Sequence[str]) -> Config:
-        kinds = dict.fromkeys(row.kind for row in parse_all(rows) if row.kind in KINDS.values())
+        kinds = dict.fromkeys(aggregate.KINDS[s.aggregation] for s in find_systems(rows) if s.aggregation and s.tuning)
         own = [
             as_setting("representation", part.representation),
             as_setting("enhance.rows", list(rows)),
@@ -147,10 +146,9 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
     # order, whichever table is asked for, so that neither makes the results of the other stale.
     here = {path.name for path in folder.glob("rows/*") if path.name in ORDER and path.name not in part.rows}
     run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
-    done = [row.name for row in run.rows if row.name in here and train.is_done(run, row)]
+    done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
     run = Run(folder, configured(sorted([*part.rows, *done], key=ORDER.index)), progress)
-    for stage in (pretrain, information, aggregate, train, evaluate, showcase):
-        stage.run(run)
+    run_stages(run)
     write_markdown(folder)
     build_report(folder)
     metrics = read_json(folder / evaluate.RESULT)
@@ -167,7 +165,7 @@ def _is_new(name: str, part: Part, rows: list[dict[str, Any]]) -> bool:
 def _row(number: int, part: Part, metrics: dict[str, Any]) -> dict[str, Any]:
     """Ours, and what is printed of the same encoder and row, if anything is."""
     name = metrics["row"]
-    alone = name in ("noisy", "clean", "log1p")
-    printed = TABLES[number].get(("" if alone else part.encoder, name))
+    encoder = part.encoder if name in part.rows and find_system(name).uses_encoder else ""
+    printed = TABLES[number].get((encoder, name))
     published = {} if printed is None else {"published": printed._asdict()}
-    return {"encoder": "" if alone else part.encoder, **metrics, **published}
+    return {"encoder": encoder, **metrics, **published}

@@ -1,58 +1,55 @@
-"""Noisy speech with phones -> RUN/aggregations/{ws,dws}: linguistic aggregations, pre-trained with a linear probe.
+"""Pre-train the linguistic aggregations, on noisy speech with phones: RUN/aggregations/{ws,dws}.
 
-Sections 3 and 3.1 of the main paper: the aggregation and a linear probe minimise the cross-entropy of the phones, which
-maximises the lower bound of the MI; the probe is thrown away and the aggregation frozen.
+Han et al. (2026), sections 3 and 3.1: the aggregation and a linear probe minimise the cross-entropy of the phones,
+which maximises the lower bound of the MI; then the probe is thrown away and the aggregation frozen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.storage import load_aggregation, save_aggregation
 from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.data.alignment import IGNORE, PHONES
+from phonemi.config.sections import Aggregate
+from phonemi.data.alignment import IGNORE
 from phonemi.errors import ConfigError
 from phonemi.files import write_json
-from phonemi.stages.information import Material
+from phonemi.probes.linear_probe import LinearProbe
+from phonemi.representations.base import Representation
+from phonemi.stages.data_splits import Split
+from phonemi.stages.labelled_frames import LabelledFrames, count_classes, labelled_frames
 from phonemi.stages.run import Run
 from phonemi.training.loop import FitSettings, fit
 
-VALIDATED_AT_ONCE = 8192  # frames
+FRAMES_AT_ONCE = 8192  # of validation
+KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # of aggregation -> as the configuration calls it
 
 
-def run(run: Run) -> None:
+def pretrain_aggregations(run: Run) -> None:
     """Pre-train every aggregation of the configuration that is not there yet."""
-    materials: dict[bool, Material] = {}
+    splits: dict[bool, dict[Split, LabelledFrames]] = {}
     for kind in run.config.aggregate.aggregations:
-        if run.is_done(f"aggregations/{kind}/result.json", result_key(run)):
+        if run.folder.is_current(_result(kind), run.keys.aggregations):
             run.say(f"aggregate: {kind} done already")
             continue
-        with run.timed("aggregate"):
-            dynamic = kind == "dws" and bool(run.config.data.dynamic_speech or run.config.data.dynamic_noise)
-            if dynamic not in materials:
-                materials[dynamic] = Material(run, run.representation, dynamic)
-            _pretrain(run, kind, materials[dynamic])
+        with run.folder.timed("aggregate"):
+            dynamic = kind == "dws" and run.data.has_dynamic_data
+            if dynamic not in splits:
+                information = run.config.information
+                splits[dynamic] = labelled_frames(
+                    information, run.data, run.keys, run.states, run.encoder, dynamic=dynamic
+                )
+            _pretrain(run, kind, splits[dynamic])
 
 
-def result_key(run: Run) -> str:
-    """Hash of what an aggregation depends on."""
-    settings = run.config.information
-    material = settings.for_key(include={"snrs_db", "copies", "train_utterances", "silence", "stress", "label_at"})
-    if settings.most_frames is not None:
-        material["most_frames"] = settings.most_frames
-    return run.key(
-        "aggregate", run.config.aggregate.for_key(exclude={"aggregations", "renormalise"}), material, run.encoder_key
-    )
-
-
-def new_aggregation(run: Run, kind: str) -> Aggregation:
-    """An untrained aggregation for the run's encoder, `"ws"` or `"dws"`."""
-    settings, encoder = run.config.aggregate, run.representation
+def new_aggregation(settings: Aggregate, encoder: Representation, kind: str) -> Aggregation:
+    """An untrained weighted sum ("ws") or dynamic weighted sum ("dws") of the encoder's layers."""
     if kind == "ws":
         return WeightedSum(encoder.layers, normalise_layers=settings.normalise_layers)
     return DynamicWeightedSum(
@@ -64,8 +61,8 @@ def new_aggregation(run: Run, kind: str) -> Aggregation:
     )
 
 
-def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
-    """The pre-trained aggregation of this run.
+def linguistic_aggregation(run: Run, kind: str, needed_by: str) -> Aggregation:
+    """The pre-trained aggregation of this run, "ws" or "dws".
 
     Raises:
         ConfigError: if the configuration does not ask for it.
@@ -74,44 +71,36 @@ def linguistic(run: Run, kind: str, needed_by: str) -> Aggregation:
     """
     if kind not in run.config.aggregate.aggregations:
         raise ConfigError(f"{needed_by} needs the aggregation {kind!r}: add it to aggregate.aggregations")
-    run.read(f"aggregations/{kind}/result.json", result_key(run), needed_by, "aggregate")
-    representation = run.representation
-    return load_aggregation(run.folder / "aggregations" / kind, layers=representation.layers, dim=representation.dim)
+    run.folder.read(_result(kind), run.keys.aggregations, needed_by, "aggregate")
+    return load_aggregation(run.folder / "aggregations" / kind, layers=run.encoder.layers, dim=run.encoder.dim)
 
 
-class LinearProbe(nn.Module):
-    """An aggregation and a linear layer: states [layer, 1, frame, dim], phones [frame] -> cross-entropy in nats."""
-
-    def __init__(self, aggregation: Aggregation, dim: int, classes: int = len(PHONES)):
-        super().__init__()
-        self.aggregation = aggregation
-        self.linear = nn.Linear(dim, classes)
-
-    def forward(self, states: Tensor, phones: Tensor) -> Tensor:
-        return functional.cross_entropy(self.linear(self.aggregation(states.float())[0]).float(), phones)
+def _result(kind: str) -> str:
+    return f"aggregations/{kind}/result.json"
 
 
-def _pretrain(run: Run, kind: str, material: Material) -> None:
-    settings = run.config.aggregate
-    torch.manual_seed(run.config.seed)
-    model = LinearProbe(new_aggregation(run, kind), run.representation.dim, material.classes)
-    states, phones = material.states["train"].values, material.labels["train"].phones
-    labelled = np.flatnonzero(phones.numpy() != IGNORE)
+def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> None:
+    settings, seed = run.config.aggregate, run.config.seed
+    torch.manual_seed(seed)
+    aggregation = new_aggregation(settings, run.encoder, kind)
+    model = LinearProbe(aggregation, run.encoder.dim, count_classes(run.config.information))
+    states, phones = splits["train"].states.values, splits["train"].labels.phones
+    with_phone = np.flatnonzero(phones.numpy() != IGNORE)
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
-        drawn = np.random.default_rng([run.config.seed, step]).choice(labelled, settings.batch_frames)
-        chosen = torch.from_numpy(np.sort(drawn))  # in order of the file, which is memory-mapped
-        return states[chosen].permute(1, 0, 2)[:, None], phones[chosen]
+        frames = np.random.default_rng([seed, step]).choice(with_phone, settings.batch_frames)
+        in_order = torch.from_numpy(np.sort(frames))  # of the file, which is memory-mapped
+        return states[in_order].permute(1, 0, 2)[:, None], phones[in_order]
 
     @torch.inference_mode()
     def validate(model: nn.Module) -> dict[str, float]:
-        held_out = material.states["validation"]
-        known = torch.from_numpy(np.flatnonzero(material.labels["validation"].phones.numpy() != IGNORE)[::7])
-        phones, summed = material.labels["validation"].phones, 0.0
-        for chosen in known.split(VALIDATED_AT_ONCE):
-            batch = held_out.values[chosen].permute(1, 0, 2)[:, None]
-            summed += len(chosen) * model(batch.to(run.device), phones[chosen].to(run.device)).item()
-        return {"validation_cross_entropy_nats": summed / len(known)}
+        held_out, labels = splits["validation"].states.values, splits["validation"].labels.phones
+        every_seventh = torch.from_numpy(np.flatnonzero(labels.numpy() != IGNORE)[::7])
+        total = 0.0
+        for frames in every_seventh.split(FRAMES_AT_ONCE):
+            batch = held_out[frames].permute(1, 0, 2)[:, None]
+            total += len(frames) * model(batch.to(run.device), labels[frames].to(run.device)).item()
+        return {"validation_cross_entropy_nats": total / len(every_seventh)}
 
     folder = run.folder / "aggregations" / kind
     result = fit(
@@ -124,18 +113,18 @@ def _pretrain(run: Run, kind: str, material: Material) -> None:
             eps=1e-8,
             validate_every=max(1, settings.steps // 4),
             checkpoint_every=max(1, settings.steps // 4),
-            seed=run.config.seed,
+            seed=seed,
         ),
-        folder=folder / "checkpoints" / result_key(run),
+        folder=folder / "checkpoints" / run.keys.aggregations,
         label=f"{kind} (linguistic)",
-        validate=validate if run.holds_out else None,
+        validate=validate if run.data.holds_out else None,
         tracker=run.tracker,
         progress=run.progress,
         device=run.device,
     )
-    save_aggregation(model.aggregation.cpu(), folder)
-    reached = [row["validation_cross_entropy_nats"] for row in result.history if "validation_cross_entropy_nats" in row]
+    save_aggregation(aggregation.cpu(), folder)
+    losses = [row["validation_cross_entropy_nats"] for row in result.history if "validation_cross_entropy_nats" in row]
     write_json(
         folder / "result.json",
-        {"key": result_key(run), "kind": kind, "validation_cross_entropy_nats": reached[-1] if reached else None},
+        {"key": run.keys.aggregations, "kind": kind, "validation_cross_entropy_nats": losses[-1] if losses else None},
     )

@@ -1,212 +1,199 @@
-"""Waveforms -> hidden states on disk, computed once: [frame, layer, dim] half precision, memory-mapped.
+"""Hidden states of noisy speech on disk, computed once: [frame, layer, dim] in half precision, memory-mapped.
 
-Everything that needs the states of the same noisy speech (probes of all layers, aggregations, every enhancer row) reads
-one file, so that the encoder never runs twice on the same audio. States are written as they come: memory stays flat.
+Everything that needs the hidden states of the same mixtures (probes of all layers, aggregations, every enhancer)
+reads one file, so that the encoder never runs twice on the same audio. States are written as they come: memory stays
+flat.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phonemi.aggregations.base import Aggregation
-from phonemi.data.alignment import IGNORE, frame_labels
-from phonemi.data.mixing import Mixture, generator
+from phonemi.data.mixing import Mixture, Mixtures, generator
 from phonemi.errors import DataError
-from phonemi.files import read_json, replacing, write_json
+from phonemi.files import content_hash, read_json, replacing, write_json
+from phonemi.progress import Progress
 from phonemi.representations.base import HiddenStates, Representation, at_50_hz
-from phonemi.signal import SAMPLE_RATE, SSL_FIELD, ssl_frames
-from phonemi.stages.run import Run
+from phonemi.signal import SAMPLE_RATE, SSL_FIELD
 
-ENCODED_AT_ONCE_S = 64.0
-
-
-class Mixtures(Protocol):
-    """A sequence of mixtures that makes each one when asked."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Mixture: ...
+MAX_ENCODED_S = 64.0  # seconds of sound, padding included, that go through the encoder together
 
 
 @dataclass(frozen=True)
-class States:
+class StoredStates:
     """Hidden states of a set of mixtures on the 50 Hz grid.
 
     Attributes:
-        values: [frame, layer, dim], all items one after the other.
-        starts: first frame of each item, and the number of frames, [item + 1].
+        values: [frame, layer, dim], all mixtures one after the other.
+        starts: first frame of each mixture, then the number of frames, [mixture + 1].
     """
 
     values: Tensor
     starts: list[int]
 
-    @property
-    def by_layer(self) -> Tensor:
-        """[layer, frame, dim], a view."""
-        return self.values.permute(1, 0, 2)
+    def of(self, index: int) -> Tensor:
+        """Of one mixture, [frame, layer, dim]."""
+        return self.values[self.starts[index] : self.starts[index + 1]]
 
     @torch.inference_mode()
-    def fused(self, aggregation: Aggregation, device: torch.device | str = "cpu", frames_at_once: int = 8192) -> Tensor:
-        """One sequence from a frozen aggregation, computed on `device`: half precision [frame, dim], on the CPU."""
+    def aggregated(
+        self, aggregation: Aggregation, device: torch.device | str = "cpu", frames_at_once: int = 8192
+    ) -> Tensor:
+        """The sequence that a frozen aggregation makes of them, computed on `device`: half precision [frame, dim]."""
         aggregation = aggregation.to(device)
-        fused = torch.empty(len(self.values), self.values.shape[2], dtype=torch.float16)
-        for into, chunk in zip(fused.split(frames_at_once), self.values.split(frames_at_once), strict=True):
-            into.copy_(aggregation(chunk.to(device).permute(1, 0, 2)[:, None].float())[0])
-        return fused
+        sequence = torch.empty(len(self.values), self.values.shape[2], dtype=torch.float16)
+        for part, states in zip(sequence.split(frames_at_once), self.values.split(frames_at_once), strict=True):
+            part.copy_(aggregation(states.to(device).permute(1, 0, 2)[:, None].float())[0])
+        return sequence
 
 
-def cached_states(
-    run: Run,
-    representation: Representation,
-    mixtures: Mixtures,
-    name: str,
-    key: str,
-    kept: Kept | None = None,
-    padded_batch: int | None = None,
-) -> States:
-    """States of the noisy speech of `mixtures`, from RUN/cache/NAME when it holds all of those of this `key`.
+class FrameSubset(NamedTuple):
+    """A drawn share of the frames of every mixture, for sets whose states would be too many.
 
-    All of them, or those `kept`. With a `padded_batch`, so many neighbours at a time are encoded
-    as `Representation.padded` does it, where a state may depend on the neighbours.
+    Attributes:
+        share: of the frames, below 1.
+        per_copy: draw other frames for each noisy copy of an utterance; else the same ones at every SNR.
+        seed: of the run.
     """
-    index_path, path = run.folder / "cache" / f"{name}.json", run.folder / "cache" / f"{name}.bin"
-    choices = ([*kept] if kept else []) + ([f"padded {padded_batch}"] if padded_batch else [])
-    key = run.key(key, run.encoder_key, representation.name, *choices)
-    if not _is_complete(index_path, path, key):
-        index_path.unlink(missing_ok=True)
-        starts = _encode(run, representation, mixtures, name, path, kept, padded_batch)
-        # Written last: without it the file beside it is not believed.
-        write_json(
-            index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
-        )
-    index = read_json(index_path)
-    # Copy-on-write, because torch has no read-only tensors; nothing writes to it.
-    return States(torch.from_numpy(np.memmap(path, np.float16, "c", shape=_shape(index))), index["starts"])
+
+    share: float
+    per_copy: bool
+    seed: int
+
+    def frames(self, mixture_id: str, count: int) -> np.ndarray:
+        """Which of the mixture's `count` frames, ascending int64."""
+        name = mixture_id if self.per_copy else utterance_of(mixture_id)
+        order = generator(self.seed, "frames", name).permutation(count)
+        return np.sort(order[: round(self.share * count)])
+
+
+def utterance_of(mixture_id: str) -> str:
+    """Id of the utterance that a mixture is of.
+
+    >>> utterance_of("84-121123-0001@-5dB")
+    '84-121123-0001'
+    """
+    return mixture_id.rsplit("@", 1)[0]
+
+
+class StateCache:
+    """Files of hidden states in a folder.
+
+    Args:
+        folder: RUN/cache.
+        device: where the encoder runs.
+        progress: where progress is shown.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str = "cpu", progress: Progress | None = None) -> None:
+        self.folder, self.device, self.progress = folder, torch.device(device), progress or Progress(enabled=False)
+
+    def states(
+        self,
+        representation: Representation,
+        mixtures: Mixtures,
+        name: str,
+        key: str,
+        subset: FrameSubset | None = None,
+        padded_batch: int | None = None,
+    ) -> StoredStates:
+        """Hidden states of the noisy speech: those on disk if they are of this key, else computed and stored.
+
+        Args:
+            representation: on the device of this cache.
+            mixtures: what is encoded.
+            name: of the files.
+            key: what the mixtures and the representation depend on.
+            subset: which frames to keep; None: all.
+            padded_batch: so many neighbours at a time are encoded as `Representation.padded` does it, where a state may
+                depend on its neighbours; None: each as if it were alone.
+
+        Raises:
+            DataError: for a mixture that is shorter than a frame.
+        """
+        index_path, path = self.folder / f"{name}.json", self.folder / f"{name}.bin"
+        key = content_hash(key, representation.name, subset, padded_batch)
+        if not _is_complete(index_path, path, key):
+            index_path.unlink(missing_ok=True)
+            starts = self._encode(representation, mixtures, name, path, subset, padded_batch)
+            # Written last: without it the file beside it counts for nothing.
+            write_json(
+                index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
+            )
+        index = read_json(index_path)
+        # Copy-on-write, because torch has no read-only tensors; nothing writes to it.
+        return StoredStates(torch.from_numpy(np.memmap(path, np.float16, "c", shape=_shape(index))), index["starts"])
+
+    @torch.inference_mode()
+    def _encode(
+        self,
+        representation: Representation,
+        mixtures: Mixtures,
+        name: str,
+        path: Path,
+        subset: FrameSubset | None,
+        padded_batch: int | None,
+    ) -> list[int]:
+        starts = [0]
+        encode: Callable[[Tensor, Tensor], HiddenStates] = representation.padded if padded_batch else representation
+        with (
+            replacing(path) as temporary,
+            open(temporary, "wb") as file,
+            self.progress.task(f"encoding {name}", len(mixtures)) as task,
+        ):
+            for batch in _batches(mixtures, padded_batch):
+                noisy, lengths = pad_batch([item.noisy for item in batch])
+                hidden = encode(noisy.to(self.device), lengths.to(self.device))
+                states, frames = at_50_hz(hidden, representation.hop, lengths)
+                for row, count in enumerate(frames.tolist()):
+                    item = states[:, row, :count].permute(1, 0, 2)
+                    if subset is not None:
+                        item = item[torch.from_numpy(subset.frames(batch[row].id, count)).to(states.device)]
+                    file.write(item.half().cpu().contiguous().numpy().tobytes())
+                    starts.append(starts[-1] + len(item))
+                task.advance(len(batch))
+        return starts
+
+
+def pad_batch(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Waveforms [sample] of any lengths -> [batch, sample], zero beyond each, and the lengths [batch]."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms])
+    return nn.utils.rnn.pad_sequence([torch.from_numpy(w) for w in waveforms], batch_first=True), lengths
 
 
 def _is_complete(index_path: Path, path: Path, key: str) -> bool:
-    """Whether a cache is there, of this key, and not cut short."""
+    """Whether a file of states is there, of this key, and not cut short."""
     if not (index_path.exists() and path.exists()):
         return False
     index = read_json(index_path)
-    return index.get("key") == key and path.stat().st_size == 2 * math.prod(_shape(index))
+    return bool(index.get("key") == key and path.stat().st_size == 2 * math.prod(_shape(index)))
 
 
 def _shape(index: dict[str, Any]) -> tuple[int, int, int]:
     return index["starts"][-1], index["layers"], index["dim"]
 
 
-@torch.inference_mode()
-def _encode(
-    run: Run,
-    representation: Representation,
-    mixtures: Mixtures,
-    name: str,
-    path: Path,
-    kept: Kept | None,
-    padded_batch: int | None,
-) -> list[int]:
-    starts = [0]
-    encode: Callable[[Tensor, Tensor], HiddenStates] = representation.padded if padded_batch else representation
-    with (
-        replacing(path) as temporary,
-        open(temporary, "wb") as file,
-        run.progress.task(f"encoding {name}", len(mixtures)) as task,
-    ):
-        for batch in _batches(mixtures, padded_batch):
-            lengths = torch.tensor([len(item.noisy) for item in batch])
-            waveforms = nn.utils.rnn.pad_sequence([torch.from_numpy(item.noisy) for item in batch], batch_first=True)
-            hidden = encode(waveforms.to(run.device), lengths.to(run.device))
-            states, frames = at_50_hz(hidden, representation.hop, lengths)
-            for row, count in enumerate(frames.tolist()):
-                item = states[:, row, :count].permute(1, 0, 2)
-                if kept is not None:
-                    item = item[torch.from_numpy(kept.frames(batch[row], count)).to(states.device)]
-                file.write(item.half().cpu().contiguous().numpy().tobytes())
-                starts.append(starts[-1] + len(item))
-            task.advance(len(batch))
-    return starts
-
-
-def _batches(mixtures: Mixtures, together: int | None) -> Iterator[list[Mixture]]:
-    """Neighbouring items: as many as make about a minute, or so many `together`."""
+def _batches(mixtures: Mixtures, size: int | None) -> Iterator[list[Mixture]]:
+    """Neighbouring mixtures: `size` of them, or as many as `MAX_ENCODED_S` allows, one at least."""
     batch: list[Mixture] = []
     for index in range(len(mixtures)):
         item = mixtures[index]
         if len(item.noisy) < SSL_FIELD:
             raise DataError(f"{item.id} has {len(item.noisy)} samples: the encoder needs at least {SSL_FIELD}")
-        longest = max(len(item.noisy), *(len(other.noisy) for other in batch)) if batch else len(item.noisy)
-        full = len(batch) == together if together else longest * (len(batch) + 1) > ENCODED_AT_ONCE_S * SAMPLE_RATE
-        if batch and full:
+        longest = max(len(other.noisy) for other in [*batch, item])
+        is_full = len(batch) == size if size else longest * (len(batch) + 1) > MAX_ENCODED_S * SAMPLE_RATE
+        if batch and is_full:
             yield batch
             batch = []
         batch.append(item)
     if batch:
         yield batch
-
-
-class Kept(NamedTuple):
-    """A drawn share of the frames of every item, where the states of all would be too many."""
-
-    share: float  # below 1
-    of_each: Literal["utterance", "copy"]  # the same of an utterance at every SNR, or others of each of its copies
-    seed: int
-
-    def frames(self, mixture: Mixture, count: int) -> np.ndarray:
-        """Which of the item's so many frames, ascending int64."""
-        name = _utterance(mixture) if self.of_each == "utterance" else mixture.id
-        drawn = generator(self.seed, "frames", name).permutation(count)
-        return np.sort(drawn[: round(self.share * count)])
-
-
-def _utterance(mixture: Mixture) -> str:
-    return mixture.id.rsplit("@", 1)[0]
-
-
-class FrameLabels(NamedTuple):
-    """What is known about every frame of `cached_states`, in its order; arrays [frame]."""
-
-    phones: Tensor  # int64, IGNORE where the phone is unknown
-    utterances: np.ndarray  # one number for the same utterance at several SNRs
-    speakers: np.ndarray
-    snrs_db: np.ndarray
-
-
-def labels_of(
-    mixtures: Mixtures,
-    at: Literal["centre", "start"] = "centre",
-    silence: bool = True,
-    stress: bool = False,
-    kept: Kept | None = None,
-) -> FrameLabels:
-    """Labels of the frames of all mixtures, one after the other.
-
-    Args:
-        mixtures: with phones or without.
-        at, silence, stress: as for `data.alignment.frame_labels`.
-        kept: as for `cached_states`.
-    """
-    phones, utterances, speakers, snrs_db = [], [], [], []
-    names: dict[str, int] = {}
-    for index in range(len(mixtures)):
-        item = mixtures[index]
-        frames = ssl_frames(len(item.noisy))
-        utterance = _utterance(item)
-        known = None if item.phones is None else frame_labels(item.phones, frames, at, silence, stress)
-        labels = np.full(frames, IGNORE) if known is None else known
-        labels = labels if kept is None else labels[kept.frames(item, frames)]
-        phones.append(labels)
-        utterances.append(np.full(len(labels), names.setdefault(utterance, len(names))))
-        speakers.append(np.full(len(labels), names.setdefault(f"speaker {item.speaker or utterance}", len(names))))
-        snrs_db.append(np.full(len(labels), item.snr_db))
-    return FrameLabels(
-        torch.from_numpy(np.concatenate(phones)), *(np.concatenate(part) for part in (utterances, speakers, snrs_db))
-    )

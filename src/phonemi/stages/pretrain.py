@@ -1,10 +1,13 @@
-"""Speech -> an encoder of our own: masked prediction of units, round by round (MelHuBERT, arXiv 2211.09944; HuBERT).
+"""Train the run's own encoder by masked prediction of units, round by round: RUN/encoder/model.
 
-Log-mel features of the whole corpus are computed once and held in memory as one stream of frames (`stages/crops.py`). A
-batch is a set of crops of that stream; spans of them are masked, and the units of the masked frames are predicted.
+The recipe is that of MelHuBERT (arXiv 2211.09944), after HuBERT. Log-mel features of the whole corpus are computed
+once and held in memory as one stream of frames (`stages/crops.py`). A batch is a set of crops of that stream; spans
+of them are masked, and the units of the masked frames are predicted.
 """
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -16,66 +19,62 @@ from phonemi.data.alignment import IGNORE, PHONES, frame_labels
 from phonemi.data.manifest import Recording
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
-from phonemi.files import write_json
+from phonemi.progress import Progress
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.signal import SSL_FIELD
 from phonemi.stages.crops import Crops, Stream, as_integers
-from phonemi.stages.run import Run
+from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
 from phonemi.training.loop import FitSettings, fit, prefetched
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
 
 
-def run(run: Run) -> None:
-    """Train RUN/encoder/model, one round after the other; a finished round is not repeated."""
+def pretrain_encoder(run: Run) -> None:
+    """Train the encoder, one round after the other; a finished round is not repeated."""
     settings = run.config.encoder
     if run.config.representation != "encoder":
         run.say(f"pretrain: nothing to do, the representation is {run.config.representation}")
         return
-    if run.is_done("encoder/result.json", run.encoder_key):
+    if run.folder.is_current(ENCODER_RESULT, run.keys.encoder):
         run.say("pretrain: done already")
         return
-    with run.timed("pretrain"):
-        recordings = run.encoder_speech
+    with run.folder.timed("pretrain"):
+        recordings = run.data.encoder_speech
         torch.manual_seed(run.config.seed)
-        model = _fresh(settings)
-        stream = _load_stream(run, model, recordings)
+        model = _new_encoder(settings)
+        stream = _load_stream(settings, model, recordings, run.progress)
         seconds = len(stream.features) * 0.02
         run.say(f"pretrain: {len(recordings)} utterances, {seconds / 3600:.2f} h of speech in memory")
         rounds = []
         for number, round_ in enumerate(settings.rounds, start=1):
             label = f"round {number} ({round_.units})"
             units = _units(run, round_, stream, recordings, model)
-            model = _fresh(settings, model)
-            result = _train(run, model, stream, units, round_, f"encoder/{run.encoder_key}/round{number}", label)
-            rounds.append({"round": number, **round_.model_dump(), **result})
-        model.save(run.encoder_folder)
+            model = _new_encoder(settings, model)
+            scores = _train(run, model, stream, units, round_, f"encoder/{run.keys.encoder}/round{number}", label)
+            rounds.append({"round": number, **round_.model_dump(), **scores})
+        model.save(run.folder / ENCODER_MODEL)
         parameters = sum(p.numel() for p in model.parameters())
-        write_json(
-            run.folder / "encoder" / "result.json",
-            {"key": run.encoder_key, "hours": seconds / 3600, "parameters": parameters, "rounds": rounds},
-        )
+        facts = {"hours": seconds / 3600, "parameters": parameters, "rounds": rounds}
+        run.folder.write(ENCODER_RESULT, {"key": run.keys.encoder, **facts})
 
 
-def _fresh(settings: Encoder, statistics_of: MelTransformer | None = None) -> MelTransformer:
-    architecture = {
-        name: getattr(settings, name) for name in MelTransformerConfig.__dataclass_fields__ if hasattr(settings, name)
-    }
-    model = MelTransformer(MelTransformerConfig(**architecture))
-    if statistics_of is not None:
-        model.set_statistics(statistics_of.mean, statistics_of.std)
+def _new_encoder(settings: Encoder, previous: MelTransformer | None = None) -> MelTransformer:
+    """An untrained encoder; the features of its input are standardised as those of the round before."""
+    architecture = {field.name for field in fields(MelTransformerConfig)}
+    model = MelTransformer(MelTransformerConfig(**settings.model_dump(include=architecture)))
+    if previous is not None:
+        model.set_statistics(previous.mean, previous.std)
     return model
 
 
-def _load_stream(run: Run, model: MelTransformer, recordings: list[Recording]) -> Stream:
-    """Decode, transform and standardise everything once."""
-    settings = run.config.encoder
+def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Recording], progress: Progress) -> Stream:
+    """Decode all recordings, compute their features and standardise them, once."""
     store = AudioStore(recordings)
     features: list[Tensor] = []
     samples: list[Tensor] | None = [] if settings.noisy_share > 0 or settings.speeds != (1.0, 1.0) else None
     waveforms = prefetched(store.__getitem__, range(len(recordings)))
     with torch.inference_mode():
-        for array in run.progress.over(waveforms, "reading speech", len(recordings)):
+        for array in progress.over(waveforms, "reading speech", len(recordings)):
             if len(array) < SSL_FIELD:
                 raise DataError(f"{recordings[len(features)].id} has {len(array)} samples, fewer than {SSL_FIELD}")
             waveform = torch.from_numpy(array)
@@ -161,13 +160,13 @@ class MaskedPrediction(nn.Module):
         """
         lengths = torch.full((len(features),), features.shape[1], device=features.device)
         states = self.encoder.encode(features.float(), lengths, mask=mask, collect=False).states[-1]
-        loss, share = self._judge(states, units, mask & (units != IGNORE))
+        loss, share = self._predict(states, units, mask & (units != IGNORE))
         if self.unmasked_weight:
-            loss = loss + self.unmasked_weight * self._judge(states, units, ~mask & (units != IGNORE))[0]
+            loss = loss + self.unmasked_weight * self._predict(states, units, ~mask & (units != IGNORE))[0]
         return loss, share
 
-    def _judge(self, states: Tensor, units: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        logits, targets = self.head(states[wanted]), units[wanted]
+    def _predict(self, states: Tensor, units: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        logits, targets = self.head(states[frames]), units[frames]
         # A crop without any frame to predict must give 0, not 0 / 0.
         loss = functional.cross_entropy(logits.float(), targets, reduction="sum") / max(1, len(targets))
         return loss, (logits.argmax(-1) == targets).float().sum() / max(1, len(targets))
@@ -179,7 +178,7 @@ def _train(
     settings = run.config.encoder
     classes = len(PHONES) if round_.units == "phones" else int(units.max()) + 1
     task = MaskedPrediction(model, classes, settings.unmasked_weight)
-    noise = run.noise_store("train") if settings.noisy_share > 0 else None
+    noise = run.data.noise_store("train") if settings.noisy_share > 0 else None
     crops = Crops(stream, units, settings, run.config.seed, noise)
     fit_settings = FitSettings(
         steps=round_.steps,

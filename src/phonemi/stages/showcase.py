@@ -1,4 +1,4 @@
-"""Trained rows -> what the report shows of them: layer weights, weights over time, and utterances to listen to."""
+"""Write what the report shows of trained systems: layer weights, weights over time, and utterances to listen to."""
 
 from __future__ import annotations
 
@@ -10,87 +10,87 @@ import torch
 from torch import Tensor
 
 from phonemi import audio, signal
-from phonemi.aggregations.base import Aggregation
 from phonemi.data.manifest import speaker_of
 from phonemi.data.mixing import Mixture, generator
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.files import read_json, write_json
+from phonemi.representations.base import Representation
 from phonemi.stages import evaluate
 from phonemi.stages.run import Run
-from phonemi.stages.systems import evaluation_set, label_of, noisy_test_speech, rows_of, system
-from phonemi.systems.system import Row, parse
+from phonemi.stages.signals import find_signal, row_label, row_names
+from phonemi.stages.test_sets import find_test_set, mix_test_speech
+from phonemi.systems import System
 
-DONE = "examples/result.json"
+RESULT = "examples/result.json"
 SNR_STEPS_DB = (20.0, -5.0, 10.0, -10.0)  # the figure's utterance goes through these, a quarter of its length each
+SHOWN_SCORES = ("si_sdri_db", "stoi", "pesq_wb_lqo", "dnsmos_ovrl")  # beside a player
 
-SHOWN = ("si_sdri_db", "stoi", "pesq_wb_lqo", "dnsmos_ovrl")  # scores beside a player
 
-
-def run(run: Run) -> None:
-    """Write layer_weights.json, dynamic_weights.json, examples.json and RUN/examples/ of rows that are evaluated."""
-    evaluated = evaluate.result_key(run)
-    if not run.is_done(evaluate.RESULT, evaluated):
+def write_showcase(run: Run) -> None:
+    """Write layer_weights.json, dynamic_weights.json, examples.json and RUN/examples/ of systems that are evaluated."""
+    metrics = evaluate.current_key(run)
+    if not run.folder.is_current(evaluate.RESULT, metrics):
         run.say("report: the rows of this configuration are not evaluated, so their examples are left as they are")
         return
-    key = run.key("showcase", evaluated)
-    if run.is_done(DONE, key):
+    key = run.keys.examples(metrics)
+    if run.folder.is_current(RESULT, key):
         return
-    with run.timed("report"):
-        aggregations = {
-            row.name: found for row in run.rows if row.model == 1 and (found := _aggregation(run, row)) is not None
-        }
-        if aggregations:
-            _write_weights(run, aggregations)
+    with run.folder.timed("report"):
+        summing = [s for s in run.systems if s.model == 1 and s.tuning is not None]
+        if summing:
+            _write_weights(run, {system: Enhancer.from_pretrained(run.folder.model(system.name)) for system in summing})
         _write_examples(run)
-        run.write(DONE, {"key": key})
-
-
-def _aggregation(run: Run, row: Row) -> Aggregation | None:
-    if row.kind in ("log1p", "layer"):
-        return None
-    return Enhancer.from_pretrained(run.folder / "rows" / row.name / "model").aggregation
+        run.folder.write(RESULT, {"key": key})
 
 
 @torch.inference_mode()
-def _write_weights(run: Run, aggregations: dict[str, Aggregation]) -> None:
+def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
     """Mean weights over the test utterances, and weights over time on one whose SNR changes."""
-    mixtures = evaluation_set(run)
-    sample = [mixtures[index].noisy for index in range(0, len(mixtures), max(1, len(mixtures) // 20))]
-    states = [_states(run, noisy) for noisy in sample]
+    test_set = find_test_set(run.config.evaluate, run.data)
+    sample = [test_set[index].noisy for index in range(0, len(test_set), max(1, len(test_set) // 20))]
+    stored = [_hidden_states(run, run.encoder, noisy) for noisy in sample]
+
+    def weights(enhancer: Enhancer, noisy: np.ndarray, states: Tensor) -> Tensor:
+        """Of each frame, [frame, layer]; an encoder that was trained with the system has hidden states of its own."""
+        assert enhancer.aggregation is not None
+        assert enhancer.representation is not None
+        if enhancer.representation.is_modified:
+            states = _hidden_states(run, enhancer.representation.to(run.device), noisy)
+        return enhancer.aggregation.weights(states)[0]
+
     rows = []
-    for name, aggregation in aggregations.items():
-        weights = torch.cat([aggregation.weights(item)[0] for item in states]).mean(0)
-        rows.append({"row": name, "label": parse(name).label, "weights": weights.tolist()})
+    for system, enhancer in enhancers.items():
+        every = [weights(enhancer, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
+        rows.append({"row": system.name, "label": system.label, "weights": torch.cat(every).mean(0).tolist()})
     write_json(run.folder / "layer_weights.json", {"utterances": len(sample), "rows": rows})
 
-    dynamic = [name for name in aggregations if parse(name).kind == "dws"]
+    dynamic = {s: enhancer for s, enhancer in enhancers.items() if s.aggregation == "dynamic_weighted_sum"}
     if not dynamic:
         return
-    mixture = _changing(run)
+    mixture = _mixture_of_changing_snr(run)
     noisy, clean = torch.from_numpy(mixture.noisy), torch.from_numpy(mixture.clean)
-    own = _states(run, mixture.noisy)
-    rows = [
-        {"row": name, "label": parse(name).label, "weights": aggregations[name].weights(own)[0].tolist()}
-        for name in dynamic
-    ]
+    states = _hidden_states(run, run.encoder, mixture.noisy)
     figure = {
         "utterance": mixture.id,
         "snr_db": None,
         "frame_s": 0.02,
         "log_mel": signal.log_mel(noisy[None])[0].tolist(),
         "local_snr_db": signal.local_snr_db(clean, noisy, window_s=0.25).tolist(),
-        "rows": rows,
+        "rows": [
+            {"row": system.name, "label": system.label, "weights": weights(enhancer, mixture.noisy, states).tolist()}
+            for system, enhancer in dynamic.items()
+        ],
     }
     write_json(run.folder / "dynamic_weights.json", figure)
 
 
-def _states(run: Run, noisy: np.ndarray) -> Tensor:
-    return run.representation(torch.from_numpy(noisy)[None].to(run.device)).states.cpu()
+def _hidden_states(run: Run, encoder: Representation, noisy: np.ndarray) -> Tensor:
+    return encoder(torch.from_numpy(noisy)[None].to(run.device)).states.cpu()
 
 
-def _changing(run: Run) -> Mixture:
-    """The longest test utterance in test noise whose SNR steps through `SNR_STEPS_DB`."""
-    mixtures = noisy_test_speech(run)
+def _mixture_of_changing_snr(run: Run) -> Mixture:
+    """The longest test utterance in test noise, whose SNR steps through `SNR_STEPS_DB`."""
+    mixtures = mix_test_speech(run.config.evaluate, run.data)
     longest = int(np.argmax([recording.duration_s for recording in mixtures.speech.recordings]))
     recording, clean = mixtures.speech.recordings[longest], mixtures.speech[longest]
     random = generator(run.config.seed, "showcase")
@@ -103,31 +103,30 @@ def _changing(run: Run) -> Mixture:
 
 def _write_examples(run: Run) -> None:
     """A few test mixtures over the range of SNRs, each as every row makes it."""
-    mixtures = evaluation_set(run)
-    count = min(run.config.evaluate.examples, len(mixtures))
-    by_snr = sorted(range(len(mixtures)), key=lambda index: (mixtures[index].snr_db, index))
-    chosen = [by_snr[int(position)] for position in np.linspace(0, len(by_snr) - 1, count)]
-    names = rows_of(run, models=False)
-    systems = {name: system(run, name) for name in names}
-    scored = {name: _scored(run, name) for name in names}
+    test_set = find_test_set(run.config.evaluate, run.data)
+    count = min(run.config.evaluate.examples, len(test_set))
+    by_snr = sorted(range(len(test_set)), key=lambda index: (test_set[index].snr_db, index))
+    indices = [by_snr[int(position)] for position in np.linspace(0, len(by_snr) - 1, count)]
+    names = row_names(run, all_models=False)
+    signals = {name: find_signal(run, name) for name in names}
+    scores = {name: _scores_by_id(run, name) for name in names}
     examples = []
-    for index in chosen:
-        mixture = mixtures[index]
+    for index in indices:
+        mixture = test_set[index]
         example: dict[str, Any] = {"id": mixture.id, "snr_db": mixture.snr_db, "text": mixture.text}
         example |= {"files": {}, "labels": {}, "words": {}, "scores": {}}
-        for name, enhance in systems.items():
+        for name, signal_of in signals.items():
             file = f"examples/{re.sub(r'[^A-Za-z0-9_.-]', '_', f'{mixture.id}.{name}')}.flac"
-            audio.save(run.folder / file, enhance(mixture), signal.SAMPLE_RATE)
+            audio.save(run.folder / file, signal_of(mixture), signal.SAMPLE_RATE)
             example["files"][name] = file
-            example["labels"][name] = label_of(run, name)
-            found = scored[name].get(mixture.id)
-            if found:
-                example["words"][name] = found.get("heard")
-                example["scores"][name] = {key: found[key]["value"] for key in SHOWN if key in found}
+            example["labels"][name] = row_label(run, name)
+            if (utterance := scores[name].get(mixture.id)) is not None:
+                example["words"][name] = utterance.get("heard")
+                example["scores"][name] = {key: utterance[key]["value"] for key in SHOWN_SCORES if key in utterance}
         examples.append(example)
     write_json(run.folder / "examples.json", examples)
 
 
-def _scored(run: Run, name: str) -> dict[str, dict[str, Any]]:
+def _scores_by_id(run: Run, name: str) -> dict[str, dict[str, Any]]:
     path = run.folder / "rows" / name / "scores.json"
     return {u["id"]: u for u in read_json(path)["utterances"]} if path.exists() else {}

@@ -1,1 +1,118 @@
-"""The systems of the papers: one row of a table is one system."""
+"""The systems of the papers, one file a paper: find one by its name, or those that a configuration names.
+
+The name of a system is that of its row in the paper's table, such as "ws-linguistic+log1p", with these endings, in
+this order:
+
+    -N         a given layer N instead of the chosen one, after "layer"
+    +log1p     the log1p spectrum beside the aggregated features, where the paper has such a row
+    +tuned-K   the encoder's blocks from K on are trained with the enhancer (1 is the first block)
+    @M         model M of the row, from other initial weights (the setting `enhance.seeds` makes them)
+
+A new paper is a new file with its `SYSTEMS` and an entry in `PAPERS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from phonemi.errors import ConfigError, nearest
+from phonemi.systems import han2026
+from phonemi.systems.system import Look, Printed, System, Tuning, numbered_seed
+
+__all__ = [
+    "PAPERS",
+    "Look",
+    "Printed",
+    "System",
+    "Tuning",
+    "find_system",
+    "find_systems",
+    "known_system",
+    "numbered_seed",
+]
+
+PAPERS: list[dict[str, System]] = [han2026.SYSTEMS]
+"""The systems of each paper by name."""
+
+
+def find_system(name: str) -> System:
+    """The system of a name.
+
+    Raises:
+        ConfigError: naming the nearest system that there is.
+
+    >>> find_system("layer-11+log1p@2").label
+    'layer 11 + log1p'
+    >>> find_system("ws-acoustic+tuned-5").label
+    'WS (Acoustic), encoder tuned from block 5'
+    """
+    if system := known_system(name):
+        return system
+    base, at, number = name.partition("@")
+    if at and (number == "1" or not re.fullmatch(r"[1-9]\d{0,2}", number)):
+        raise ConfigError(f"row {name!r}: models of a row are numbered from @2; the first has no number")
+    first, plus, _ = base.partition("+")
+    if plus and known_system(first):
+        raise ConfigError(f"unknown row {name!r}: only +log1p and +tuned-K can be added, to a row with an encoder")
+    raise ConfigError(f"unknown row {name!r}; {nearest(first, _rows())}")
+
+
+def known_system(name: str) -> System | None:
+    """The system of a name; None if no paper has it, for instance because it is a system from elsewhere."""
+    parts = re.fullmatch(
+        r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(\+tuned-(?P<block>\d+))?(@(?P<model>[1-9]\d{0,2}))?",
+        name,
+    )
+    if parts is None:
+        return None
+    systems = {key: system for paper in PAPERS for key, system in paper.items()}
+    log1p = parts["log1p"] or ""
+    frozen_name = parts["row"] + (f"-{parts['layer']}" if parts["layer"] else "") + log1p
+    system = systems.get(frozen_name) or systems.get(parts["row"] + log1p)
+    if system is None or parts["model"] == "1":
+        return None
+    if parts["layer"] is not None and system.layer is None:
+        if not system.chooses_layer:
+            return None
+        label = system.label.replace("best single layer", f"layer {int(parts['layer'])}")
+        system = replace(system, layer=int(parts["layer"]), label=label)
+    if parts["block"] is not None:
+        if not system.uses_encoder:
+            return None
+        block = int(parts["block"])
+        system = replace(
+            system,
+            label=f"{system.label}, encoder tuned from block {block}",
+            tuned_from_block=block,
+            compared_with=(frozen_name, *system.compared_with),
+            look=None,
+            printed={},
+        )
+    return replace(system, name=name, model=int(parts["model"] or 1))
+
+
+def find_systems(names: Iterable[str], models: int = 1) -> list[System]:
+    """The systems of a configuration, each with so many models: all first models, then all second ones, and so on.
+
+    Raises:
+        ConfigError: for an unknown system, one that is named twice, or a numbered model.
+    """
+    systems = [find_system(name) for name in names]
+    for system in systems:
+        if system.model != 1:
+            raise ConfigError(
+                f"row {system.name!r}: name the row alone, and set enhance.seeds to how many models it has"
+            )
+    repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"row {repeated[0]!r} is named more than once in enhance.rows")
+    further = [replace(s, name=f"{s.name}@{model}", model=model) for model in range(2, models + 1) for s in systems]
+    return systems + further
+
+
+def _rows() -> list[str]:
+    """Names of all rows, without what can be added to them."""
+    return [name for paper in PAPERS for name, system in paper.items() if "+" not in name and system.layer is None]

@@ -1,0 +1,31 @@
+"""Where tensors are computed on, by the name that settings and options have for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from phonemi.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name: "cpu", "cuda", or "auto" for a GPU if there is one.
+
+    Raises:
+        ConfigError: if a GPU is asked for and there is none.
+    """
+    import torch
+
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise ConfigError("device is 'cuda', but torch finds no GPU here: set device to auto or cpu")
+    return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
+
+
+def count_processes() -> int:
+    """How many processes may work beside this one: as many as it has threads, 16 at most."""
+    import torch
+
+    return max(1, min(16, torch.get_num_threads()))

@@ -1,0 +1,200 @@
+"""The speech and noise of a run by split: no speaker and no fold of the noise is in two splits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from phonemi.config.sections import MANIFESTS, Data
+from phonemi.data.fingerprints import fingerprint
+from phonemi.data.manifest import (
+    Recording,
+    read_manifest,
+    speaker_of,
+    split_by_fold,
+    split_by_speaker,
+    validate,
+    write_manifest,
+)
+from phonemi.data.mixing import generator
+from phonemi.data.noise import NoiseStore
+from phonemi.data.store import AudioStore
+from phonemi.errors import DataError
+from phonemi.files import content_hash, read_jsonl
+
+Split = str
+"""train, validation or test."""
+
+
+class DataSplits:
+    """What the manifests of a configuration name, divided into splits.
+
+    Args:
+        settings: the section `data`.
+        seed: decides who is held out.
+        cache: folder in which the contents of sound files are remembered by their size and time, so that files are
+            hashed once.
+        manifests: folder that the splits are written to as manifests, when they are first asked for; None: nowhere.
+
+    Raises:
+        DataError: if a manifest does not exist or cannot be read.
+    """
+
+    def __init__(self, settings: Data, seed: int, cache: Path, manifests: Path | None = None) -> None:
+        self.settings, self.seed = settings, seed
+        self._cache, self._manifests = cache, manifests
+        self._noise_stores: dict[Split, NoiseStore] = {}
+        self._recordings: dict[str, list[Recording]] = {}  # by manifest
+        for path in settings.manifests:
+            if not Path(path).is_file():
+                raise DataError(f"manifest {path} does not exist: make it with `phonemi prepare`")
+            self._recordings[path] = read_manifest(path)
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of all that results depend on here: what is held out, and the contents of manifests and sound files.
+
+        Raises:
+            DataError: if a manifest contradicts itself or its sound files.
+        """
+        settings = self.settings.settings_that_affect("data")
+        for name in MANIFESTS:
+            paths = settings.pop(name)
+            if paths:
+                self._read(paths, f"data.{name}")  # for a message that says all that is wrong
+                settings[name] = [manifest_version(path, self._cache) for path in paths]
+        return content_hash(settings, self.seed)
+
+    @cached_property
+    def speech(self) -> dict[Split, list[Recording]]:
+        """Recordings by split.
+
+        Raises:
+            DataError: if a speaker of data.test_speech is in data.speech too.
+        """
+        settings = self.settings
+        splits = split_by_speaker(
+            self._read(settings.speech, "data.speech"),
+            test_share=0 if settings.test_speech else settings.test_share,
+            validation_share=settings.validation_share,
+            seed=self.seed,
+            keep_in_training=settings.keep_in_training,
+        )
+        if settings.test_speech:
+            splits["test"] = self._read(settings.test_speech, "data.test_speech")
+            others = {r.speaker for split in ("train", "validation") for r in splits[split]}
+            in_both = sorted({r.speaker for r in splits["test"] if r.speaker is not None and r.speaker in others})
+            if in_both:
+                raise DataError(
+                    f"data.test_speech has {len(in_both)} speakers of data.speech ({in_both[0]}): leave them out"
+                )
+        return self._written("speech", splits)
+
+    @cached_property
+    def noise(self) -> dict[Split, list[Recording]]:
+        """Noise recordings by split."""
+        folds = self.settings.noise_folds
+        recordings = self._read(self.settings.noise, "data.noise")
+        return self._written("noise", split_by_fold(recordings, folds.train, folds.validation, folds.test))
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether speakers and noises are held out for validation; the analysis of the paper holds out none."""
+        return bool(self.settings.validation_share and self.settings.noise_folds.validation)
+
+    @cached_property
+    def encoder_speech(self) -> list[Recording]:
+        """What the encoder is trained on: the training split and the speech that is for it only."""
+        return self.speech["train"] + self._more_speech(self.settings.encoder_speech, "data.encoder_speech")
+
+    @cached_property
+    def enhancer_speech(self) -> list[Recording]:
+        """Clean speech that enhancers are trained on: the training split and the speech that is for them only."""
+        return self.speech["train"] + self._more_speech(self.settings.enhancer_speech, "data.enhancer_speech")
+
+    @cached_property
+    def dynamic_speech(self) -> list[Recording]:
+        """What dws is pre-trained on: the training split, or speech of its own."""
+        if not self.settings.dynamic_speech:
+            return self.speech["train"]
+        return self._not_held_out(self.settings.dynamic_speech, "data.dynamic_speech")
+
+    @property
+    def has_dynamic_data(self) -> bool:
+        """Whether dws is pre-trained on speech or noise of its own."""
+        return bool(self.settings.dynamic_speech or self.settings.dynamic_noise)
+
+    def noise_store(self, split: Split) -> NoiseStore:
+        """Decoded noise of a split, with babble of its own speakers; one for all who mix with it."""
+        if split not in self._noise_stores:
+            self._noise_stores[split] = self._store(self.noise[split], self.speech, split)
+        return self._noise_stores[split]
+
+    def dynamic_noise_store(self) -> NoiseStore:
+        """Decoded noise that dws is pre-trained in: that of the training split, or noise of its own."""
+        if not self.settings.dynamic_noise:
+            return self.noise_store("train")
+        noise = self._read(self.settings.dynamic_noise, "data.dynamic_noise")
+        return self._store(noise, {"train": self.dynamic_speech}, "train")
+
+    def pairs(self, split: Split) -> list[Recording]:
+        """Noisy recordings with clean ones that enhancers are trained or validated on; none: they get mixtures."""
+        paths = getattr(self.settings, f"{split}_pairs")
+        return self._read(paths, f"data.{split}_pairs") if paths else []
+
+    def _store(self, noise: list[Recording], speech: dict[Split, list[Recording]], split: Split) -> NoiseStore:
+        share = self.settings.babble_share
+        return NoiseStore(AudioStore(noise), AudioStore(speech[split]) if share else None, share)
+
+    def _more_speech(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+        """Training speech beside the splits.
+
+        The manifests may name recordings of the splits again, under the same id or another: those are left out.
+        """
+        known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
+        return [r for r in self._not_held_out(paths, key) if not known & {r.id, r.path}] if paths else []
+
+    def _not_held_out(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+        """Recordings of manifests, without held-out ones and without those of held-out speakers."""
+        held_out = [r for split in ("validation", "test") for r in self.speech[split]]
+        speakers = {r.speaker for r in held_out} - {None}
+        known = {name for r in held_out for name in (r.id, r.path)}
+        return [r for r in self._read(paths, key) if r.speaker not in speakers and not known & {r.id, r.path}]
+
+    def _read(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+        if not paths:
+            raise DataError(f"{key} names no manifest: make one with `phonemi prepare`, then --set {key}=[FILE]")
+        recordings = [recording for path in paths for recording in self._recordings[path]]
+        try:
+            validate(recordings, cache=self._cache)
+        except DataError as error:
+            raise DataError(f"{key} ({', '.join(paths)}): {error}") from None
+        return recordings
+
+    def _written(self, kind: str, splits: dict[Split, list[Recording]]) -> dict[Split, list[Recording]]:
+        if self._manifests is not None:
+            for split, recordings in splits.items():
+                write_manifest(self._manifests / f"{kind}.{split}.jsonl", recordings)
+        return splits
+
+
+def manifest_version(path: str | Path, cache: Path) -> str:
+    """Hash of what a manifest says and of the contents of its sound files, wherever these are.
+
+    Raises:
+        DataError: if the manifest or one of its sound files cannot be read.
+    """
+    rows = [{key: value for key, value in row.items() if key not in ("path", "clean")} for row in read_jsonl(path)]
+    return content_hash(rows, fingerprint(read_manifest(path), cache))
+
+
+def draw_evenly(recordings: Sequence[Recording], limit: int | None, seed: int) -> list[Recording]:
+    """At most `limit` recordings, one of each speaker before a second of any, in the order of the manifest."""
+    if limit is None or limit >= len(recordings):
+        return list(recordings)
+    by_speaker: dict[str, list[int]] = {}
+    for index in generator(seed, "evenly").permutation(len(recordings)):
+        by_speaker.setdefault(speaker_of(recordings[index]), []).append(int(index))
+    turns = sorted((turn, index) for indices in by_speaker.values() for turn, index in enumerate(indices))
+    return [recordings[index] for index in sorted(index for _, index in turns[:limit])]

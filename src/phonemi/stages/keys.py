@@ -1,0 +1,142 @@
+"""The key of every result: a hash of the settings that affect it and of the keys of what it is made of.
+
+Which settings affect a result is declared where the setting is (`config.sections.setting`). What a result is made of is
+declared here, one property or method each. A result on disk is current as long as its key is what it would be now.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from phonemi.config.sections import Config, Result
+from phonemi.data.fingerprints import fingerprint_files
+from phonemi.files import content_hash
+from phonemi.stages.data_splits import manifest_version
+from phonemi.systems import System
+from phonemi.weights import shipped
+
+
+class Keys:
+    """Keys of the results of a run.
+
+    Args:
+        config: all settings.
+        data: `DataSplits.version`.
+        cache: folder in which the contents of files are remembered.
+    """
+
+    def __init__(self, config: Config, data: str, cache: Path) -> None:
+        self.config, self.data, self._cache = config, data, cache
+
+    def of(self, result: Result, *made_of: Any) -> str:
+        """Hash of the settings that affect a result, and of what it is made of."""
+        return content_hash(result, self.data, self.config.settings_that_affect(result), *made_of)
+
+    def with_encoder(self, encoder: str) -> Keys:
+        """The keys with another encoder in the place of the run's, for instance one that a system has learned."""
+        keys = Keys(self.config, self.data, self._cache)
+        keys.encoder = encoder
+        return keys
+
+    @cached_property
+    def encoder(self) -> str:
+        """The encoder: how it is trained, or which version of a given one it is."""
+        name = self.config.representation
+        if name == "encoder":
+            return self.of("encoder")
+        settings = {key: value for key, value in self.config.settings_that_affect("encoder").items() if "." not in key}
+        return content_hash("encoder", self.data, settings, self._version_of_model(name))
+
+    def frames(self, split: str, dynamic: bool = False) -> str:
+        """Hidden states of the speech that probes are trained and judged on; of the data that only dws learns from."""
+        results: dict[str, Result] = {"train": "frames.train", "validation": "frames.validation", "test": "frames.test"}
+        return self.of(results[split], self.encoder, dynamic)
+
+    @property
+    def information(self) -> str:
+        """information.json."""
+        return self.of("information", *(self.frames(split) for split in ("train", "validation", "test")))
+
+    @property
+    def aggregations(self) -> str:
+        """The pre-trained aggregations."""
+        frames = [self.frames("train"), self.frames("train", dynamic=True), self.frames("validation")]
+        return self.of("aggregations", *frames)
+
+    def mixtures(self, split: str) -> str:
+        """What enhancers are trained or validated on."""
+        return self.of("mixtures.train" if split == "train" else "mixtures.validation")
+
+    def states(self, split: str) -> str:
+        """Hidden states of these."""
+        if split != "train":
+            return content_hash("states", self.mixtures(split), self.encoder)
+        # Neighbours in a padded batch change each other's states, so their number matters there, and only there.
+        settings = self.config.enhance
+        padded_batch = settings.batch if settings.encoder_padding == "batch" else None
+        return self.of("states.train", self.mixtures(split), self.encoder, padded_batch)
+
+    def model(self, system: System) -> str:
+        """The trained model of a system."""
+        settings = self.config.settings_that_affect("models")
+        enhance = {key: value for key, value in settings.items() if key.startswith("enhance.")}
+        made_of: list[Any] = [system.name, enhance, *(self.mixtures(split) for split in ("train", "validation"))]
+        if system.uses_encoder:
+            made_of += [self.states(split) for split in ("train", "validation")]
+        if system.tuning is not None:
+            made_of.append({key: value for key, value in settings.items() if key.startswith("aggregate.")})
+        if system.is_pretrained:
+            made_of.append(self.aggregations)
+        if system.chooses_layer:
+            made_of.append(self.information)
+        return content_hash("model", self.data, *made_of)
+
+    def scores(self, name: str, made_by: Any, missing_packages: list[str]) -> str:
+        """The scores of one row of the table.
+
+        Args:
+            name: of the row: a system, "noisy", "clean", or a system from elsewhere.
+            made_by: key or version of what makes its signals.
+            missing_packages: without which some scores fail, so that installing one makes them anew.
+        """
+        return self.of("scores", name, made_by, self.test_recordings, self._whisper, missing_packages)
+
+    @cached_property
+    def test_recordings(self) -> str | None:
+        """Contents of the recordings that the configuration names to be tested on; None if it names none."""
+        settings = self.config.evaluate
+        path = settings.pairs or settings.recordings
+        return None if path is None else manifest_version(path, self._cache)
+
+    def aggregated_information(self, systems: list[System]) -> str:
+        """MI of the aggregated features of trained systems."""
+        return content_hash("aggregated information", self.information, [self.model(system) for system in systems])
+
+    def metrics(self, scores: list[str], systems: list[System]) -> str:
+        """metrics.json: the scores of all rows, and the MI of the features of the systems."""
+        information = [self.information, *(self.model(system) for system in systems)] if systems else []
+        return self.of("metrics", scores, information)
+
+    def examples(self, metrics: str) -> str:
+        """What the report shows and plays."""
+        return self.of("examples", metrics)
+
+    def version_of_system(self, source: str) -> str:
+        """What the signals of a system from elsewhere depend on: the contents of its folder, or its name."""
+        return self._version_of_model(source)
+
+    @cached_property
+    def _whisper(self) -> str | None:
+        settings = self.config.evaluate
+        return self._version_of_model(settings.whisper) if settings.recogniser == "whisper" else None
+
+    def _version_of_model(self, name: str) -> str:
+        """A shipped model and a folder by their contents; what is on the hub by its name."""
+        if (version := shipped.version_of(name)) is not None:
+            return version
+        folder = Path(name)
+        if folder.is_dir():
+            return fingerprint_files([folder], self._cache)
+        return name

@@ -1,0 +1,149 @@
+"""Hidden states with the phone, speaker, utterance and SNR of every frame: what probes are trained and judged on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phonemi.config.sections import Information
+from phonemi.data.alignment import IGNORE, frame_labels, inventory
+from phonemi.data.mixing import Mixtures, PlannedMixtures
+from phonemi.data.store import AudioStore
+from phonemi.errors import DataError
+from phonemi.representations.base import Representation
+from phonemi.signal import SAMPLE_RATE, ssl_frames
+from phonemi.stages.data_splits import DataSplits, Split, draw_evenly
+from phonemi.stages.hidden_states import FrameSubset, StateCache, StoredStates
+from phonemi.stages.keys import Keys
+
+
+class FrameLabels(NamedTuple):
+    """What is known of every frame of a set of mixtures, one mixture after the other; arrays [frame]."""
+
+    phones: Tensor  # int64, IGNORE where the phone is unknown
+    utterances: np.ndarray  # a number for each utterance, the same at all its SNRs
+    speakers: np.ndarray  # a number for each speaker
+    snrs_db: np.ndarray
+
+
+class LabelledFrames(NamedTuple):
+    """One split of the noisy speech that probes learn from or are judged on."""
+
+    mixtures: PlannedMixtures
+    states: StoredStates
+    labels: FrameLabels
+
+    def describe(self) -> str:
+        """Its size, for the person watching."""
+        frames, whole = self.states.starts[-1], count_frames(self.mixtures)
+        share = f" of {whole * 0.02 / 3600:.2f}" if frames < 0.9 * whole else ""
+        speakers = len(np.unique(self.labels.speakers))
+        return f"{len(self.mixtures)} mixtures of {speakers} speakers ({frames * 0.02 / 3600:.2f}{share} h)"
+
+
+def labelled_frames(
+    settings: Information,
+    data: DataSplits,
+    keys: Keys,
+    states: StateCache,
+    representation: Representation,
+    name: str = "encoder",
+    dynamic: bool = False,
+) -> dict[Split, LabelledFrames]:
+    """Encode what is not on disk yet, and label it: train, test and, where it is held out, validation.
+
+    Args:
+        settings: which mixtures, how many frames of them, and how they are labelled.
+        data: speech with phones, and noise.
+        keys: of the run.
+        states: where hidden states are stored.
+        representation: whose hidden states.
+        name: of the files of states.
+        dynamic: train on the data that only dws learns from.
+
+    Raises:
+        DataError: if a split has no recording with phones, or no phone that is known.
+    """
+    splits: dict[Split, LabelledFrames] = {}
+    for split in ("train", "validation", "test") if data.holds_out else ("train", "test"):
+        is_dynamic = dynamic and split == "train"
+        mixtures = plan_mixtures(settings, data, split, is_dynamic)
+        subset = None
+        if settings.most_frames is not None and settings.most_frames < count_frames(mixtures):
+            # Probes are judged on the same frames at every SNR, so that H(Y) is the same; they are trained on other
+            # frames of each copy, so that they see more of the speech.
+            share = settings.most_frames / count_frames(mixtures)
+            subset = FrameSubset(share, per_copy=split == "train", seed=data.seed)
+        part = "dynamic" if is_dynamic else split
+        stored = states.states(
+            representation, mixtures, f"information.{name}.{part}", keys.frames(split, is_dynamic), subset
+        )
+        labels = label_frames(mixtures, settings, subset)
+        if bool((labels.phones == IGNORE).all()):
+            raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
+        splits[split] = LabelledFrames(mixtures, stored, labels)
+    return splits
+
+
+def count_classes(settings: Information) -> int:
+    """Phone classes that there are labels for."""
+    return len(inventory(settings.stress))
+
+
+def plan_mixtures(settings: Information, data: DataSplits, split: Split, dynamic: bool = False) -> PlannedMixtures:
+    """The noisy utterances of a split: at `copies` drawn SNRs for training, else at every SNR.
+
+    Raises:
+        DataError: if no recording of the split has phones.
+    """
+    recordings = data.dynamic_speech if dynamic else data.speech[split]
+    labelled = [recording for recording in recordings if recording.phones is not None]
+    if not labelled:
+        raise DataError(
+            f"no recording of the {split} split has phones: run `phonemi align` on the manifests of data.speech"
+        )
+    limit = {"train": settings.train_utterances, "test": settings.test_utterances}.get(split)
+    return PlannedMixtures(
+        AudioStore(draw_evenly(labelled, limit, data.seed)),
+        data.dynamic_noise_store() if dynamic else data.noise_store(split),
+        snrs_db=settings.snrs_db,
+        seed=data.seed,
+        per_utterance=settings.copies if split == "train" else None,
+    )
+
+
+def count_frames(mixtures: PlannedMixtures) -> int:
+    """About how many frames the mixtures have, from the manifest alone."""
+    recordings = mixtures.speech.recordings
+    frames = sum(ssl_frames(round(recording.duration_s * SAMPLE_RATE)) for recording in recordings)
+    return frames * len(mixtures) // len(recordings)
+
+
+def label_frames(mixtures: Mixtures, settings: Information, subset: FrameSubset | None = None) -> FrameLabels:
+    """Labels of the frames of all mixtures, without making a mixture.
+
+    Args:
+        mixtures: with phones or without.
+        settings: `label_at`, `silence` and `stress`, as for `data.alignment.frame_labels`.
+        subset: which frames, as for the states.
+    """
+    parts: list[tuple[np.ndarray, int, int, float]] = []
+    numbers: dict[str, int] = {}
+    for index in range(len(mixtures)):
+        facts = mixtures.describe(index)
+        count = ssl_frames(facts.samples)
+        labels = np.full(count, IGNORE)
+        if facts.phones is not None:
+            labels = frame_labels(facts.phones, count, settings.label_at, settings.silence, settings.stress)
+        if subset is not None:
+            labels = labels[subset.frames(facts.id, count)]
+        utterance = numbers.setdefault(facts.utterance_id, len(numbers))
+        speaker = numbers.setdefault(f"speaker {facts.speaker or facts.utterance_id}", len(numbers))
+        parts.append((labels, utterance, speaker, facts.snr_db))
+    counts = [len(labels) for labels, *_ in parts]
+    phones, utterances, speakers, snrs_db = zip(*parts, strict=True)
+    repeated = (np.repeat(np.array(values), counts) for values in (utterances, speakers, snrs_db))
+    return FrameLabels(torch.from_numpy(np.concatenate(phones)), *repeated)

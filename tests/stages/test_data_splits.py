@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from phonemi.config import load_config
+from phonemi.data.manifest import read_manifest, write_manifest
+from phonemi.errors import ConfigError, DataError
+from phonemi.stages.run import Run
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make(corpus: Any, tmp_path: Path) -> MakeRun:
+    """A run on the tiny corpus, with changes to its settings."""
+
+    def make(*changes: str, folder: str = "run", save: bool = True) -> Run:
+        return Run(tmp_path / folder, load_config(None, [*corpus.settings, *changes]), save=save)
+
+    return make
+
+
+def test_no_speaker_and_no_fold_is_in_two_splits(make: MakeRun) -> None:
+    run = make()
+    speakers = {split: {recording.speaker for recording in found} for split, found in run.data.speech.items()}
+    assert {split: len(found) for split, found in speakers.items()} == {"train": 3, "validation": 1, "test": 2}
+    assert len(set.union(*speakers.values())) == 6
+    folds = {split: {recording.fold for recording in found} for split, found in run.data.noise.items()}
+    assert folds == {"train": {1, 2, 3}, "validation": {4}, "test": {5}}
+    assert [r.id for r in read_manifest(run.folder / "manifests" / "speech.test.jsonl")] == [
+        r.id for r in run.data.speech["test"]
+    ]
+
+
+def test_speech_for_the_encoder_has_nobody_who_is_held_out(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    run = make()
+    trained, held_out = run.data.speech["train"][0], run.data.speech["test"][0]
+    more = [
+        replace(trained, id="same file, other id", speaker=None),
+        replace(held_out, id="same speaker, other id"),
+        replace(held_out, speaker="same id, other speaker"),
+        replace(held_out, id="same file of a test speaker", speaker=None),
+        replace(trained, id="new", path=str(corpus.data / "more" / "201.flac"), speaker=None, phones=None),
+    ]
+    sizes = {"samples": read_samples(corpus.data / "more" / "201.flac")}
+    more[-1] = replace(more[-1], **sizes)
+    write_manifest(tmp_path / "more.jsonl", more)
+    found = make(f"data.encoder_speech=[{tmp_path / 'more.jsonl'}]").data.encoder_speech
+    assert [recording.id for recording in found] == [*(r.id for r in run.data.speech["train"]), "new"]
+
+
+def read_samples(path: Path) -> int:
+    from phonemi import audio
+
+    return audio.probe(path).samples
+
+
+def test_manifests_are_checked_against_their_files(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    recordings = read_manifest(corpus.speech)
+    recordings[0] = replace(recordings[0], path=str(tmp_path / "absent.flac"))
+    write_manifest(tmp_path / "speech.jsonl", recordings)
+    with pytest.raises(DataError) as error:
+        make(f"data.speech=[{tmp_path / 'speech.jsonl'}]")
+    assert str(error.value).startswith(f"data.speech ({tmp_path / 'speech.jsonl'}): 1 problem in 12 recordings: ")
+    with pytest.raises(DataError, match="used 2 times as an id"):
+        make(f"data.speech=[{corpus.speech}, {corpus.speech}]")
+    with pytest.raises(DataError, match=r"data\.noise names no manifest"):
+        _ = make("data.noise=[]").data.noise
+
+
+def test_test_speech_of_its_own_leaves_the_rest_for_training(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    recordings = read_manifest(corpus.speech)
+    write_manifest(tmp_path / "train.jsonl", recordings[:8])
+    write_manifest(tmp_path / "test.jsonl", recordings[8:])
+    run = make(f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]")
+    assert [r.id for r in run.data.speech["test"]] == [r.id for r in recordings[8:]]
+    assert len(run.data.speech["train"]) + len(run.data.speech["validation"]) == 8
+    overlapping = make(f"data.test_speech=[{tmp_path / 'test.jsonl'}]", folder="other")
+    with pytest.raises(DataError, match=r"data.test_speech has 2 speakers of data.speech \(ls-105\): leave them out"):
+        overlapping.data.speech  # noqa: B018
+
+
+def test_dws_may_learn_from_speech_and_noise_of_its_own(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    plain = make()
+    assert plain.data.dynamic_speech == plain.data.speech["train"]
+    assert plain.data.dynamic_noise_store() is plain.data.noise_store("train")
+    held_out = plain.data.speech["test"][0]
+    new = replace(plain.data.speech["train"][0], id="new", path=str(corpus.data / "more" / "201.flac"), speaker="201")
+    new = replace(new, samples=read_samples(corpus.data / "more" / "201.flac"), phones=None)
+    write_manifest(tmp_path / "dynamic.jsonl", [held_out, new])
+    write_manifest(tmp_path / "hum.jsonl", [replace(read_manifest(corpus.noise)[4], id="hum", fold=None)])
+    run = make(f"data.dynamic_speech=[{tmp_path / 'dynamic.jsonl'}]", f"data.dynamic_noise=[{tmp_path / 'hum.jsonl'}]")
+    assert [recording.id for recording in run.data.dynamic_speech] == ["new"]
+    assert run.data.dynamic_noise_store().draw(100, np.random.default_rng(0))[0] == "hum"
+
+
+def test_pairs_are_for_training_and_validation_alike(make: MakeRun, corpus: Any) -> None:
+    assert make().data.pairs("train") == []
+    with pytest.raises(ConfigError, match="train_pairs and validation_pairs belong together"):
+        make(f"data.train_pairs=[{corpus.speech}]")

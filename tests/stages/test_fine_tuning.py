@@ -1,0 +1,93 @@
+"""A system that trains the last blocks of its encoder: trained, killed, resumed, saved, loaded, enhanced, evaluated."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from phonemi import load_representation
+from phonemi.config import load_config
+from phonemi.enhancers.enhancer import Enhancer
+from phonemi.files import read_json
+from phonemi.stages.evaluate import evaluate_systems
+from phonemi.stages.run import Run
+from phonemi.stages.showcase import write_showcase
+from phonemi.stages.train import train_systems
+from phonemi.systems import find_system
+
+SYSTEM = "ws-acoustic+tuned-5"  # the last two of the six blocks of `mini`
+
+
+@pytest.fixture
+def untrained(finished: Any, tmp_path: Path) -> Run:
+    """A run with the shipped encoder `mini` that trains `SYSTEM` for eight steps."""
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.rmtree(folder / "rows")
+    changes = ["representation=mini", f"enhance.rows=[{SYSTEM}]", "enhance.steps=8", "enhance.validate_every=2"]
+    changes += ["enhance.train_mixtures=4", "evaluate.recogniser=none", "aggregate.aggregations=[]"]
+    return Run(folder, load_config(folder / "config.yaml", changes))
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_system_survives_a_kill_and_is_saved_with_its_encoder(untrained: Run, tmp_path: Path) -> None:
+    killed = shutil.copytree(untrained.folder.path, tmp_path / "killed")
+    train_systems(untrained)
+    model = untrained.folder.model(SYSTEM)
+
+    # What was trained: the blocks from 5 on, and nothing below.
+    trained, shipped = load_file(model / "encoder" / "model.safetensors"), load_representation("mini").state_dict()
+    moved = {name for name in shipped if not torch.equal(trained[name].to(shipped[name]), shipped[name])}
+    assert moved
+    assert all(name.startswith(("blocks.4.", "blocks.5.")) for name in moved), moved
+
+    # The same weights after a kill in the middle.
+    command = [sys.executable, "-m", "phonemi.cli", "train", "--run", str(killed)]
+    training = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline_s = time.monotonic() + 120
+    while not list(killed.glob("rows/*/checkpoints/*/last.pt")):
+        assert training.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    training.send_signal(signal.SIGKILL)
+    training.wait()
+    assert not (killed / "rows" / SYSTEM / "result.json").exists()
+    train_systems(Run(killed, load_config(killed / "config.yaml")))
+    for file in ("model.safetensors", "encoder/model.safetensors"):
+        alone, resumed = load_file(model / file), load_file(killed / "rows" / SYSTEM / "model" / file)
+        assert all(torch.equal(resumed[name], value) for name, value in alone.items()), file
+
+    # Loaded, it enhances with the encoder that was trained, not with the one that its name stands for.
+    enhancer = Enhancer.from_pretrained(model)
+    noisy = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    enhanced = enhancer.enhance(noisy, 16_000)
+    assert np.isfinite(enhanced).all()
+    assert enhancer.representation is not None
+    enhancer.representation.load_state_dict(shipped)
+    assert np.abs(enhancer.enhance(noisy, 16_000) - enhanced).max() > 1e-6
+
+
+@pytest.mark.slow
+def test_a_fine_tuned_system_is_evaluated_by_its_own_hidden_states(untrained: Run) -> None:
+    from phonemi.stages.information import measure_information
+
+    measure_information(untrained)
+    train_systems(untrained)
+    evaluate_systems(untrained)
+    write_showcase(untrained)
+    rows = {row["row"]: row for row in read_json(untrained.folder / "metrics.json")["rows"]}
+    assert np.isfinite(rows[SYSTEM]["mi_bits"])
+    assert rows[SYSTEM]["label"] == find_system(SYSTEM).label
+    assert (untrained.folder / "cache" / f"information.{SYSTEM}.test.bin").exists()
+    weights = read_json(untrained.folder / "layer_weights.json")["rows"]
+    assert [row["row"] for row in weights] == [SYSTEM]

@@ -1,0 +1,326 @@
+"""Which results are made again when a setting, a sound file, a model or an alignment changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic.fields import FieldInfo
+
+from phonemi import audio
+from phonemi.config import load_config
+from phonemi.config.sections import MANIFESTS, Config, Section
+from phonemi.data.manifest import Interval, read_manifest, write_manifest
+from phonemi.stages.keys import Keys
+from phonemi.stages.run import Run
+from phonemi.systems import find_system
+
+SYSTEMS = ("log1p", "layer", "layer-1", "ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2")
+WITH_ENCODER = tuple(name for name in SYSTEMS if name != "log1p")
+
+
+def keys_of(keys: Keys) -> dict[str, str]:
+    """Every key of a run that trains `SYSTEMS`."""
+    systems = [find_system(name) for name in SYSTEMS]
+    models = {f"model {system.name}": keys.model(system) for system in systems}
+    scores = [keys.scores("noisy", None, []), *(keys.scores(s.name, keys.model(s), []) for s in systems)]
+    metrics = keys.metrics(scores, systems)
+    return {
+        "encoder": keys.encoder,
+        **{f"frames {split}": keys.frames(split) for split in ("train", "validation", "test")},
+        "information": keys.information,
+        "aggregations": keys.aggregations,
+        **{f"mixtures {split}": keys.mixtures(split) for split in ("train", "validation")},
+        **{f"states {split}": keys.states(split) for split in ("train", "validation")},
+        **models,
+        "scores noisy": scores[0],
+        "metrics": metrics,
+        "examples": keys.examples(metrics),
+    }
+
+
+def models_of(*names: str) -> set[str]:
+    return {f"model {name}" for name in names}
+
+
+REPORT = {"metrics", "examples"}
+ALL_MODELS = models_of(*SYSTEMS)
+SUMS = models_of("ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2")
+PRETRAINED = models_of("ws-linguistic", "dws-hybrid+log1p")
+EVERYTHING = {
+    "encoder", "frames train", "frames validation", "frames test", "information", "aggregations",
+    "mixtures train", "mixtures validation", "states train", "states validation",
+    *ALL_MODELS, "scores noisy", *REPORT,
+}  # fmt: skip
+NEEDS_INFORMATION = {"information", *models_of("layer"), *REPORT}
+NEEDS_ENCODER = {
+    "encoder", "frames train", "frames validation", "frames test", "aggregations", "states train", "states validation",
+    *models_of(*WITH_ENCODER), *NEEDS_INFORMATION,
+}  # fmt: skip
+TRAIN_FRAMES = {"frames train", "aggregations", *PRETRAINED, *NEEDS_INFORMATION}
+ALL_FRAMES = {"frames validation", "frames test", *TRAIN_FRAMES}
+LABELS = {"aggregations", *PRETRAINED, *NEEDS_INFORMATION}
+ONE_MIXTURES = {
+    split: {f"mixtures {split}", f"states {split}", *ALL_MODELS, *REPORT} for split in ("train", "validation")
+}
+BOTH_MIXTURES = ONE_MIXTURES["train"] | ONE_MIXTURES["validation"]
+TRAINING = {*ALL_MODELS, *REPORT}
+# Sections and settings -> another value, and the keys that must change with it, all of them and no other.
+EXPECTED: dict[str, tuple[Any, set[str]]] = {
+    "seed": (1, EVERYTHING),
+    "device": ("cpu", set()),
+    "tensorboard": (True, set()),
+    "representation": ("mini", NEEDS_ENCODER),
+    "normalise_waveform": (True, NEEDS_ENCODER),
+    "data.test_share": (0.3, EVERYTHING),
+    "data.validation_share": (0.3, EVERYTHING),
+    "data.keep_in_training": (["somebody"], EVERYTHING),
+    "data.babble_share": (0.5, EVERYTHING),
+    "data.noise_folds.train": ([1, 2], EVERYTHING),
+    "data.noise_folds.validation": ([3], EVERYTHING),
+    "data.noise_folds.test": ([4], EVERYTHING),
+    "encoder.mels": (40, NEEDS_ENCODER),
+    "encoder.dim": (128, NEEDS_ENCODER),
+    "encoder.blocks": (3, NEEDS_ENCODER),
+    "encoder.heads": (2, NEEDS_ENCODER),
+    "encoder.feedforward": (99, NEEDS_ENCODER),
+    "encoder.position_kernel": (5, NEEDS_ENCODER),
+    "encoder.rounds": ([{"units": "phones"}], NEEDS_ENCODER),
+    "encoder.batch": (3, NEEDS_ENCODER),
+    "encoder.crop_frames": (32, NEEDS_ENCODER),
+    "encoder.mask_start": (0.5, NEEDS_ENCODER),
+    "encoder.mask_span": (5, NEEDS_ENCODER),
+    "encoder.unmasked_weight": (0.5, NEEDS_ENCODER),
+    "encoder.noisy_share": (0.5, NEEDS_ENCODER),
+    "encoder.noisy_snrs_db": ([0, 10], NEEDS_ENCODER),
+    "encoder.mixed_share": (0.5, NEEDS_ENCODER),
+    "encoder.speeds": ([0.9, 1.1], NEEDS_ENCODER),
+    "encoder.precision": ("fp16", NEEDS_ENCODER),
+    "information.snrs_db": ([0], ALL_FRAMES),
+    "information.most_frames": (1000, ALL_FRAMES),
+    "information.copies": (3, TRAIN_FRAMES),
+    "information.train_utterances": (5, TRAIN_FRAMES),
+    "information.test_utterances": (5, {"frames test", *NEEDS_INFORMATION}),
+    "information.silence": (False, LABELS),
+    "information.stress": (True, LABELS),
+    "information.label_at": ("start", LABELS),
+    "information.depth": (1, NEEDS_INFORMATION),
+    "information.hidden": (64, NEEDS_INFORMATION),
+    "information.dropout": (0.5, NEEDS_INFORMATION),
+    "information.epochs": (3, NEEDS_INFORMATION),
+    "information.learning_rate": (0.1, NEEDS_INFORMATION),
+    "information.batch_frames": (99, NEEDS_INFORMATION),
+    "information.seeds": (3, NEEDS_INFORMATION),
+    "information.precision": ("no", NEEDS_INFORMATION),
+    "aggregate.aggregations": (["ws"], set()),
+    "aggregate.normalise_layers": (True, {"aggregations", *SUMS, *REPORT}),
+    "aggregate.projection_bias": (True, {"aggregations", *SUMS, *REPORT}),
+    "aggregate.projection_dim": (8, {"aggregations", *SUMS, *REPORT}),
+    "aggregate.renormalise": (False, {*SUMS, *REPORT}),
+    "aggregate.steps": (3, {"aggregations", *PRETRAINED, *REPORT}),
+    "aggregate.learning_rate": (0.1, {"aggregations", *PRETRAINED, *REPORT}),
+    "aggregate.batch_frames": (99, {"aggregations", *PRETRAINED, *REPORT}),
+    "enhance.rows": (["log1p"], REPORT),
+    "enhance.seeds": (2, REPORT),
+    "enhance.jobs": (2, set()),
+    "enhance.hidden": (8, TRAINING),
+    "enhance.layers": (1, TRAINING),
+    "enhance.dropout": (0.5, TRAINING),
+    "enhance.level_db": (-30, TRAINING),
+    "enhance.stft_pad": ("reflect", TRAINING),
+    "enhance.encoder_padding": ("batch", {"states train", *models_of(*WITH_ENCODER), *REPORT}),
+    "enhance.steps": (3, TRAINING),
+    "enhance.batch": (3, TRAINING),
+    "enhance.learning_rate": (0.1, TRAINING),
+    "enhance.schedule": ("cosine", TRAINING),
+    "enhance.eps_before_correction": (True, TRAINING),
+    "enhance.si_sdr_weight": (0.5, TRAINING),
+    "enhance.validate_every": (3, TRAINING),
+    "enhance.precision": ("bf16", TRAINING),
+    "enhance.select_on": ("stoi", TRAINING),
+    "enhance.snrs_db": ([0], BOTH_MIXTURES),
+    "enhance.crop_s": (3, BOTH_MIXTURES),
+    "enhance.train_mixtures": (3, ONE_MIXTURES["train"]),
+    "enhance.validation_mixtures": (3, ONE_MIXTURES["validation"]),
+    "enhance.augment.reverb_share": (0.5, BOTH_MIXTURES),
+    "enhance.augment.rt60_s": ([0.2, 0.3], BOTH_MIXTURES),
+    "enhance.augment.band_limit_share": (0.5, BOTH_MIXTURES),
+    "enhance.augment.band_limit_hz": ([4000, 5000], BOTH_MIXTURES),
+    "enhance.augment.gain_db": ([-3, 3], BOTH_MIXTURES),
+    "evaluate.snrs_db": ([0], {"scores noisy", *REPORT}),
+    "evaluate.per_utterance": (2, {"scores noisy", *REPORT}),
+    "evaluate.utterances": (3, {"scores noisy", *REPORT}),
+    "evaluate.pairs": ("PAIRS", {"scores noisy", *REPORT}),
+    "evaluate.recordings": ("PAIRS", {"scores noisy", *REPORT}),
+    "evaluate.dnsmos": (True, {"scores noisy", *REPORT}),
+    "evaluate.recogniser": ("none", {"scores noisy", *REPORT}),
+    "evaluate.whisper": ("another/whisper", {"scores noisy", *REPORT}),
+    "evaluate.systems": ({"theirs": "folder"}, REPORT),
+    "evaluate.resamples": (3, REPORT),
+    "evaluate.examples": (1, {"examples"}),
+}
+
+
+def settings_in(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Dotted name and declaration of every setting."""
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from settings_in(info.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, info
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory, corpus: Any) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    write_manifest(path, [replace(recording, clean=recording.path) for recording in read_manifest(corpus.speech)])
+    return path
+
+
+@pytest.fixture
+def keys_with(corpus: Any, tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """The keys of a run on the tiny corpus with the given settings, all others being the defaults."""
+
+    def keys(*settings: str) -> dict[str, str]:
+        data = [f"data.speech=[{corpus.speech}]", f"data.noise=[{corpus.noise}]"]
+        return keys_of(Run(tmp_path / "run", load_config(None, [*data, *settings]), save=False).keys)
+
+    return keys
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_every_setting_has_an_expectation() -> None:
+    declared = {name for name, _ in settings_in(Config)}
+    manifests = {f"data.{name}" for name in MANIFESTS}
+    assert declared - manifests == EXPECTED.keys()
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_setting_changes_the_keys_of_what_it_affects_and_no_other(
+    keys_with: Callable[..., dict[str, str]], pairs: Path, name: str
+) -> None:
+    value, expected = EXPECTED[name]
+    text = str(value).replace("'", "").replace("PAIRS", str(pairs)).replace("True", "true").replace("False", "false")
+    if name == "data.noise_folds.validation":
+        text = "[]"
+    assert changed(keys_with(), keys_with(f"{name}={text}")) == expected
+
+
+@pytest.mark.parametrize("name", MANIFESTS)
+def test_a_manifest_changes_everything(
+    keys_with: Callable[..., dict[str, str]], corpus: Any, pairs: Path, name: str
+) -> None:
+    both = [f"data.{split}_pairs=[{corpus.speech}]" for split in ("train", "validation")]
+    before = keys_with(*both) if name.endswith("_pairs") else keys_with()
+    settings = [*both, f"data.{name}=[{pairs}]"] if name.endswith("_pairs") else [f"data.{name}=[{pairs}]"]
+    assert changed(before, keys_with(*settings)) == EVERYTHING
+
+
+def test_the_batch_changes_hidden_states_only_where_it_is_padded(keys_with: Callable[..., dict[str, str]]) -> None:
+    padding = "enhance.encoder_padding=batch"
+    alone = changed(keys_with(), keys_with("enhance.batch=3"))
+    padded = changed(keys_with(padding), keys_with(padding, "enhance.batch=3"))
+    assert padded - alone == {"states train"}
+
+
+def test_the_same_data_elsewhere_has_the_same_keys(
+    keys_with: Callable[..., dict[str, str]], corpus: Any, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(corpus.data, tmp_path / "copy")
+    shutil.copy(corpus.speech, copy / "speech.jsonl")
+    text = (copy / "speech.jsonl").read_text().replace(str(corpus.data), str(copy))
+    (copy / "speech.jsonl").write_text(text)
+    assert changed(keys_with(), keys_with(f"data.speech=[{copy / 'speech.jsonl'}]")) == set()
+
+
+@pytest.fixture
+def copied(corpus: Any, tmp_path: Path) -> Path:
+    """A copy of the tiny corpus that may be changed; its manifest of speech."""
+    copy = shutil.copytree(corpus.data, tmp_path / "copy")
+    path = copy / "speech.jsonl"
+    path.write_text(corpus.speech.read_text().replace(str(corpus.data), str(copy)))
+    return Path(path)
+
+
+def test_another_sound_under_the_same_name_changes_everything(
+    keys_with: Callable[..., dict[str, str]], copied: Path
+) -> None:
+    setting = f"data.speech=[{copied}]"
+    before = keys_with(setting)
+    path = Path(read_manifest(copied)[0].path)
+    state, waveform = path.stat(), audio.load(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1_000_000_000))
+    assert changed(before, keys_with(setting)) == set(), "touched, but the same"
+    audio.save(path, np.ascontiguousarray(waveform[::-1]), 16_000)
+    assert changed(before, keys_with(setting)) == EVERYTHING
+
+
+def test_another_alignment_changes_everything(keys_with: Callable[..., dict[str, str]], copied: Path) -> None:
+    setting = f"data.speech=[{copied}]"
+    before = keys_with(setting)
+    first, *others = read_manifest(copied)
+    write_manifest(copied, [replace(first, phones=(Interval(0.0, 0.1, "AA"),)), *others])
+    assert changed(before, keys_with(setting)) == EVERYTHING
+
+
+def test_other_weights_in_the_folder_of_an_encoder_change_what_is_made_of_it(
+    keys_with: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"first")
+    before = keys_with(f"representation={folder}")
+    (folder / "model.safetensors").write_bytes(b"other")
+    assert changed(before, keys_with(f"representation={folder}")) == NEEDS_ENCODER
+
+
+def test_another_version_of_a_shipped_encoder_changes_what_is_made_of_it(
+    keys_with: Callable[..., dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phonemi.weights.shipped.WEIGHTS", tmp_path / "weights")
+    (tmp_path / "weights" / "mini").mkdir(parents=True)
+    keys = []
+    for content in ("first", "second"):
+        (tmp_path / "weights" / "mini" / "model.safetensors").write_text(content)
+        keys.append(keys_with("representation=mini"))
+    assert changed(*keys) == NEEDS_ENCODER
+
+
+def test_other_test_recordings_under_the_same_names_change_the_scores(
+    keys_with: Callable[..., dict[str, str]], copied: Path
+) -> None:
+    write_manifest(copied, [replace(recording, clean=recording.path) for recording in read_manifest(copied)])
+    setting = f"evaluate.pairs={copied}"
+    before = keys_with(setting)
+    audio.save(read_manifest(copied)[0].path, np.full(8000, 0.1, np.float32), 16_000)
+    assert changed(before, keys_with(setting)) == {"scores noisy", *REPORT}
+
+
+def test_scores_depend_on_what_makes_the_signals_and_on_missing_packages(corpus: Any, tmp_path: Path) -> None:
+    keys = Run(tmp_path, load_config(None, corpus.settings), save=False).keys
+    scores = [keys.scores("theirs", "v1", []), keys.scores("theirs", "v2", []), keys.scores("theirs", "v1", ["pesq"])]
+    assert len({*scores, keys.scores("ours", "v1", [])}) == 4
+
+
+def test_files_of_a_system_from_elsewhere_are_known_by_their_contents(corpus: Any, tmp_path: Path) -> None:
+    keys = Run(tmp_path / "run", load_config(None, corpus.settings), save=False).keys
+    (tmp_path / "theirs").mkdir()
+    versions = []
+    for content in (b"one", b"two"):
+        (tmp_path / "theirs" / "a.wav").write_bytes(content)
+        versions.append(keys.version_of_system(str(tmp_path / "theirs")))
+    assert versions[0] != versions[1]
+    assert keys.version_of_system("account/model") == "account/model"
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, info in settings_in(Config) if not info.description] == []

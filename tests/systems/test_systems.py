@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+
+from phonemi.errors import ConfigError
+from phonemi.systems import PAPERS, find_system, find_systems, known_system
+from phonemi.systems.han2026 import TABLES
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "aggregation", "tuning", "layer", "spectrum"),
+    [
+        ("log1p", "log1p", None, None, None, True),
+        ("layer", "best single layer", "single_layer", None, None, False),
+        ("layer-0", "layer 0", "single_layer", None, 0, False),
+        ("layer-11", "layer 11", "single_layer", None, 11, False),
+        ("layer-11+log1p", "layer 11 + log1p", "single_layer", None, 11, True),
+        ("ws-acoustic", "WS (Acoustic)", "weighted_sum", "acoustic", None, False),
+        ("ws-linguistic", "WS (Linguistic)", "weighted_sum", "linguistic", None, False),
+        ("dws-hybrid", "DWS (Hybrid)", "dynamic_weighted_sum", "hybrid", None, False),
+        ("dws-linguistic+log1p", "DWS (Linguistic) + log1p", "dynamic_weighted_sum", "linguistic", None, True),
+    ],
+)
+def test_what_a_name_stands_for(
+    name: str, label: str, aggregation: str | None, tuning: str | None, layer: int | None, spectrum: bool
+) -> None:
+    system = find_system(name)
+    assert (system.name, system.label, system.aggregation) == (name, label, aggregation)
+    assert (system.tuning, system.layer, system.spectrum) == (tuning, layer, spectrum)
+    assert not system.learns_encoder
+
+
+@pytest.mark.parametrize(
+    ("name", "learns_aggregation", "is_pretrained", "chooses_layer"),
+    [
+        ("log1p", False, False, False),
+        ("layer", False, False, True),
+        ("layer-3", False, False, False),
+        ("ws-acoustic", True, False, False),
+        ("ws-linguistic", False, True, False),
+        ("dws-hybrid", True, True, False),
+    ],
+)
+def test_what_is_trained_when(name: str, learns_aggregation: bool, is_pretrained: bool, chooses_layer: bool) -> None:
+    system = find_system(name)
+    assert system.learns_aggregation == learns_aggregation
+    assert system.is_pretrained == is_pretrained
+    assert system.chooses_layer == chooses_layer
+
+
+def test_the_encoder_of_any_system_that_has_one_can_be_tuned() -> None:
+    system = find_system("ws-acoustic+log1p+tuned-5@2")
+    assert (system.tuned_from_block, system.spectrum, system.model) == (5, True, 2)
+    assert system.base == "ws-acoustic+log1p+tuned-5"
+    assert system.learns_encoder
+    assert system.compared_with[0] == "ws-acoustic+log1p"
+    assert system.printed == {}, "the paper has no such row"
+    assert find_system("layer-2+tuned-3").compared_with[0] == "layer-2"
+    with pytest.raises(ConfigError, match="to a row with an encoder"):
+        find_system("log1p+tuned-3")
+
+
+def test_every_system_is_its_own_row() -> None:
+    systems = [system for paper in PAPERS for system in paper.values()]
+    assert len({system.label for system in systems}) == len({system.look for system in systems} - {None}) + 2
+    assert all(find_system(system.name) == system for system in systems)
+
+
+def test_every_printed_row_is_a_system_with_its_numbers() -> None:
+    for table in TABLES.values():
+        for (encoder, name), printed in table.items():
+            assert find_system(name).printed[encoder] == printed
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ws-lingustic", "unknown row 'ws-lingustic'; did you mean 'ws-linguistic'?"),
+        ("wslinguistic+log1p", "unknown row 'wslinguistic+log1p'; did you mean 'ws-linguistic'?"),
+        ("ws", "unknown row 'ws'; known: dws-acoustic"),
+        ("", "unknown row ''; known: "),
+        ("layer-x", "unknown row 'layer-x'; did you mean 'layer'?"),
+        ("layer--1", "unknown row 'layer--1'; did you mean 'layer'?"),
+        ("ws-acoustic-2", "unknown row 'ws-acoustic-2'; did you mean 'ws-acoustic'?"),
+        ("ws-hybrid+mel", "only +log1p and +tuned-K can be added"),
+        ("ws-hybrid+", "only +log1p and +tuned-K can be added"),
+        ("log1p+log1p", "only +log1p and +tuned-K can be added, to a row with an encoder"),
+    ],
+)
+def test_unknown_names(name: str, message: str) -> None:
+    assert known_system(name) is None
+    with pytest.raises(ConfigError) as error:
+        find_system(name)
+    assert message in str(error.value)
+
+
+def test_systems_of_a_configuration() -> None:
+    assert find_systems([]) == []
+    assert [system.name for system in find_systems(["log1p", "layer"])] == ["log1p", "layer"]
+    with pytest.raises(ConfigError, match="row 'layer' is named more than once"):
+        find_systems(["layer", "log1p", "layer"])
+
+
+def test_further_models_of_a_system() -> None:
+    systems = find_systems(["log1p", "ws-hybrid"], models=3)
+    assert [s.name for s in systems] == ["log1p", "ws-hybrid", "log1p@2", "ws-hybrid@2", "log1p@3", "ws-hybrid@3"]
+    assert [system.base for system in systems] == ["log1p", "ws-hybrid"] * 3
+    assert systems[3] == find_system("ws-hybrid@2")
+    assert (systems[3].label, systems[3].model) == ("WS (Hybrid)", 2)
+    assert len({system.seed(run_seed) for system in systems[::2] for run_seed in (0, 1)}) == 6
+    assert systems[0].seed(5) == 5
+
+
+@pytest.mark.parametrize("name", ["log1p@1", "log1p@", "log1p@x", "log1p@02", "log1p@2@3"])
+def test_models_are_numbered_from_two(name: str) -> None:
+    with pytest.raises(ConfigError, match="numbered from @2"):
+        find_system(name)
+
+
+def test_a_configuration_names_systems_and_not_models() -> None:
+    with pytest.raises(ConfigError, match=r"set enhance\.seeds to how many models"):
+        find_systems(["log1p@2"])
