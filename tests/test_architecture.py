@@ -31,11 +31,11 @@ ARROWS = {
     "data": {"audio", "signal"},
     "representations": {"signal"},
     "aggregations": {"signal"},
-    "probes": {"aggregations"},
+    "probes": set(),
     "metrics": {"signal"},
     "enhancers": {"representations", "aggregations", "audio", "signal", "metrics", "report", "inference"},
     "inference": {"enhancers", "audio"},
-    "information": {"probes", "metrics", "data", "signal"},
+    "information": {"probes", "signal"},
     "training": set(),
     "systems": set(),
     "stages": {

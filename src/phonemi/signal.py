@@ -1,16 +1,21 @@
-"""Waveforms -> time-frequency frames and back: [batch, sample] -> [batch, frame, bin].
+"""Short-time Fourier transform, mel spectrum and the two frame grids of the package; tensors in, tensors out.
 
-Pure tensors. Two frame grids meet in this package, and are stated here only:
+    STFT grid, 100 Hz: frame k is centred at sample 160 k; there are 1 + samples // 160 frames.
+    SSL grid, 50 Hz: frame t covers samples [320 t, 320 t + 400) and is centred at 320 t + 200; there are
+        (samples - 400) // 320 + 1 frames. It is that of self-supervised (SSL) encoders such as WavLM.
 
-    STFT grid, 100 Hz: frame k is centred at sample 160 k, there are 1 + samples // 160 frames.
-    SSL grid, 50 Hz: frame t covers samples [320 t, 320 t + 400), centre 320 t + 200; (samples - 400) // 320 + 1 frames.
+A spectrum is complex, [batch, frame, 257]. Only while `torch.jit` traces a network, for instance to export it to ONNX,
+which knows no complex numbers, it is a real tensor [batch, frame, 514]: 257 real parts, then 257 imaginary parts.
+Networks that use `magnitude` and `scale` work with both.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -62,6 +67,13 @@ def valid_mask(lengths: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths.device)[None, :] < lengths[:, None]
 
 
+def pad_to(waveform: Tensor, samples: int) -> Tensor:
+    """Append zeros to waveforms [batch, sample] that have fewer than `samples` samples."""
+    # A tensor instead of max(): a trace then records how the number depends on the length.
+    missing: Any = torch.as_tensor(samples - waveform.shape[-1]).clamp_min(0)
+    return functional.pad(waveform, (0, missing))
+
+
 def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) -> Tensor:
     """Short-time Fourier transform of the SUPERB enhancement recipe (S3PRL `enhancement_stft2`).
 
@@ -69,14 +81,20 @@ def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) ->
 
     Args:
         waveform: [batch, sample], zero beyond `lengths`.
-        pad: what is beyond the ends of an item: zeros (librosa from 0.10 on) or the item mirrored (before).
+        pad: what lies beyond the ends of an item: zeros (librosa from 0.10 on) or its mirror image (before).
         lengths: samples of each item, [batch], where "reflect" mirrors it; None: all.
 
     Returns:
-        Complex [batch, 1 + sample // 160, 257].
+        Spectrum [batch, 1 + sample // 160, 257], complex except in a trace.
     """
     if pad == "reflect":
         waveform = _mirrored(waveform, lengths)
+    if torch.jit.is_tracing():
+        # A frame is 512 samples, of which its window covers the 400 in the middle.
+        margin = (FFT - WINDOW) // 2
+        if pad == "zeros":
+            return _real_spectrum(functional.pad(waveform, (WINDOW // 2, WINDOW // 2)))
+        return _real_spectrum(waveform[:, margin:-margin])
     window = torch.hann_window(WINDOW, device=waveform.device, dtype=waveform.dtype)
     spectrum = torch.stft(
         waveform, FFT, HOP, WINDOW, window=window, center=pad == "zeros", pad_mode="constant", return_complex=True
@@ -84,39 +102,52 @@ def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) ->
     return spectrum.transpose(-1, -2)
 
 
-def _mirrored(waveform: Tensor, lengths: Tensor | None) -> Tensor:
-    """Half an FFT of each item mirrored at its two ends, zeros beyond, [batch, sample] -> [batch, sample + 512]."""
-    if lengths is None:
-        lengths = torch.full(waveform.shape[:1], waveform.shape[-1])
-    lengths = lengths.to(waveform.device)[:, None]
-    place = torch.arange(-FFT // 2, waveform.shape[-1] + FFT // 2, device=waveform.device)[None]
-    period = (2 * lengths - 2).clamp_min(1)  # there and back
-    there = place.remainder(period)
-    return waveform.gather(1, torch.minimum(there, period - there)) * (place < lengths + FFT // 2)
-
-
 def istft(spectrum: Tensor, samples: int) -> Tensor:
-    """Inverse of `stft`, complex [batch, frame, 257] -> [batch, samples].
+    """Inverse of `stft`, [batch, frame, 257] -> [batch, samples].
 
-    Unlike the recipe, the last samples % 160 samples are reconstructed too instead of being left at zero.
+    The recipe leaves the last samples % 160 samples at zero; here they are reconstructed too.
     """
+    if torch.jit.is_tracing():
+        return _real_inverse(spectrum, samples)
     window = torch.hann_window(WINDOW, device=spectrum.device, dtype=spectrum.real.dtype)
     return torch.istft(spectrum.transpose(-1, -2), FFT, HOP, WINDOW, window=window, center=True, length=samples)
 
 
+def magnitude(spectrum: Tensor) -> Tensor:
+    """Magnitude of a spectrum, [batch, frame, 257]."""
+    if spectrum.is_complex():
+        return spectrum.abs()
+    return (spectrum[..., :BINS].square() + spectrum[..., BINS:].square()).sqrt()
+
+
+def scale(spectrum: Tensor, gains: Tensor) -> Tensor:
+    """A spectrum times real gains [batch, frame, 257]."""
+    return spectrum * (gains if spectrum.is_complex() else torch.cat([gains, gains], dim=-1))
+
+
+def expm1(values: Tensor) -> Tensor:
+    """exp(x) - 1, precise near 0; in a trace not so precise, because ONNX has no operator for it."""
+    return values.exp() - 1 if torch.jit.is_tracing() else torch.expm1(values)
+
+
 def log1p_spectrum(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) -> Tensor:
     """log(1 + |STFT|), [batch, sample] -> [batch, 1 + sample // 160, 257], non-negative; arguments as for `stft`."""
-    return stft(waveform, pad, lengths).abs().log1p()
+    return magnitude(stft(waveform, pad, lengths)).log1p()
 
 
 def mel_filterbank(mels: int, fft: int = FFT, sample_rate: int = SAMPLE_RATE) -> Tensor:
     """Triangular HTK-mel filters from 0 Hz to Nyquist without area normalisation, [fft // 2 + 1, mels] in [0, 1]."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges_hz = 700 * (10 ** (torch.linspace(0, top, mels + 2, dtype=torch.float64) / 2595) - 1)
-    bins_hz = torch.linspace(0, sample_rate / 2, fft // 2 + 1, dtype=torch.float64)
-    rising = (bins_hz[:, None] - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
-    falling = (edges_hz[2:] - bins_hz[:, None]) / (edges_hz[2:] - edges_hz[1:-1])
-    return torch.minimum(rising, falling).clamp_min(0).float()
+    return torch.from_numpy(_mel_filterbank(mels, fft, sample_rate).copy())
+
+
+@cache
+def _mel_filterbank(mels: int, fft: int, sample_rate: int) -> np.ndarray:
+    highest_mel = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    edges_hz = 700 * (10 ** (np.linspace(0, highest_mel, mels + 2) / 2595) - 1)
+    bins_hz = np.linspace(0, sample_rate / 2, fft // 2 + 1)[:, None]
+    rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
+    falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
+    return np.minimum(rising, falling).clip(0).astype(np.float32)
 
 
 def log_mel(waveform: Tensor, mels: int = 80) -> Tensor:
@@ -132,13 +163,17 @@ def log_mel(waveform: Tensor, mels: int = 80) -> Tensor:
     if frames == 0:
         return waveform.new_zeros(*waveform.shape[:-1], 0, mels)
     padded = functional.pad(waveform, (HOP // 2, HOP // 2))
-    window = torch.hann_window(WINDOW, device=waveform.device, dtype=waveform.dtype)
-    power = torch.fft.rfft(padded.unfold(-1, WINDOW, HOP)[..., :frames, :] * window, n=FFT).abs().square()
+    if torch.jit.is_tracing():
+        spectrum = _real_spectrum(padded)[:, :frames]
+    else:
+        window = torch.hann_window(WINDOW, device=waveform.device, dtype=waveform.dtype)
+        spectrum = torch.fft.rfft(padded.unfold(-1, WINDOW, HOP)[..., :frames, :] * window, n=FFT)
+    power = magnitude(spectrum).square()
     return (power @ mel_filterbank(mels).to(power)).add(1e-6).log()
 
 
 def repeat_to_stft(features: Tensor, frames: int) -> Tensor:
-    """SSL grid -> STFT grid as S3PRL does it: every frame twice, then zero frames appended or the end cut.
+    """Bring features of the SSL grid to the STFT grid as S3PRL does: every frame twice, then zero frames or a cut.
 
     Shape:
         [batch, frame, dim] -> [batch, frames, dim]
@@ -150,7 +185,11 @@ def repeat_to_stft(features: Tensor, frames: int) -> Tensor:
 
 
 def match_frames(features: Tensor, frames: int) -> Tensor:
-    """Append zero frames or cut the end, [batch, frame, dim] -> [batch, frames, dim]; 5 frames or more is an error."""
+    """Append zero frames or cut the end, [batch, frame, dim] -> [batch, frames, dim].
+
+    Raises:
+        ModelError: if the sequence is 5 frames or more away from `frames`.
+    """
     missing = frames - features.shape[1]
     if abs(missing) >= 5:
         raise ModelError(
@@ -161,7 +200,7 @@ def match_frames(features: Tensor, frames: int) -> Tensor:
 
 
 def to_ssl_grid(features: Tensor, frames: int) -> Tensor:
-    """STFT grid -> SSL grid, [..., frame, dim] -> [..., frames, dim].
+    """Bring features of the STFT grid to the SSL grid, [..., frame, dim] -> [..., frames, dim].
 
     Takes frame 2t + 1, centred at sample 320 t + 160: of all STFT frames the nearest to the receptive-field centre
     320 t + 200.
@@ -180,3 +219,46 @@ def local_snr_db(clean: Tensor, noisy: Tensor, window_s: float = 0.1) -> Tensor:
     power = functional.pad(power, (width // 2, width // 2 + HOP))
     speech, noise = functional.avg_pool1d(power, width, HOP)[:, 0] + 1e-12
     return (10 * torch.log10(speech / noise)).clamp(-60, 60)[: stft_frames(clean.shape[-1])].float()
+
+
+def _mirrored(waveform: Tensor, lengths: Tensor | None) -> Tensor:
+    """Half an FFT of each item mirrored at its two ends, zeros beyond, [batch, sample] -> [batch, sample + 512]."""
+    if lengths is None:
+        lengths = torch.full((waveform.shape[0],), waveform.shape[1])
+    lengths = lengths.to(waveform.device)[:, None]
+    position = torch.arange(-FFT // 2, waveform.shape[-1] + FFT // 2, device=waveform.device)[None]
+    # Mirrored again and again at both ends, an item repeats after its way forth and back.
+    period = (2 * lengths - 2).clamp_min(1)
+    phase = position.remainder(period)
+    return waveform.gather(1, torch.minimum(phase, period - phase)) * (position < lengths + FFT // 2)
+
+
+@cache
+def _real_filters() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windowed cosines and sines [514, 1, 400] that analyse and synthesise a frame, and the squared window [1, 1, 400].
+
+    The 514 are the real parts of the 257 bins, then their imaginary parts.
+    """
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
+    margin = (FFT - WINDOW) // 2
+    analysis = np.fft.rfft(np.pad(np.diag(window), ((0, 0), (margin, margin))))
+    synthesis = np.fft.irfft(np.concatenate([np.eye(BINS), 1j * np.eye(BINS)]), FFT)[:, margin:-margin] * window
+    parts = np.concatenate([analysis.real, analysis.imag], axis=1).T
+    filters = parts[:, None], synthesis[:, None], np.square(window)[None, None]
+    return tuple(values.astype(np.float32) for values in filters)  # type: ignore[return-value]
+
+
+def _real_spectrum(padded: Tensor) -> Tensor:
+    """Spectra of all windows of 400 samples that fit, [batch, sample] -> real [batch, frame, 514]."""
+    analysis = torch.from_numpy(_real_filters()[0])
+    return functional.conv1d(padded[:, None], analysis, stride=HOP).transpose(1, 2)
+
+
+def _real_inverse(spectrum: Tensor, samples: int) -> Tensor:
+    """Add up windowed frames where they overlap and divide by the sum of the squared windows: -> [batch, samples]."""
+    _, synthesis, squared_window = (torch.from_numpy(values) for values in _real_filters())
+    frames = spectrum.transpose(1, 2)
+    waveform = functional.conv_transpose1d(frames, synthesis, stride=HOP)
+    power = functional.conv_transpose1d(torch.ones_like(frames[:1, :1]), squared_window, stride=HOP)
+    inside = slice(WINDOW // 2, WINDOW // 2 + samples)
+    return waveform[:, 0, inside] / power[:, 0, inside]

@@ -35,15 +35,15 @@ def examples(speech: Recording, folder: Path) -> list[Recording]:
 def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
     recordings = examples(speech, tmp_path)
     seen: list[tuple[int, int]] = []
-    aligned, reasons, pronounced, decoded = align_manifest(recordings, progress=lambda *at: seen.append(at))
+    aligned, failures, pronunciations, decoded = align_manifest(recordings, progress=lambda *at: seen.append(at))
     assert [recording.id for recording in aligned] == [recording.id for recording in recordings], "nothing is lost"
     assert [bool(recording.phones) for recording in aligned] == [True, True, False, False, False]
     assert aligned[0].phones
     assert aligned[1] == recordings[1]
-    assert list(reasons) == ["wrong word", "no text", "gone"]
-    assert reasons["wrong word"].startswith("no alignment found of 40 words")
-    assert pronounced == {"zzzzq": pronounced["zzzzq"]}
-    assert reasons["no text"] == "no transcript"
+    assert list(failures) == ["wrong word", "no text", "gone"]
+    assert failures["wrong word"].startswith("no alignment found of 40 words")
+    assert list(pronunciations) == ["zzzzq"]
+    assert failures["no text"] == "no transcript"
     assert seen == [(done, 4) for done in range(1, 5)]
     assert decoded == {}
 
@@ -54,21 +54,21 @@ def test_what_cannot_be_aligned_is_decoded_if_asked(speech: Recording, tmp_path:
     audio.save(noise, 0 * audio.load(speech.path), 16_000)
     recordings += [variant(speech, "nothing said", path=str(noise), text=None)]
     plain = align_manifest(recordings)
-    aligned, reasons, _, decoded = align_manifest(recordings, decode_untranscribed=True)
+    aligned, failures, _, decoded = align_manifest(recordings, decode_untranscribed=True)
     assert [bool(recording.phones) for recording in aligned] == [True, True, True, True, False, False]
     assert aligned[:2] == plain.recordings[:2], "a transcript is better"
     assert aligned[2].phones == aligned[3].phones != aligned[0].phones
-    assert decoded == {name: plain.reasons[name] for name in ("wrong word", "no text")}
-    assert list(reasons) == ["gone", "nothing said"]
-    assert "absent.wav" in reasons["gone"]
-    assert reasons["nothing said"] == "silent audio cannot be decoded"
+    assert decoded == {name: plain.failures[name] for name in ("wrong word", "no text")}
+    assert list(failures) == ["gone", "nothing said"]
+    assert "absent.wav" in failures["gone"]
+    assert failures["nothing said"] == "silent audio cannot be decoded"
 
 
 @pytest.mark.slow
 def test_two_processes_find_the_same(speech: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recordings = examples(speech, tmp_path)
     one = align_manifest(recordings, decode_untranscribed=True)
-    monkeypatch.setattr(aligned_manifest, "_WORTH_PROCESSES", len(recordings) - 1)
+    monkeypatch.setattr(aligned_manifest, "_MIN_RECORDINGS_FOR_PROCESSES", len(recordings) - 1)
     seen: list[tuple[int, int]] = []
     two = align_manifest(recordings, lambda *at: seen.append(at), decode_untranscribed=True, processes=2)
     assert two == one
@@ -76,7 +76,7 @@ def test_two_processes_find_the_same(speech: Recording, tmp_path: Path, monkeypa
 
 
 def test_a_process_that_dies_is_one_line(speech: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aligned_manifest, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(aligned_manifest, "_MIN_RECORDINGS_FOR_PROCESSES", 1)
     monkeypatch.setattr(processes, "_begin", os._exit)
     with pytest.raises(PhonemiError, match="one of 2 aligning processes died"):
         align_manifest([variant(speech, "new")], processes=2)

@@ -70,7 +70,7 @@ def test_words_outside_the_dictionary_are_pronounced(speech: Recording) -> None:
     spoken = PocketsphinxAligner(pronounce=lambda word: ["B", "AE", "T"])
     intervals = spoken.align(audio.load(speech.path), "zzzzq")
     assert [interval.phone for interval in intervals if interval.phone in ("B", "AE", "T")] == ["B", "AE", "T"]
-    assert spoken.pronounced == {"zzzzq": ("B", "AE", "T")}
+    assert spoken.pronunciations == {"zzzzq": ("B", "AE", "T")}
 
 
 def test_decoded_synthetic_speech(phone_loop: PocketsphinxPhoneLoop, speech: Recording) -> None:

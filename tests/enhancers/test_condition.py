@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phonemi.enhancers.condition import CLEAN, CLIPPED, NARROW, Condition, is_clipped
+from phonemi.enhancers.condition import CLEAN, CLIPPED, NARROW, Condition, examine, is_clipped
 
 RATE = 16_000
 
@@ -17,9 +17,7 @@ def noise(samples=2 * RATE, highest_hz=8000.0, seed=0):
 
 
 def noticed(noisy, enhanced=None, sample_rate=RATE):
-    condition = Condition()
-    condition.add(noisy, noisy, 0.5 * noisy if enhanced is None else enhanced, sample_rate)
-    return condition.texts()
+    return examine(noisy, noisy, 0.5 * noisy if enhanced is None else enhanced, sample_rate).texts()
 
 
 def test_nothing_is_said_of_a_usual_recording():
@@ -44,21 +42,18 @@ def test_narrow_band_is_a_matter_of_what_the_rate_has_room_for():
 def test_little_sound_tells_nothing_of_spectrum_and_noise():
     short = noise(RATE - 1, 3900)
     assert noticed(short, short) == []
-    condition = Condition()
-    condition.add(short, short, short, RATE)
-    condition.add(short, short, short, RATE)
-    assert condition.texts() == [NARROW, CLEAN]
+    condition = examine(short, short, short, RATE)
+    assert (condition + condition).texts() == [NARROW, CLEAN]
 
 
 def test_pieces_are_judged_together():
     pieces = [(noise(seed=1), 1.0), (noise(highest_hz=3900), 0.0)]
     condition = Condition()
     for piece, taken in pieces:
-        condition.add(piece, piece, (1 - np.float32(taken)) * piece, RATE)
+        condition += examine(piece, piece, (1 - np.float32(taken)) * piece, RATE)
     assert condition.texts() == []
     clipped = noise().clip(-0.1, 0.1)
-    condition.add(clipped, clipped, 0 * clipped, RATE)
-    assert condition.texts() == [CLIPPED]
+    assert (condition + examine(clipped, clipped, 0 * clipped, RATE)).texts() == [CLIPPED]
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.2, 0.2), (-1, 0.15), (-0.15, 1), (-0.02, 0.02)])

@@ -231,14 +231,13 @@ def test_warnings_name_what_is_odd():
     assert warned(lambda: MODEL.enhance(np.zeros(32_000))) == []
 
 
-def test_what_is_heard_of_pieces_is_told_at_the_end():
-    heard = Condition()
-    for piece in np.split(telephone(), 2):
-        assert warned(lambda piece=piece: MODEL.enhance(piece, heard=heard)) == []
-    assert heard.texts() == [NARROW]
-    together = [Condition(), Condition()]
-    assert warned(lambda: MODEL.enhance_batch([telephone(), noise(20_000)], heard=together)) == []
-    assert [condition.texts() for condition in together] == [[NARROW], []]
+def test_conditions_of_chunks_add_up_and_warn_of_nothing():
+    first, second = np.split(telephone(), 2)
+    chunks = []
+    assert warned(lambda: chunks.extend(MODEL.enhance_chunks([first, second, noise(20_000)]))) == []
+    assert [chunk.condition.texts() for chunk in chunks] == [[NARROW], [NARROW], []]
+    assert sum((chunk.condition for chunk in chunks[:2]), Condition()).texts() == [NARROW]
+    np.testing.assert_allclose(chunks[0].waveform, MODEL.enhance(first), atol=1e-5)
 
 
 def test_gains_come_with_the_waveform():

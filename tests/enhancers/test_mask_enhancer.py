@@ -205,8 +205,8 @@ def test_a_level_is_that_of_the_valid_samples():
 
 def test_packed_as_on_a_gpu_it_is_the_same():
     model, lengths, sequence = tiny(), torch.tensor([7, 12, 9, 12]), noise(4, 12, 5 + signal.BINS)
-    hidden = model._recur(sequence, lengths)
-    torch.testing.assert_close(model._recur_packed(sequence, lengths), hidden, atol=1e-6, rtol=1e-5)
+    hidden = model._run_blstm(sequence, lengths)
+    torch.testing.assert_close(model._run_blstm_packed(sequence, lengths), hidden, atol=1e-6, rtol=1e-5)
     assert not hidden[0, 7:].any()
 
 

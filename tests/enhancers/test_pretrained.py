@@ -154,3 +154,56 @@ def test_the_card_says_what_is_known(mini, tmp_path):
     assert f"The files take {(tmp_path / 'model.safetensors').stat().st_size / 1e6:.3g} MB." in card
     assert "## What it is bad at\n\n- music" in card
     assert json.loads((tmp_path / "config.json").read_text())["facts"] == facts
+
+
+def hub_encoder(kind, folder):
+    """A tiny encoder of `transformers` with random weights that says it comes from the hub."""
+    import transformers
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    sizes |= {"conv_dim": [4] * 7, "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+    torch.manual_seed(0)
+    getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**sizes)).save_pretrained(folder)
+    encoder = load_representation(folder)
+    encoder.name = f"someone/{kind}"
+    return encoder
+
+
+@pytest.mark.parametrize("kind", ["WavLM", "Hubert"])
+def test_an_encoder_that_was_trained_is_stored_whatever_its_name(kind, tmp_path):
+    made = joined(hub_encoder(kind, tmp_path / "hub"))
+    made.save_pretrained(tmp_path / "frozen")
+    assert not (tmp_path / "frozen" / "encoder").exists()
+
+    made.representation.unfreeze(from_block=2)
+    parameters = [parameter for parameter in made.parameters() if parameter.requires_grad]
+    before = made.enhance(NOISE)
+    made.network.loss(NOISE, 0.5 * NOISE, made.fuse(NOISE)).backward()
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter -= 0.1 * parameter.grad if parameter.grad is not None else 0
+    made.representation.freeze()
+    expected = made.enhance(NOISE)
+    assert not torch.equal(expected, before)
+
+    made.save_pretrained(tmp_path / "trained")
+    loaded = Enhancer.from_pretrained(tmp_path / "trained")
+    assert torch.equal(loaded.enhance(NOISE), expected)
+    loaded.save_pretrained(tmp_path / "again")
+    (tmp_path / "trained").rename(tmp_path / "moved")
+    loaded.save_pretrained(tmp_path / "after the move")
+    for folder in ("again", "moved", "after the move"):
+        assert torch.equal(Enhancer.from_pretrained(tmp_path / folder).enhance(NOISE), expected)
+
+
+def test_a_trained_encoder_of_the_package_is_not_referred_to(mini, tmp_path):
+    made = joined(load_representation("mini"))
+    made.representation.unfreeze(from_block=1)
+    made.save_pretrained(tmp_path / "untouched")
+    assert torch.equal(Enhancer.from_pretrained(tmp_path / "untouched").enhance(NOISE), made.enhance(NOISE))
+    made.representation.blocks[0].query_key_value.weight.data *= 1.5
+    expected = made.enhance(NOISE)
+    made.save_pretrained(tmp_path / "trained")
+    assert torch.equal(Enhancer.from_pretrained(tmp_path / "trained").enhance(NOISE), expected)
+    with pytest.raises(ModelError, match="is not the 'mini' that ships"):
+        made.save_pretrained(tmp_path / "model", shipped_encoder="mini")

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.information.mutual_information import IGNORE, EvaluationSet, ProbeData, measure, train_probes
-from phonemi.stages.aggregate import LinearProbe
+from phonemi.constants import IGNORE
+from phonemi.information.mutual_information import EvaluationSet, measure
+from phonemi.probes.aggregation_probe import AggregationProbe
+from phonemi.probes.layer_probes import train_probes
 
 CLASSES, DIM, SLOTS = 5, 6, 2
 TRAINING = {"hidden": 7, "epochs": 3, "batch_frames": 40, "learning_rate": 1e-2, "dropout": 0.1}
@@ -53,27 +55,27 @@ def test_the_bound_is_entropy_less_cross_entropy_in_bits(depth):
     features, labels = frames(200, seed=0)
     test_features, test_labels = frames(90, seed=1)
     test_set = EvaluationSet(test_features, test_labels, np.arange(90) // 10)
-    rows = measure(features, labels, {0.0: test_set}, classes=CLASSES, seed=3, resamples=5, depth=depth, **TRAINING)
+    bounds = measure(features, labels, {0.0: test_set}, classes=CLASSES, seed=3, resamples=5, depth=depth, **TRAINING)
     # The same draws as in `measure`: the same probes.
-    data, generator = ProbeData(features, labels), torch.Generator().manual_seed(3)
-    probes = train_probes(data, classes=CLASSES, generator=generator, depth=depth, **TRAINING)
-    for slot, row in enumerate(rows):
+    generator = torch.Generator().manual_seed(3)
+    probes = train_probes(features, labels, classes=CLASSES, generator=generator, depth=depth, **TRAINING)
+    for slot, bound in enumerate(bounds[0.0]):
         layers = [
             (kernel[slot].detach().double().numpy(), bias[slot, 0].detach().double().numpy())
             for kernel, bias in zip(probes.kernels, probes.biases, strict=True)
         ]
         assert len(layers) == depth
         loss = cross_entropy_nats(test_features[slot], test_labels, layers)
-        assert row["entropy_bits"] == pytest.approx(entropy_bits(test_labels), abs=1e-9)
-        assert row["cross_entropy_bits"] == pytest.approx(loss / math.log(2), abs=1e-5)
-        assert row["mi_bits"] == pytest.approx(entropy_bits(test_labels) - loss / math.log(2), abs=1e-5)
-        assert row["mi_nats"] == pytest.approx(row["mi_bits"] * math.log(2), abs=1e-9)
+        assert bound.entropy_bits == pytest.approx(entropy_bits(test_labels), abs=1e-9)
+        assert bound.cross_entropy_bits == pytest.approx(loss / math.log(2), abs=1e-5)
+        assert bound.mi_bits == pytest.approx(entropy_bits(test_labels) - loss / math.log(2), abs=1e-5)
+        assert bound.mi_nats == pytest.approx(bound.mi_bits * math.log(2), abs=1e-9)
 
 
 def test_pre_training_minimises_the_same_cross_entropy_of_the_fused_layers():
     torch.manual_seed(0)
-    probe, states = LinearProbe(WeightedSum(3), DIM), torch.randn(3, 1, 20, DIM)
+    probe, states = AggregationProbe(WeightedSum(3), DIM, 40), torch.randn(3, 20, DIM)
     phones = torch.arange(20) % CLASSES
     layers = [(probe.linear.weight.T.detach().double().numpy(), probe.linear.bias.detach().double().numpy())]
-    expected = cross_entropy_nats(states[:, 0].double().mean(0), phones, layers)  # logits of zero: all layers alike
+    expected = cross_entropy_nats(states.double().mean(0), phones, layers)  # logits of zero: all layers alike
     assert probe(states, phones).item() == pytest.approx(expected, abs=1e-5)

@@ -13,9 +13,9 @@ def test_clean_noisy_distance_of_known_states():
     noisy[1] = 3 * clean[1] + 7  # LayerNorm undoes scale and offset
     noisy[2] = -clean[2]
     noisy[0, 1, 2:] = 1e3  # padding of the second utterance
-    distance, turned = cn_distance(noisy, clean, torch.tensor([5, 2]))
+    distance, one_minus_cosine = cn_distance(noisy, clean, torch.tensor([5, 2]))
     torch.testing.assert_close(distance, torch.tensor([0.0, 0.0, 2.0]), rtol=0, atol=1e-4)
-    torch.testing.assert_close(turned[[0, 2]], torch.tensor([0.0, 2.0]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(one_minus_cosine[[0, 2]], torch.tensor([0.0, 2.0]), rtol=0, atol=1e-5)
     assert torch.equal(cn_distance(clean, clean).distance, torch.zeros(3))
     with pytest.raises(DataError, match="differ"):
         cn_distance(noisy, clean[:2])

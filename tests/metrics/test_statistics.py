@@ -83,7 +83,7 @@ def test_ratio_interval_covers_the_ratio_of_sums() -> None:
 def test_interval_does_not_depend_on_how_many_draws_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).standard_normal(10)
     whole = bootstrap_interval(values, np.ones(10), resamples=500)
-    monkeypatch.setattr(statistics, "_DRAWS_AT_ONCE", 70)
+    monkeypatch.setattr(statistics, "_MAX_DRAWS_AT_ONCE", 70)
     assert bootstrap_interval(values, np.ones(10), resamples=500) == whole
 
 

@@ -15,7 +15,7 @@ from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
-from phonemi.probes.linear_probe import LinearProbe
+from phonemi.probes.aggregation_probe import AggregationProbe
 from phonemi.stages import aggregate, train
 from phonemi.stages.aggregate import linguistic_aggregation, new_aggregation
 from phonemi.stages.run import Run
@@ -77,11 +77,11 @@ def test_training_lowers_the_cross_entropy_of_held_out_speakers(run: Run, finish
 
 
 def test_the_probe_is_a_mean_cross_entropy(run: Run) -> None:
-    probe = LinearProbe(WeightedSum(3), 16, classes=40)
+    probe = AggregationProbe(WeightedSum(3), 16, classes=40)
     with torch.no_grad():
         probe.linear.weight.zero_()
         probe.linear.bias.zero_()
-    loss = probe(torch.randn(3, 1, 7, 16).half(), torch.arange(7))
+    loss = probe(torch.randn(3, 7, 16).half(), torch.arange(7))
     assert loss.item() == pytest.approx(torch.tensor(40.0).log().item())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from phonemi.data.aligned_manifest import Aligned
+from phonemi.data.aligned_manifest import AlignedManifest
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.errors import DataError
 from phonemi.stages import align
@@ -24,20 +24,20 @@ def manifest(corpus: Any, tmp_path: Path) -> Path:
     return tmp_path / "speech.jsonl"
 
 
-def aligner(works: bool) -> Callable[..., Aligned]:
+def aligner(works: bool) -> Callable[..., AlignedManifest]:
     """In the place of `align_manifest`, which has tests of its own."""
 
     def align_manifest(
         recordings: Sequence[Recording], progress: Callable[[int, int], None], decode: bool, processes: int
-    ) -> Aligned:
-        aligned, reasons, decoded = [], {}, {}
+    ) -> AlignedManifest:
+        aligned, failures, decoded = [], {}, {}
         for done, recording in enumerate(recordings, start=1):
             able = works and (recording.text is not None or decode)
             aligned.append(replace(recording, phones=PHONES) if able and not recording.phones else recording)
             if recording.text is None or not able:
-                (decoded if able else reasons)[recording.id] = "no transcript"
+                (decoded if able else failures)[recording.id] = "no transcript"
             progress(done, len(recordings))
-        return Aligned(aligned, reasons, {"zzz": ("Z",)} if works else {}, decoded)
+        return AlignedManifest(aligned, failures, {"zzz": ("Z",)} if works else {}, decoded)
 
     return align_manifest
 
@@ -51,10 +51,10 @@ def test_what_cannot_be_aligned_is_kept_and_counted(
     after = read_manifest(manifest)
     assert [recording.id for recording in after] == [recording.id for recording in before]
     assert [recording.phones for recording in after] == [PHONES, None, PHONES]
-    said = capsys.readouterr().err
-    assert f"{manifest}: 2 of 3 recordings have phones: 0 before, 2 aligned now, 0 decoded now" in said
-    assert f"not aligned: 1 ({before[1].id}): no transcript" in said
-    assert "not in the dictionary, pronounced by espeak-ng: 1 (zzz)" in said
+    output = capsys.readouterr().err
+    assert f"{manifest}: 2 of 3 recordings have phones: 0 before, 2 aligned now, 0 decoded now" in output
+    assert f"not aligned: 1 ({before[1].id}): no transcript" in output
+    assert "not in the dictionary, pronounced by espeak-ng: 1 (zzz)" in output
 
 
 def test_what_is_decoded_is_counted_apart(
@@ -65,10 +65,10 @@ def test_what_is_decoded_is_counted_apart(
     monkeypatch.setattr(align, "align_manifest", aligner(works=True))
     align.run(manifest, manifest, decode=True)
     assert [recording.phones for recording in read_manifest(manifest)] == [PHONES] * 3
-    said = capsys.readouterr().err
-    assert f"{manifest}: 3 of 3 recordings have phones: 1 before, 1 aligned now, 1 decoded now" in said
-    assert f"decoded, less accurate: 1 ({recordings[1].id}): no transcript" in said
-    assert "not aligned" not in said
+    output = capsys.readouterr().err
+    assert f"{manifest}: 3 of 3 recordings have phones: 1 before, 1 aligned now, 1 decoded now" in output
+    assert f"decoded, less accurate: 1 ({recordings[1].id}): no transcript" in output
+    assert "not aligned" not in output
 
 
 def test_a_manifest_is_left_alone_when_nothing_could_be_aligned(

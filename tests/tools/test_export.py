@@ -19,8 +19,8 @@ from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
-from phonemi.signal import istft, stft
-from phonemi.tools.export import RealFourier, export_onnx
+from phonemi.signal import istft, log_mel, magnitude, scale, stft
+from phonemi.tools.export import export_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -162,14 +162,19 @@ def test_the_enhancer_stays_as_it_is(tmp_path):
     assert all(value.dtype == before[name].dtype for name, value in enhancer.state_dict().items())
 
 
-def test_real_fourier_is_the_complex_one():
-    fourier, waveform = RealFourier(), noise(2, 9_123)
-    spectrum = fourier(nn.functional.pad(waveform, (200, 200)))
-    expected = stft(waveform).transpose(1, 2)
-    torch.testing.assert_close(spectrum, torch.cat((expected.real, expected.imag), dim=1), atol=1e-5, rtol=0)
-    mask = torch.rand(2, 257, spectrum.shape[2])
-    found = fourier.inverse(spectrum * mask.repeat(1, 2, 1), 9_000)
-    torch.testing.assert_close(found, istft((expected * mask).transpose(1, 2), 9_000), atol=1e-5, rtol=0)
+@pytest.mark.filterwarnings("ignore")  # torch's tracer warns of its age and of every constant
+@pytest.mark.parametrize("pad", ["zeros", "reflect"])
+def test_a_traced_fourier_transform_is_the_complex_one(pad):
+    waveform, gains = noise(2, 9_123), torch.rand(2, 58, 257)
+
+    def transforms(waveform):
+        spectrum = stft(waveform, pad)
+        restored = istft(scale(spectrum, gains), 9_000)
+        return magnitude(spectrum), restored, log_mel(waveform, 20)
+
+    traced = torch.jit.trace(transforms, (waveform,), check_trace=False)
+    for found, expected in zip(traced(waveform), transforms(waveform), strict=True):
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
 
 
 class Unknown(Representation):

@@ -1,1 +1,1 @@
-"""Hidden states of every layer -> one sequence [batch, frame, dim]."""
+"""Aggregations: hidden states of all layers in, one sequence [batch, frame, dim] out."""

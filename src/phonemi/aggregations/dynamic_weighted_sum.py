@@ -1,4 +1,4 @@
-"""Weights for each layer that change from frame to frame: equation (3) of the paper."""
+"""Dynamic weighted sum (DWS): weights that change from frame to frame. Equation (3) of Han et al. (2026)."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from phonemi.aggregations.base import Aggregation
 
 
 class DynamicWeightedSum(Aggregation):
-    """Weights that change from frame to frame, by attention over the layers of one frame: eq. (3).
+    """Self-attention over the layers of one frame, averaged over the queries.
 
-    For the layers H `[layer, dim]` of a frame, Q = H Wq and K = H Wk, the paper writes
-    mean over i of (softmax(Q K^T / sqrt(dim) + b) H)_i. The mean may be taken first: with A the softmax,
-    alpha_j = mean over i of A_ij and the result is sum over j of alpha_j H_j, a weighted sum again, and A H is never
-    formed. Nor are Q and K: Q K^T = H (Wq Wk^T) H^T costs one product over the frames instead of two.
-    b is added along the keys (along the queries it would cancel in the softmax) and split as in `WeightedSum`.
+    Equation (3), with H [layer, dim] the layers of a frame, Q = H Wq, K = H Wk, V = H and a bias b per layer:
 
-    Parameters: 2 dim^2 + layers, 1 179 661 for 13 x 768; `projection_bias` adds 2 dim. With a `projection_dim`, queries
-    and keys have that size, and scores are divided by its root.
+        mean over layers of  softmax(Q K^T / sqrt(dim) + b) V
+
+    It is a weighted sum too: with A the softmax, layer j weighs the mean of column j of A.
+
+    The bias is added along the keys; along the queries it would cancel in the softmax. The bias of layer 0 is a
+    parameter of its own, as in `WeightedSum`.
+
+    Args:
+        layers: number of hidden states of the encoder.
+        dim: features per frame.
+        normalise_layers: see `Aggregation`.
+        projection_bias: add a bias to queries and keys.
+        projection_dim: size of queries and keys, by whose root scores are then divided; None: `dim`.
+
+    There are 2 dim^2 + layers parameters, 1 179 661 for 13 layers of 768; `projection_bias` adds 2 dim.
     """
 
     kind = "dynamic_weighted_sum"
+    front_parameters = ("front_bias",)
 
     def __init__(
         self,
@@ -47,16 +57,20 @@ class DynamicWeightedSum(Aggregation):
                 nn.init.zeros_(projection.bias)
 
     def settings(self) -> dict[str, Any]:
+        """Settings of every aggregation, and the sizes of the projections."""
         projections = {"projection_bias": self.query.bias is not None, "projection_dim": self.query.out_features}
         return super().settings() | {"dim": self.dim, **projections}
 
     def _layer_weights(self, states: Tensor) -> Tensor:
-        # Some channels of Base models are large, and so are scores: float32 throughout.
+        # In float32 throughout: some channels of Base models are large, and so are the scores.
         states = states.float()
         if self.query.bias is None:
-            queries, keys = F.linear(states, self.key.weight.T @ self.query.weight), states
+            # Q K^T = H (Wq Wk^T) H^T: the two weights are multiplied first, which saves one product over all frames.
+            queries, keys = functional.linear(states, self.key.weight.T @ self.query.weight), states
         else:
             queries, keys = self.query(states), self.key(states)
         scores = torch.einsum("ibtd,jbtd->btij", queries, keys) / math.sqrt(self.query.out_features)
-        bias = torch.cat((self.front_bias, self.block_bias))
+        bias = torch.cat((self.front_bias, self.block_bias))  # [layer], along the keys j
+        # The mean over the queries i is taken before the product with V instead of after it: the same sum, and A V
+        # [layer, dim] is never computed.
         return (scores + bias).softmax(-1).mean(-2)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from phonemi.aggregations.base import Aggregation
 from phonemi.errors import ConfigError
 
 
 class SingleLayer(Aggregation):
-    """One layer as it is: the "layer 11" rows of Table 1. No parameters, so every tuning leaves it frozen.
+    """One layer as it is: the "layer 11" rows of Han et al. (2026), Table 1. It has no parameters to train.
 
     >>> SingleLayer(3, 1)(torch.arange(3.0).view(3, 1, 1, 1)).item()
     1.0
@@ -28,11 +28,12 @@ class SingleLayer(Aggregation):
         self.layer = layer
 
     def forward(self, states: Tensor) -> Tensor:
-        """Layer `layer` of `states`: `[batch, frame, dim]`."""
+        """Return layer `layer` of `states`, `[batch, frame, dim]`."""
         return self._prepare(states)[self.layer]
 
     def settings(self) -> dict[str, Any]:
+        """Settings of every aggregation, and the layer."""
         return super().settings() | {"layer": self.layer}
 
     def _layer_weights(self, states: Tensor) -> Tensor:
-        return F.one_hot(torch.tensor(self.layer, device=states.device), self.layers).float()
+        return functional.one_hot(torch.tensor(self.layer, device=states.device), self.layers).float()

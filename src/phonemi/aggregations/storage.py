@@ -5,21 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
 from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.single_layer import SingleLayer
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.errors import ConfigError, ModelError, nearest
-from phonemi.files import read_json, replacing, write_json
+from phonemi.files import read_json, write_json
+from phonemi.weights.tensors import load_weights, save_weights
 
-KINDS: dict[str, type[Aggregation]] = {kind.kind: kind for kind in (SingleLayer, WeightedSum, DynamicWeightedSum)}
+AGGREGATIONS: tuple[type[Aggregation], ...] = (
+    SingleLayer,
+    WeightedSum,
+    DynamicWeightedSum,
+)
+KINDS = {aggregation.kind: aggregation for aggregation in AGGREGATIONS}
 
 
 def build_aggregation(settings: dict[str, Any]) -> Aggregation:
-    """Make the aggregation that `settings()` described, with untrained weights.
+    """Build an aggregation with untrained weights from what `Aggregation.settings` returned.
 
     >>> build_aggregation({"kind": "weighted_sum", "layers": 13}).layers
     13
@@ -27,34 +30,32 @@ def build_aggregation(settings: dict[str, Any]) -> Aggregation:
     Raises:
         ConfigError: for an unknown kind, or settings that the kind does not take.
     """
-    settings = dict(settings)
-    kind = settings.pop("kind", None)
+    arguments = dict(settings)
+    kind = arguments.pop("kind", None)
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of aggregation {kind!r}: {nearest(str(kind), KINDS)}")
     try:
-        return KINDS[kind](**settings)
+        return KINDS[kind](**arguments)
     except TypeError as error:
         raise ConfigError(f"settings of aggregation {kind}: {error}") from None
 
 
 def save_aggregation(aggregation: Aggregation, folder: str | Path) -> None:
     """Write `aggregation.safetensors` and `aggregation.json` into `folder`, each complete or not at all."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in aggregation.state_dict().items()}
-    with replacing(Path(folder) / "aggregation.safetensors") as temporary:
-        save_file(tensors, temporary)
+    save_weights(aggregation, Path(folder) / "aggregation.safetensors")
     write_json(Path(folder) / "aggregation.json", aggregation.settings())
 
 
 def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int | None = None) -> Aggregation:
-    """Read what `save_aggregation` wrote; every parameter may be trained, until `tune` says otherwise.
+    """Read what `save_aggregation` wrote. All parameters are trainable until `tune` says otherwise.
 
     Args:
-        folder: holds `aggregation.safetensors` and `aggregation.json`.
-        layers: hidden states of the encoder it is for; None is not compared.
+        folder: with `aggregation.safetensors` and `aggregation.json`.
+        layers: number of hidden states of the encoder it is for; None is not compared.
         dim: features per frame of that encoder; None is not compared.
 
     Raises:
-        ModelError: if files are missing, do not belong together, or were made for another number of layers or features.
+        ModelError: if files are missing or do not belong together, or the encoder has other sizes.
     """
     folder = Path(folder)
     for name in ("aggregation.json", "aggregation.safetensors"):
@@ -63,10 +64,10 @@ def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int 
     aggregation = build_aggregation(read_json(folder / "aggregation.json"))
     try:
         aggregation.check_fits(layers, dim)
-        aggregation.load_state_dict(load_file(folder / "aggregation.safetensors"))
     except ModelError as error:
         raise ModelError(f"{folder}: {error}") from None
-    except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{folder}: aggregation.safetensors does not fit aggregation.json ({reason})") from None
+    try:
+        load_weights(aggregation, folder / "aggregation.safetensors")
+    except ModelError as error:
+        raise ModelError(f"{folder}: aggregation.safetensors does not fit aggregation.json ({error})") from None
     return aggregation

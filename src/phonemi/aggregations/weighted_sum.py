@@ -1,4 +1,4 @@
-"""One weight for each layer, the same in every frame: equation (2) of the paper."""
+"""Weighted sum (WS): one weight for each layer, the same in every frame. Equation (2) of Han et al. (2026)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ from phonemi.aggregations.base import Aggregation, Tuning
 
 
 class WeightedSum(Aggregation):
-    """One weight a layer, the same for all frames: eq. (2), with the softmax over logits of S3PRL's Featurizer.
+    """A weight per layer that does not depend on the frame.
 
-    Logits begin at 0, so that all layers weigh 1 / layers. The logit of layer 0 is a parameter of its own: hybrid
-    tuning then hands the optimiser exactly what may move, and neither momentum nor weight decay reaches the rest.
+    Equation (2), with h_i the hidden states of layer i and logits a_i as in S3PRL's Featurizer:
+
+        sum over i of w_i h_i,    w = softmax(a)
+
+    The logits start at 0, so that every layer weighs 1 / layers. The logit of layer 0 is a parameter of its own: in
+    hybrid tuning the optimiser then holds it alone, and neither momentum nor weight decay can reach the others.
+
+    Args:
+        layers: number of hidden states of the encoder.
+        normalise_layers: see `Aggregation`.
+        renormalise: False replaces the softmax by exp(a) over a fixed sum, see `tune`.
 
     >>> WeightedSum(4).weights(torch.zeros(4, 1, 1, 8))
     tensor([[[0.2500, 0.2500, 0.2500, 0.2500]]], grad_fn=<ExpandBackward0>)
     """
 
     kind = "weighted_sum"
+    front_parameters = ("front_logit",)
     log_partition: Tensor
 
     def __init__(self, layers: int, *, normalise_layers: bool = False, renormalise: bool = True) -> None:
@@ -32,14 +42,17 @@ class WeightedSum(Aggregation):
         self.register_buffer("log_partition", torch.tensor(math.log(layers)))
 
     def tune(self, mode: Tuning, *, renormalise: bool = True) -> Self:
-        """As for every aggregation; `renormalise=False` holds the weights of layers 1 and up still in hybrid tuning.
+        """Choose what training may change, see `Aggregation.tune`.
 
-        Hybrid tuning can be read in two ways. Renormalised (default): the softmax goes over all layers, the other
-        weights shrink or grow together and all still add up to 1. Not renormalised: the weight of layer 0 is a free
-        positive number beside the others' fixed ones, and their sum is no longer 1.
+        Args:
+            mode: "acoustic", "linguistic" or "hybrid".
+            renormalise: what happens in hybrid tuning to the weights of layers 1 and up. True: the softmax still goes
+                over all layers, so that they grow or shrink together and all weights add up to 1. False: they stay as
+                they are; the weight of layer 0 is a free positive number, and the sum is no longer 1.
         """
         super().tune(mode)
         if mode == "hybrid" and not renormalise and self.renormalise:
+            # The denominator of the softmax is fixed at its present value, which changes no weight.
             self.renormalise = False
             self.log_partition.copy_(self.logits().detach().logsumexp(0))
         return self
@@ -49,6 +62,7 @@ class WeightedSum(Aggregation):
         return torch.cat((self.front_logit, self.block_logits))
 
     def settings(self) -> dict[str, Any]:
+        """Settings of every aggregation, and whether the weights are renormalised."""
         return super().settings() | {"renormalise": self.renormalise}
 
     def _layer_weights(self, states: Tensor) -> Tensor:

@@ -1,1 +1,13 @@
-"""Recordings on disk -> training and evaluation examples: manifests, alignments, mixtures, batches and corpora."""
+"""Speech and noise on disk, and the mixtures that are made of them for training and evaluation.
+
+| module | what it has |
+|---|---|
+| `manifest` | `Recording`, a sound file and what is known about it; manifests, and splits by speaker or fold |
+| `corpora` | the recordings of LibriSpeech, VoiceBank-DEMAND, ESC-50, MUSAN, any folder, and synthetic speech |
+| `alignment` | phone alignments and the phone of each frame |
+| `aligner`, `aligned_manifest` | phone alignments made here, by pocketsphinx |
+| `store`, `noise` | waveforms in memory, random pieces of noise |
+| `mixing`, `pairs` | sets of mixtures: drawn, planned, or recorded |
+| `augmentation` | rooms, band limits and gains of training mixtures |
+| `fingerprints`, `file_index` | whether files have changed since they were read |
+"""

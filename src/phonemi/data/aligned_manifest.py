@@ -1,8 +1,8 @@
-"""Recordings, with or without transcripts -> the same with phones, and what became of each."""
+"""Add phones to the recordings of a manifest, by alignment or by decoding, and say why some could not get any."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple
@@ -15,17 +15,24 @@ from phonemi.errors import DataError, PhonemiError, require_extra
 from phonemi.workers import Workers
 
 _NO_TRANSCRIPT = "no transcript"
-# Starting a process and loading its models takes seconds.
-_WORTH_PROCESSES = 50
+# Starting a process and loading its models takes seconds, as long as aligning some tens of recordings.
+_MIN_RECORDINGS_FOR_PROCESSES = 50
 
 
-class Aligned(NamedTuple):
-    """What became of a manifest."""
+class AlignedManifest(NamedTuple):
+    """The recordings of a manifest after alignment.
 
-    recordings: list[Recording]  # all of them, in their order
-    reasons: dict[str, str]  # by id, why a recording has no phones, in one line
-    pronounced: dict[str, tuple[str, ...]]  # words that were not in the dictionary, with the phones assumed
-    decoded: dict[str, str]  # by id, why the phones of a recording are decoded and not aligned, in one line
+    Attributes:
+        recordings: all of them, in their order.
+        failures: by id, why a recording has no phones.
+        pronunciations: words that are not in the dictionary, with the phones assumed for them.
+        decoded: by id, why the phones of a recording are decoded and not aligned.
+    """
+
+    recordings: list[Recording]
+    failures: dict[str, str]
+    pronunciations: dict[str, tuple[str, ...]]
+    decoded: dict[str, str]
 
 
 def align_manifest(
@@ -33,91 +40,91 @@ def align_manifest(
     progress: Callable[[int, int], None] | None = None,
     decode_untranscribed: bool = False,
     processes: int = 1,
-) -> Aligned:
-    """Add phones to every recording that has none; those that have some are passed through.
+) -> AlignedManifest:
+    """Add phones to every recording that has none; the others stay as they are.
 
-    Words that the dictionary lacks are pronounced by espeak-ng where it is installed (the extra `synth`).
+    Words that are not in the dictionary are pronounced by espeak-ng where it is installed (the extra `synth`).
 
     Args:
         recordings: with transcripts, or without.
-        progress: called with (done, total) after every recording that had no phones.
-        decode_untranscribed: decode the phones of what has no transcript, or none that can be aligned.
-        processes: 1 works in this process; more are spawned when at least 50 recordings wait.
+        progress: called with (recordings done, recordings to do) after every recording that had no phones.
+        decode_untranscribed: decode the phones of a recording without a transcript, or with one that cannot be aligned.
+        processes: 1 works in this process; more are started when at least 50 recordings have no phones.
 
     Raises:
         MissingExtra: if pocketsphinx is not installed.
         PhonemiError: if a process dies.
     """
-    require_extra("pocketsphinx", "eval")  # here, since a process that fails to start cannot say why
+    require_extra("pocketsphinx", "eval")  # here, because a process that cannot start cannot say why
     recordings = list(recordings)
-    aligned = Aligned([], {}, {}, {})
+    result = AlignedManifest([], {}, {}, {})
     without_phones = [recording for recording in recordings if not recording.phones]
-    waiting = [recording for recording in without_phones if recording.text or decode_untranscribed]
+    to_label = [recording for recording in without_phones if recording.text or decode_untranscribed]
+    processes = processes if len(to_label) >= _MIN_RECORDINGS_FOR_PROCESSES else 1
     done = 0
-    used = processes if len(waiting) >= _WORTH_PROCESSES else 1
-    with Workers(_Labeller(decode_untranscribed).label, used, "aligning") as workers:
-        labelled = workers.over((recording,) for recording in waiting)
+    with Workers(_Labeller(decode_untranscribed).label, processes, "aligning") as workers:
+        outcomes = workers.over((recording,) for recording in to_label)
         for recording in recordings:
             if recording.phones:
-                aligned.recordings.append(recording)
+                result.recordings.append(recording)
                 continue
-            outcome = _Labelled(recording, _NO_TRANSCRIPT, {})
             if recording.text or decode_untranscribed:
-                outcome = next(labelled)
-            aligned.recordings.append(outcome.recording)
-            aligned.pronounced.update(outcome.pronounced)
-            if outcome.not_aligned:
-                (aligned.decoded if outcome.recording.phones else aligned.reasons)[recording.id] = outcome.not_aligned
+                outcome = next(outcomes)
+            else:
+                outcome = _Outcome(recording, _NO_TRANSCRIPT, {})
+            result.recordings.append(outcome.recording)
+            result.pronunciations.update(outcome.pronunciations)
+            if outcome.problem is not None:
+                (result.decoded if outcome.recording.phones else result.failures)[recording.id] = outcome.problem
             done += 1
             if progress is not None:
                 progress(done, len(without_phones))
-    return aligned
+    return result
 
 
-class _Labelled(NamedTuple):
-    """A recording, with phones where some were found; why they are not aligned ones; words pronounced on the way."""
-
-    recording: Recording
-    not_aligned: str | None
-    pronounced: dict[str, tuple[str, ...]]
+class _Outcome(NamedTuple):
+    recording: Recording  # with phones, if possible
+    problem: str | None  # why it could not be aligned
+    pronunciations: dict[str, tuple[str, ...]]  # of the words that were new
 
 
 class _Labeller:
     """Aligns recordings, and decodes those that it cannot align if `decode_untranscribed`.
 
-    Its models are loaded by the process that works with them.
+    Its models are loaded when they are first used, so each worker process loads its own.
     """
 
     def __init__(self, decode_untranscribed: bool) -> None:
-        self._decodes = decode_untranscribed
+        self._decode_untranscribed = decode_untranscribed
 
     @cached_property
     def _aligner(self) -> PocketsphinxAligner:
         return PocketsphinxAligner(_espeak_pronunciation())
 
     @cached_property
-    def _loop(self) -> PocketsphinxPhoneLoop:
+    def _phone_loop(self) -> PocketsphinxPhoneLoop:
         return PocketsphinxPhoneLoop()
 
-    def label(self, recording: Recording) -> _Labelled:
-        waveform, not_aligned, before = None, None, set(self._aligner.pronounced)
+    def label(self, recording: Recording) -> _Outcome:
+        waveform, problem, words_before = None, None, set(self._aligner.pronunciations)
         try:
             waveform = audio.load(recording.path)
             if not recording.text:
                 raise DataError(_NO_TRANSCRIPT)
             recording = _with_phones(recording, self._aligner.align(waveform, recording.text))
         except PhonemiError as error:
-            not_aligned = str(error)
-        if not_aligned and self._decodes and waveform is not None:
+            problem = str(error)
+        if problem and self._decode_untranscribed and waveform is not None:
             try:
-                recording = _with_phones(recording, self._loop.decode(waveform))
+                recording = _with_phones(recording, self._phone_loop.decode(waveform))
             except PhonemiError as error:
-                not_aligned = str(error)
-        words = self._aligner.pronounced
-        return _Labelled(recording, not_aligned, {word: words[word] for word in words.keys() - before})
+                problem = str(error)
+        pronunciations = self._aligner.pronunciations
+        new_words = pronunciations.keys() - words_before
+        return _Outcome(recording, problem, {word: pronunciations[word] for word in new_words})
 
 
-def _with_phones(recording: Recording, phones: Sequence[Interval]) -> Recording:
+def _with_phones(recording: Recording, phones: list[Interval]) -> Recording:
     recording = replace(recording, phones=tuple(phones))
     check_fit(recording)
     return recording

@@ -1,7 +1,4 @@
-"""Speech `[sample]` and a way to add noise -> noisy `[sample]` and its target `[sample]`, in a room, through a channel.
-
-For training and validation, never for testing: speech in small and large rooms, over band-limited lines, at any level.
-"""
+"""Augmentation of training mixtures: rooms with reverberation, band-limited channels, gains. Never used for testing."""
 
 from __future__ import annotations
 
@@ -12,21 +9,21 @@ import numpy as np
 
 from phonemi.constants import SAMPLE_RATE
 
-# Reflections within 50 ms of the direct sound are heard as part of it and help to understand it (the limit of the
-# clarity C50, ISO 3382). To take them out would ask a mask for what it cannot do, and would cost words.
+# Reflections within 50 ms of the direct sound are heard as part of it and make it easier to understand (the limit of
+# the clarity C50 in ISO 3382). They stay in the target: a mask cannot remove them, and trying would cost words.
 EARLY_S = 0.05
-IMAGES_S = 0.08  # single reflections up to here; after it they lie closer than the samples in all but the largest rooms
-_JOINT_S = 0.02  # the tail goes on as loud as these last milliseconds of single reflections
-_SPEED_OF_SOUND = 343.0  # m/s at 20 degrees
-_SMALLEST_M, _LARGEST_M = (2.5, 2.5, 2.3), (10.0, 8.0, 4.0)  # closets to classrooms: length, width, height
-_WALL_M = 0.3  # nobody talks, and no microphone stands, closer to a wall
-_DISTANCE_M = (0.3, 3.0)  # from the mouth to the microphone
+IMAGES_S = 0.08  # single reflections until here; later ones are denser than the samples in all but the largest rooms
+_JOINT_S = 0.02  # the diffuse tail starts at the level of these last milliseconds of single reflections
+_SPEED_OF_SOUND = 343.0  # m/s at 20 degrees Celsius
+_MIN_ROOM_M, _MAX_ROOM_M = (2.5, 2.5, 2.3), (10.0, 8.0, 4.0)  # length, width, height: closets to classrooms
+_MIN_WALL_DISTANCE_M = 0.3  # of mouth and microphone
+_DISTANCE_M = (0.3, 3.0)  # from the mouth to the microphone, minimum and maximum
 _TAPS, _KAISER_BETA = 255, 8.0  # -80 dB from 160 Hz above the cutoff on
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training mixture; nothing by default.
+    """Which changes of a training mixture are possible; none by default.
 
     Attributes:
         reverb_share: probability that the speech is in a room.
@@ -43,7 +40,7 @@ class Augmentation:
     gain_db: tuple[float, float] = (0.0, 0.0)
 
     def __bool__(self) -> bool:
-        """Whether anything can happen at all."""
+        """Whether any change is possible."""
         return bool(self.reverb_share or self.band_limit_share or any(self.gain_db))
 
 
@@ -55,16 +52,15 @@ def augment(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put speech in a room, add noise to it, and send both through a band-limited channel with a gain.
 
-    The noise is added to the reverberant speech, so that an SNR holds for what reaches the microphone; the band limit
-    comes after it and changes the ratio by what speech and noise lose. The target is the speech by the direct sound
-    and the reflections of the first 50 ms (`EARLY_S`), in time with `clean`. It is band-limited as the noisy speech
-    is: an enhancer shall neither invent an upper band nor be puzzled by a recording without one.
+    The noise is added to the reverberant speech, so that the SNR is that at the microphone; the band limit comes later
+    and changes it. The target is the direct sound with the reflections of the first 50 ms (`EARLY_S`), in time with
+    `clean` and band-limited like the noisy speech: the enhancer learns to leave an empty upper band empty.
 
     Args:
         clean: speech, `[sample]`.
         add_noise: speech `[sample]` -> noisy `[sample]`.
-        augmentation: what may happen.
-        rng: where the chance comes from; not touched by what is off.
+        augmentation: the possible changes.
+        rng: all randomness comes from it; an augmentation that is off draws nothing.
 
     Returns:
         The noisy speech and the target, float32 `[sample]`, as long as `clean`.
@@ -84,37 +80,37 @@ def augment(
 
 
 def reverberate(speech: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Speech as it is heard in a room, and by the early part of the response alone.
+    """Speech with the reverberation of a room, and with its early reflections alone.
 
     Args:
         speech: `[sample]`.
-        response: of the room, from the direct sound on, `[m]`.
+        response: impulse response of the room from the direct sound on, `[m]`.
 
     Returns:
-        Both float32 `[sample]`; what sounds on after the end of the speech is cut off.
+        Both float32 `[sample]`; the reverberation after the end of the speech is cut off.
     """
     response = response[: len(speech)]
     early = np.where(np.arange(len(response)) < round(EARLY_S * SAMPLE_RATE), response, 0)
-    # One call, so that the speech is transformed once.
+    # One call, so that the Fourier transform of the speech is computed once.
     from scipy.signal import fftconvolve
 
-    heard = fftconvolve(speech[None], np.stack([response, early]).astype(speech.dtype), axes=1)
-    whole, beginning = heard[:, : len(speech)].astype(np.float32, copy=False)
-    return whole, beginning
+    both = fftconvolve(speech[None], np.stack([response, early]).astype(speech.dtype), axes=1)
+    reverberant, early_only = both[:, : len(speech)].astype(np.float32, copy=False)
+    return reverberant, early_only
 
 
 def room_response(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Impulse response of a drawn shoebox room between a drawn mouth and a drawn microphone, both omnidirectional.
+    """Impulse response of a random shoebox room, between a random mouth and a random microphone, both omnidirectional.
 
-    Single reflections by the image method (Allen & Berkley, JASA 65, 1979) until 80 ms after the direct sound, then
-    Gaussian noise that decays by 60 dB in `rt60_s`, as loud at the joint as the reflections before it. The walls'
-    reflection factor follows from the decay by Eyring's formula, rt60 = 24 ln(10) V / (-c S ln(1 - absorption)), which
-    unlike Sabine's has a solution for every decay; it has a negative sign, or the reflections, all of one sign, would
-    add up to a rumble (Lehmann & Johansson, JASA 124, 2008).
+    Until 80 ms after the direct sound it has single reflections by the image method (Allen & Berkley, JASA 65, 1979);
+    then Gaussian noise that starts at their level and decays by 60 dB in `rt60_s`. The reflection factor of the walls
+    follows from the decay by Eyring's formula, rt60 = 24 ln(10) V / (-c S ln(1 - absorption)), which unlike Sabine's
+    has a solution for every decay. The factor is negative: reflections of equal sign would add up to a rumble (Lehmann
+    & Johansson, JASA 124, 2008).
 
     Args:
-        rt60_s: time in which the sound falls by 60 dB, seconds.
-        rng: where the room and its tail come from.
+        rt60_s: time in which the sound falls by 60 dB, in seconds.
+        rng: draws the room, the two positions and the tail.
 
     Returns:
         float32 `[m]` at 16 kHz, m the longer of `rt60_s` and 80 ms; sample 0 is the direct sound, 1.
@@ -123,11 +119,12 @@ def room_response(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
     >>> response.shape, float(response[0])
     ((4800,), 1.0)
     """
-    size_m = rng.uniform(_SMALLEST_M, _LARGEST_M)
-    source_m, towards_m = (rng.uniform(_WALL_M, size_m - _WALL_M) for _ in range(2))
-    away_m = float(np.linalg.norm(towards_m - source_m))
-    # On the way from one drawn point to another, the microphone cannot leave the room.
-    microphone_m = source_m + (towards_m - source_m) * min(1.0, rng.uniform(*_DISTANCE_M) / max(away_m, 1e-6))
+    size_m = rng.uniform(_MIN_ROOM_M, _MAX_ROOM_M)
+    lowest_m, highest_m = _MIN_WALL_DISTANCE_M, size_m - _MIN_WALL_DISTANCE_M
+    source_m, target_m = (rng.uniform(lowest_m, highest_m) for _ in range(2))
+    between_m = float(np.linalg.norm(target_m - source_m))
+    # The microphone is on the line between two points in the room, so it is in the room.
+    microphone_m = source_m + (target_m - source_m) * min(1.0, rng.uniform(*_DISTANCE_M) / max(between_m, 1e-6))
     volume_m3, surface_m2 = size_m.prod(), 2 * (size_m.prod() / size_m).sum()
     reflection = -np.exp(-12 * np.log(10) * volume_m3 / (_SPEED_OF_SOUND * surface_m2 * rt60_s))
     images = _images(size_m, source_m, microphone_m, reflection)
@@ -143,23 +140,24 @@ def room_response(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def _images(size_m: np.ndarray, source_m: np.ndarray, microphone_m: np.ndarray, reflection: float) -> np.ndarray:
-    """Mirror images of the source heard within `IMAGES_S` of the direct sound, which is 1 at sample 0: [sample]."""
+    """Impulse response `[sample]` of the direct sound, 1 at sample 0, and the reflections within `IMAGES_S` of it."""
     direct_m = max(float(np.linalg.norm(source_m - microphone_m)), 1e-3)
-    reach_m = direct_m + IMAGES_S * _SPEED_OF_SOUND
+    max_m = direct_m + IMAGES_S * _SPEED_OF_SOUND
     squares, orders = [], []
     for size, source, microphone in zip(size_m, source_m, microphone_m, strict=True):
-        # Along one axis the images lie at 2 n L + s after |2 n| reflections and at 2 n L - s after |2 n - 1|.
-        n = np.arange(-int(reach_m // (2 * size)) - 1, int(reach_m // (2 * size)) + 2)
+        # Along an axis of length L, the images of source s are at 2 n L + s after |2 n| reflections, and at 2 n L - s
+        # after |2 n - 1|.
+        n = np.arange(-int(max_m // (2 * size)) - 1, int(max_m // (2 * size)) + 2)
         positions = np.concatenate([2 * n * size + source, 2 * n * size - source])
         squares.append((positions - microphone) ** 2)
         orders.append(np.concatenate([np.abs(2 * n), np.abs(2 * n - 1)]))
     squared = squares[0][:, None, None] + squares[1][:, None] + squares[2]
     order = orders[0][:, None, None] + orders[1][:, None] + orders[2]
-    near = squared < reach_m**2
+    near = squared < max_m**2
     distance_m = np.sqrt(squared[near])
     delay = np.round((distance_m - direct_m) / _SPEED_OF_SOUND * SAMPLE_RATE).astype(int)
     samples = round(IMAGES_S * SAMPLE_RATE)
-    # As loud as the direct sound at most: the closest image is never closer than the source.
+    # No reflection is louder than the direct sound: no image is closer than the source.
     amplitude = reflection ** order[near] * direct_m / np.maximum(distance_m, direct_m)
     response = np.bincount(delay, amplitude, samples)[:samples]
     response[0] = 1.0
@@ -167,7 +165,7 @@ def _images(size_m: np.ndarray, source_m: np.ndarray, microphone_m: np.ndarray, 
 
 
 def band_limit(waveforms: np.ndarray, cutoff_hz: float) -> np.ndarray:
-    """Take away what is above a frequency, without delay: a symmetric FIR low-pass, -6 dB at the cutoff.
+    """Low-pass with a symmetric FIR filter, -6 dB at the cutoff, without delay.
 
     Args:
         waveforms: float32 `[channel, sample]`.
@@ -180,5 +178,6 @@ def band_limit(waveforms: np.ndarray, cutoff_hz: float) -> np.ndarray:
 
     low_pass = firwin(_TAPS, cutoff_hz, window=("kaiser", _KAISER_BETA), fs=SAMPLE_RATE)
     filtered = oaconvolve(waveforms, low_pass[None].astype(np.float32), mode="full", axes=1)
-    start = _TAPS // 2
-    return filtered[:, start : start + waveforms.shape[1]].astype(np.float32, copy=False)
+    delay = _TAPS // 2
+    limited: np.ndarray = filtered[:, delay : delay + waveforms.shape[1]].astype(np.float32, copy=False)
+    return limited

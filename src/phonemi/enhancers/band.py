@@ -1,7 +1,7 @@
-"""Noisy [channel, sample] at any rate + its enhanced band below 8 kHz [channel, sample at 16 kHz] -> both bands joined.
+"""The band above 8 kHz, which the network does not hear: taken from the recording and added to the enhanced speech.
 
-The network hears nothing above 8 kHz. What lies there is the difference between a recording and what comes back of it
-from 16 kHz, made with the same filters: with a gain of 1 everywhere the sum is the recording again, to rounding.
+This band is the recording minus its own round trip through 16 kHz. Both ways use the same filters, so that with a gain
+of 1 everywhere the sum restores the recording, to rounding.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ UpperBand = Literal["attenuate", "remove", "keep"]
 
 
 def to_16_khz(channels: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Channels [channel, sample] at any rate -> float32 [channel, sample at 16 kHz].
+    """Resample channels [channel, sample] of any rate to float32 [channel, sample] at 16 kHz.
 
-    From a higher rate a sample more may come than `audio.resample` makes: all of the end comes back.
+    From a higher rate, the result may be one sample longer than that of `audio.resample`, so that the whole end of the
+    recording can be restored.
 
     >>> to_16_khz(np.zeros((1, 48_001)), 48_000).shape
     (1, 16001)
@@ -32,39 +33,40 @@ def to_16_khz(channels: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def join_bands(
     noisy: np.ndarray,
-    lower: np.ndarray,
-    enhanced: np.ndarray,
+    noisy_16_khz: np.ndarray,
+    enhanced_16_khz: np.ndarray,
     top_gain: np.ndarray,
     sample_rate: int,
     upper_band: UpperBand,
 ) -> np.ndarray:
-    """Bring what was enhanced back to the rate of the recording, and what lies above 8 kHz with it.
+    """Resample the enhanced speech to the rate of the recording and add the band above 8 kHz.
 
     Args:
         noisy: float32 [channel, sample] at `sample_rate`.
-        lower: what `to_16_khz` made of it.
-        enhanced: [channel, sample] at 16 kHz, what the network made of that.
-        top_gain: amplitude gain just below 8 kHz of each STFT frame, [channel, frame]; 0 to 1.
+        noisy_16_khz: what `to_16_khz` made of it, [channel, sample].
+        enhanced_16_khz: the enhanced version of that, [channel, sample].
+        top_gain: amplitude gain just below 8 kHz in each STFT frame, [channel, frame]; 0 to 1.
         sample_rate: in Hz. At 16 kHz and below there is no upper band.
-        upper_band: multiply the upper band by `top_gain`, remove it, or keep it as it is.
+        upper_band: whether to multiply the upper band by `top_gain`, to remove it, or to keep it as it is.
 
     Returns:
         float32 [channel, sample], as long as `noisy`.
     """
     samples = noisy.shape[1]
-    joined = _resampled_back(enhanced, sample_rate, samples)
+    enhanced = _from_16_khz(enhanced_16_khz, sample_rate, samples)
     if sample_rate <= SAMPLE_RATE or upper_band == "remove":
-        return joined
-    upper = noisy - _resampled_back(lower, sample_rate, samples)
+        return enhanced
+    upper = noisy - _from_16_khz(noisy_16_khz, sample_rate, samples)
     if upper_band == "attenuate":
-        # Between the centres of two frames as much of each as its window has there, or nearly so.
-        frame = np.arange(samples) * (SAMPLE_RATE / HOP / sample_rate)
-        for band, gain in zip(upper, top_gain, strict=True):
-            band *= np.interp(frame, np.arange(len(gain)), gain).astype(np.float32)
-    return joined + upper
+        # Linear interpolation between the centres of the frames, which is nearly what their windows overlap to.
+        frame_position = np.arange(samples) * (SAMPLE_RATE / HOP / sample_rate)
+        for channel, gain in zip(upper, top_gain, strict=True):
+            channel *= np.interp(frame_position, np.arange(len(gain)), gain).astype(np.float32)
+    joined: np.ndarray = enhanced + upper
+    return joined
 
 
-def _resampled_back(channels: np.ndarray, sample_rate: int, samples: int) -> np.ndarray:
-    """[channel, sample at 16 kHz] -> a new array [channel, samples]: zeros appended, or the end cut."""
+def _from_16_khz(channels: np.ndarray, sample_rate: int, samples: int) -> np.ndarray:
+    """Resample [channel, sample at 16 kHz] to a new array [channel, samples]; zeros fill up what is missing."""
     resampled = audio.resample(channels, SAMPLE_RATE, sample_rate)[:, :samples]
     return np.pad(resampled, ((0, 0), (0, samples - resampled.shape[1])))

@@ -1,4 +1,4 @@
-"""Noisy and enhanced [channel, sample] -> what a listener should know of the recording: clipped, narrow-band, clean."""
+"""What a listener should know about a recording: it is clipped, narrow-band, or clean already."""
 
 from __future__ import annotations
 
@@ -10,60 +10,92 @@ import numpy as np
 from phonemi.errors import PhonemiWarning
 from phonemi.signal import FFT, SAMPLE_RATE
 
-SHORTEST_S = 1.0  # less tells nothing of a spectrum or of noise
-NARROW_HZ, NARROW_SHARE = 4500.0, 1e-5  # a telephone's 4 kHz and its filter's slope; speech has -20 to -40 dB there
-NARROW_RATE = 10_000  # below this rate there is no room for more
-CLEAN_SHARE = 1e-3  # taken off at an SNR of about 25 dB (docs/enhance-rules.md)
-CLIPPED_PAIRS, CLIPPED_PEAK = 10, 0.01  # two samples in a row at the very peak happen once by chance
+MIN_DURATION_S = 1.0  # a shorter recording says too little about its spectrum and its noise
+# Telephone speech ends at 4 kHz, and the slope of its filter at 4.5 kHz. Other speech has -40 to -20 dB of its power
+# above that frequency.
+NARROW_BAND_HZ, MAX_NARROW_BAND_SHARE = 4500.0, 1e-5
+MIN_WIDE_BAND_RATE = 10_000  # Hz; at lower sample rates every recording is narrow-band
+MAX_CLEAN_SHARE = 1e-3  # of the power, removed at an SNR of about 25 dB (docs/enhance-rules.md)
+# Two successive samples at the very peak happen once by chance, but not ten times.
+MIN_CLIPPED_PAIRS, MIN_CLIPPED_PEAK = 10, 0.01
 
-CLIPPED = "clipped: its peaks are cut off, and stay so"
-NARROW = "narrow-band: it has nothing above 4 kHz, though its sample rate has room for more; what is missing stays so"
-CLEAN = "clean already: less than 0.1 % of its power was taken off; it may be better left as it is"
+CLIPPED = "clipped: its peaks were cut off, which enhancement does not repair"
+NARROW = "narrow-band: it has nothing above 4 kHz although its sample rate allows more; enhancement does not restore it"
+CLEAN = "clean already: enhancement removed less than 0.1 % of its power; the original may be the better choice"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Condition:
-    """What is noticed of one recording; pieces of a long one are added, and the warnings asked for at the end."""
+    """What was measured on a recording. The conditions of its chunks add up to that of the whole.
 
-    samples: int = 0  # at 16 kHz, channels that are not silent
-    clipped: bool = False
-    narrow_power: float = 0.0  # of all frequencies, and of those above `NARROW_HZ`
+    Attributes:
+        samples: at 16 kHz, of all channels that are not silent.
+        is_clipped: whether any channel is.
+        total_power: over all frequencies; 0 at sample rates below 10 kHz.
+        upper_power: above 4.5 kHz; 0 at sample rates below 10 kHz.
+        noisy_power: of the input of the network.
+        removed_power: of the difference between that and its output.
+    """
+
+    samples: int = 0
+    is_clipped: bool = False
+    total_power: float = 0.0
     upper_power: float = 0.0
-    heard_power: float = 0.0  # of what was enhanced, and of what was taken off
-    taken_power: float = 0.0
+    noisy_power: float = 0.0
+    removed_power: float = 0.0
 
-    def add(self, noisy: np.ndarray, lower: np.ndarray, enhanced: np.ndarray, sample_rate: int) -> None:
-        """Add a recording, or a piece of one.
-
-        Args:
-            noisy: [channel, sample] at `sample_rate`.
-            lower: the same at 16 kHz, without offset.
-            enhanced: what became of `lower`.
-            sample_rate: in Hz.
-        """
-        self.samples += lower.size
-        self.clipped = self.clipped or any(is_clipped(channel) for channel in noisy)
-        self.heard_power += float(np.square(lower).sum(dtype=np.float64))
-        self.taken_power += float(np.square(lower - enhanced).sum(dtype=np.float64))
-        if sample_rate >= NARROW_RATE:
-            power = _spectrum(lower)
-            self.narrow_power += float(power.sum())
-            self.upper_power += float(power[round(NARROW_HZ * FFT / SAMPLE_RATE) :].sum())
+    def __add__(self, other: Condition) -> Condition:
+        """The condition of two pieces of a recording together."""
+        return Condition(
+            self.samples + other.samples,
+            self.is_clipped or other.is_clipped,
+            self.total_power + other.total_power,
+            self.upper_power + other.upper_power,
+            self.noisy_power + other.noisy_power,
+            self.removed_power + other.removed_power,
+        )
 
     def texts(self) -> list[str]:
-        """One sentence for each thing noticed."""
-        long_enough = self.samples >= SHORTEST_S * SAMPLE_RATE
-        noticed = {
-            CLIPPED: self.clipped,
-            NARROW: long_enough and self.upper_power < NARROW_SHARE * self.narrow_power,
-            CLEAN: long_enough and self.taken_power < CLEAN_SHARE * self.heard_power,
-        }
-        return [text for text, found in noticed.items() if found]
+        """One sentence for each thing that a listener should know."""
+        is_long_enough = self.samples >= MIN_DURATION_S * SAMPLE_RATE
+        texts = []
+        if self.is_clipped:
+            texts.append(CLIPPED)
+        if is_long_enough and self.upper_power < MAX_NARROW_BAND_SHARE * self.total_power:
+            texts.append(NARROW)
+        if is_long_enough and self.removed_power < MAX_CLEAN_SHARE * self.noisy_power:
+            texts.append(CLEAN)
+        return texts
 
-    def warn(self) -> None:
-        """Say it as Python warnings, which name the line that called the caller."""
-        for text in self.texts():
-            warnings.warn(text, PhonemiWarning, stacklevel=3)
+
+def warn(texts: list[str]) -> None:
+    """Issue Python warnings that name the line which called the caller of this function."""
+    for text in texts:
+        warnings.warn(text, PhonemiWarning, stacklevel=3)
+
+
+def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.ndarray, sample_rate: int) -> Condition:
+    """Measure the condition of a recording or a chunk of one.
+
+    Args:
+        noisy: channels that are not silent, [channel, sample] at `sample_rate`.
+        network_input: the same at 16 kHz, without constant offset.
+        network_output: what the network made of it.
+        sample_rate: in Hz.
+    """
+    total_power = upper_power = 0.0
+    if sample_rate >= MIN_WIDE_BAND_RATE:
+        power = _power_spectrum(network_input)
+        total_power = float(power.sum())
+        upper_power = float(power[round(NARROW_BAND_HZ * FFT / SAMPLE_RATE) :].sum())
+    return Condition(
+        network_input.size,
+        any(is_clipped(channel) for channel in noisy),
+        total_power,
+        upper_power,
+        float(np.square(network_input).sum(dtype=np.float64)),
+        float(np.square(network_input - network_output).sum(dtype=np.float64)),
+    )
 
 
 def is_clipped(channel: np.ndarray) -> bool:
@@ -74,14 +106,15 @@ def is_clipped(channel: np.ndarray) -> bool:
     (False, True)
     """
     highest, lowest = channel.max(), channel.min()
-    if max(highest, -lowest) < CLIPPED_PEAK:
-        return False  # so faint that neighbours are equal in 16 bits
-    at_peak = (channel == highest) | (channel == lowest)
-    return int(np.count_nonzero(at_peak[1:] & at_peak[:-1])) >= CLIPPED_PAIRS
+    if max(highest, -lowest) < MIN_CLIPPED_PEAK:
+        return False  # so faint that neighbouring samples are equal in 16 bits
+    is_at_peak = (channel == highest) | (channel == lowest)
+    return int(np.count_nonzero(is_at_peak[1:] & is_at_peak[:-1])) >= MIN_CLIPPED_PAIRS
 
 
-def _spectrum(channels: np.ndarray) -> np.ndarray:
-    """Power of each bin, summed over channels and windows side by side, [channel, sample] -> [257]."""
+def _power_spectrum(channels: np.ndarray) -> np.ndarray:
+    """Power of each bin, summed over channels and over windows side by side, [channel, sample] -> [257]."""
     frames = channels[:, : channels.shape[1] // FFT * FFT].reshape(-1, FFT)
     spectrum = np.fft.rfft(frames * np.hanning(FFT).astype(np.float32))
-    return np.square(np.abs(spectrum)).sum(0)
+    power: np.ndarray = np.square(np.abs(spectrum)).sum(0)
+    return power

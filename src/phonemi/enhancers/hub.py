@@ -74,7 +74,7 @@ def push(
 
 def _explained(doing: str, error: Exception) -> ModelError:
     """What was asked, what the hub's client found, and what to do."""
-    from huggingface_hub.utils import LocalEntryNotFoundError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalEntryNotFoundError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
     not_cached = isinstance(error, LocalEntryNotFoundError)
     cause = error.__cause__ if not_cached and isinstance(error.__cause__, Exception) else error

@@ -1,7 +1,6 @@
-"""Noisy waveform [batch, sample] + one sequence [batch, frame, dim] -> enhanced waveform [batch, sample].
+"""The enhancer network of SUPERB: a mask on the log1p spectrum, predicted by a bidirectional LSTM.
 
-The model, loss and reconstruction are those of the SUPERB recipe `enhancement_stft2` (S3PRL): a bidirectional LSTM
-predicts a sigmoid amplitude mask that is applied to the log1p magnitude; the phase stays noisy.
+Model, loss and reconstruction are those of the recipe `enhancement_stft2` (S3PRL). The phase stays noisy.
 """
 
 from __future__ import annotations
@@ -13,30 +12,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi import signal
+from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.errors import ModelError, nearest
 
-REACH = 2  # STFT frames beyond an item's own that its last samples are made of
+TAIL_FRAMES = 2  # extra STFT frames needed to reconstruct the last samples of an item
 
 
-class MaskEnhancer(nn.Module):
-    """BLSTM mask on the log1p spectrum.
+class MaskEnhancer(EnhancerNetwork):
+    """Sigmoid amplitude mask on the log1p magnitude of the STFT, from a bidirectional LSTM (BLSTM).
 
     Args:
         dim: size of the conditioning features; 0 when there are none.
         log1p: whether the noisy log1p spectrum (257 bins) is an input, after the features. Without features it must be.
-        hop: samples between feature frames: 320 (repeated twice to meet the STFT) or 160.
-        hidden: LSTM units for each direction.
+        hop: samples between feature frames: 320 (each frame is used for two STFT frames) or 160.
+        hidden: LSTM units in each direction.
         layers: LSTM layers.
         dropout: between the layers and before the output.
-        level_db: root mean square in dB re full scale that every noisy recording is brought to before the spectrum, and
-            back from afterwards, so that a faint recording is treated as a loud one; None, as in the paper: as it is.
-        attenuation_limit_db: the most that `enhance` takes off any bin; None, as in the paper: without end. A little
-            noise left masks what a mask does to the speech. Training does not know of it.
-        stft_pad: what is beyond the ends of a recording, see `signal.stft`.
+        level_db: RMS level in dB re full scale to which every noisy recording is brought before the STFT, and back
+            afterwards, so that the level of a recording does not matter; None, as in the paper: no change.
+        attenuation_limit_db: the most that `enhance` takes off any bin; None, as in the paper: no limit. The noise that
+            remains masks distortions of the speech. The limit plays no part in training.
+        stft_pad: what lies beyond the ends of a recording, see `signal.stft`.
 
-    >>> sum(p.numel() for p in MaskEnhancer(768).parameters())  # algorithms.md 1.3
+    >>> sum(parameter.numel() for parameter in MaskEnhancer(768).parameters())
     5387009
     """
+
+    kind = "mask"
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class MaskEnhancer(nn.Module):
             raise ModelError("a mask enhancer needs features (dim > 0), the log1p spectrum, or both")
         if hop not in (signal.HOP, signal.SSL_HOP):
             raise ModelError(f"features every {hop} samples cannot meet the STFT's hop of 160: only 160 and 320 can")
-        _least_gain(attenuation_limit_db)
+        minimum_gain(attenuation_limit_db)  # raises for a limit below 0
         if stft_pad not in get_args(signal.Pad):
             raise ModelError(f"stft_pad is {stft_pad!r}: {nearest(str(stft_pad), get_args(signal.Pad))}")
         self.dim, self.log1p, self.hop, self.level_db = dim, log1p, hop, level_db
@@ -85,29 +87,34 @@ class MaskEnhancer(nn.Module):
             "stft_pad": self.stft_pad,
         }
 
+    def description(self) -> str:
+        """Size and inputs of the BLSTM."""
+        inputs = [name for name, is_input in (("fused features", self.dim), ("log1p spectrum", self.log1p)) if is_input]
+        return f"BLSTM of {self.blstm.num_layers} layers of {self.blstm.hidden_size} on {' and '.join(inputs)}"
+
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         """Predict the mask.
 
         Args:
             log1p: noisy log1p magnitude, [batch, frame, 257].
             features: [batch, frame or half as many, dim], or None when dim is 0.
-            lengths: valid STFT frames of each item, [batch], on the CPU for preference; None when all are valid.
+            lengths: valid STFT frames of each item, [batch]; None: all. On the CPU, so that a GPU is not waited for.
 
         Returns:
-            Amplitude mask in (0, 1), [batch, frame, 257]; anything beyond `lengths`.
+            Amplitude mask in (0, 1), [batch, frame, 257]; arbitrary values beyond `lengths`.
 
         Raises:
-            ModelError: for features of another size, or 5 frames or more away from the spectrum's number.
+            ModelError: for features of another size, or 5 frames or more away from the number of frames of `log1p`.
         """
-        found = 0 if features is None else features.shape[-1]
-        if found != self.dim:
-            raise ModelError(f"the mask enhancer expects {self.dim} features a frame, got {found}")
+        dim = 0 if features is None else features.shape[-1]
+        if dim != self.dim:
+            raise ModelError(f"the mask enhancer expects {self.dim} features a frame, got {dim}")
         inputs = [] if features is None else [self._on_stft_grid(features, log1p.shape[1])]
         if self.log1p:
             inputs.append(log1p)
-        sequence = torch.cat(inputs, dim=-1)
-        hidden = self._recur(sequence, lengths)
-        return torch.sigmoid(self.output(self.dropout(hidden)))
+        hidden = self._run_blstm(torch.cat(inputs, dim=-1), lengths)
+        mask: Tensor = torch.sigmoid(self.output(self.dropout(hidden)))
+        return mask
 
     def loss(
         self,
@@ -117,35 +124,65 @@ class MaskEnhancer(nn.Module):
         lengths: Tensor | None = None,
         si_sdr_weight: float = 0.0,
     ) -> Tensor:
-        """L1 between masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
+        """L1 distance of masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
 
         Args:
             noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
             features: see `forward`.
-            lengths: valid samples, [batch]; None: all. On the CPU even beside a GPU, which is waited for otherwise.
-            si_sdr_weight: what a dB of SI-SDR of the enhanced waveform weighs beside; 0 in the recipe. The magnitudes
-                alone do not say that a bin whose phase is wrong had better be faint.
+            lengths: valid samples, [batch]; None: all. On the CPU, so that a GPU is not waited for.
+            si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform; 0 in the recipe. Magnitudes
+                alone do not tell the network that a bin with a wrong phase should be faint.
         """
-        lengths, there = _lengths(noisy, lengths)
-        gain = self._gain(noisy, there)
-        spectrum = self._spectrum(gain * noisy, there)
-        noisy_log1p = spectrum.abs().log1p()
-        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, there)
+        lengths, device_lengths = _lengths_here_and_on_device(noisy, lengths)
+        gain = self._gain_to_level(noisy, device_lengths)
+        spectrum = self._spectrum(gain * noisy, device_lengths)
+        magnitude = signal.magnitude(spectrum)
+        noisy_log1p = magnitude.log1p()
+        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, device_lengths)
         mask = self._mask(noisy_log1p, features, lengths)
-        frames = signal.stft_frames(there)
-        recipe = noisy_log1p.shape[1] - REACH
-        distance = (mask[:, :recipe] * noisy_log1p[:, :recipe] - clean_log1p).abs().sum(-1)
-        loss = ((distance * signal.valid_mask(frames, recipe)).sum(1) / frames).mean()
+        # The frames of the recipe, without the tail.
+        frames = signal.stft_frames(device_lengths)
+        max_frames = noisy_log1p.shape[1] - TAIL_FRAMES
+        distance = (mask[:, :max_frames] * noisy_log1p[:, :max_frames] - clean_log1p).abs().sum(-1)
+        loss = ((distance * signal.valid_mask(frames, max_frames)).sum(1) / frames).mean()
         if si_sdr_weight:
             samples = noisy.shape[-1]
-            enhanced = signal.istft(spectrum * self._gains(spectrum, mask), samples)
-            enhanced = enhanced * signal.valid_mask(there, samples)
+            enhanced = signal.istft(signal.scale(spectrum, _stft_gains(mask, magnitude, noisy_log1p)), samples)
+            enhanced = enhanced * signal.valid_mask(device_lengths, samples)
             loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
         return loss
 
-    def enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        """The waveforms of `enhance_with_gains`, [batch, sample] -> [batch, sample]."""
-        return self.enhance_with_gains(noisy, features, lengths)[0]
+    def denoise(
+        self,
+        noisy: Tensor,
+        features: Tensor | None,
+        lengths: Tensor | None = None,
+        attenuation_limit_db: float | None = None,
+    ) -> Enhancement:
+        """Masked magnitude, noisy phase: expm1(M log1p|X|) X / (|X| + 1e-10), never louder than X in any bin.
+
+        Args: see `EnhancerNetwork.denoise`.
+
+        Returns:
+            The waveforms; with them the gains (after the limit), the mask (before it) and the log1p magnitude, each
+            [batch, frame, 257] with `TAIL_FRAMES` more frames than the STFT of the noisy waveform.
+
+        Raises:
+            ModelError: for a limit below 0.
+        """
+        limit_db = self.attenuation_limit_db if attenuation_limit_db is None else attenuation_limit_db
+        min_gain = minimum_gain(limit_db)
+        samples = noisy.shape[-1]
+        lengths, device_lengths = _lengths_here_and_on_device(noisy, lengths)
+        gain = self._gain_to_level(noisy, device_lengths)
+        spectrum = self._spectrum(gain * noisy, device_lengths)
+        magnitude = signal.magnitude(spectrum)
+        log1p = magnitude.log1p()
+        mask = self._mask(log1p, features, lengths)
+        stft_gains = _stft_gains(mask, magnitude, log1p).clamp_min(min_gain)
+        enhanced = signal.istft(signal.scale(spectrum, stft_gains), samples) / gain
+        enhanced = enhanced * signal.valid_mask(device_lengths, samples)
+        return Enhancement(enhanced, {"gains": stft_gains, "mask": mask, "log1p": log1p})
 
     def enhance_with_gains(
         self,
@@ -154,83 +191,63 @@ class MaskEnhancer(nn.Module):
         lengths: Tensor | None = None,
         attenuation_limit_db: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Masked magnitude, noisy phase: expm1(M log1p|X|) X / (|X| + 1e-10), never louder than X in any bin.
-
-        Args:
-            noisy: waveforms [batch, sample], zero beyond `lengths`.
-            features: see `forward`.
-            lengths: valid samples, [batch]; None: all.
-            attenuation_limit_db: instead of the model's own; infinite: without end.
-
-        Returns:
-            Waveforms [batch, sample], zero beyond `lengths`; the same for an item alone and beside longer ones. And the
-            amplitude gains [batch, frame, 257] in 0 to 1 that made them, of `REACH` more frames than the STFT has.
-
-        Raises:
-            ModelError: for a limit below 0.
-        """
-        limit_db = self.attenuation_limit_db if attenuation_limit_db is None else attenuation_limit_db
-        least = _least_gain(limit_db)
-        samples = noisy.shape[-1]
-        lengths, there = _lengths(noisy, lengths)
-        gain = self._gain(noisy, there)
-        spectrum = self._spectrum(gain * noisy, there)
-        mask = self._mask(spectrum.abs().log1p(), features, lengths)
-        gains = self._gains(spectrum, mask, least)
-        enhanced = signal.istft(spectrum * gains, samples) / gain
-        return enhanced * signal.valid_mask(there, samples), gains
+        """The waveforms and the gains of `denoise`, [batch, sample] and [batch, frame, 257]."""
+        enhanced, diagnostics = self.denoise(noisy, features, lengths, attenuation_limit_db)
+        return enhanced, diagnostics["gains"]
 
     def _spectrum(self, noisy: Tensor, lengths: Tensor) -> Tensor:
-        """STFT with `REACH` more frames, which reach into the last samples.
+        """STFT with `TAIL_FRAMES` more frames, which overlap the last samples.
 
-        Without them the inverse STFT would divide by the edge of the last window there, which makes a click, and an
-        item would end otherwise beside longer ones, where they exist.
+        Without them the inverse STFT would divide the last samples by the edge of one window, which makes a click, and
+        the end of an item would differ from its end beside longer items, where these frames exist.
         """
-        return signal.stft(functional.pad(noisy, (0, REACH * signal.HOP)), self.stft_pad, lengths)
+        return signal.stft(functional.pad(noisy, (0, TAIL_FRAMES * signal.HOP)), self.stft_pad, lengths)
 
     def _mask(self, log1p: Tensor, features: Tensor | None, lengths: Tensor) -> Tensor:
-        """The mask of each item, its last frame's held beyond it, float32 [batch, frame + REACH, 257]."""
+        """The mask of each item, float32 [batch, frame + TAIL_FRAMES, 257]; its last valid frame is held to the end."""
         frames = signal.stft_frames(lengths)
-        mask = self(log1p[:, : log1p.shape[1] - REACH], features, frames).float()
-        last = frames.to(log1p.device, non_blocking=True)[:, None] - 1
-        nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(last)
-        return mask.take_along_dim(nearest_valid[..., None], dim=1)
+        mask: Tensor = self(log1p[:, : log1p.shape[1] - TAIL_FRAMES], features, frames).float()
+        last_frame = frames.to(log1p.device, non_blocking=True)[:, None] - 1
+        nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(last_frame)
+        return mask.gather(1, nearest_valid[..., None].expand(-1, -1, mask.shape[2]))
 
-    def _gains(self, spectrum: Tensor, mask: Tensor, least: float = 0.0) -> Tensor:
-        """What the amplitudes are multiplied by when their log1p is masked, but not below `least`, as the spectrum."""
-        magnitude = spectrum.abs()
-        return (torch.expm1(mask * magnitude.log1p()) / (magnitude + 1e-10)).clamp_min(least)
-
-    def _gain(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
+    def _gain_to_level(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
         """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
         if self.level_db is None:
             return 1.0
         rms = (noisy.float().square().sum(1, keepdim=True) / lengths[:, None]).sqrt()
         return torch.where(rms > 0, 10 ** (self.level_db / 20) / rms, torch.ones_like(rms))
 
-    def _recur(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    def _run_blstm(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
         """BLSTM of each item alone, [batch, frame, feature] -> [batch, frame, 2 * hidden]; zero beyond `lengths`."""
         if lengths is None or bool((lengths == sequence.shape[1]).all()):
-            return self.blstm(sequence)[0]
+            hidden: Tensor = self.blstm(sequence)[0]
+            return hidden
         if sequence.is_cuda:
-            return self._recur_packed(sequence, lengths.cpu())
+            return self._run_blstm_packed(sequence, lengths.cpu())
         # On a CPU a packed LSTM goes frame by frame, and its gradient costs time quadratic in the frames: several times
-        # slower than one fused call for the items of each length.
+        # slower than one fused call for all items of one length.
         hidden = sequence.new_zeros(*sequence.shape[:2], 2 * self.blstm.hidden_size)
-        for length in lengths.unique().tolist():
-            chosen = (lengths == length).nonzero()[:, 0]
-            found = self.blstm(sequence[chosen, :length])[0]
-            hidden = hidden.index_put((chosen,), functional.pad(found, (0, 0, 0, hidden.shape[1] - length)).to(hidden))
+        for length in sorted(set(lengths.tolist())):
+            items = (lengths == length).nonzero()[:, 0]
+            outputs = self.blstm(sequence[items, :length])[0]
+            outputs = functional.pad(outputs, (0, 0, 0, hidden.shape[1] - length))
+            hidden = hidden.index_put((items,), outputs.to(hidden))
         return hidden
 
-    def _recur_packed(self, sequence: Tensor, lengths: Tensor) -> Tensor:
-        """Packing keeps the backward direction from starting in the padding; sorted here, so that nothing waits."""
+    def _run_blstm_packed(self, sequence: Tensor, lengths: Tensor) -> Tensor:
+        """The same with packed sequences, which keep the backward direction from starting in the padding."""
+        # Sorted here on the CPU, because pack_padded_sequence would wait for the GPU to sort.
         order = lengths.argsort(descending=True)
-        places, back = (one.to(sequence.device, non_blocking=True) for one in (order, order.argsort()))
-        packed = nn.utils.rnn.pack_padded_sequence(sequence.index_select(0, places), lengths[order], batch_first=True)
-        hidden, frames = self.blstm(packed)[0], sequence.shape[1]
-        padded = nn.utils.rnn.pad_packed_sequence(hidden, batch_first=True, total_length=frames)[0]
-        return padded.index_select(0, back)
+        device = sequence.device
+        device_order, inverse_order = (index.to(device, non_blocking=True) for index in (order, order.argsort()))
+        packed = nn.utils.rnn.pack_padded_sequence(
+            sequence.index_select(0, device_order), lengths[order], batch_first=True
+        )
+        hidden, _ = nn.utils.rnn.pad_packed_sequence(
+            self.blstm(packed)[0], batch_first=True, total_length=sequence.shape[1]
+        )
+        return hidden.index_select(0, inverse_order)
 
     def _on_stft_grid(self, features: Tensor, frames: int) -> Tensor:
         if self.hop == signal.SSL_HOP:
@@ -238,20 +255,16 @@ class MaskEnhancer(nn.Module):
         return signal.match_frames(features, frames)
 
 
-def _lengths(noisy: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:
+    """Amplitude gains that do to the magnitude what the mask does to its log1p, all [batch, frame, 257]."""
+    return signal.expm1(mask * log1p) / (magnitude + 1e-10)
+
+
+def _lengths_here_and_on_device(noisy: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     """The valid samples of each item, all if None: as they were given, and on the device of the waveforms."""
     if lengths is None:
-        lengths = torch.full((len(noisy),), noisy.shape[-1])
+        lengths = torch.full((noisy.shape[0],), noisy.shape[1])
     return lengths, lengths.to(noisy.device, non_blocking=True)
-
-
-def _least_gain(attenuation_limit_db: float | None) -> float:
-    """What a limit leaves of any bin."""
-    if attenuation_limit_db is None:
-        return 0.0
-    if not attenuation_limit_db >= 0:
-        raise ModelError(f"an attenuation limit of {attenuation_limit_db} dB would amplify: expected 0 or more")
-    return 10 ** (-attenuation_limit_db / 20)
 
 
 def _si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:

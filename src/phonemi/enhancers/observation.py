@@ -1,6 +1,6 @@
-"""An enhancer at work on a recording -> how much it took for speech `[frame]`, which layers it heard `[frame, layer]`.
+"""Watch an enhancer at work: which frames it took for speech, and which layers of the encoder it used.
 
-Both are taken from the run that enhances, so that looking costs no second run of the encoder.
+Both are taken from the pass that enhances, so that watching costs no second run of the encoder.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from phonemi.enhancers.base import Enhancement
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.signal import HOP, SAMPLE_RATE
+from phonemi.signal import HOP, SAMPLE_RATE, log1p_spectrum, stft_frames
 
 WINDOW_FRAMES = 11  # 0.11 s, about a phone
-MOST_DB = 30.0  # beyond, an estimate says no more than "speech" or "noise"
+MAX_SNR_DB = 30.0  # beyond it, an estimate says no more than "speech" or "noise"
 
 
 @dataclass
 class Observation:
-    """What was seen of the first piece that an enhancer heard: its first audible channel.
+    """What was observed in the first chunk that an enhancer was given: its first channel that is not silent.
 
     Attributes:
-        local_snr_db: `estimated_snr_db` of each STFT frame (100 Hz), `[frame]`; None before anything was heard.
+        local_snr_db: `estimated_snr_db` of each STFT frame (100 Hz), `[frame]`; None before anything was enhanced.
         layer_weights: share of each layer in each frame of the encoder, `[frame, layer]`; None without an encoder.
         frame_s: seconds from one frame of the encoder to the next.
     """
@@ -38,46 +39,51 @@ class Observation:
 
     @property
     def duration_s(self) -> float:
-        """Length of the piece, to 10 ms; 0 if nothing was heard."""
+        """Length of the chunk, to 10 ms; 0 before anything was enhanced."""
         return 0.0 if self.local_snr_db is None else (len(self.local_snr_db) - 1) * HOP / SAMPLE_RATE
 
 
 @contextmanager
 def observing(enhancer: Enhancer) -> Iterator[Observation]:
-    """Watch `enhancer` for the length of a `with` block; what it is given first there is what is seen.
+    """Watch `enhancer` for the length of a `with` block; the observation is of the first chunk enhanced in it.
 
-    One block at a time: an enhancer that works in several threads would show whichever was first.
+    One block at a time. With an enhancer that works in several threads, the chunk of any thread may come first.
     """
-    seen = Observation()
+    observation = Observation()
 
-    def see_layers(aggregation: Any, inputs: tuple[Any, ...], fused: Tensor) -> None:
-        if seen.layer_weights is None:
-            weights = aggregation.weights(inputs[0][:, :1])
-            seen.layer_weights = weights[0].detach().float().cpu().numpy()
-
-    def see_mask(mask_enhancer: Any, inputs: tuple[Any, ...], mask: Tensor) -> None:
-        if seen.local_snr_db is None:
-            log1p, _, lengths = inputs
-            frames = log1p.shape[1] if lengths is None else int(lengths[0])
+    def observe_network(noisy: Tensor, enhancement: Enhancement, lengths: Tensor | None) -> None:
+        if observation.local_snr_db is None:
+            frames = stft_frames(noisy.shape[1] if lengths is None else int(lengths[0]))
+            mask, log1p = (enhancement.diagnostics.get(name) for name in ("mask", "log1p"))
+            if mask is None or log1p is None:
+                # The mask that would have made this waveform.
+                log1p = log1p_spectrum(noisy[:1])
+                mask = (log1p_spectrum(enhancement.enhanced[:1]) / log1p.clamp_min(1e-10)).clamp_max(1)
             snr_db = estimated_snr_db(log1p[0, :frames].detach().float(), mask[0, :frames].detach().float())
-            seen.local_snr_db = snr_db.cpu().numpy()
+            observation.local_snr_db = snr_db.cpu().numpy()
 
-    hooks = [enhancer.mask_enhancer.register_forward_hook(see_mask)]
+    def observe_layers(aggregation: Any, inputs: tuple[Any, ...], features: Tensor) -> None:
+        if observation.layer_weights is None:
+            weights = aggregation.weights(inputs[0][:, :1])
+            observation.layer_weights = weights[0].detach().float().cpu().numpy()
+
+    hook = None
     if enhancer.aggregation is not None and enhancer.representation is not None:
-        seen.frame_s = enhancer.representation.hop / SAMPLE_RATE
-        hooks.append(enhancer.aggregation.register_forward_hook(see_layers))
+        observation.frame_s = enhancer.representation.hop / SAMPLE_RATE
+        hook = enhancer.aggregation.register_forward_hook(observe_layers)
+    enhancer.observer = observe_network
     try:
-        yield seen
+        yield observation
     finally:
-        for hook in hooks:
+        enhancer.observer = None
+        if hook is not None:
             hook.remove()
 
 
 def estimated_snr_db(log1p: Tensor, mask: Tensor) -> Tensor:
-    """Local SNR as the mask sees it: the energy that it keeps in a frame against the energy that it removes.
+    """Local SNR that a mask implies: the energy that it keeps of a frame against the energy that it removes.
 
-    An estimate, since nobody knows the speech: noise that is kept counts as speech, speech that is removed as noise.
-    The limit of the attenuation is not in it.
+    Noise that is kept counts as speech, and speech that is removed as noise. An attenuation limit plays no part.
 
     Args:
         log1p: noisy log1p magnitude, `[frame, bin]`.
@@ -93,6 +99,7 @@ def estimated_snr_db(log1p: Tensor, mask: Tensor) -> Tensor:
     removed = torch.expm1(log1p) - kept
     energies = torch.stack([kept, removed]).double().square().sum(-1)[:, None]
     padded = functional.pad(energies, (WINDOW_FRAMES // 2, WINDOW_FRAMES // 2))
-    speech, noise = functional.avg_pool1d(padded, WINDOW_FRAMES, 1)[:, 0]
-    snr_db = (10 * torch.log10(speech.clamp_min(1e-12) / noise.clamp_min(1e-12))).clamp(-MOST_DB, MOST_DB)
-    return snr_db.where(speech + noise > 1e-12, torch.nan).float()
+    kept_energy, removed_energy = functional.avg_pool1d(padded, WINDOW_FRAMES, 1)[:, 0]
+    snr_db = 10 * torch.log10(kept_energy.clamp_min(1e-12) / removed_energy.clamp_min(1e-12))
+    is_sound = kept_energy + removed_energy > 1e-12
+    return snr_db.clamp(-MAX_SNR_DB, MAX_SNR_DB).where(is_sound, torch.nan).float()

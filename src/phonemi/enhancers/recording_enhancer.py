@@ -1,45 +1,47 @@
-"""A network on 16 kHz waveforms [batch, sample] -> `enhance` for recordings of any rate, channel count and type."""
+"""Enhance recordings of any rate, channel count and type with a network that takes 16 kHz waveforms [batch, sample]."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from phonemi.enhancers.band import UpperBand
-from phonemi.enhancers.condition import Condition
-from phonemi.enhancers.recording import Options, Recording
+from phonemi.enhancers.condition import Condition, examine, warn
+from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip
 from phonemi.errors import PhonemiError
+from phonemi.inference.protocol import EnhancedChunk
 from phonemi.signal import FFT, SAMPLE_RATE
 
-# 6 to 7.3 kHz stand for what is above 8: higher ones lie in the slope of the filters that bring recordings to 16 kHz.
+# The gain above 8 kHz is the mean gain from 6 to 7.3 kHz. Bins above that are in the slope of the resampler's filters.
 TOP_BINS = slice(6000 * FFT // SAMPLE_RATE, 7300 * FFT // SAMPLE_RATE)
 
-# As many go through the network together as there are recordings, or this many: memory should not grow with the
-# microphones of an array. More are more passes of the same result.
-CHANNELS_AT_ONCE = 8
+# Maximum number of channels per pass of the network, or the number of recordings if that is larger. Additional channels
+# take additional passes, not additional memory; the results are the same.
+MAX_CHANNELS_PER_PASS = 8
 
-Waveform = TypeVar("Waveform", np.ndarray, Tensor)
+Waveform = TypeVar("Waveform", bound=np.ndarray | Tensor)
 
 
 class RecordingEnhancer(nn.Module, ABC):
-    """What an enhancer offers to who has recordings. Nothing is set on it while it works: threads may share it."""
+    """What an enhancer offers for recordings. Enhancing sets no attribute, so that threads may share an enhancer."""
 
-    name: str  # what tables and summaries call it
+    name: str  # in tables and summaries
 
     @abstractmethod
-    def with_gains(self, noisy: Tensor, lengths: Tensor | None, limit_db: float | None) -> tuple[Tensor, Tensor]:
-        """16 kHz waveforms [batch, sample] -> enhanced ones and the gains of their STFT, [batch, frame, 257].
+    def with_gains(
+        self, noisy: Tensor, lengths: Tensor | None = None, limit_db: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Enhance 16 kHz waveforms [batch, sample]; returns them and the gains of their STFT, [batch, frame, 257].
 
         Args:
             noisy: [batch, sample].
             lengths: valid samples, [batch]; None: all.
-            limit_db: the most taken off any bin; None: as the network has it.
+            limit_db: the most that is taken off any frequency; None: as the network was made; infinite: no limit.
         """
 
     def enhance(
@@ -50,19 +52,17 @@ class RecordingEnhancer(nn.Module, ABC):
         mix: float = 1.0,
         attenuation_limit_db: float | None = None,
         upper_band: UpperBand = "attenuate",
-        heard: Condition | None = None,
     ) -> Waveform:
-        """Enhance one recording, all of it at once (`enhance_file` takes long ones in pieces).
+        """Enhance one recording, all of it at once (`enhance_file` takes long ones in chunks).
 
-        What becomes of level, silence, odd input and the band above 8 kHz: docs/enhance-rules.md.
+        docs/enhance-rules.md says what happens to level, silence, odd input and the band above 8 kHz.
 
         Args:
             waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
             sample_rate: in Hz, 4000 to 768 000.
             mix: share of the enhanced signal, 0 to 1; the rest is the noisy one.
             attenuation_limit_db: the most taken off any frequency; None: as the model has it; infinite: no limit.
-            upper_band: what is above 8 kHz gets the gain that the mask has below it, is removed, or kept.
-            heard: where to note what is wrong with the recording, instead of warning of it: for pieces of a long one.
+            upper_band: whether to scale the band above 8 kHz with the gain just below it, to remove it, or to keep it.
 
         Returns:
             A new array or tensor of the same type, shape and rate. Digital silence stays digital silence.
@@ -72,18 +72,15 @@ class RecordingEnhancer(nn.Module, ABC):
                 an impossible rate.
             ConfigError: for options out of their range.
         """
-        conditions = [Condition() if heard is None else heard]
-        [enhanced] = self.enhance_batch(
+        [chunk] = self.enhance_chunks(
             [waveform],
             sample_rate,
             mix=mix,
             attenuation_limit_db=attenuation_limit_db,
             upper_band=upper_band,
-            heard=conditions,
         )
-        if heard is None:
-            conditions[0].warn()
-        return enhanced
+        warn(chunk.condition.texts())
+        return cast(Waveform, chunk.waveform)
 
     def enhance_batch(
         self,
@@ -93,61 +90,84 @@ class RecordingEnhancer(nn.Module, ABC):
         mix: float = 1.0,
         attenuation_limit_db: float | None = None,
         upper_band: UpperBand = "attenuate",
-        heard: Sequence[Condition] | None = None,
     ) -> list[Waveform]:
-        """Enhance recordings of one rate in one pass of the network: the same as one by one, to rounding.
+        """Enhance recordings of one rate together; the results are those of `enhance`, to rounding.
 
-        Args and Raises: see `enhance`; `heard` is one for each recording. Memory is that of the longest
-        recording times their number, so that recordings of nearly one length go together best.
+        Args and Raises: see `enhance`. Memory is that of the longest recording times their number, so that recordings
+        of similar length go together best.
         """
-        options = Options(mix, attenuation_limit_db, upper_band)
-        recordings = _recordings(waveforms, sample_rate)
-        conditions = [Condition() for _ in recordings] if heard is None else heard
-        made = self._made(recordings, options.attenuation_limit_db)
-        enhanced = []
-        for recording, condition, (lower, top_gain) in zip(recordings, conditions, made, strict=True):
-            if len(recording.inputs):
-                condition.add(recording.audible_noisy, recording.inputs, lower, sample_rate)
-            enhanced.append(recording.enhanced(lower, top_gain, options))
-        if heard is None:
-            for condition in conditions:
-                condition.warn()
-        return enhanced
+        chunks = self.enhance_chunks(
+            waveforms,
+            sample_rate,
+            mix=mix,
+            attenuation_limit_db=attenuation_limit_db,
+            upper_band=upper_band,
+        )
+        for chunk in chunks:
+            warn(chunk.condition.texts())
+        return [cast(Waveform, chunk.waveform) for chunk in chunks]
 
-    @torch.inference_mode()  # not on `enhance`: tensors made in this mode cannot be changed by who gets them
-    def _made(self, recordings: list[Recording], limit_db: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What the network makes of the inputs of each recording, and its gain at the top, [channel, frame]."""
-        rows = [torch.from_numpy(row) for recording in recordings for row in recording.inputs]
-        at_once = max(len(recordings), CHANNELS_AT_ONCE)
-        passes = [self._passed(rows[start : start + at_once], limit_db) for start in range(0, len(rows), at_once)]
-        made = iter([pair for enhanced, tops in passes for pair in zip(enhanced, tops, strict=True)])
-        return [_stacked(list(islice(made, len(own))), own) for own in (recording.inputs for recording in recordings)]
+    def enhance_chunks(
+        self,
+        chunks: Sequence[Any],
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        mix: float = 1.0,
+        attenuation_limit_db: float | None = None,
+        upper_band: UpperBand = "attenuate",
+    ) -> list[EnhancedChunk]:
+        """Enhance recordings or chunks of some, and return with each what was noticed about it, without warnings.
 
-    def _passed(self, rows: list[Tensor], limit_db: float | None) -> tuple[np.ndarray, np.ndarray]:
-        """Rows [sample] -> what one pass of the network makes of them, [row, sample], and the gain at the top."""
+        Args and Raises: see `enhance_batch`.
+        """
+        options = EnhanceOptions(mix, attenuation_limit_db, upper_band)
+        round_trips = _round_trips(chunks, sample_rate)
+
+        # Each channel that is not silent is one row of the network's batches.
+        rows = [torch.from_numpy(row) for round_trip in round_trips for row in round_trip.inputs]
+        enhanced_rows: list[np.ndarray] = []  # [sample or more]
+        top_gains: list[np.ndarray] = []  # [frame or more]
+        rows_per_pass = max(len(round_trips), MAX_CHANNELS_PER_PASS)
         device = next(self.parameters()).device
-        lengths = torch.tensor([len(row) for row in rows])
-        one_length = bool((lengths == lengths[0]).all())
-        batch = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-        made, bins = self.with_gains(batch, None if one_length else lengths.to(device), limit_db)
-        return made.float().cpu().numpy(), bins[..., TOP_BINS].mean(-1).float().cpu().numpy()
+        # Inference mode ends before the results are made: tensors made in it cannot be changed by the caller.
+        with torch.inference_mode():
+            for start in range(0, len(rows), rows_per_pass):
+                pass_rows = rows[start : start + rows_per_pass]
+                lengths = torch.tensor([len(row) for row in pass_rows])
+                has_one_length = bool((lengths == lengths[0]).all())
+                batch = nn.utils.rnn.pad_sequence(pass_rows, batch_first=True).to(device)
+                enhanced, gains = self.with_gains(
+                    batch, None if has_one_length else lengths.to(device), options.attenuation_limit_db
+                )
+                enhanced_rows += list(enhanced.float().cpu().numpy())
+                top_gains += list(gains[..., TOP_BINS].mean(-1).float().cpu().numpy())
+
+        # Give every recording its rows back. Rows of one recording may come from two passes that were padded to
+        # different lengths, so they are cut to what they have in common.
+        results = []
+        first = 0
+        for round_trip in round_trips:
+            inputs, condition = round_trip.inputs, Condition()
+            outputs = top_gain = inputs  # right for a recording without audible channels: no rows
+            if len(inputs):
+                last = first + len(inputs)
+                outputs = np.stack([row[: inputs.shape[1]] for row in enhanced_rows[first:last]])
+                frames = min(len(gain) for gain in top_gains[first:last])
+                top_gain = np.stack([gain[:frames] for gain in top_gains[first:last]])
+                condition = examine(round_trip.audible, inputs, outputs, sample_rate)
+                first = last
+            results.append(EnhancedChunk(round_trip.restore(outputs, top_gain, options), condition))
+        return results
 
 
-def _stacked(made: list[tuple[np.ndarray, np.ndarray]], inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of one recording, perhaps of two passes that were padded to two lengths -> [channel, ...], as its inputs."""
-    if not made:
-        return inputs, inputs
-    frames = min(len(top) for _, top in made)
-    return np.stack([row[: inputs.shape[1]] for row, _ in made]), np.stack([top[:frames] for _, top in made])
-
-
-def _recordings(waveforms: Sequence[Any], sample_rate: int) -> list[Recording]:
-    recordings = []
+def _round_trips(waveforms: Sequence[Any], sample_rate: int) -> list[RoundTrip]:
+    """A round trip for each waveform; an error names the waveform if there are several."""
+    round_trips = []
     for index, waveform in enumerate(waveforms):
         try:
-            recordings.append(Recording(waveform, sample_rate))
+            round_trips.append(RoundTrip(waveform, sample_rate))
         except PhonemiError as error:
             if len(waveforms) == 1:
                 raise
             raise type(error)(f"recording {index} of the batch: {error}") from None
-    return recordings
+    return round_trips

@@ -7,14 +7,16 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 from phonemi.errors import AudioError, ModelError, PhonemiError
 from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, Chunk, RecordingFile
 from phonemi.progress import Progress
+
+if TYPE_CHECKING:
+    from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
 LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch: padding costs as much as sound
 # What torch, oneDNN and cuBLAS say where there is no more memory; of torch only GPUs have an error of their own for it.
@@ -126,17 +128,15 @@ def _enhance(batch: list[Chunk], enhancer: RecordingEnhancer, options: dict[str,
     """Enhance and write a batch; one that fails is tried chunk by chunk, so that only what is at fault fails."""
     failure: PhonemiError | None = None
     try:
-        enhanced = enhancer.enhance_batch(
-            [chunk.noisy for chunk in batch],
-            batch[0].recording.info.sample_rate,
-            heard=[chunk.recording.heard for chunk in batch],
-            **options,
+        enhanced = enhancer.enhance_chunks(
+            [chunk.noisy for chunk in batch], batch[0].recording.info.sample_rate, **options
         )
     except (PhonemiError, RuntimeError, MemoryError) as error:
         failure = _explained(error, batch[0])
     if failure is None:
-        for chunk, waveform in zip(batch, enhanced, strict=True):
+        for chunk, (waveform, condition) in zip(batch, enhanced, strict=True):
             if chunk.recording.error is None:
+                chunk.recording.heard += condition  # type: ignore[operator]
                 chunk.recording.write(waveform, chunk.is_last)
     elif len(batch) == 1:
         batch[0].recording.fail(failure)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 from phonemi.errors import PhonemiError
 from phonemi.files import remove_leftovers
 from phonemi.inference.batches import process
@@ -15,6 +14,9 @@ from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, RecordingFile
 from phonemi.inference.existing import is_enhanced
 from phonemi.inference.summary import Outcome, Summary
 from phonemi.progress import Progress
+
+if TYPE_CHECKING:
+    from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
 
 def enhance_files(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import phonemi
-from phonemi.enhancers.recording_enhancer import RecordingEnhancer
+
+if TYPE_CHECKING:
+    from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
 
 @dataclass(frozen=True)

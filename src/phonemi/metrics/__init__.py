@@ -1,11 +1,10 @@
-"""Enhanced, noisy and clean recordings -> scores that keep their reason when they fail, and tables with intervals.
+"""Metrics of enhanced speech, and statistics over utterances. A metric that cannot be computed keeps the reason.
 
-| module | turns | into |
-|---|---|---|
-| `score` | one number per utterance, or the reason why there is none | mean, interval, `scored` / `total`, reasons |
-| `statistics` | the same number for two systems | paired difference, interval, p-value |
-| `intrusive` | estimate and clean waveform | SI-SDR, SI-SDR improvement, STOI, wide-band PESQ |
-| `non_intrusive` | a waveform alone | DNSMOS P.835 and P.808 |
-| `words` | waveform and transcript | words heard, word error rate |
-| `pocketsphinx`, `whisper` | waveform | words heard: two recognisers |
+| module | what it has |
+|---|---|
+| `score` | the value of one utterance, or the reason why there is none; mean and interval over utterances |
+| `statistics` | bootstrap intervals, paired differences of two systems, permutation tests |
+| `intrusive` | metrics that compare with the clean speech: SI-SDR and its improvement, STOI, wide-band PESQ |
+| `non_intrusive` | metrics of a waveform alone: DNSMOS |
+| `words` | speech recognisers and word error rates |
 """

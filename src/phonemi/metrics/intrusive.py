@@ -1,7 +1,7 @@
-"""Estimate and clean waveform, both [sample] at 16 kHz -> SI-SDR, SI-SDR improvement, STOI and wide-band PESQ.
+"""Intrusive metrics, which compare an estimate with the clean speech: SI-SDR, its improvement, STOI, wide-band PESQ.
 
-Everything is float64. What cannot be scored (silence, too short, not finite, a package that is not installed) is a
-failed `Score` with one of a few fixed reasons; only shapes that do not fit are an error.
+Waveforms are `[sample]` at 16 kHz; computations are in float64. An estimate that cannot be scored (silent, too short,
+not finite, a package is missing) gets a failed `Score` with one of a few fixed reasons; only wrong shapes are errors.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.metrics.score import NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, NOT_FINITE, Score
 
-SAMPLE_RATE = 16_000
 INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
 
 REFERENCE_SILENT = "reference silent"
 REFERENCE_NOT_FINITE = "reference not finite"
-ESTIMATE_SILENT = "estimate silent"
-ESTIMATE_NOT_FINITE = "estimate not finite"
 ESTIMATE_EQUAL = "estimate equals reference"
 ESTIMATE_UNRELATED = "estimate orthogonal to reference"
 STOI_TOO_SHORT = "fewer than 30 frames of speech for STOI"
@@ -29,10 +27,10 @@ PESQ_TOO_SHORT = "shorter than 0.25 s for PESQ"
 PESQ_NO_SPEECH = "PESQ found no speech"
 PESQ_TOO_MANY = "more than 45 utterances for PESQ"
 
-# Beyond this, the residual is what float64 rounding leaves of an exact copy of the reference.
-_ROUNDING_DB = 280.0
-_PESQ_WINDOW = 64
-_PESQ_MOST_UTTERANCES = 45
+# A ratio beyond this is rounding: the residual is what float64 leaves of an exact copy of the reference.
+_MAX_SI_SDR_DB = 280.0
+_PESQ_WINDOW = 64  # samples
+_PESQ_MAX_UTTERANCES = 45
 
 Waveform = NDArray[np.float64]
 
@@ -58,18 +56,8 @@ def si_sdr(estimate: ArrayLike, clean: ArrayLike) -> Score:
     return pair if isinstance(pair, Score) else _si_sdr(*pair)
 
 
-def si_sdr_improvement(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> Score:
-    """SI-SDR of the estimate minus SI-SDR of the noisy input, in dB: what SUPERB tables print under "SI-SDR".
-
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
-    """
-    after, before = si_sdr(estimate, clean), si_sdr(noisy, clean)
-    return _improvement(after, before)
-
-
 def stoi(estimate: ArrayLike, clean: ArrayLike) -> Score:
-    """Short-time objective intelligibility (Taal et al. 2011), plain, not extended; at most 1.
+    """Short-time objective intelligibility (Taal et al. 2011), not the extended one; at most 1.
 
     Raises:
         DataError: if the shapes differ or are not one-dimensional.
@@ -91,10 +79,12 @@ def pesq_wb(estimate: ArrayLike, clean: ArrayLike) -> Score:
 def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[str, Score]:
     """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS`.
 
+    The improvement is SI-SDR of the estimate minus that of the noisy input: the column "SI-SDR" of SUPERB's tables.
+
     Args:
         estimate: enhanced waveform `[sample]` at 16 kHz.
-        noisy: what the enhancer was given, `[sample]`.
-        clean: the reference, `[sample]`.
+        noisy: input of the enhancer, `[sample]`.
+        clean: reference, `[sample]`.
 
     Raises:
         DataError: if the shapes differ or are not one-dimensional.
@@ -109,10 +99,10 @@ def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[
 
 
 def _comparable(estimate: ArrayLike, clean: ArrayLike) -> tuple[Waveform, Waveform] | Score:
-    """Both waveforms with peaks between 0.5 and 1, or why they cannot be scored.
+    """Both waveforms scaled to peaks between 0.5 and 1, or why they cannot be scored.
 
-    The gain is a power of two, so no sample is rounded; it keeps very quiet recordings clear of the small constants
-    inside the metrics, all of which ignore the level of either signal.
+    None of the metrics depends on the level of either signal, except for small constants inside them, which the scaling
+    makes negligible. The gain is a power of two, so no sample is rounded.
     """
     estimate, clean = np.asarray(estimate, dtype=np.float64), np.asarray(clean, dtype=np.float64)
     if estimate.ndim != 1 or estimate.shape != clean.shape:
@@ -131,16 +121,17 @@ def _comparable(estimate: ArrayLike, clean: ArrayLike) -> tuple[Waveform, Wavefo
 
 
 def _peak_near_one(waveform: Waveform) -> Waveform:
-    return np.ldexp(waveform, -np.frexp(np.abs(waveform).max())[1])
+    scaled: Waveform = np.ldexp(waveform, -np.frexp(np.abs(waveform).max())[1])
+    return scaled
 
 
 def _si_sdr(estimate: Waveform, clean: Waveform) -> Score:
     target = (estimate @ clean) / (clean @ clean) * clean
     residual = target - estimate
     target_energy, residual_energy = target @ target, residual @ residual
-    if target_energy <= residual_energy * 10 ** (-_ROUNDING_DB / 10):
+    if target_energy <= residual_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
         return Score.failed(ESTIMATE_UNRELATED)
-    if residual_energy <= target_energy * 10 ** (-_ROUNDING_DB / 10):
+    if residual_energy <= target_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
         return Score.failed(ESTIMATE_EQUAL)
     return Score(float(10 * np.log10(target_energy / residual_energy)))
 
@@ -158,13 +149,13 @@ def _stoi(estimate: Waveform, clean: Waveform) -> Score:
         pystoi = require_extra("pystoi", "eval")
     except MissingExtra:
         return Score.failed("pystoi is not installed")
-    # 29 hops of 128 samples and one window of 256 at 10 kHz; shorter input makes pystoi fail in obscure ways.
+    # 29 hops of 128 samples and a window of 256 at 10 kHz; with less, pystoi fails with errors that say nothing.
     if len(clean) < 0.3968 * SAMPLE_RATE:
         return Score.failed(STOI_TOO_SHORT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         value = float(pystoi.stoi(clean, estimate, SAMPLE_RATE, extended=False))
-    # pystoi's way to say that too little is left once silent frames are removed.
+    # pystoi returns this number if there is too little speech left once silent frames are removed.
     if value == 1e-5:
         return Score.failed(STOI_TOO_SHORT)
     return Score(value) if math.isfinite(value) else Score.failed(NOT_FINITE)
@@ -177,8 +168,8 @@ def _pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
         return Score.failed("pesq is not installed")
     if len(clean) < 0.25 * SAMPLE_RATE:
         return Score.failed(PESQ_TOO_SHORT)
-    # The C code has room for 50 utterances, does not check, and takes the process down with it.
-    if _utterances(clean) > _PESQ_MOST_UTTERANCES:
+    # The C code has memory for 50 utterances; it does not check, and more crash the process.
+    if _utterances(clean) > _PESQ_MAX_UTTERANCES:
         return Score.failed(PESQ_TOO_MANY)
     try:
         value = float(pesq.pesq(SAMPLE_RATE, clean, estimate, "wb"))
@@ -190,16 +181,16 @@ def _pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
 
 
 def _utterances(clean: Waveform) -> int:
-    """The most utterances that PESQ's voice activity detector could find, at whichever level it puts its threshold.
+    """Maximum number of utterances that PESQ's voice activity detector can find, over all levels of its threshold.
 
     It joins activity across pauses of up to 50 windows of 4 ms and drops utterances shorter than 50 windows.
     """
     windows = len(clean) // _PESQ_WINDOW
     power = np.square(clean[: windows * _PESQ_WINDOW]).reshape(windows, _PESQ_WINDOW).mean(1)
-    most = 0
+    maximum = 0
     for threshold_db in range(-40, 0, 2):
         active = np.flatnonzero(power > power.max() * 10 ** (threshold_db / 10))
         pauses = np.flatnonzero(np.diff(active) > 50)
         starts, ends = np.r_[active[:1], active[pauses + 1]], np.r_[active[pauses], active[-1:]]
-        most = max(most, int(np.count_nonzero(ends - starts >= 45)))
-    return most
+        maximum = max(maximum, int(np.count_nonzero(ends - starts >= 45)))
+    return maximum

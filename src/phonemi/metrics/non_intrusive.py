@@ -1,7 +1,8 @@
-"""Waveform [sample] at 16 kHz, nothing to compare it with -> DNSMOS: the quality that listeners would give it, 1 to 5.
+"""Non-intrusive metrics, which need no clean speech: DNSMOS, the quality (1 to 5) that listeners would give.
 
-The network is Microsoft's, read from the ONNX file in the package `speechmos`, whose own code is never imported: it
-needs librosa and pandas. What cannot be scored is a failed `Score` with one of a few fixed reasons.
+The network is Microsoft's, read from the ONNX file in the package `speechmos`; the code of that package is never
+imported, because it needs librosa and pandas. A waveform that cannot be scored gets a failed `Score` with one of a few
+fixed reasons.
 """
 
 from __future__ import annotations
@@ -17,22 +18,19 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike, NDArray
 
+from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.metrics.score import NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, NOT_FINITE, Score
 
-SAMPLE_RATE = 16_000
 DNSMOS_KEYS = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl")
 DNSMOS_PACKAGES = ("onnxruntime", "speechmos")
 NETWORK = "dnsmos_models/sig_bak_ovr.onnx"  # in the folder of speechmos
 
-ESTIMATE_SILENT = "estimate silent"
-ESTIMATE_NOT_FINITE = "estimate not finite"
 DNSMOS_TOO_SHORT = "shorter than 0.25 s for DNSMOS"
 
-_WINDOW = 144_160  # samples, 9.01 s: the only length that the network takes
-_LEAST_S = 0.25
-# Half a step of 16 bits: whatever stays below is silence once it is in a file.
-_SILENT = 2.0**-16
+_WINDOW = 144_160  # samples, 9.01 s: the only length that the network accepts
+_MIN_DURATION_S = 0.25
+_MAX_SILENCE = 2.0**-16  # half a step of 16 bits: in a file, anything below it is silence
 # Raw output of the network -> MOS, in the order of `DNSMOS_KEYS`; coefficients of x^0, x^1, x^2.
 _MOS_OF_RAW = (
     Polynomial((0.0052439, 1.22083953, -0.08397278)),
@@ -46,11 +44,11 @@ Waveform = NDArray[np.float32]
 def dnsmos(estimate: ArrayLike) -> dict[str, Score]:
     """DNSMOS P.835 (Reddy et al. 2022): speech (SIG), background (BAK) and overall quality (OVRL), under `DNSMOS_KEYS`.
 
-    Means over windows of 9.01 s that start a second apart. A shorter recording is doubled until it fills one. The level
-    counts, as it does for a listener: nothing is normalised.
+    Means over windows of 9.01 s that start a second apart. A shorter recording is doubled until it fills a window. The
+    level is not normalised, because it counts for listeners, too.
 
-    Every window counts here. The code that comes with the network loses those that start at 7 to 23 s to rounding,
-    and so never hears what lies between 15 and 24 s.
+    All windows are used here. By a rounding error, the code that comes with the network skips those that start at 7 to
+    23 s, so it never scores the sound between 15 and 24 s.
 
     Args:
         estimate: `[sample]`.
@@ -76,15 +74,15 @@ def missing_packages() -> list[str]:
 
 
 def _scorable(estimate: ArrayLike) -> Waveform | Score:
-    """The waveform as the networks take it, or why it cannot be scored."""
+    """The waveform in float32, or why it cannot be scored."""
     waveform = np.asarray(estimate, dtype=np.float32)
     if waveform.ndim != 1:
         raise DataError(f"estimate {list(waveform.shape)} must be [sample]")
     if not np.isfinite(waveform).all():
         return Score.failed(ESTIMATE_NOT_FINITE)
-    if len(waveform) < _LEAST_S * SAMPLE_RATE:
+    if len(waveform) < _MIN_DURATION_S * SAMPLE_RATE:
         return Score.failed(DNSMOS_TOO_SHORT)
-    if float(np.abs(waveform).max()) < _SILENT:
+    if float(np.abs(waveform).max()) < _MAX_SILENCE:
         return Score.failed(ESTIMATE_SILENT)
     missing = missing_packages()
     return Score.failed(f"{missing[0]} is not installed") if missing else waveform
@@ -103,10 +101,10 @@ def _windows(waveform: Waveform) -> Iterator[Waveform]:
 
 
 def _model() -> Path:
-    """Where the ONNX file of the network is.
+    """The ONNX file of the network.
 
     Raises:
-        MissingExtra: if the package that holds it is not installed, or holds it no longer.
+        MissingExtra: if the package speechmos is not installed, or a version of it without this file.
     """
     spec = importlib.util.find_spec("speechmos")
     for folder in spec.submodule_search_locations or () if spec is not None else ():
@@ -118,7 +116,7 @@ def _model() -> Path:
 
 @functools.cache
 def _session(path: Path) -> Any:
-    """The network, loaded once for each process; on one core, as there are others that enhance and listen."""
+    """The network, loaded once in each process; on one core, because other processes enhance and transcribe."""
     runtime = require_extra("onnxruntime", "dnsmos")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

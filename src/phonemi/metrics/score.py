@@ -1,4 +1,4 @@
-"""One number per utterance, or the reason why there is none -> mean, interval and counts of a table's cell."""
+"""A metric of one utterance, or the reason why there is none; its mean and interval over utterances."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from phonemi.metrics.statistics import bootstrap_interval
 
 NOT_FINITE = "value not finite"
+ESTIMATE_SILENT = "estimate silent"
+ESTIMATE_NOT_FINITE = "estimate not finite"
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Score:
     """One metric of one utterance.
 
     Attributes:
-        value: the number; NaN when it could not be computed.
-        reason: why it could not be computed; None when it could.
+        value: the number; NaN if it could not be computed.
+        reason: why it could not be computed; None if it could.
 
     >>> Score(1.5).ok, Score.failed("reference silent").ok
     (True, False)
@@ -31,7 +33,7 @@ class Score:
 
     @classmethod
     def failed(cls, reason: str) -> Score:
-        """A score that is not there, and why. Keep reasons few and fixed: tables count them."""
+        """A score that could not be computed. Reasons should be few and fixed: tables count them."""
         return cls(math.nan, reason)
 
     @property
@@ -47,7 +49,7 @@ class Summary:
     Attributes:
         mean: mean over the scored utterances; NaN when none was scored.
         low, high: ends of the 95 % bootstrap interval; NaN with fewer than two scored utterances (or clusters).
-        scored, total: utterances with a number, and all of them.
+        scored, total: number of utterances with a score, and of all.
         reasons: how many utterances failed for which reason.
     """
 
@@ -85,13 +87,13 @@ def summarise(
 ) -> Summary:
     """Mean over the utterances that were scored, with a 95 % percentile bootstrap interval.
 
-    A failed score never becomes a number and is never dropped unseen: it is missing from `scored`, present in `total`
-    and counted in `reasons`.
+    A failed score does not enter the mean and does not disappear: it counts in `total` and in `reasons`, not in
+    `scored`.
 
     Args:
         scores: one per utterance.
-        clusters: one label per utterance, usually its speaker. Whole clusters are then resampled, because utterances
-            of one speaker are alike and an interval over utterances would be too narrow. None: utterances.
+        clusters: one label per utterance, usually its speaker. Whole clusters are then resampled: utterances of one
+            speaker are alike, so an interval over utterances would be too narrow. None resamples utterances.
         seed: of the bootstrap; the same scores and seed give the same interval.
         resamples: number of bootstrap samples.
 

@@ -1,7 +1,8 @@
-"""One number per utterance, and whose voice it was -> bootstrap intervals and paired tests.
+"""Bootstrap intervals and paired permutation tests over utterances or speakers.
 
 Every statistic here is a ratio of sums: a mean is sum(values) / sum(ones), a word error rate sum(errors) / sum(words).
-So one bootstrap and one permutation test serve all metrics, and clusters only change which sums are kept together.
+One bootstrap and one permutation test therefore serve all metrics. Utterances of one cluster (usually a speaker) are
+summed first.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
     from phonemi.metrics.score import Score
 
 COVERAGE = 0.95
-FEWEST_CLUSTERS = 6
-"""Of fewer speakers, the signs can be flipped in too few ways for p < 0.05 (2 of 2^5), and a bootstrap draws little
-more than their means: utterances are drawn instead, and what is found holds for these speakers."""
-_DRAWS_AT_ONCE = 1_000_000
+MIN_CLUSTERS = 6
+"""With fewer speakers use utterances as units, and draw conclusions about these speakers only: the signs of five can be
+flipped in too few ways for p < 0.05 (2 of 2^5), and a bootstrap of so few has hardly any different samples."""
+_MAX_DRAWS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much two systems differ on the same utterances.
+    """Difference of two systems on the same utterances.
 
     Attributes:
         difference: first system minus second; NaN without pairs.
@@ -56,13 +57,13 @@ def bootstrap_interval(
 
     Args:
         numerators: `[utterance]`.
-        denominators: `[utterance]`, not negative; utterances with zero in both do not take part.
-        clusters: one label per utterance; None as a label stands for a cluster of its own.
+        denominators: `[utterance]`, not negative; an utterance with zero in both is left out.
+        clusters: one label per utterance; an utterance with the label None is a cluster by itself.
         seed: of the resampling.
         resamples: number of bootstrap samples.
 
     Returns:
-        Lower and upper end; both NaN when fewer than two utterances (or clusters) take part.
+        Lower and upper end; both NaN with fewer than two utterances (or clusters).
 
     Raises:
         DataError: if `clusters` has another length than the values.
@@ -107,10 +108,10 @@ def paired_difference(
     """
     if len(a) != len(b):
         raise DataError(f"paired difference of {len(a)} and {len(b)} scores: give both systems the same utterances")
-    both = np.array([first.ok and second.ok for first, second in zip(a, b, strict=True)], dtype=bool)
-    pairs = zip(a, b, both, strict=True)
-    differences = np.array([first.value - second.value if scored else 0.0 for first, second, scored in pairs])
-    return paired_ratio(differences, both, clusters=clusters, seed=seed, resamples=resamples)
+    pairs = list(zip(a, b, strict=True))
+    both_ok = np.array([first.ok and second.ok for first, second in pairs], dtype=bool)
+    differences = np.array([first.value - second.value if first.ok and second.ok else 0.0 for first, second in pairs])
+    return paired_ratio(differences, both_ok, clusters=clusters, seed=seed, resamples=resamples)
 
 
 def paired_ratio(
@@ -123,12 +124,13 @@ def paired_ratio(
 ) -> PairedDifference:
     """sum(differences) / sum(denominators) with its bootstrap interval and sign-flip permutation p-value.
 
-    Under "no difference" the two systems could be exchanged on any utterance (or cluster of utterances), which flips
-    the sign of its difference. p = (1 + flips at least as far from zero) / (1 + resamples), so it is never 0.
+    If there is no difference, the two systems can be exchanged on any utterance (or cluster of utterances), which flips
+    the sign of its difference. p = (1 + random flips with a sum at least as far from zero) / (1 + resamples), which is
+    never 0.
 
     Args:
         differences: `[utterance]`, first system minus second.
-        denominators: `[utterance]`, zero where an utterance does not take part.
+        denominators: `[utterance]`, zero for an utterance that is left out.
         clusters: one label per utterance, or None.
         seed: of bootstrap and permutations.
         resamples: number of each.
@@ -143,19 +145,19 @@ def paired_ratio(
     if not weight > 0:
         return PairedDifference(math.nan, low, high, math.nan, pairs)
     random = np.random.default_rng([seed, 1])
-    # Sums of the same numbers in another order differ by rounding: those count as equally far.
-    far = abs(total) - 1e-12 * np.abs(sums[:, 0]).sum()
+    # The tolerance makes sums that differ only by rounding count as equally far from zero.
+    threshold = abs(total) - 1e-12 * np.abs(sums[:, 0]).sum()
     extreme = 0
     for draws in _blocks(resamples, sums):
         signs = random.integers(2, size=(draws, len(sums))) * 2.0 - 1.0
-        extreme += int(np.count_nonzero(np.abs(signs @ sums[:, 0]) >= far))
+        extreme += int(np.count_nonzero(np.abs(signs @ sums[:, 0]) >= threshold))
     return PairedDifference(float(total / weight), low, high, (1 + extreme) / (1 + resamples), pairs)
 
 
 def _cluster_sums(
     numerators: ArrayLike, denominators: ArrayLike, clusters: Sequence[Hashable] | None
 ) -> NDArray[np.float64]:
-    """Sums of numerators and denominators `[cluster, 2]`; clusters where both are zero throughout are left out."""
+    """Sums of numerators and denominators, `[cluster, 2]`, without the clusters of utterances that are left out."""
     pairs = np.stack([np.asarray(numerators, float), np.asarray(denominators, float)], axis=-1).reshape(-1, 2)
     if clusters is None:
         return pairs[pairs.any(1)]
@@ -165,13 +167,13 @@ def _cluster_sums(
     rows = [order.setdefault((index,) if label is None else label, len(order)) for index, label in enumerate(clusters)]
     sums = np.zeros((len(order), 2))
     np.add.at(sums, rows, pairs)
-    taking_part = np.zeros(len(order), dtype=bool)
-    taking_part[np.asarray(rows, dtype=int)[pairs.any(1)]] = True
-    return sums[taking_part]
+    is_used = np.zeros(len(order), dtype=bool)
+    is_used[np.asarray(rows, dtype=int)[pairs.any(1)]] = True
+    return sums[is_used]
 
 
 def _blocks(resamples: int, sums: NDArray[np.float64]) -> Iterator[int]:
-    """How many resamples to draw at a time so that memory stays flat whatever the size of the set."""
-    most = max(1, _DRAWS_AT_ONCE // max(1, len(sums)))
-    for start in range(0, resamples, most):
-        yield min(most, resamples - start)
+    """Numbers of resamples to draw at a time, so that memory does not grow with the number of utterances."""
+    max_block = max(1, _MAX_DRAWS_AT_ONCE // max(1, len(sums)))
+    for start in range(0, resamples, max_block):
+        yield min(max_block, resamples - start)

@@ -1,1 +1,5 @@
-"""Classifiers of frames: what they can tell of the phones is a lower bound on the mutual information."""
+"""Probes: classifiers that predict the phone of a frame from its hidden states, and so measure what the states hold.
+
+`LayerProbes` classify every layer by itself, for the analysis. `AggregationProbe` classifies the weighted sum of the
+layers, and pre-trains the weights with it.
+"""

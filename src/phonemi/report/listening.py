@@ -18,7 +18,8 @@ from phonemi.errors import AudioError
 from phonemi.metrics.intrusive import pesq_wb, si_sdr, stoi
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
-from phonemi.metrics.words.word_errors import Failure, Recogniser, WordCounts, count_words, transcribe_all
+from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
+from phonemi.metrics.words.word_errors import WordCounts, count_words
 from phonemi.progress import Progress
 
 JUDGED_S = 60  # of a longer recording only the beginning is scored, level and clipping are those of all of it

@@ -14,8 +14,8 @@ import numpy as np
 from phonemi.errors import ConfigError, MissingExtra, require_extra
 from phonemi.metrics.score import NOT_FINITE, Score
 from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
+from phonemi.metrics.words.recogniser import Recogniser
 from phonemi.metrics.words.whisper import WhisperRecogniser
-from phonemi.metrics.words.word_errors import Recogniser
 from phonemi.progress import Progress
 from phonemi.report.listening import JUDGED_S, RATE, Heard, Pair, compare, hear, worst_first
 from phonemi.report.page import require_writable, write_page

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.errors import DataError, ModelError
-from phonemi.files import read_json, replacing, write_json
+from phonemi.files import read_json, write_json
 from phonemi.representations.base import HiddenStates, Representation, check_lengths
 from phonemi.signal import SSL_FIELD, SSL_HOP, log_mel, ssl_frames, valid_mask
+from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
+from phonemi.weights.tensors import load_weights, save_weights
 
 MODEL_TYPE = "phonemi-mel-transformer"
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 LEVEL_RMS = 0.05  # -26 dB re full scale, a usual level of speech
 
 
@@ -229,15 +229,7 @@ class MelTransformer(Representation):
 
     def save(self, folder: str | Path, half: bool = False) -> None:
         """Write model.safetensors and config.json; `half` stores the parameters in float16."""
-        from safetensors.torch import save_file
-
-        halved = {name for name, _ in self.named_parameters()} if half else set()
-        state = {
-            name: tensor.detach().cpu().contiguous().to(torch.float16 if name in halved else tensor.dtype)
-            for name, tensor in self.state_dict().items()
-        }
-        with replacing(Path(folder) / WEIGHTS_FILE) as temporary:
-            save_file(state, temporary)
+        save_weights(self, Path(folder) / WEIGHTS_FILE, half)
         write_json(Path(folder) / CONFIG_FILE, self.config.to_json())
 
     @classmethod
@@ -269,7 +261,7 @@ def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> 
     """
     mel, valid = levelled_log_mel(waveforms, lengths, len(mean))
     frames = (mel - mean) / std * valid[..., None]
-    return frames.reshape(len(mel), mel.shape[1] // 2, 2 * len(mean))
+    return frames.reshape(mel.shape[0], mel.shape[1] // 2, 2 * len(mean))
 
 
 def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Tensor, Tensor]:
@@ -291,27 +283,3 @@ def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Ten
     valid = valid_mask(2 * ssl_frames(lengths), mel.shape[1])
     weight = valid[..., None] / (valid.sum(1)[:, None, None] * mels)
     return mel - (mel * weight).sum((1, 2), keepdim=True), valid
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Copy a safetensors file into `module`; half-precision values are converted to the type of the module.
-
-    Raises:
-        ModelError: naming the first tensor that is missing, superfluous or of another shape.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read ({error})") from None
-    expected = module.state_dict()
-    for name in sorted(tensors.keys() | expected.keys()):
-        if name not in tensors or name not in expected:
-            side = "is missing in the file" if name in expected else "is unknown to the model"
-            raise ModelError(f"{path} does not fit its configuration: {name} {side}")
-        if tensors[name].shape != expected[name].shape:
-            shapes = f"{list(tensors[name].shape)}, expected {list(expected[name].shape)}"
-            raise ModelError(f"{path} does not fit its configuration: {name} is {shapes}")
-    module.load_state_dict(tensors)

@@ -70,12 +70,17 @@ class FusedAttention(nn.Module):
             layer(states).view(batch, frames, self.heads, -1).transpose(1, 2)
             for layer, states in ((self.q_proj, hidden_states), (self.k_proj, backwards), (self.v_proj, backwards))
         )
-        rows = biases.to(query.dtype).unfold(1, frames, 1)  # [head, query, key]
+        step = frames
+        if torch.jit.is_tracing():  # the same matrix by its indices, because ONNX cannot unfold by a size that varies
+            positions = torch.arange(frames, device=biases.device)
+            rows = biases[:, positions[:, None] + positions]
+        else:
+            rows = biases.to(query.dtype).unfold(1, frames, 1)  # [head, query, key]
+            step = max(MAX_BIASES // (batch * self.heads * frames), 1)
         # Contiguous, or the products below would inherit the order of the gates in memory, which is a slow one.
         gates = self.gates(hidden_states).to(query.dtype).contiguous()
         padding = None if attention_mask is None else attention_mask.ne(1).flip(1)[:, None, None]
         dropout = self.dropout if self.training else 0.0
-        step = max(MAX_BIASES // (batch * self.heads * frames), 1)
         mixed = []
         for start in range(0, frames, step):
             block = slice(start, start + step)

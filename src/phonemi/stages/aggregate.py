@@ -17,10 +17,10 @@ from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.storage import load_aggregation, save_aggregation
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config.sections import Aggregate
-from phonemi.data.alignment import IGNORE
+from phonemi.constants import IGNORE
 from phonemi.errors import ConfigError
 from phonemi.files import write_json
-from phonemi.probes.linear_probe import LinearProbe
+from phonemi.probes.aggregation_probe import AggregationProbe
 from phonemi.representations.base import Representation
 from phonemi.stages.data_splits import Split
 from phonemi.stages.labelled_frames import LabelledFrames, count_classes, labelled_frames
@@ -83,23 +83,23 @@ def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> No
     settings, seed = run.config.aggregate, run.config.seed
     torch.manual_seed(seed)
     aggregation = new_aggregation(settings, run.encoder, kind)
-    model = LinearProbe(aggregation, run.encoder.dim, count_classes(run.config.information))
-    states, phones = splits["train"].states.values, splits["train"].labels.phones
+    model = AggregationProbe(aggregation, run.encoder.dim, count_classes(run.config.information))
+    states, phones = splits["train"].states.frames, splits["train"].labels.phones
     with_phone = np.flatnonzero(phones.numpy() != IGNORE)
 
     def batch_at(step: int) -> tuple[Tensor, Tensor]:
         frames = np.random.default_rng([seed, step]).choice(with_phone, settings.batch_frames)
         in_order = torch.from_numpy(np.sort(frames))  # of the file, which is memory-mapped
-        return states[in_order].permute(1, 0, 2)[:, None], phones[in_order]
+        return states.batch(in_order), phones[in_order]
 
     @torch.inference_mode()
     def validate(model: nn.Module) -> dict[str, float]:
-        held_out, labels = splits["validation"].states.values, splits["validation"].labels.phones
+        held_out, labels = splits["validation"].states.frames, splits["validation"].labels.phones
         every_seventh = torch.from_numpy(np.flatnonzero(labels.numpy() != IGNORE)[::7])
         total = 0.0
         for frames in every_seventh.split(FRAMES_AT_ONCE):
-            batch = held_out[frames].permute(1, 0, 2)[:, None]
-            total += len(frames) * model(batch.to(run.device), labels[frames].to(run.device)).item()
+            batch = held_out.batch(frames).to(run.device)
+            total += len(frames) * model(batch, labels[frames].to(run.device)).item()
         return {"validation_cross_entropy_nats": total / len(every_seventh)}
 
     folder = run.folder / "aggregations" / kind

@@ -1,4 +1,4 @@
-"""A manifest, with transcripts or without -> the same manifest with phones."""
+"""The stage `align`: add phones to the recordings of a manifest that have none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from phonemi.progress import Progress
 
 
 def run(manifest: Path, output: Path, decode: bool = False) -> None:
-    """Align what has a transcript and no phones yet; the rest is decoded, or kept as it is, and counted.
+    """Align the recordings that have a transcript and no phones, and report the others.
+
+    Args:
+        manifest: to read.
+        output: manifest to write; may be the same file.
+        decode: decode the phones of what cannot be aligned, for instance without a transcript; less accurate.
 
     Raises:
         DataError: if the manifest contradicts itself, or nothing could be aligned; nothing is written then.
@@ -21,9 +26,9 @@ def run(manifest: Path, output: Path, decode: bool = False) -> None:
     progress = Progress()
     recordings = read_manifest(manifest)
     validate(recordings, check_files=False)
-    had_phones = sum(bool(recording.phones) for recording in recordings)
-    with progress.task("aligning", len(recordings) - had_phones) as task:
-        aligned, failures, pronounced, decoded = align_manifest(
+    phones_before = sum(bool(recording.phones) for recording in recordings)
+    with progress.task("aligning", len(recordings) - phones_before) as task:
+        aligned, failures, pronunciations, decoded = align_manifest(
             recordings, lambda done, total: task.advance(1), decode, processes=min(2, os.cpu_count() or 1)
         )
     with_phones = sum(bool(recording.phones) for recording in aligned)
@@ -31,16 +36,14 @@ def run(manifest: Path, output: Path, decode: bool = False) -> None:
         reason, count = Counter(failures.values()).most_common(1)[0]
         raise DataError(f"nothing in {manifest} could be aligned; {count} of {len(aligned)}: {reason}")
     write_manifest(output, aligned)
-    now = f"{with_phones - had_phones - len(decoded)} aligned now, {len(decoded)} decoded now"
-    progress.say(f"{output}: {with_phones} of {len(aligned)} recordings have phones: {had_phones} before, {now}")
-    if pronounced:
-        words = ", ".join(sorted(pronounced)[:8]) + (", ..." if len(pronounced) > 8 else "")
-        progress.say(f"not in the dictionary, pronounced by espeak-ng: {len(pronounced)} ({words})")
-    _say_why(progress, "decoded, less accurate", decoded)
-    _say_why(progress, "not aligned", failures)
-
-
-def _say_why(progress: Progress, label: str, reasons: dict[str, str]) -> None:
-    for reason, count in Counter(reasons.values()).most_common(5):
-        names = [name for name, why in reasons.items() if why == reason]
-        progress.say(f"{label}: {count} ({names[0]}{', ...' if count > 1 else ''}): {reason}")
+    progress.say(
+        f"{output}: {with_phones} of {len(aligned)} recordings have phones: {phones_before} before, "
+        f"{with_phones - phones_before - len(decoded)} aligned now, {len(decoded)} decoded now"
+    )
+    if pronunciations:
+        words = ", ".join(sorted(pronunciations)[:8]) + (", ..." if len(pronunciations) > 8 else "")
+        progress.say(f"not in the dictionary, pronounced by espeak-ng: {len(pronunciations)} ({words})")
+    for label, reasons in (("decoded, less accurate", decoded), ("not aligned", failures)):
+        for reason, count in Counter(reasons.values()).most_common(5):
+            example = next(id for id in reasons if reasons[id] == reason)
+            progress.say(f"{label}: {count} ({example}{', ...' if count > 1 else ''}): {reason}")

@@ -18,8 +18,9 @@ from phonemi.files import replacing
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import Score, summarise
-from phonemi.metrics.statistics import FEWEST_CLUSTERS, PairedDifference, paired_difference
-from phonemi.metrics.words.word_errors import Failure, WordCounts, corpus_wer, paired_wer_difference
+from phonemi.metrics.statistics import MIN_CLUSTERS, PairedDifference, paired_difference
+from phonemi.metrics.words.recogniser import Failure
+from phonemi.metrics.words.word_errors import WordCounts, corpus_wer, paired_wer_difference
 from phonemi.systems import System
 from phonemi.systems.han2026 import BASELINES
 
@@ -81,10 +82,8 @@ def compare_rows(models: Models, systems: Sequence[System], *, seed: int, resamp
     rows = [name for name in models if name not in ("noisy", "clean")]
     pairs = [(name, "noisy") for name in rows]
     for name in rows:
-        against = next(
-            (other for other in alternatives.get(name, BASELINES) if other in models and other != name), None
-        )
-        pairs += [] if against is None else [(name, against)]
+        others = [other for other in alternatives.get(name, BASELINES) if other in models]
+        pairs += [(name, other) for other in others[:1]]
     comparisons = []
     for name, against in pairs:
         for metric in metrics:
@@ -98,9 +97,8 @@ def split_by_snr(models: Models, *, seed: int, resamples: int) -> list[dict[str,
     """Every row at every SNR; where the SNRs were measured, or are many, at the nearest multiple of 5 dB."""
     snrs_db = sorted({u["snr_db"] for u in models["noisy"][0] if u["snr_db"] is not None})
     rounded = {snr_db: round(snr_db, 1) + 0.0 for snr_db in snrs_db}  # adding zero turns -0.0 into 0.0
-    as_planned = len(set(rounded.values())) <= MAX_SNRS and all(
-        (2 * snr_db).is_integer() for snr_db in rounded.values()
-    )
+    are_few = len(set(rounded.values())) <= MAX_SNRS
+    as_planned = are_few and all((2 * snr_db).is_integer() for snr_db in rounded.values())
     group = {snr_db: tenths if as_planned else 5.0 * round(tenths / 5) for snr_db, tenths in rounded.items()}
     rows = []
     for name, of_row in models.items():
@@ -134,7 +132,7 @@ def bootstrap_unit(utterances: Sequence[Utterance]) -> Literal["speaker", "id"]:
     of a system share their ids.
     """
     clusters = {u["speaker"] or u["id"] for u in utterances}
-    return "speaker" if len(clusters) >= FEWEST_CLUSTERS else "id"
+    return "speaker" if len(clusters) >= MIN_CLUSTERS else "id"
 
 
 def _scored_metrics(utterances: Sequence[Utterance]) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from phonemi.config.sections import Evaluate
+from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, MissingExtra, require_extra
@@ -23,9 +24,9 @@ from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
-from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
-from phonemi.metrics.words.whisper import WhisperRecogniser
-from phonemi.metrics.words.word_errors import Failure, Recogniser, count_words, normalise_words, transcribe_all
+from phonemi.metrics.words import RECOGNISERS, RecogniserOptions
+from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
+from phonemi.metrics.words.word_errors import count_words, normalise_words
 from phonemi.stages import information
 from phonemi.stages.calibration import check_noisy_scores
 from phonemi.stages.comparison import (
@@ -121,16 +122,9 @@ def find_recogniser(settings: Evaluate, seed: int, device: str) -> Recogniser | 
     if settings.recogniser == "none" or (recordings is not None and not any(r.text for r in recordings)):
         return None
     require_extra("jiwer", "eval")
-    if settings.recogniser == "whisper":
-        whisper = WhisperRecogniser(settings.whisper, device=device)
-        whisper.load()
-        return whisper
-    require_extra("pocketsphinx", "eval")
-    if settings.recogniser == "pocketsphinx-grammar":
-        from phonemi.data.corpora.synthetic import grammar_jsgf
-
-        return PocketsphinxRecogniser(grammar_jsgf())
-    return PocketsphinxRecogniser()
+    recogniser = RECOGNISERS[settings.recogniser](RecogniserOptions(settings.whisper, device, grammar_jsgf()))
+    recogniser.load()
+    return recogniser
 
 
 def _missing_packages(settings: Evaluate) -> dict[str, str]:

@@ -21,6 +21,7 @@ from phonemi.aggregations.base import Aggregation
 from phonemi.data.mixing import Mixture, Mixtures, generator
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_json, replacing, write_json
+from phonemi.probes.frames import FrameStates
 from phonemi.progress import Progress
 from phonemi.representations.base import HiddenStates, Representation, at_50_hz
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD
@@ -39,6 +40,11 @@ class StoredStates:
 
     values: Tensor
     starts: list[int]
+
+    @property
+    def frames(self) -> FrameStates:
+        """All frames, for probes."""
+        return FrameStates(self.values)
 
     def of(self, index: int) -> Tensor:
         """Of one mixture, [frame, layer, dim]."""

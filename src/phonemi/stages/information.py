@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from phonemi.config.sections import Information
 from phonemi.errors import ConfigError
-from phonemi.information.mutual_information import EvaluationSet, bits, entropy_nats, measure
+from phonemi.information.mutual_information import EvaluationSet, MutualInformation, bits, entropy_nats, measure
+from phonemi.metrics.statistics import MIN_CLUSTERS
+from phonemi.probes.frames import Features
 from phonemi.progress import Progress
 from phonemi.representations.log1p import Log1p
 from phonemi.stages.data_splits import Split
@@ -23,15 +25,10 @@ from phonemi.stages.run import Run
 from phonemi.systems import numbered_seed
 
 RESULT = "information.json"
-PROBE_SETTINGS = {
-    "depth",
-    "hidden",
-    "dropout",
-    "epochs",
-    "learning_rate",
-    "batch_frames",
-}  # arguments of `train_probes`
+PROBE_SETTINGS = {"depth", "hidden", "dropout", "epochs", "learning_rate", "batch_frames"}  # of `train_probes`
 ESTIMATED = ("mi_bits", "mi_nats", "cross_entropy_bits", "accuracy", "mi_bits_low", "mi_bits_high")  # by a probe
+Tables = dict[str, list[dict[str, Any]]]
+"""rows: for each SNR; average: over all SNRs; validation: the same of other speakers and noises."""
 
 
 def measure_information(run: Run) -> None:
@@ -40,13 +37,13 @@ def measure_information(run: Run) -> None:
         run.say("information: done already")
         return
     settings, config = run.config.information, run.config
-    results: dict[str, list[dict[str, Any]]] = {"rows": [], "average": [], "validation": []}
+    results: Tables = {"rows": [], "average": [], "validation": []}
     with run.folder.timed("information"):
         for representation, name, file in ((run.encoder, run.encoder_name, "encoder"), (Log1p(), "log1p", "log1p")):
             splits = labelled_frames(settings, run.data, run.keys, run.states, representation, file)
             description = ", ".join(f"{split} {frames.describe()}" for split, frames in splits.items())
             run.say(f"information: {name}, {description}")
-            features = {split: frames.states.values.permute(1, 0, 2) for split, frames in splits.items()}
+            features = {split: frames.states.frames for split, frames in splits.items()}
             bounds = measure_frames(settings, features, splits, config.seed, run.device, run.progress, name)
             for table, rows in bounds.items():
                 results[table] += [{"representation": name, "layer": row.pop("slot"), **row} for row in rows]
@@ -63,40 +60,38 @@ def measure_information(run: Run) -> None:
 
 def measure_frames(
     settings: Information,
-    features: Mapping[Split, Tensor],
+    features: Mapping[Split, Features],
     splits: Mapping[Split, LabelledFrames],
     seed: int,
     device: Any,
     progress: Progress,
     label: str,
-) -> dict[str, list[dict[str, Any]]]:
+) -> Tables:
     """Train one probe for each slot and judge them on every SNR of the test split, on all SNRs, and on validation.
 
     With several `information.seeds` this is done as often: the rows are means, `mi_bits_spread` their deviation.
 
     Args:
         settings: of the probes.
-        features: of each split, [slot, frame, dim].
+        features: of each split, [slot, frame, dim], or hidden states, of which each layer is a slot.
         splits: the labels of these frames.
         seed: of the run.
         device: where the probes are trained.
         progress: where progress is shown.
         label: for the progress bar.
 
-    Returns:
-        Rows with a `slot`: "rows" for each SNR, with `snr_db`; "average" for all SNRs pooled, which is the mean over
-        them, since each has the same frames; "validation", pooled too, from other speakers and noises, by which a
-        layer may be chosen.
+    Returns: Rows with a `slot`. Those of "rows" have an `snr_db`. "average" pools all SNRs, which is the mean over
+        them, since each has the same frames. "validation" pools them too; a layer may be chosen by it.
     """
     labels, utterances, speakers, snrs_db = splits["test"].labels
-    sets: dict[Any, EvaluationSet] = {}
-    for snr_db in settings.snrs_db:
-        frames = np.flatnonzero(snrs_db == snr_db)
-        sets[snr_db] = EvaluationSet(features["test"], labels, utterances, speakers, frames)
-    sets["average"] = EvaluationSet(features["test"], labels, utterances, speakers)
+    sets: dict[tuple[str, float | None], EvaluationSet] = {}
+    for known_snr_db in settings.snrs_db:
+        frames = np.flatnonzero(snrs_db == known_snr_db)
+        sets["rows", known_snr_db] = EvaluationSet(features["test"], labels, utterances, speakers, frames)
+    sets["average", None] = EvaluationSet(features["test"], labels, utterances, speakers)
     if "validation" in features:
-        sets["validation"] = EvaluationSet(features["validation"], *splits["validation"].labels[:3])
-    by_probe: list[list[dict[str, Any]]] = []
+        sets["validation", None] = EvaluationSet(features["validation"], *splits["validation"].labels[:3])
+    by_probe: list[dict[tuple[str, float | None], list[MutualInformation]]] = []
     with progress.task(f"probes of {label}") as task:
 
         def show(done: int, total: int, loss: float) -> None:
@@ -104,26 +99,25 @@ def measure_frames(
             task.advance(len(by_probe) * total + done - task.completed, f"cross-entropy {bits(loss):.3f} bits")
 
         for number in range(1, settings.seeds + 1):
-            rows = measure(
+            bounds = measure(
                 features["train"],
                 splits["train"].labels.phones,
                 sets,
                 classes=count_classes(settings),
                 seed=numbered_seed(seed, number),
+                min_speakers=MIN_CLUSTERS,
                 device=device,
                 bf16=settings.precision == "bf16",
                 progress=show,
                 **settings.model_dump(include=PROBE_SETTINGS),
             )
-            by_probe.append(rows)
-    results: dict[str, list[dict[str, Any]]] = {"rows": [], "average": [], "validation": []}
-    for same in zip(*by_probe, strict=True):
-        row = _mean(same)
-        table = row["snr_db"] if row["snr_db"] in results else "rows"
-        if table != "rows":
-            del row["snr_db"]
-        results[table].append(row)
-    return results
+            by_probe.append(bounds)
+    tables: Tables = {"rows": [], "average": [], "validation": []}
+    for table, snr_db in sets:
+        at_snr = {} if snr_db is None else {"snr_db": snr_db}
+        for slot, of_slot in enumerate(zip(*(bounds[table, snr_db] for bounds in by_probe), strict=True)):
+            tables[table].append({"slot": slot, **at_snr, **_mean(of_slot)})
+    return tables
 
 
 def best_layer(run: Run, needed_by: str) -> int:
@@ -143,8 +137,9 @@ def best_layer(run: Run, needed_by: str) -> int:
     return int(max(layers, key=lambda row: row["mi_bits"])["layer"])
 
 
-def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The same row by several probes: their mean, and the standard deviation of their MI."""
+def _mean(bounds: Sequence[MutualInformation]) -> dict[str, Any]:
+    """The same bound by several probes: the mean, and the standard deviation of the MI where there are several."""
+    rows = [asdict(bound) for bound in bounds]
     if len(rows) == 1:
         return rows[0]
     means = {key: statistics.fmean(row[key] for row in rows) for key in ESTIMATED}

@@ -8,6 +8,7 @@ never sees the encoder or its layers. Only a system that learns blocks of the en
 from __future__ import annotations
 
 import concurrent.futures
+import inspect
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -21,10 +22,12 @@ from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.single_layer import SingleLayer
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import Config
+from phonemi.config.sections import Enhance
 from phonemi.data.mixing import Mixture
 from phonemi.devices import count_processes
+from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.networks import NETWORKS, build_network
 from phonemi.errors import ConfigError, DataError, MissingExtra, PhonemiError, require_extra
 from phonemi.files import write_json
 from phonemi.metrics.intrusive import score_pair
@@ -111,24 +114,25 @@ class TrainingModel(nn.Module):
         network: makes the enhanced waveform.
         aggregation: what is between the inputs and the network; None where the inputs are aggregated already.
         representation: an encoder that learns, which is run on the noisy speech; None where its states are stored.
-        si_sdr_weight: see the network's loss.
+        si_sdr_weight: for a network whose loss takes one, see `MaskEnhancer.loss`.
     """
 
     def __init__(
         self,
-        network: MaskEnhancer,
+        network: EnhancerNetwork,
         aggregation: Aggregation | None = None,
         representation: Representation | None = None,
         si_sdr_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.network, self.aggregation, self.representation = network, aggregation, representation
-        self.si_sdr_weight = si_sdr_weight
+        self._loss_options = {"si_sdr_weight": si_sdr_weight} if si_sdr_weight else {}
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch, []."""
         features = self.features(batch.noisy, batch.lengths, batch.inputs)
-        return self.network.loss(batch.noisy, batch.clean, features, torch.tensor(batch.lengths), self.si_sdr_weight)
+        lengths = torch.tensor(batch.lengths)
+        return self.network.loss(batch.noisy, batch.clean, features, lengths, **self._loss_options)
 
     def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
         """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
@@ -159,15 +163,7 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     seed = system.seed(run.config.seed)
     torch.manual_seed(seed)
     aggregation = None if representation is None else initial_aggregation(run, system)
-    network = MaskEnhancer(
-        0 if representation is None else representation.dim,
-        system.spectrum,
-        hidden=settings.hidden,
-        layers=settings.layers,
-        dropout=settings.dropout,
-        level_db=settings.level_db,
-        stft_pad=settings.stft_pad,
-    )
+    network = _new_network(system, settings, 0 if representation is None else representation.dim)
     inputs: dict[Split, StoredInputs] = {}
     if system.learns_encoder:
         model = TrainingModel(network, aggregation, representation, settings.si_sdr_weight)
@@ -196,6 +192,13 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
     write_json(folder / "result.json", {"key": run.keys.model(system), "label": system.label, **facts})
+
+
+def _new_network(system: System, settings: Enhance, dim: int) -> EnhancerNetwork:
+    """An untrained network of the kind that the system names, with those settings of `enhance` that it takes."""
+    parameters = inspect.signature(NETWORKS[system.network]).parameters
+    taken = {name: value for name, value in dict(settings).items() if name in parameters}
+    return build_network({"kind": system.network, "dim": dim, "log1p": system.spectrum, **taken})
 
 
 def initial_aggregation(run: Run, system: System) -> Aggregation:

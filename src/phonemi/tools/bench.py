@@ -29,6 +29,7 @@ from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.data.alignment import PHONES
 from phonemi.errors import ConfigError, nearest
 from phonemi.information.mutual_information import EvaluationSet, measure
+from phonemi.probes.frames import FrameStates
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 
 SNRS_DB = (0.0, 10.0, 20.0)
@@ -104,7 +105,7 @@ class Bench:
                 for snr_db, own in zip(self.test, frames, strict=True)
             }
             options = {"hidden": HIDDEN, "epochs": self.size.epochs, "batch_frames": BATCH_FRAMES, "resamples": 2}
-            rows = measure(
+            bounds = measure(
                 _as_stored(self.states(self.train)),
                 self.labels,
                 tests,
@@ -114,7 +115,7 @@ class Bench:
                 bf16=self.bf16,
                 **options,
             )
-            return [row["mi_bits"] for row in rows]
+            return [bound.mi_bits for by_layer in bounds.values() for bound in by_layer]
 
         return plain, ours
 
@@ -143,7 +144,7 @@ class Bench:
     def aggregation_ways(self, folder: Path) -> tuple[Work, Work]:
         """An epoch over all utterances of a weighted sum and its linear probe; what is cached lies in `folder`."""
         cache = folder / "states.bin"
-        states = _as_stored(self.states(self.train)).permute(1, 0, 2)
+        states = _as_stored(self.states(self.train)).values
         states.numpy().tofile(cache)
         per_item = len(states) // self.size.utterances
         kept = torch.from_numpy(np.memmap(cache, np.float16, "c", shape=tuple(states.shape)))
@@ -165,9 +166,9 @@ class Bench:
         return lambda: epoch(lambda item: self.states(self.train[item : item + 1])[:, None]), lambda: epoch(read)
 
 
-def _as_stored(states: Tensor) -> Tensor:
-    """[layer, frame, dim] on the CPU, in the order of `stages.states`: frame by frame with all their layers."""
-    return states.permute(1, 0, 2).contiguous().cpu().permute(1, 0, 2)
+def _as_stored(states: Tensor) -> FrameStates:
+    """Hidden states [layer, frame, dim] in the order in which they are stored, on the CPU."""
+    return FrameStates(states.permute(1, 0, 2).contiguous().cpu())
 
 
 class Comparison(NamedTuple):

@@ -11,7 +11,8 @@ import pytest
 
 from phonemi.errors import DataError
 from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
-from phonemi.metrics.words.word_errors import Failure, normalise_words, transcribe_all
+from phonemi.metrics.words.recogniser import Failure, transcribe_all
+from phonemi.metrics.words.word_errors import normalise_words
 
 GRAMMAR = "#JSGF V1.0; grammar digits; public <s> = <digit>+; <digit> = one | two | three | four;"
 

@@ -14,8 +14,9 @@ import pytest
 
 from phonemi.errors import AudioError, DataError, ModelError
 from phonemi.files import read_json, write_json
+from phonemi.metrics.words.recogniser import Failure, transcribe_all
 from phonemi.metrics.words.whisper import WhisperRecogniser, cut
-from phonemi.metrics.words.word_errors import Failure, WordCounts, count_words, normalise_words, transcribe_all
+from phonemi.metrics.words.word_errors import WordCounts, count_words, normalise_words
 
 SECOND = 16_000
 

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from phonemi.errors import DataError
+from phonemi.metrics.words.recogniser import Failure, transcribe_all
 from phonemi.metrics.words.word_errors import (
-    Failure,
     WordCounts,
     corpus_wer,
     count_words,
     normalise_words,
     paired_wer_difference,
-    transcribe_all,
 )
 
 

@@ -1,4 +1,4 @@
-"""Paths of alignments (folders, archives, files, tables) -> one `Entry` an utterance, read when it is asked for."""
+"""Find the phone alignments of many utterances: in folders, zip archives, single files and tables."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ from phonemi.data.corpora.alignment_table import EXPORT, TABLES, read_alignment_
 from phonemi.data.manifest import Interval, Recording
 from phonemi.errors import DataError
 
-_ONE_A_FILE: dict[str, Callable[[Path], list[Interval]]] = {".textgrid": read_textgrid, ".lab": read_htk}
+_READERS: dict[str, Callable[[Path], list[Interval]]] = {".textgrid": read_textgrid, ".lab": read_htk}
 
 
 class Entry(NamedTuple):
-    """One utterance of one alignment file; `path` goes on inside an archive."""
+    """One utterance of one alignment file. The path of a file in an archive goes on below that of the archive."""
 
     name: str
     path: Path
-    intervals: Callable[[], list[Interval]]
+    intervals: Callable[[], list[Interval]]  # reads them
 
     def nearness(self, recording: Recording) -> int:
-        """How many folders the two paths share, at their beginnings and at their ends."""
-        own, other = (Path(os.path.abspath(path)).parent.parts for path in (self.path, recording.path))
-        return len(os.path.commonprefix([own, other])) + len(os.path.commonprefix([own[::-1], other[::-1]]))
+        """Number of folders that the two paths have in common, at their beginnings and at their ends."""
+        folders, others = (Path(os.path.abspath(path)).parent.parts for path in (self.path, recording.path))
+        return len(os.path.commonprefix([folders, others])) + len(os.path.commonprefix([folders[::-1], others[::-1]]))
 
 
 @contextmanager
 def open_alignments(alignments: Iterable[str | Path]) -> Iterator[dict[str, list[Entry]]]:
-    """List the utterances of alignment files, by name; those of archives can be read until the context ends.
+    """List the utterances of alignment files by name; archives stay open until the context ends.
 
     Args:
-        alignments: CTM files; folders of them, of TextGrids and of HTK labels (.lab), at any depth; zip archives of
+        alignments: CTM files; folders of CTM files, TextGrids and HTK labels (.lab), at any depth; zip archives of
             TextGrids (.zip), which are not unpacked; tables (`alignment_table`: .jsonl, .json, .csv).
 
     Raises:
-        DataError: if a path does not exist, holds no alignments, or cannot be parsed.
+        DataError: if a path does not exist, has no alignments in it, or cannot be parsed.
     """
     entries: dict[str, list[Entry]] = defaultdict(list)
     with ExitStack() as archives:
         for path in map(Path, alignments):
-            for file in _folder(path) if path.is_dir() else [path]:
+            for file in _files_in(path) if path.is_dir() else [path]:
                 for entry in _entries(file, archives):
                     entries[entry.name].append(entry)
         yield dict(entries)
 
 
-def _folder(folder: Path) -> Sequence[Path]:
-    inside = sorted(file for file in folder.rglob("*") if not file.name.startswith("."))
-    found = [file for file in inside if file.suffix.lower() in (".ctm", *_ONE_A_FILE)]
-    if not found:
-        tables = [file for file in inside if file.suffix.lower() in (".zip", ".parquet", *TABLES)]
+def _files_in(folder: Path) -> Sequence[Path]:
+    files = sorted(file for file in folder.rglob("*") if not file.name.startswith("."))
+    alignments = [file for file in files if file.suffix.lower() in (".ctm", *_READERS)]
+    if not alignments:
+        tables = [file for file in files if file.suffix.lower() in (".zip", ".parquet", *TABLES)]
         hint = f"; name the file itself: {tables[0]}" if tables else ""
         raise DataError(f"{folder} holds no CTM file, no TextGrid and no HTK label file (.lab){hint}")
-    return found
+    return alignments
 
 
 def _entries(file: Path, archives: ExitStack) -> Iterator[Entry]:
     suffix = file.suffix.lower()
-    if read := _ONE_A_FILE.get(suffix):
+    if read := _READERS.get(suffix):
         yield Entry(file.stem, file, partial(read, file))
     elif suffix == ".zip":
-        yield from _zipped(file, archives)
+        yield from _entries_of_archive(file, archives)
     elif suffix == ".parquet":
         raise DataError(f"{file} is a Parquet table, which is not read here; export it as JSON lines first: {EXPORT}")
     else:
@@ -77,8 +77,8 @@ def _entries(file: Path, archives: ExitStack) -> Iterator[Entry]:
             yield Entry(name, file, partial(list, intervals))
 
 
-def _zipped(file: Path, archives: ExitStack) -> Iterator[Entry]:
-    """The TextGrids of an archive; not what macOS adds to one ("__MACOSX/._name")."""
+def _entries_of_archive(file: Path, archives: ExitStack) -> Iterator[Entry]:
+    """The TextGrids of an archive, without the files that macOS adds ("__MACOSX/._name")."""
     try:
         archive = archives.enter_context(zipfile.ZipFile(file))
     except OSError as error:

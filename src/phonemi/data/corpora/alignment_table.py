@@ -1,15 +1,15 @@
-"""A table of phone alignments, JSON lines or CSV exported from the hub -> the intervals of each utterance.
+"""Tables of phone alignments, exported from the Hugging Face hub as JSON lines or CSV.
 
-Two published tables hold phones of LibriSpeech by the Montreal Forced Aligner, both read here as they are:
+Two published tables have phones of LibriSpeech by the Montreal Forced Aligner. Both are read as they are:
 
 - anyspeech/librispeech_MFA_alignments: columns identifier, duration, and the lists phones, start, end in seconds
   (its dataset card at revision a16beef; 28 538 rows of train-clean-100, 2703 of dev-clean, 2620 of test-clean);
 - gilkeyio/librispeech-alignments: columns sex, subset, id, audio, transcript, words, and phonemes, a list of
   {phoneme, start, end} (its dataset card at revision 0daa1eb; CC BY 4.0; made of the TextGrids of `librispeech`).
-  Users report that silences were left out of it; time without a phone is silence here anyway.
+  Users report that it has no silences; time without a phone counts as silence anyway.
 
-The hub keeps them as Parquet, whose reader (pyarrow) is no dependency of this package. Export what is wanted, without
-the audio, by `datasets` (`Dataset.to_json`), pandas or DuckDB. In a CSV file the cells of the lists must be JSON or
+The hub keeps them as Parquet, whose reader (pyarrow) this package does not depend on. Export the columns, without the
+audio, with `datasets` (`Dataset.to_json`), pandas or DuckDB. In a CSV file the cells of the lists must be JSON or
 Python lists.
 """
 
@@ -42,15 +42,15 @@ def read_alignment_table(path: str | Path) -> dict[str, list[Interval]]:
         path: a CSV file if it ends in .csv, JSON lines otherwise.
 
     Returns:
-        the intervals of each utterance, in the order of the table.
+        The intervals of each utterance, in the order of the table.
 
     Raises:
-        DataError: naming file and line, if the file is missing, empty or not text, or a row has not the columns above,
-            lists of different lengths, or the utterance of an earlier row.
+        DataError: naming file and line, if the file is missing, empty or not text, or if a row lacks the columns above,
+            has lists of different lengths, or repeats an utterance.
     """
     path = Path(path)
     utterances: dict[str, list[Interval]] = {}
-    phones: dict[str, str] = {}  # one object for each label: there are millions of them
+    labels: dict[str, str] = {}  # one object per label instead of millions of equal strings
     try:
         for line, row in _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path):
             try:
@@ -59,7 +59,7 @@ def read_alignment_table(path: str | Path) -> dict[str, list[Interval]]:
                 raise DataError(f"{path}:{line}: {_EXPECTED}, found {str(row)[:80]}") from None
             if name in utterances:
                 raise DataError(f"{path}:{line}: utterance {name!r} was in the table before")
-            utterances[name] = [Interval(start_s, end_s, phones.setdefault(p, p)) for start_s, end_s, p in intervals]
+            utterances[name] = [Interval(start_s, end_s, labels.setdefault(p, p)) for start_s, end_s, p in intervals]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table of alignments ({error})") from None
     if not utterances:
@@ -100,7 +100,7 @@ def _utterance(row: Any) -> tuple[str, list[tuple[float, float, str]]]:
 
 
 def _list(cell: Any) -> list[Any]:
-    """A list, or one that is spelled in JSON or Python, as it is in a CSV file."""
+    """The list in a cell; in a CSV file it is written as JSON or Python."""
     if isinstance(cell, str):
         try:
             cell = json.loads(cell)

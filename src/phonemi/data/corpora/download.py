@@ -1,4 +1,4 @@
-"""A web address -> a verified file; an archive -> a folder. Interrupted work goes on where it stopped."""
+"""Download and verify files, and unpack archives; an interrupted download goes on where it stopped."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from phonemi.errors import DataError
 from phonemi.files import write_text
 
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all); the second is 0 where the server does not say."""
+"""Called with (bytes received, bytes in all); the second is 0 where the server does not say."""
 
 MARKER = ".phonemi-complete"
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
-# Connections cut without a single new byte before giving up, with a pause before each further try.
-_FRUITLESS_TRIES = 4
+# Give up after so many connections in a row without a new byte; pause before each further try.
+_MAX_FRUITLESS_TRIES = 4
 _PAUSE_S = 1.0
-# Too busy (429) and its own faults (5xx) may pass; other refusals do not.
+# Trying again may help against "too many requests" (429) and faults of the server (5xx), not against other refusals.
 _FINAL_ANSWERS = set(range(400, 500)) - {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
 
@@ -43,20 +43,18 @@ def fetch(
     path: str | Path,
     *,
     md5: str | None = None,
-    sha256: str | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Download a file, unless it is there already.
 
-    What has arrived is kept beside `path` as "<name>.part"; a later call, or a further try after a cut connection,
-    asks the server only for the rest. The file takes its name when it is complete and its checksum is right.
+    The bytes received are kept beside `path` as "<name>.part"; a later call, or the next try after a broken connection,
+    asks the server only for the rest. The file gets its name when it is complete and its checksum is right.
 
     Args:
         url: http or https.
-        path: where to.
+        path: file to write.
         md5: checksum in hexadecimal digits, if known.
-        sha256: the same; one of the two is enough.
-        progress: told about every chunk.
+        progress: called after every chunk.
 
     Returns:
         `path`.
@@ -67,16 +65,16 @@ def fetch(
     """
     path = Path(path)
     if path.exists():
-        if wrong := _wrong_checksum(path, md5, sha256):
-            raise DataError(f"{path} is not the file of {url}: {wrong}; remove it and run it again")
+        if problem := _checksum_problem(path, md5):
+            raise DataError(f"{path} is not the file of {url}: {problem}; remove it and run it again")
         return path
     if not url.startswith(("http://", "https://")):
         raise DataError(f"cannot download {url}: only http and https addresses are supported")
     part = path.with_name(f"{path.name}.part")
     _receive_all(url, part, progress)
-    if wrong := _wrong_checksum(part, md5, sha256):
+    if problem := _checksum_problem(part, md5):
         part.unlink()
-        raise DataError(f"downloaded {url} but {wrong}; it was removed, run it again")
+        raise DataError(f"downloaded {url} but {problem}; it was removed, run it again")
     os.replace(part, path)
     return path
 
@@ -84,8 +82,8 @@ def fetch(
 def extract(archive: str | Path, folder: str | Path) -> None:
     """Unpack a zip or tar archive into `folder`, unless that was done before.
 
-    Only plain files and folders come out, with the permissions of new files. The last thing written is the archive's
-    name in the file `.phonemi-complete` of the folder: a folder without it is not complete.
+    Only plain files and folders are unpacked, with the permissions of new files. Last of all, the archive's name is
+    written to the file `.phonemi-complete` in the folder: without it the folder is not complete.
 
     Raises:
         DataError: if the archive is missing, damaged or of another kind, or if a member has an absolute path, leads
@@ -94,10 +92,9 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     archive, folder = Path(archive), Path(folder)
     if is_extracted(archive.name, folder):
         return
-    done = _extracted(folder)
-    with _one_line_errors(archive):
+    with _archive_errors(archive):
         folder.mkdir(parents=True, exist_ok=True)
-        # In this order: a tar archive may hold a zip archive, which is found at its end.
+        # Tar first: a tar archive that ends with a zip archive looks like a zip archive, too.
         if tarfile.is_tarfile(archive):
             members = _tar_members
         elif zipfile.is_zipfile(archive):
@@ -112,11 +109,11 @@ def extract(archive: str | Path, folder: str | Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             with content, open(target, "wb") as file:
                 shutil.copyfileobj(content, file, _CHUNK_BYTES)
-    write_text(folder / MARKER, "".join(f"{name}\n" for name in [*done, archive.name]))
+    write_text(folder / MARKER, "".join(f"{name}\n" for name in [*_extracted(folder), archive.name]))
 
 
 def is_extracted(name: str, folder: str | Path) -> bool:
-    """Whether the archive called `name` was unpacked into `folder` to its end."""
+    """Whether the archive called `name` was unpacked completely into `folder`."""
     return name in _extracted(Path(folder))
 
 
@@ -125,10 +122,9 @@ def fetch_and_extract(
     folder: str | Path,
     *,
     md5: str | None = None,
-    sha256: str | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Download an archive into `folder`, unpack it there and remove it; nothing to do if that was done before.
+    """Download an archive into `folder`, unpack it there and remove it, unless that was done before.
 
     Raises:
         DataError: as `fetch` and `extract`.
@@ -137,40 +133,44 @@ def fetch_and_extract(
     name = url.split("?")[0].rsplit("/", 1)[-1]
     if is_extracted(name, folder):
         return
-    archive = fetch(url, folder / name, md5=md5, sha256=sha256, progress=progress)
+    archive = fetch(url, folder / name, md5=md5, progress=progress)
     extract(archive, folder)
     archive.unlink()
 
 
-def checksum(path: str | Path, algorithm: str) -> str:
-    """Checksum of a file in hexadecimal digits; `algorithm` is "md5" or "sha256"."""
+def md5_of(path: str | Path) -> str:
+    """MD5 sum of a file in hexadecimal digits."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
-    """Open connections until all has arrived."""
-    fruitless = 0
+    """Open connections until the file is complete."""
+    fruitless_tries = 0
     while True:
-        before = _size(part)
+        size_before = _size(part)
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             return _receive(url, part, progress)
         except urllib.error.HTTPError as error:
-            reason, hopeless = f"the server answered {error.code} {error.reason}", error.code in _FINAL_ANSWERS
+            reason, is_final = f"the server answered {error.code} {error.reason}", error.code in _FINAL_ANSWERS
         except (OSError, http.client.HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-            hopeless = getattr(error, "errno", None) in _DISK_ERRORS
-        fruitless = 0 if _size(part) > before else fruitless + 1
-        if hopeless or fruitless == _FRUITLESS_TRIES:
+            is_final = getattr(error, "errno", None) in _DISK_ERRORS
+        fruitless_tries = 0 if _size(part) > size_before else fruitless_tries + 1
+        if is_final or fruitless_tries == _MAX_FRUITLESS_TRIES:
             raise DataError(f"cannot download {url}: {reason} (after {_size(part)} bytes; run it again to go on)")
         time.sleep(_PAUSE_S)
 
 
 def _receive(url: str, part: Path, progress: Progress | None) -> None:
-    """One connection: append to `part` what it lacks. Raises as urllib does, and OSError when the body ends early."""
+    """Append to `part` the bytes that it lacks, over one connection.
+
+    Raises:
+        OSError: as urllib does, and if the connection ends early.
+    """
     done = _size(part)
-    # Compressed transfer would make byte positions meaningless.
+    # In a compressed transfer, byte positions would mean nothing.
     headers = {"User-Agent": "phonemi", "Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
@@ -179,7 +179,7 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        # Either all of it is here already, which the length tells, or the file on the server is another one.
+        # Nothing after byte `done`: the file is complete if the server says that it has this length.
         if error.headers.get("Content-Range") == f"bytes */{done}":
             return
         part.unlink()
@@ -202,16 +202,15 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
         raise OSError(f"the connection broke after {done} of {total} bytes")
 
 
-def _wrong_checksum(file: Path, md5: str | None, sha256: str | None) -> str:
-    """What is wrong with the checksum; empty if nothing is."""
-    for algorithm, expected in (("md5", md5), ("sha256", sha256)):
-        if expected is not None and (found := checksum(file, algorithm)) != expected.lower():
-            return f"its {algorithm} is {found}, expected {expected}"
+def _checksum_problem(file: Path, md5: str | None) -> str:
+    """How the MD5 sum differs from the expected one; empty if it does not."""
+    if md5 is not None and (actual := md5_of(file)) != md5.lower():
+        return f"its md5 is {actual}, expected {md5}"
     return ""
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents; None for a folder."""
+    """Names and contents of the members; None for a folder."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -221,7 +220,7 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents; None for a folder."""
+    """Names and contents of the members; None for a folder."""
     with tarfile.open(archive) as opened:
         for member in opened:
             if not (member.isfile() or member.isdir()):
@@ -230,11 +229,11 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:
-    """Where a member goes; "a\\b" and "C:" lead elsewhere on some systems, so they are refused on all."""
+    """Path of a member; "a\\b" and "C:" lead out of the folder on some systems, so they are refused on all."""
     parts = name.rstrip("/").split("/")
     unsafe = name.startswith("/") or re.match("[A-Za-z]:", name) or re.search(r"[\\\0]", name) or ".." in parts
     target = folder.joinpath(*parts)
-    # A link that was in the folder before could lead out of it too.
+    # A link that is already in the folder could lead out of it, too.
     if unsafe or not target.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{archive}: {name!r} leads out of the folder; not extracted")
     return target
@@ -248,7 +247,7 @@ def _extracted(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _one_line_errors(archive: Path) -> Iterator[None]:
+def _archive_errors(archive: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:

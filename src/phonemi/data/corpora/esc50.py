@@ -12,7 +12,7 @@ from pathlib import Path
 
 from phonemi import audio
 from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
-from phonemi.data.corpora.download import Progress, checksum, extract, fetch, is_extracted
+from phonemi.data.corpora.download import Progress, extract, fetch, is_extracted, md5_of
 from phonemi.errors import DataError
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
@@ -34,7 +34,7 @@ def download_esc50(folder: str | Path, *, progress: Progress | None = None) -> l
     if is_extracted(archive.name, folder):
         return []
     fetch(URL, archive, progress=progress)
-    md5 = checksum(archive, "md5")
+    md5 = md5_of(archive)
     extract(archive, folder)
     archive.unlink()
     return [] if md5 == MD5 else [f"the ESC-50 archive is not the one known here: md5 {md5}, known {MD5}"]

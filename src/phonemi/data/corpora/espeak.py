@@ -1,7 +1,7 @@
-"""Text and a voice -> espeak-ng's waveform float32 `[sample]` and phonemes; phonemes -> ARPAbet intervals.
+"""Speech synthesis by espeak-ng, with exact phone labels.
 
-espeak-ng is driven through ctypes, with the library and voices of the package `espeakng_loader`. It reports each
-phoneme by its own mnemonic and the sample at which it begins, so the labels are exact: nothing is aligned afterwards.
+espeak-ng is called through ctypes, with the library and the voices of the package `espeakng_loader`. It reports the
+mnemonic of each phoneme and the sample at which it begins, so the labels are exact: nothing has to be aligned.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from phonemi.errors import DataError, require_extra
 # The numbers of espeak-ng's speak_lib.h.
 _SYNCHRONOUS, _PHONEME_EVENTS, _UTF8, _RATE, _PITCH = 2, 1, 1, 1, 3
 _EVENT_LIST_END, _EVENT_PHONEME = 0, 7
-# All of espeak-ng's state is global to its library.
+# The state of espeak-ng is global in its library.
 _LOCK = threading.Lock()
 
 
@@ -57,7 +57,7 @@ class Voice:
 
     @property
     def language(self) -> str:
-        """The part of the name that decides which phonemes are spoken."""
+        """The language, such as "en-us": it decides which phonemes are spoken."""
         return self.name.partition("+")[0]
 
 
@@ -69,7 +69,7 @@ class Phoneme(NamedTuple):
 
 
 class Utterance(NamedTuple):
-    """What espeak-ng spoke: float32 `[sample]` in [-1, 1] at its own rate, and the phonemes in order."""
+    """Synthesised speech: float32 `[sample]` in [-1, 1] at espeak-ng's own rate, and the phonemes in order."""
 
     waveform: np.ndarray
     sample_rate: int
@@ -77,10 +77,10 @@ class Utterance(NamedTuple):
 
 
 class Espeak:
-    """A speech synthesiser with a state of its own; the same calls in the same order give the same samples.
+    """A speech synthesiser; the same calls of one object in the same order give the same samples.
 
-    The pitch flutter of espeak-ng runs on from one utterance to the next, so an utterance depends (slightly) on those
-    that the same object spoke before. Voices with `breath` in their definition also use the C library's `rand`.
+    The pitch flutter of espeak-ng goes on from one utterance to the next, so an utterance depends (slightly) on those
+    that the same object spoke before it. Voices with `breath` in their definition also use the C library's `rand`.
 
     Raises:
         MissingExtra: if the package `espeakng_loader` is not installed.
@@ -93,7 +93,7 @@ class Espeak:
         self._library = _private_library(loader.get_library_path())
         self._samples: list[np.ndarray] = []
         self._phonemes: list[Phoneme] = []
-        self._callback = _Callback(self._receive)  # kept: espeak-ng holds only the bare address
+        self._callback = _Callback(self._receive)  # an attribute, because espeak-ng itself keeps only its address
         with _LOCK:
             self.sample_rate: int = self._library.espeak_Initialize(
                 _SYNCHRONOUS, 0, str(self._data).encode(), _PHONEME_EVENTS
@@ -132,7 +132,7 @@ class Espeak:
         self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
 
     def _receive(self, samples: Any, count: int, events: Any) -> int:
-        """What espeak-ng calls with each piece of sound; 0 asks it to go on."""
+        """Callback of espeak-ng for each piece of sound; returning 0 asks it to go on."""
         if samples and count > 0:
             self._samples.append(np.ctypeslib.as_array(samples, (count,)).copy())
         for event in events:
@@ -144,11 +144,11 @@ class Espeak:
 
 
 def _private_library(path: str) -> ctypes.CDLL:
-    """Load a copy of the library: it has its own state, which starts fresh, whatever else uses espeak-ng here."""
+    """Load a copy of the library, which has a fresh state of its own, whatever else uses espeak-ng in this process."""
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             return ctypes.CDLL(shutil.copy(path, folder))
-    except OSError:  # temporary folders may forbid running code
+    except OSError:  # the temporary folder may not allow running code
         pass
     try:
         return ctypes.CDLL(path)
@@ -156,8 +156,8 @@ def _private_library(path: str) -> ctypes.CDLL:
         raise DataError(f"espeak-ng's library cannot be loaded ({error}): reinstall espeakng-loader") from None
 
 
-# A centring or r-coloured vowel is one phoneme to espeak-ng and two phones in ARPAbet. The empty ones are glides of
-# some 30 ms that belong to the phone before them.
+# A centring or r-coloured vowel is one phoneme in espeak-ng and two phones in ARPAbet. Phonemes without a phone are
+# glides of some 30 ms that belong to the phone before them.
 _PHONES: dict[str, tuple[str, ...]] = {
     **{"p": ("P",), "b": ("B",), "t": ("T",), "t2": ("T",), "t#": ("T",), "?": ("T",), "d": ("D",), "k": ("K",)},
     **{"g": ("G",), "tS": ("CH",), "dZ": ("JH",), "f": ("F",), "v": ("V",), "T": ("TH",), "D": ("DH",), "s": ("S",)},
@@ -170,7 +170,7 @@ _PHONES: dict[str, tuple[str, ...]] = {
     **{"aI@": ("AY", "AH"), "A@": ("AA",), "O@": ("AO",), "o@": ("AO",), "e@": ("EH", "AH"), "i@3": ("IH", "AH")},
     **{"U@": ("UH", "AH"), "_": ("SIL",), "_:": ("SIL",), ";": (), "@-": ()},
 }
-_ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {  # what differs from the table above
+_ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {  # differences from the table above
     "en-us": {
         **{"3": ("ER",), "A@": ("AA", "R"), "O@": ("AO", "R"), "o@": ("AO", "R"), "e@": ("EH", "R")},
         **{"i@3": ("IH", "R"), "U@": ("UH", "R"), "aI3": ("AY", "ER")},
@@ -178,7 +178,7 @@ _ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {  # what differs from the tab
     "en-us-nyc": {},
     "en": {},
     "en-gb-x-rp": {"aa": ("AA",), "U@": ("AO",)},
-    # Its r after a vowel is a phoneme of its own.
+    # The r after a vowel is a separate phoneme.
     "en-gb-scotland": {
         **{"e@": ("EH",), "i@3": ("IH",), "U@": ("UH",), "IR": ("ER",), "VR": ("ER",), "aI2": ("AY",)},
     },
@@ -203,11 +203,11 @@ def arpabet(mnemonic: str, language: str) -> tuple[str, ...]:
 
 
 def phone_intervals(utterance: Utterance, language: str) -> tuple[Interval, ...]:
-    """Label an utterance of espeak-ng with phones: contiguous, from 0 s to its end.
+    """Phones of an utterance of espeak-ng, without gaps from 0 s to its end.
 
     espeak-ng fills the closure of a stop with zeros and reports the stop after them; here the closure belongs to the
-    stop, as in hand-made labels. A phoneme that stands for two phones is halved between them. An l or r after a
-    vowel may be spoken as the end of that vowel and reported with no length: it gets the vowel's second half.
+    stop, as in manual labels. A phoneme that stands for two phones is divided into halves. An l or r after a vowel may
+    be spoken as the end of that vowel and reported with no length: it gets the second half of the vowel.
 
     Raises:
         DataError: for a phoneme without an ARPAbet phone.
@@ -229,19 +229,19 @@ def _trailing_zeros(waveform: np.ndarray) -> int:
     return len(waveform) - (sounding[-1] + 1 if len(sounding) else 0)
 
 
-# What is shorter was not spoken: the shortest phones, initial stops, take some 17 ms.
-_SHORTEST_S = 0.005
+# A shorter phoneme was not spoken: the shortest phones, initial stops, take some 17 ms.
+_MIN_PHONE_S = 0.005
 
 
 def _intervals(starts: Sequence[int], labels: Sequence[tuple[str, ...]], sample_rate: int) -> tuple[Interval, ...]:
-    """Segments that begin at `starts` (one more than `labels`: the end) -> intervals, none of them empty."""
-    shortest = round(_SHORTEST_S * sample_rate)
+    """Intervals of the segments that begin at `starts`, which has the end of the last as well; none is empty."""
+    min_samples = round(_MIN_PHONE_S * sample_rate)
     segments: list[tuple[int, int, tuple[str, ...]]] = []
     for start, end, phones in zip(starts, starts[1:], labels, strict=False):
-        silent = phones == ("SIL",)
-        if segments and (not phones or end - start <= shortest or (silent and segments[-1][2] == phones)):
-            segments[-1] = (segments[-1][0], end, segments[-1][2] + (() if silent else phones))
-        elif end - start > shortest:
+        is_silence = phones == ("SIL",)
+        if segments and (not phones or end - start <= min_samples or (is_silence and segments[-1][2] == phones)):
+            segments[-1] = (segments[-1][0], end, segments[-1][2] + (() if is_silence else phones))
+        elif end - start > min_samples:
             segments.append((segments[-1][1] if segments else 0, end, phones))
     intervals = []
     for start, end, phones in segments:

@@ -71,8 +71,8 @@ def _rms(waveform: np.ndarray) -> float:
 def _with_hiss_at_level(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     scale = _rms(waveform) or 1.0
     waveform = waveform + rng.standard_normal(len(waveform)) * scale * 10 ** (_HISS_DB / 20)
-    gain = min(10 ** (LEVEL_DB / 20) / _rms(waveform), _MAX_PEAK / np.abs(waveform).max())
-    return (waveform * gain).astype(np.float32)
+    gain = min(10 ** (LEVEL_DB / 20) / _rms(waveform), float(_MAX_PEAK / np.abs(waveform).max()))
+    return (waveform * gain).astype(np.float32, copy=False)
 
 
 def _shaped(samples: int, rng: np.random.Generator, amplitude: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

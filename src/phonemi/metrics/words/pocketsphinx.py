@@ -1,4 +1,4 @@
-"""Waveform [sample] at 16 kHz -> the words that pocketsphinx hears in it: the recogniser that needs no download."""
+"""Speech recognition by pocketsphinx: the recogniser that needs no download."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from numpy.typing import NDArray
 
 from phonemi.errors import DataError, require_extra
 from phonemi.files import content_hash
-from phonemi.metrics.words.word_errors import checked, normalise_words
+from phonemi.metrics.words.recogniser import Waveform, finite_waveform
+from phonemi.metrics.words.word_errors import normalise_words
 
 LEVEL_DB = -26.0
-# pocketsphinx allows 30 000. In noise that many stay alive and decoding takes twice as long, for about the same errors:
-# 0.229 instead of 0.227 on clean LibriSpeech, 0.577 instead of 0.561 with noise at 10 dB (428 words, 12 speakers).
+# pocketsphinx allows 30 000. In noise, decoding with so many takes twice as long, for about the same word error rates:
+# 0.229 and 0.227 on clean LibriSpeech, 0.577 and 0.561 with noise at 10 dB (428 words, 12 speakers).
 HYPOTHESES_PER_FRAME = 3_000
 
 
 class PocketsphinxRecogniser:
-    """Offline recogniser with the US English models that pocketsphinx ships.
+    """Recogniser with the US English models that come with pocketsphinx.
 
-    Its word error rates are several times those of a large neural recogniser, so compare them only with each other: the
-    clean and noisy rows belong beside every enhanced one.
+    Its word error rates are several times those of a large neural recogniser, so compare them only with each other:
+    print the rates of clean and noisy speech beside those of enhanced speech.
 
     Args:
-        grammar_jsgf: text of a JSGF grammar of the sentences to expect; None: the en-us trigram language model.
+        grammar_jsgf: text of a JSGF grammar of the sentences to expect; None uses the en-us trigram language model.
     """
 
     name = "pocketsphinx"
@@ -38,7 +39,7 @@ class PocketsphinxRecogniser:
         self._decoder: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A decoder lives in C; another process builds its own.
+        # The decoder is a C object that cannot be sent; another process builds its own.
         return {**self.__dict__, "_decoder": None}
 
     @property
@@ -59,7 +60,15 @@ class PocketsphinxRecogniser:
             "hypotheses_per_frame": HYPOTHESES_PER_FRAME,
         }
 
-    def transcribe(self, waveform: NDArray[np.float32]) -> str:
+    def load(self) -> None:
+        """Check that pocketsphinx is installed; the models are loaded by the process that uses them.
+
+        Raises:
+            MissingExtra: if it is not.
+        """
+        require_extra("pocketsphinx", "eval")
+
+    def transcribe(self, waveform: Waveform) -> str:
         """Lower-case words heard in `[sample]` at 16 kHz, "" for digital silence.
 
         Raises:
@@ -72,7 +81,7 @@ class PocketsphinxRecogniser:
             return ""
         if self._decoder is None:
             self._decoder = self._build()
-        # Forgets the cepstral mean and noise estimates of earlier utterances, on which words would otherwise depend.
+        # Forget the cepstral mean and the noise of earlier utterances, or the words would depend on them.
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(samples.tobytes(), no_search=False, full_utt=True)
@@ -89,23 +98,24 @@ class PocketsphinxRecogniser:
             decoder.add_jsgf_string("grammar", self.grammar_jsgf)
         except (ValueError, RuntimeError) as error:
             unknown = [word for word in _grammar_words(self.grammar_jsgf) if decoder.lookup_word(word) is None]
-            found = f"not in the dictionary: {', '.join(unknown[:5])}" if unknown else str(error)
-            raise DataError(f"JSGF grammar not accepted by pocketsphinx ({found})") from None
+            reason = f"not in the dictionary: {', '.join(unknown[:5])}" if unknown else str(error)
+            raise DataError(f"JSGF grammar not accepted by pocketsphinx ({reason})") from None
         decoder.activate_search("grammar")
         return decoder
 
 
-def _at_speech_level(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
+def _at_speech_level(waveform: Waveform) -> NDArray[np.int16]:
     """16-bit samples at a fixed RMS level (less where peaks would clip), so that quiet files keep their words."""
-    waveform = checked(waveform).astype(np.float64)
-    if not waveform.any():
-        return np.zeros(len(waveform), dtype=np.int16)
-    waveform = waveform / np.abs(waveform).max()
-    gain = min(1.0, 10 ** (LEVEL_DB / 20) / math.sqrt(np.mean(waveform**2)))
-    return np.round(gain * 32767 * waveform).astype(np.int16)
+    samples = finite_waveform(waveform).astype(np.float64)
+    if not samples.any():
+        return np.zeros(len(samples), dtype=np.int16)
+    samples = samples / np.abs(samples).max()
+    gain = min(1.0, 10 ** (LEVEL_DB / 20) / math.sqrt(np.mean(samples**2)))
+    rounded: NDArray[np.int16] = np.round(gain * 32767 * samples).astype(np.int16)
+    return rounded
 
 
 def _grammar_words(grammar_jsgf: str) -> list[str]:
-    """Words on the right of a grammar's rules, without rule names, weights and tags."""
-    right = " ".join(re.findall(r"=([^;]*)", grammar_jsgf))
-    return sorted(set(re.sub(r"<[^>]*>|\{[^}]*\}|/[\d.eE+-]+/|[|()\[\]*+]", " ", right).split()))
+    """Words of the expansions of a grammar's rules, without rule names, weights and tags."""
+    expansions = " ".join(re.findall(r"=([^;]*)", grammar_jsgf))
+    return sorted(set(re.sub(r"<[^>]*>|\{[^}]*\}|/[\d.eE+-]+/|[|()\[\]*+]", " ", expansions).split()))

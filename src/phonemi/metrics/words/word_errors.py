@@ -1,63 +1,25 @@
-"""Waveform [sample] and its transcript -> the words a recogniser hears, and the word error rate of a corpus."""
+"""Word errors of a transcript against its reference, and the word error rate of a corpus with its interval."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from phonemi.errors import AudioError, DataError, PhonemiError, require_extra
+from phonemi.errors import DataError, require_extra
 from phonemi.metrics.statistics import PairedDifference, bootstrap_interval, paired_ratio
-from phonemi.workers import Workers
-
-
-class Recogniser(Protocol):
-    """Anything that turns speech into words; picklable, if it is to be used with several processes."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a report."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """JSON: all that its output depends on."""
-
-    def transcribe(self, waveform: NDArray[np.float32]) -> str:
-        """Words in `[sample]` at 16 kHz; the same waveform always gives the same words."""
-
-    def normalise(self, text: str) -> list[str]:
-        """Words of a transcript, spelt so that they can be compared with those of a reference treated alike."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An utterance that could not be transcribed, and why."""
-
-    reason: str
-
-
-@runtime_checkable
-class BatchRecogniser(Protocol):
-    """What a recogniser has besides if it is too large to be in memory several times: it stays in this process."""
-
-    batch: int  # waveforms that it is given together
-
-    def transcribe_batch(self, waveforms: Sequence[NDArray[np.float32]]) -> list[str | Failure]:
-        """What `transcribe` gives for each, in order; a `Failure` where that raises an `AudioError`."""
+from phonemi.metrics.words.recogniser import Failure
 
 
 @dataclass(frozen=True)
 class WordCounts:
-    """Alignment of one hypothesis with its reference, in words."""
+    """Numbers of words in the alignment of a transcript with its reference."""
 
     hits: int
     substitutions: int
@@ -66,7 +28,7 @@ class WordCounts:
 
     @property
     def reference_words(self) -> int:
-        """Words that were said."""
+        """Words of the reference."""
         return self.hits + self.substitutions + self.deletions
 
     @property
@@ -76,7 +38,7 @@ class WordCounts:
 
     @property
     def wer(self) -> float:
-        """Errors per reference word; without reference words 0 if nothing was heard, else infinity.
+        """Errors per reference word; without reference words 0 if the transcript is empty, too, else infinity.
 
         >>> WordCounts(hits=2, substitutions=1, deletions=1, insertions=1).wer
         0.75
@@ -87,7 +49,7 @@ class WordCounts:
 
 
 def normalise_words(text: str) -> list[str]:
-    """Lower-case words without punctuation, so that spelling habits do not count as errors.
+    """Lower-case words without punctuation, so that differences in spelling do not count as errors.
 
     Hyphens and dashes separate words; apostrophes inside a word stay; accents are dropped; digits are left as digits.
 
@@ -101,22 +63,22 @@ def normalise_words(text: str) -> list[str]:
     return [word for word in words if word]
 
 
-def count_words(reference: str, hypothesis: str, normalise: Callable[[str], list[str]] = normalise_words) -> WordCounts:
-    """Align two transcripts with the fewest errors (Levenshtein, through jiwer).
+def count_words(reference: str, transcript: str, normalise: Callable[[str], list[str]] = normalise_words) -> WordCounts:
+    """Align a transcript with its reference by the fewest errors (Levenshtein, through jiwer).
 
     Args:
-        reference: what was said.
-        hypothesis: what was heard.
-        normalise: text -> words, for both of them; that of the recogniser.
+        reference: text that was spoken.
+        transcript: text that the recogniser heard.
+        normalise: turns both texts into words; that of the recogniser.
 
     Raises:
         MissingExtra: if jiwer is not installed.
     """
     jiwer = require_extra("jiwer", "eval")
-    said, heard = normalise(reference), normalise(hypothesis)
-    if not said or not heard:
-        return WordCounts(hits=0, substitutions=0, deletions=len(said), insertions=len(heard))
-    alignment = jiwer.process_words(" ".join(said), " ".join(heard))
+    reference_words, words = normalise(reference), normalise(transcript)
+    if not reference_words or not words:
+        return WordCounts(hits=0, substitutions=0, deletions=len(reference_words), insertions=len(words))
+    alignment = jiwer.process_words(" ".join(reference_words), " ".join(words))
     return WordCounts(alignment.hits, alignment.substitutions, alignment.deletions, alignment.insertions)
 
 
@@ -136,8 +98,8 @@ def corpus_wer(
         resamples: number of bootstrap samples.
 
     Returns:
-        `wer`, `wer_low`, `wer_high`, `wer_insertions` (per reference word: words that were never said), `wer_scored`,
-        `wer_total`, `wer_words`, and `wer_reasons` when any utterance failed. NaN without reference words.
+        `wer`, `wer_low`, `wer_high`, `wer_insertions` (invented words per reference word), `wer_scored`, `wer_total`,
+        `wer_words`, and `wer_reasons` if any utterance failed. NaN without reference words.
 
     Raises:
         DataError: if `clusters` has another length than `counts`.
@@ -168,7 +130,7 @@ def paired_wer_difference(
     seed: int = 0,
     resamples: int = 2000,
 ) -> PairedDifference:
-    """Corpus word error rate of a minus that of b, over the utterances that both systems have.
+    """Corpus word error rate of a minus that of b, over the utterances that both systems transcribed.
 
     Args as for `phonemi.metrics.statistics.paired_difference`.
 
@@ -182,70 +144,9 @@ def paired_wer_difference(
         if isinstance(first, Failure) or isinstance(second, Failure):
             continue
         if first.reference_words != second.reference_words:
-            found = f"{first.reference_words} and {second.reference_words} reference words"
-            raise DataError(f"paired WER: utterance {index} has {found}: give both systems the same utterances")
+            raise DataError(
+                f"paired WER: utterance {index} has {first.reference_words} and {second.reference_words} reference "
+                "words: give both systems the same utterances"
+            )
         differences[index], words[index] = first.errors - second.errors, first.reference_words
     return paired_ratio(differences, words, clusters=clusters, seed=seed, resamples=resamples)
-
-
-def checked(waveform: NDArray[np.float32]) -> NDArray[Any]:
-    """The waveform, if it can be transcribed.
-
-    Raises:
-        AudioError: if a sample is not finite.
-        DataError: if it is not `[sample]`.
-    """
-    waveform = np.asarray(waveform)
-    if waveform.ndim != 1:
-        raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
-    if not np.isfinite(waveform).all():
-        raise AudioError("waveform not finite")
-    return waveform
-
-
-def transcribe_all(
-    recogniser: Recogniser,
-    waveforms: Iterable[NDArray[np.float32]],
-    processes: int = 2,
-    progress: Callable[[int], None] | None = None,
-) -> list[str | Failure]:
-    """Transcribe many waveforms, in order; an utterance that cannot be transcribed becomes a `Failure`.
-
-    Args:
-        recogniser: what to listen with; sent to every process once.
-        waveforms: `[sample]` at 16 kHz each; taken lazily, a few ahead of the work, so a generator keeps memory flat.
-        processes: 1 works in this process; more are spawned, though never for a `BatchRecogniser`.
-        progress: called with the number of utterances done so far, after each.
-
-    Raises:
-        MissingExtra: if the recogniser's package is not installed.
-        PhonemiError: if a process dies.
-    """
-    transcripts = []
-    with Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers:
-        if isinstance(recogniser, BatchRecogniser):
-            outcomes = _in_batches(recogniser, waveforms)
-        else:
-            outcomes = workers.over((waveform,) for waveform in waveforms)
-        for outcome in outcomes:
-            transcripts.append(outcome)
-            if progress is not None:
-                progress(len(transcripts))
-    return transcripts
-
-
-def _in_batches(recogniser: BatchRecogniser, waveforms: Iterable[NDArray[np.float32]]) -> Iterator[str | Failure]:
-    waiting = iter(waveforms)
-    while batch := list(itertools.islice(waiting, recogniser.batch)):
-        yield from recogniser.transcribe_batch(batch)
-
-
-def _transcribe(recogniser: Recogniser, waveform: NDArray[np.float32]) -> str | Failure:
-    try:
-        return recogniser.transcribe(waveform)
-    except AudioError as error:
-        return Failure(str(error))
-    except PhonemiError:
-        raise  # a missing package or a wrong grammar fails everywhere
-    except Exception as error:
-        return Failure(f"{recogniser.name} failed: {type(error).__name__}")

@@ -1,4 +1,4 @@
-"""phonemi.enhancers.recording: what is refused, what counts as silence, and how a waveform comes back."""
+"""phonemi.enhancers.round_trip: what is refused, what counts as silence, and how a waveform comes back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from phonemi.audio import faults
-from phonemi.enhancers.recording import LOUDEST, Options, Recording, constant_offset, lasting_silence
+from phonemi.enhancers.round_trip import (
+    MAX_ABS_SAMPLE,
+    EnhanceOptions,
+    RoundTrip,
+    constant_offset,
+    lasting_silence,
+)
 from phonemi.errors import AudioError, ConfigError
 
 
@@ -15,10 +21,10 @@ def noise(*shape):
     return np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
 
 
-def back(recording, mix=1.0):
-    """As it comes back from a network that changes nothing."""
-    gain = np.ones((len(recording.inputs), 1))
-    return recording.enhanced(recording.inputs, gain, Options(mix))
+def back(round_trip, mix=1.0):
+    """What comes back from a network that changes nothing."""
+    gain = np.ones((len(round_trip.inputs), 1))
+    return round_trip.restore(round_trip.inputs, gain, EnhanceOptions(mix))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 2e15])
@@ -28,42 +34,42 @@ def test_the_first_sample_that_is_not_finite_is_named(bad):
     with pytest.raises(
         AudioError, match=r"^2 of 1400 samples are NaN or infinite or above 1e\+15, the first is sample 5 of channel 1$"
     ):
-        Recording(waveform, 16_000)
+        RoundTrip(waveform, 16_000)
     with pytest.raises(AudioError, match=r"^2 of 700 samples are .*, the first is sample 5$"):
-        Recording(torch.from_numpy(waveform[1]), 16_000)
+        RoundTrip(torch.from_numpy(waveform[1]), 16_000)
     waveform[0, 9] = bad  # later, though in an earlier channel
     with pytest.raises(AudioError, match=r"^3 of 1400 samples are .*, the first is sample 5 of channel 1$"):
-        Recording(waveform, 16_000)
+        RoundTrip(waveform, 16_000)
 
 
 def test_what_is_too_loud_to_square_is_refused_as_in_files():
-    assert LOUDEST == faults.LOUDEST
+    assert MAX_ABS_SAMPLE == faults.LOUDEST
     with pytest.raises(AudioError, match=r"^1 of 100 samples are .*, the first is sample 7$"):
-        Recording(np.where(np.arange(100) == 7, -2e15, 0), 16_000)
-    assert np.isfinite(back(Recording(np.full(100, 9e14), 16_000))).all()
+        RoundTrip(np.where(np.arange(100) == 7, -2e15, 0), 16_000)
+    assert np.isfinite(back(RoundTrip(np.full(100, 9e14), 16_000))).all()
 
 
 @pytest.mark.parametrize("sample_rate", [-1, 0, 3999, 768_001, 2**31])
 def test_impossible_rates_are_refused(sample_rate):
     with pytest.raises(AudioError, match=f"a sample rate of {sample_rate} Hz"):
-        Recording(noise(100), sample_rate)
+        RoundTrip(noise(100), sample_rate)
 
 
 @pytest.mark.parametrize("options", [{"mix": -0.1}, {"mix": 1.1}, {"mix": np.nan}, {"attenuation_limit_db": -3}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ConfigError, match=r"impossible|would amplify"):
-        Options(**options)
+        EnhanceOptions(**options)
     with pytest.raises(ConfigError, match="upper_band is 'attenuated': did you mean 'attenuate'"):
-        Options(upper_band="attenuated")
+        EnhanceOptions(upper_band="attenuated")
 
 
 @pytest.mark.parametrize("faint", [0.0, 1e-45, 1e-40, 1e-11])
 def test_below_200_db_there_is_silence(faint):
     waveform = noise(2, 500)
     waveform[0] = np.float32(faint)
-    recording = Recording(waveform, 16_000)
-    assert recording.inputs.shape == (1, 500)
-    enhanced = back(recording)
+    round_trip = RoundTrip(waveform, 16_000)
+    assert round_trip.inputs.shape == (1, 500)
+    enhanced = back(round_trip)
     assert not enhanced[0].any()
     np.testing.assert_allclose(enhanced[1], waveform[1], atol=1e-7)
 
@@ -72,11 +78,11 @@ def test_an_offset_is_not_heard_and_goes():
     waveform = noise(2, 4000).astype(np.float64)
     waveform -= waveform.mean(1, keepdims=True)
     waveform[1] += 0.4
-    recording = Recording(waveform, 16_000)
+    round_trip = RoundTrip(waveform, 16_000)
     expected = waveform - np.array([[0], [0.4]])
-    np.testing.assert_allclose(recording.inputs, expected, atol=1e-6)
-    np.testing.assert_allclose(back(recording), expected, atol=1e-6)
-    np.testing.assert_array_equal(back(recording, mix=0), waveform.astype(np.float32))
+    np.testing.assert_allclose(round_trip.inputs, expected, atol=1e-6)
+    np.testing.assert_allclose(back(round_trip), expected, atol=1e-6)
+    np.testing.assert_array_equal(back(round_trip, mix=0), waveform.astype(np.float32))
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.0, False), (0.09, False), (-0.09, False), (0.11, True), (-3.0, True)])
@@ -96,7 +102,7 @@ def test_short_sounds_and_nothing_have_no_offset():
 def test_silence_that_lasts_is_exact(sample_rate):
     waveform = 0.3 + noise(sample_rate)
     waveform[: sample_rate // 2] = 0
-    enhanced = back(Recording(waveform, sample_rate))
+    enhanced = back(RoundTrip(waveform, sample_rate))
     edge = sample_rate // 2 - sample_rate // 20
     assert not enhanced[:edge].any()
     assert enhanced[edge:].any()

@@ -1,0 +1,160 @@
+"""The way of one waveform to the network and back: type, shape, rate, offset and silence of what the user has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phonemi.enhancers.band import UpperBand, join_bands, to_16_khz
+from phonemi.errors import AudioError, ConfigError, nearest
+from phonemi.signal import SAMPLE_RATE
+
+MAX_CHANNELS = 64
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4000, 768_000  # Hz; a wrong header must not make us allocate gigabytes
+MAX_ABS_SAMPLE = 1e15  # times full scale, as in files: the sum of squares of larger samples overflows float32
+MIN_PEAK = 1e-10  # -200 dB re full scale, below the steps of 32-bit integers; fainter channels count as silent
+# An offset of a tenth of the RMS level changes the enhanced speech at -40 dB. Smaller ones are left alone, so that
+# recordings without an offset pass unchanged (docs/enhance-rules.md).
+MIN_OFFSET_SHARE = 0.1
+MIN_OFFSET_DURATION_S = 0.1  # over less than two periods of the lowest sound, the mean is no offset
+SILENCE_MARGIN_S = 0.05  # longer than the STFT window and the filters of the resampler
+
+
+@dataclass(frozen=True)
+class EnhanceOptions:
+    """How the enhanced recording is put together; see `Enhancer.enhance`.
+
+    Raises:
+        ConfigError: for a value out of its range.
+    """
+
+    mix: float = 1.0
+    attenuation_limit_db: float | None = None
+    upper_band: UpperBand = "attenuate"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"a mix of {self.mix:g} is impossible: 0 leaves a recording as it is, 1 enhances it all")
+        if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
+            raise ConfigError(f"an attenuation limit of {self.attenuation_limit_db:g} dB would amplify: 0 or more")
+        if self.upper_band not in get_args(UpperBand):
+            known = nearest(str(self.upper_band), get_args(UpperBand))
+            raise ConfigError(f"upper_band is {self.upper_band!r}: {known}")
+
+
+class RoundTrip:
+    """Turns one waveform into inputs of the network, and the network's outputs back into a waveform of its kind.
+
+    Args:
+        waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1.
+        sample_rate: in Hz.
+
+    Attributes:
+        noisy: float32 [channel, sample] at `sample_rate`.
+        audible: `noisy` without silent channels, [audible channel, sample].
+        inputs: `audible` at 16 kHz without constant offset, float32 [audible channel, sample].
+
+    Raises:
+        AudioError: for integers, another number of dimensions, [sample, channel], samples that are NaN, infinite or
+            above 1e15, or an impossible rate.
+    """
+
+    def __init__(self, waveform: Any, sample_rate: int) -> None:
+        self.waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
+        self.sample_rate = sample_rate
+        _check(self.waveform, sample_rate)
+        if isinstance(self.waveform, Tensor):
+            noisy = self.waveform.detach().float().cpu().numpy()
+        else:
+            with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused below
+                noisy = self.waveform.astype(np.float32)
+        _check_finite(noisy)
+        self.noisy = np.atleast_2d(noisy)
+        peaks = np.maximum(self.noisy.max(1, initial=0), -self.noisy.min(1, initial=0))
+        self._audible_channels = np.flatnonzero(peaks > MIN_PEAK)
+        self.audible = self.noisy[self._audible_channels]
+        self._audible_16_khz = to_16_khz(self.audible, sample_rate)
+        self.inputs: np.ndarray = self._audible_16_khz - constant_offset(self._audible_16_khz)[:, None]
+
+    def restore(self, outputs: np.ndarray, top_gain: np.ndarray, options: EnhanceOptions) -> Any:
+        """Make a new waveform of the type, shape and rate of the original from the outputs of the network.
+
+        Args:
+            outputs: enhanced `inputs`, float32 [audible channel, sample] at 16 kHz.
+            top_gain: [audible channel, frame], see `join_bands`.
+            options: how to put it together.
+        """
+        result = np.zeros_like(self.noisy)
+        if len(self.audible):
+            enhanced = join_bands(
+                self.audible, self._audible_16_khz, outputs, top_gain, self.sample_rate, options.upper_band
+            )
+            enhanced[lasting_silence(self.audible, self.sample_rate)] = 0
+            result[self._audible_channels] = enhanced
+        if options.mix < 1:
+            result = np.float32(options.mix) * result + np.float32(1 - options.mix) * self.noisy
+        result = result.reshape(tuple(self.waveform.shape))
+        if isinstance(self.waveform, Tensor):
+            return torch.from_numpy(result).to(self.waveform.detach())
+        return result.astype(self.waveform.dtype, copy=False)
+
+
+def constant_offset(waveforms: np.ndarray) -> np.ndarray:
+    """The mean of waveforms where it is an offset and no sound, elsewhere 0: [..., sample] at 16 kHz -> float32 [...].
+
+    >>> constant_offset(np.tile([0.5, 0.7], (2, 1000)) - [[0.0], [0.595]]).round(6)
+    array([0.6, 0. ], dtype=float32)
+    """
+    if waveforms.shape[-1] < MIN_OFFSET_DURATION_S * SAMPLE_RATE:
+        return np.zeros(waveforms.shape[:-1], np.float32)
+    mean, rms = waveforms.mean(-1, dtype=np.float64), waveforms.std(-1, dtype=np.float64)
+    return np.where(np.abs(mean) > MIN_OFFSET_SHARE * rms, mean, 0.0).astype(np.float32)
+
+
+def lasting_silence(noisy: np.ndarray, sample_rate: int) -> np.ndarray:
+    """True where all samples within 50 ms on both sides are exactly 0, [channel, sample] -> [channel, sample].
+
+    At 16 kHz the network leaves zeros there by itself. At other rates the filters leave rounding errors, and so does
+    the removal of an offset.
+
+    >>> lasting_silence(np.array([[0, 0, 0, 0, 1.0]]), sample_rate=40)
+    array([[ True,  True, False, False, False]])
+    """
+    margin = round(SILENCE_MARGIN_S * sample_rate)
+    is_sound = np.pad(noisy != 0, ((0, 0), (margin + 1, margin)))
+    # The number of nonzero samples before each position; it does not grow across a silent stretch.
+    count = np.cumsum(is_sound, axis=1, dtype=np.int32)
+    is_silent: np.ndarray = count[:, 2 * margin + 1 :] == count[:, : -2 * margin - 1]
+    return is_silent
+
+
+def _check(waveform: np.ndarray | Tensor, sample_rate: int) -> None:
+    """Raise AudioError for an array or a rate that cannot be that of a recording."""
+    is_float = waveform.is_floating_point() if isinstance(waveform, Tensor) else waveform.dtype.kind == "f"
+    shape = list(waveform.shape)
+    if not is_float:
+        raise AudioError(
+            f"expected floats with full scale 1, got {waveform.dtype}: divide integers by their full scale first, "
+            "16-bit ones by 32768"
+        )
+    if len(shape) not in (1, 2):
+        raise AudioError(f"expected [sample] or [channel, sample], got an array of shape {shape}")
+    if len(shape) == 2 and shape[0] > max(shape[1], MAX_CHANNELS):
+        raise AudioError(f"expected [channel, sample], got an array of shape {shape}: transpose it")
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioError(f"a sample rate of {sample_rate} Hz: speech has {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
+
+
+def _check_finite(noisy: np.ndarray) -> None:
+    is_usable = np.abs(noisy) <= MAX_ABS_SAMPLE  # False for NaN
+    if unusable_count := noisy.size - int(np.count_nonzero(is_usable)):
+        sample = int(np.atleast_2d(is_usable).all(axis=0).argmin())
+        channel = f" of channel {is_usable[:, sample].argmin()}" if is_usable.ndim == 2 else ""
+        raise AudioError(
+            f"{unusable_count} of {noisy.size} samples are NaN or infinite or above {MAX_ABS_SAMPLE:g}, "
+            f"the first is sample {sample}{channel}"
+        )

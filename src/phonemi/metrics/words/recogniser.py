@@ -1,0 +1,124 @@
+"""What a speech recogniser must offer, and transcribing many waveforms with one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phonemi.errors import AudioError, DataError, PhonemiError
+from phonemi.workers import Workers
+
+Waveform = NDArray[np.float32]
+
+
+class Recogniser(Protocol):
+    """Turns speech into words; picklable if it is to be used with several processes."""
+
+    @property
+    def name(self) -> str:
+        """Name in a report."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its output depends on, as JSON."""
+
+    def load(self) -> None:
+        """Check that the packages are installed, and load the model if this process will use it.
+
+        Raises:
+            MissingExtra: if a package is not installed.
+            ModelError: if the model cannot be loaded.
+        """
+
+    def transcribe(self, waveform: Waveform) -> str:
+        """Words in `[sample]` at 16 kHz; the same waveform always gives the same words."""
+
+    def normalise(self, text: str) -> list[str]:
+        """Words of a transcript in a spelling that makes transcripts and references comparable."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An utterance that could not be transcribed, and why."""
+
+    reason: str
+
+
+@runtime_checkable
+class BatchRecogniser(Protocol):
+    """What a recogniser offers besides if it is too large to be in memory several times: it stays in this process."""
+
+    batch: int  # waveforms to transcribe together
+
+    def transcribe_batch(self, waveforms: Sequence[Waveform]) -> list[str | Failure]:
+        """The result of `transcribe` for each, in order; a `Failure` where that raises an `AudioError`."""
+
+
+def finite_waveform(waveform: Waveform) -> NDArray[Any]:
+    """The waveform as an array, if it can be transcribed.
+
+    Raises:
+        AudioError: if a sample is not finite.
+        DataError: if it is not `[sample]`.
+    """
+    waveform = np.asarray(waveform)
+    if waveform.ndim != 1:
+        raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
+    if not np.isfinite(waveform).all():
+        raise AudioError("waveform not finite")
+    return waveform
+
+
+def transcribe_all(
+    recogniser: Recogniser,
+    waveforms: Iterable[Waveform],
+    processes: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> list[str | Failure]:
+    """Transcribe many waveforms, in order; an utterance that cannot be transcribed becomes a `Failure`.
+
+    Args:
+        recogniser: sent to every process once.
+        waveforms: `[sample]` at 16 kHz each; taken lazily, a few ahead of the work, so that those of a generator are
+            never all in memory.
+        processes: 1 works in this process; more are started, but never for a `BatchRecogniser`.
+        progress: called with the number of utterances done so far, after each.
+
+    Raises:
+        MissingExtra: if the recogniser's package is not installed.
+        PhonemiError: if a process dies.
+    """
+    transcripts = []
+    with Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers:
+        if isinstance(recogniser, BatchRecogniser):
+            results = _transcribe_in_batches(recogniser, waveforms)
+        else:
+            results = workers.over((waveform,) for waveform in waveforms)
+        for transcript in results:
+            transcripts.append(transcript)
+            if progress is not None:
+                progress(len(transcripts))
+    return transcripts
+
+
+def _transcribe_in_batches(recogniser: BatchRecogniser, waveforms: Iterable[Waveform]) -> Iterator[str | Failure]:
+    remaining = iter(waveforms)
+    while batch := list(itertools.islice(remaining, recogniser.batch)):
+        yield from recogniser.transcribe_batch(batch)
+
+
+def _transcribe(recogniser: Recogniser, waveform: Waveform) -> str | Failure:
+    try:
+        return recogniser.transcribe(waveform)
+    except AudioError as error:
+        return Failure(str(error))
+    except PhonemiError:
+        raise  # a missing package or a wrong grammar fails for every utterance
+    except Exception as error:
+        return Failure(f"{recogniser.name} failed: {type(error).__name__}")
