@@ -5,24 +5,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test quick matrix check install wheel clean
+.PHONY: quickstart test quick check docs matrix install wheel clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
 
-# One thread for each process of the tests: their networks are too small to gain from more.
+# A process for each core, with one thread each: the networks of the tests are too small to gain from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test: $(INSTALLED) check
 	$(PYTEST)
 
-# What to run while working: under a minute.
+# The tests for daily work: under a minute.
 quick: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
-# The core tests on the oldest and newest supported Python, torch and transformers.
-matrix:
-	$(PYTHON) tests/matrix.py
+# The oldest and newest supported versions of Python, torch and transformers that install here.
+matrix: $(INSTALLED)
+	$(BIN)/python tests/matrix.py
+
+# The site, in site/index.html. NO_MKDOCS_2_WARNING silences an announcement of the theme's makers.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -44,4 +48,4 @@ $(INSTALLED): pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) dist quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) dist site quickstart .pytest_cache .ruff_cache .mypy_cache .hypothesis

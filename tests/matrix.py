@@ -52,15 +52,16 @@ class Unavailable(Exception):
 
 
 def requirements(oldest: bool) -> list[str]:
-    """Read the dependencies of pyproject.toml; those of `PACKAGES` at one end of their range.
+    """Read from pyproject.toml what the core and research need; `PACKAGES` at one end of their range.
 
     The oldest is the newest bug fix of the lowest version: `torch>=2.6,<2.14` becomes `torch==2.6.*`.
     """
     with open(REPOSITORY / "pyproject.toml", "rb") as file:
-        declared = tomllib.load(file)["project"]["dependencies"]
+        project = tomllib.load(file)["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"].get("research", [])]
     chosen = []
     for requirement in declared:
-        name, version = re.fullmatch(r"([\w-]+)>=([\d.]+).*", requirement).groups()
+        name, _, version = re.split("(>=|,)", requirement)[:3]
         chosen.append(f"{name}=={version}.*" if oldest and name in PACKAGES else requirement)
     return chosen
 
