@@ -34,7 +34,7 @@ ARROWS = {
     "probes": set(),
     "metrics": {"signal"},
     "enhancers": {"representations", "aggregations", "audio", "signal", "metrics", "report", "inference"},
-    "inference": {"enhancers", "audio"},
+    "inference": {"audio"},
     "information": {"probes", "signal"},
     "training": set(),
     "systems": set(),
@@ -53,7 +53,7 @@ ARROWS = {
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
     *("onnx", "onnxruntime", "speechmos"),
-    *("librosa", "fairseq", "s3prl", "gradio"),
+    *("librosa", "fairseq", "s3prl", "gradio", "av"),
 }
 SOUND = {"soundfile", "soxr"}
 

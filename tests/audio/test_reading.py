@@ -113,13 +113,13 @@ def test_flac_cut_short_names_both_numbers(tmp_path: Path) -> None:
         audio.load(path)
 
 
-def test_flac_without_a_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_pyav")
+def test_flac_without_a_length(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.flac", _noise(5_000), 16_000)
     content = bytearray((tmp_path / "a.flac").read_bytes())
     content[21] &= 0xF0  # the 36 bits of the total in STREAMINFO
     content[22:26] = bytes(4)
     (tmp_path / "a.flac").write_bytes(content)
-    monkeypatch.setenv("PATH", "")  # ffmpeg would count them
     with pytest.raises(AudioError, match="does not say how long it is"):
         audio.probe(tmp_path / "a.flac")
 
@@ -209,8 +209,6 @@ def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
     audio.save(path, _noise(500), 16_000)
     assert audio.load(path).shape == (500,)
-    with audio.decoded(path) as same:
-        assert same == path
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:

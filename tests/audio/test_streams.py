@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -42,17 +40,6 @@ def test_a_wav_file_written_to_a_pipe_has_the_length_of_its_data(tmp_path: Path,
     content[4:8] = content[at : at + 4] = size
     with audio.from_stream(io.BytesIO(content)) as path:
         np.testing.assert_allclose(audio.load(path), _noise(1_000), atol=2**-15)
-
-
-def test_what_ffmpeg_writes_to_a_pipe(tmp_path: Path) -> None:
-    if shutil.which("ffmpeg") is None:
-        pytest.skip("ffmpeg is not installed")
-    audio.save(tmp_path / "a.wav", _noise(2, 30_000), 16_000)
-    command = ["ffmpeg", "-nostdin", "-v", "error", "-i", str(tmp_path / "a.wav"), "-f", "wav", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as program:
-        assert program.stdout is not None
-        with audio.from_stream(program.stdout) as path:
-            np.testing.assert_allclose(audio.load_channels(path)[0], _noise(2, 30_000), atol=2**-14)
 
 
 def test_a_stream_takes_little_memory(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -136,7 +135,8 @@ def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path:
     limits = ([], ["--attenuation-limit-db", 1], ["--attenuation-limit-db", 0])
     found = [enhanced(phonemi, model, tmp_path / "a.wav", *limit) for limit in limits]
     powers = [float(np.mean(waveform**2)) for waveform in found]
-    assert powers[0] < 10**-0.1 * np.mean(noisy**2) < powers[1] < powers[2]
+    one_db_below = 10**-0.1 * float(np.mean(noisy**2))
+    assert powers[0] < 0.99 * one_db_below < powers[1] < 0.99 * powers[2]  # all bins are at the limit of 1 dB
     np.testing.assert_allclose(found[2], noisy, atol=1e-6)
 
 
@@ -290,7 +290,7 @@ import sys, time
 from phonemi import cli
 from phonemi.enhancers.recording_enhancer import RecordingEnhancer
 
-enhance_batch = RecordingEnhancer.enhance_batch
+enhance_chunks = RecordingEnhancer.enhance_chunks
 waiting = []
 
 def enhance_or_wait(*arguments, **options):
@@ -298,9 +298,9 @@ def enhance_or_wait(*arguments, **options):
         print("at work", flush=True)
         time.sleep(60 if sys.stdin.read(1) else 0)
     waiting.append(1)
-    return enhance_batch(*arguments, **options)
+    return enhance_chunks(*arguments, **options)
 
-RecordingEnhancer.enhance_batch = enhance_or_wait
+RecordingEnhancer.enhance_chunks = enhance_or_wait
 cli.main()
 """
 
@@ -313,12 +313,9 @@ cli.main()
 def test_a_signal_leaves_nothing_half_done(
     model: Path, tmp_path: Path, number: signal.Signals, ignored: bool, code: int
 ) -> None:
-    """While the second of three chunks is enhanced: the sound of an m4a is kept in TMPDIR, the first chunk in `out`."""
+    """While the second of three chunks is enhanced, and the first is written."""
     audio.save(tmp_path / "a.wav", tone(5 * RATE), RATE)
     source = tmp_path / "a.wav"
-    if shutil.which("ffmpeg"):
-        source = tmp_path / "a.m4a"
-        subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", "-f", "ipod", source], check=True)
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, "-c", AT_WORK, "enhance", source, "-o", tmp_path / "out", "-m", model, "--chunk-s", "2"]
     work = subprocess.Popen(

@@ -12,8 +12,10 @@ import torch
 
 from phonemi import audio
 from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.enhancers.condition import Condition
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.inference import EnhancedChunk
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 
@@ -55,9 +57,9 @@ class Recorder:
     def samples(self) -> list[int]:
         return [samples for batch in self.batches for samples in batch]
 
-    def enhance_batch(self, waveforms: Sequence[np.ndarray], sample_rate: int, **_: Any) -> list[np.ndarray]:
-        self.batches.append([waveform.shape[-1] for waveform in waveforms])
-        return [waveform.copy() for waveform in waveforms]
+    def enhance_chunks(self, chunks: Sequence[np.ndarray], sample_rate: int, **_: Any) -> list[EnhancedChunk]:
+        self.batches.append([chunk.shape[-1] for chunk in chunks])
+        return [EnhancedChunk(chunk.copy(), Condition()) for chunk in chunks]
 
 
 @pytest.fixture(scope="session")

@@ -177,6 +177,6 @@ def test_failure_leaves_nothing_and_keeps_what_was_there(tmp_path, recorder, sou
         if content:
             (tmp_path / "out" / "a.wav").write_text(content)
         with pytest.raises(AudioError, match=r"a\.wav: 3 of \d+ samples are NaN"):
-            enhance_file(recorder, tmp_path / "a.wav", tmp_path / "out" / "a.wav", 0.5, 0.1)
+            enhance_file(recorder, tmp_path / "a.wav", tmp_path / "out" / "a.wav", 0.3, 0.1)
         assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ([content] if content else [])
     assert recorder.samples

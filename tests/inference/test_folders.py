@@ -137,10 +137,10 @@ class Changing:
     def __init__(self, recorder, batch, change):
         self.recorder, self.batch, self.change = recorder, batch, change
 
-    def enhance_batch(self, *arguments, **options):
+    def enhance_chunks(self, *arguments, **options):
         if len(self.recorder.batches) == self.batch:
             self.change()
-        return self.recorder.enhance_batch(*arguments, **options)
+        return self.recorder.enhance_chunks(*arguments, **options)
 
 
 @pytest.mark.parametrize("batch", [0, 3, 4, 5])
@@ -152,7 +152,7 @@ def test_a_source_that_changes_during_the_run_fails_and_is_made_by_the_next(reco
     changing = Changing(recorder, batch, lambda: written(source, **change))
     first = enhance_files(changing, pairs, QUIET, chunk_s=0.1, overlap_s=0.02)
     assert states(first) == ["done", "failed", "done"]
-    assert first.outcomes[1].reason == f"{source} changed while it was being enhanced: run again"
+    assert first.outcomes[1].reason == f"{source} changed while it was being read: run again"
     assert files_in(target.parent) == ["a.wav", "c.wav"]
     assert states(enhance_files(recorder, pairs, QUIET)) == ["skipped", "done", "skipped"]
 
@@ -169,7 +169,7 @@ def test_a_change_that_size_and_time_do_not_tell(recorder, pairs, written, chang
 
     summary = enhance_files(Changing(recorder, 0, keep_size_and_time), pairs, QUIET)
     assert states(summary) == ["done", "done", "failed"]
-    assert "changed while it was being enhanced" in summary.outcomes[2].reason
+    assert "changed while it was being read" in summary.outcomes[2].reason
     assert not target.exists()
 
 
@@ -179,10 +179,10 @@ class Interrupted:
     def __init__(self, enhancer, batches):
         self.enhancer, self.batches = enhancer, batches
 
-    def enhance_batch(self, *arguments, **options):
+    def enhance_chunks(self, *arguments, **options):
         if len(self.enhancer.batches) == self.batches:
             raise KeyboardInterrupt
-        return self.enhancer.enhance_batch(*arguments, **options)
+        return self.enhancer.enhance_chunks(*arguments, **options)
 
 
 def test_an_interruption_leaves_whole_files_only(recorder, pairs):
@@ -199,11 +199,11 @@ class Killed:
     def __init__(self, recorder, batches, delay_s):
         self.recorder, self.batches, self.delay_s = recorder, batches, delay_s
 
-    def enhance_batch(self, *arguments, **options):
+    def enhance_chunks(self, *arguments, **options):
         if len(self.recorder.batches) == self.batches:
             threading.Timer(self.delay_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
             time.sleep(0 if self.delay_s else 60)
-        return self.recorder.enhance_batch(*arguments, **options)
+        return self.recorder.enhance_chunks(*arguments, **options)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that start at once")

@@ -1,31 +1,35 @@
-"""Sound files <-> float32 arrays `[sample]` or `[channel, sample]`: the only part that reads or writes sound.
+"""Sound files and waveforms: the only room that reads or writes sound.
 
-    reading       probe, load, load_channels, blocks; `AudioInfo`
-    writing       save, Writer: whole or not at all
+    reading       Reader, probe, load, load_channels, blocks; `AudioInfo`
+    writing       Writer, save; a file is complete or absent
     formats       which file names are sound, what can be written, recordings in a folder
-    headers       what headers say that libsndfile does not
-    mpeg          how many samples the frames of an mp3 file hold
-    conversion    what libsndfile cannot read, through ffmpeg
+    headers       what headers say about length that libsndfile does not
+    pyav          files that soundfile cannot read
     streams       standard input and output
     waveforms     level, resampling
+    faults        samples that are not finite; error messages
 
-Reading goes through libsndfile, what it does not know through ffmpeg where that is installed, resampling through soxr.
-Every file that cannot be used is an `AudioError` of one line that names the file and what was found in it.
+Waveforms are float32 `[sample]` or `[channel, sample]`. soundfile (libsndfile) reads and writes; PyAV (FFmpeg) reads
+what soundfile does not know, if it is installed; soxr resamples. Every file that cannot be used is an `AudioError` of
+one line that names the file and what is wrong with it.
 """
 
+from phonemi.audio.faults import MAX_ABS_SAMPLE, check_finite
 from phonemi.audio.formats import EXTENSIONS, WRITABLE, find_recordings, output_coding, output_suffix
-from phonemi.audio.reading import AudioInfo, blocks, decoded, load, load_channels, probe
+from phonemi.audio.reading import AudioInfo, Reader, blocks, load, load_channels, probe
 from phonemi.audio.streams import from_stream, to_stream
 from phonemi.audio.waveforms import level_db, resample
 from phonemi.audio.writing import Writer, save
 
 __all__ = [
     "EXTENSIONS",
+    "MAX_ABS_SAMPLE",
     "WRITABLE",
     "AudioInfo",
+    "Reader",
     "Writer",
     "blocks",
-    "decoded",
+    "check_finite",
     "find_recordings",
     "from_stream",
     "level_db",

@@ -1,4 +1,4 @@
-"""What is wrong with a sound file -> the words for it, in one line."""
+"""Error messages about sound files, in one line each."""
 
 from __future__ import annotations
 
@@ -8,41 +8,58 @@ import numpy as np
 
 from phonemi.errors import AudioError
 
-_SYSTEM_ERROR = 2  # libsndfile's code for a refusal of the operating system, which it does not name
-LOUDEST = 1e15  # times full scale: beyond it, sums of squares in single precision become infinite
+# Times full scale. The sum of squares of larger samples overflows single precision.
+MAX_ABS_SAMPLE = 1e15
+_SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system, whose text it does not give
 
 
 def reason(error: BaseException) -> str:
-    """What the system or libsndfile objected to; AssertionError is soundfile's short write."""
+    """The text of an error of the operating system, libsndfile or FFmpeg, in one line."""
+    # soundfile raises AssertionError when fewer samples were written than it was given.
     if isinstance(error, AssertionError) or getattr(error, "code", None) == _SYSTEM_ERROR:
         return "the system refused; is the disk full?"
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
     return " ".join(str(text).split()).rstrip(".")
 
 
-def check_finite(path: str | os.PathLike[str], block: np.ndarray, start: int = 0, samples: int | None = None) -> None:
-    """Refuse samples that are NaN, infinite, or so large that the sum of their squares would be.
+def check_finite(
+    waveform: np.ndarray,
+    path: str | os.PathLike[str] | None = None,
+    first_sample: int = 0,
+    total_samples: int | None = None,
+) -> None:
+    """Refuse samples that are NaN, infinite, or larger than `MAX_ABS_SAMPLE`.
 
     Args:
-        path: the file, for the message.
-        block: `[channel, sample]`, a piece of it.
-        start: where in the file the piece begins.
-        samples: of each channel of the whole file; None: the piece is all of it.
+        waveform: `[sample]` or `[channel, sample]`.
+        path: the file that it comes from or goes to, for the message; None: it belongs to no file.
+        first_sample: position in the file where the waveform begins.
+        total_samples: length of the file; None: the waveform is all of it.
 
     Raises:
-        AudioError: saying how many there are in this piece, and which is the first.
+        AudioError: saying how many such samples there are in the waveform, and where the first one is.
+
+    >>> check_finite(np.array([[0.0, 0.5], [0.0, np.inf]]))
+    Traceback (most recent call last):
+    phonemi.errors.AudioError: 1 of 4 samples are NaN or infinite or above 1e+15, the first is sample 1 of channel 1
     """
-    # No sum or maximum of a block says this: NaN must count too.
-    usable = np.abs(block) <= LOUDEST
-    if bad := block.size - int(np.count_nonzero(usable)):
-        sample = int(usable.all(axis=0).argmin())
-        channel = f" of channel {usable[:, sample].argmin()}" if len(block) > 1 else ""
-        end = start + block.shape[1]
-        piece = f"; counted from sample {start} to {end}" if samples is not None and end - start < samples else ""
-        raise AudioError(
-            f"{path}: {bad} of {block.size} samples are NaN or infinite or above {LOUDEST:g}, "
-            f"the first is sample {start + sample}{channel}{piece}"
-        )
+    usable = np.abs(np.atleast_2d(waveform)) <= MAX_ABS_SAMPLE  # False for NaN, which a maximum might skip
+    unusable_count = usable.size - int(np.count_nonzero(usable))
+    if unusable_count == 0:
+        return
+    sample = int(usable.all(axis=0).argmin())
+    message = (
+        f"{unusable_count} of {usable.size} samples are NaN or infinite or above {MAX_ABS_SAMPLE:g}, "
+        f"the first is sample {first_sample + sample}"
+    )
+    if len(usable) > 1:
+        message += f" of channel {usable[:, sample].argmin()}"
+    if path is not None:
+        message = f"{path}: {message}"
+    end = first_sample + usable.shape[1]
+    if total_samples is not None and end - first_sample < total_samples:
+        message += f"; counted from sample {first_sample} to {end}"
+    raise AudioError(message)
 
 
 def truncated(path: str | os.PathLike[str], promised: int, found: int) -> AudioError:

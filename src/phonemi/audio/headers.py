@@ -1,38 +1,53 @@
-"""First bytes of a wav, RF64, W64, aiff or au file -> what they promise that libsndfile does not say; corrections.
+"""What the headers of wav, RF64, W64, aiff, au and mp3 files say about their length.
 
-libsndfile cuts the length that a header announces down to what the file holds, without a word, and counts the padding
-at the end of codings that work in blocks (ADPCM, GSM). Formats: RIFF WAVE (Microsoft 1991), EBU Tech 3306 (RF64), Sony
-Wave64, AIFF-C (Apple 1991), Sun au, ID3v2.4.
+libsndfile silently reduces the length that a header states to what the file holds, and counts the padding at the end of
+codings that work in blocks (ADPCM, GSM). Formats: RIFF WAVE (Microsoft 1991), EBU Tech 3306 (RF64), Sony Wave64, AIFF-C
+(Apple 1991), Sun au, ID3v2.4; the count of an mp3 file is that of Xing and LAME.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
-# From a pipe, aiff says 0x7F000000 (sox), wav 0x7FFFF000 (sox), 0x7FFFFFFF or 0xFFFFFFFF (ffmpeg): no promise.
-_PIPED_BYTES = 0x7F000000
-_MOST_BYTES = 0xFFFFFFFF  # what the 32 bits of a wav header can count
-_MOST_CHUNKS = 10_000  # a file of nothing but empty chunks would be walked through for hours
+# Programs that write to a pipe state 0x7F000000 bytes (sox, aiff), 0x7FFFF000 (sox, wav), 0x7FFFFFFF or 0xFFFFFFFF
+# (ffmpeg): as long as the file is.
+_MIN_PIPE_BYTES = 0x7F000000
+_MAX_32_BITS = 0xFFFFFFFF
+_MAX_CHUNKS = 10_000  # a file of nothing but empty chunks would take hours
 _CONTENT_BYTES = 32  # all that is needed of a chunk
 _SAMPLE_CODINGS = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, extensible: a fixed number of bytes per sample
-_LONGEST_BLOCK = 320  # samples, of the codings that do not say theirs (GSM 6.10)
-_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # coding: of a sample
+_MAX_BLOCK = 320  # samples, of the codings that do not state theirs (GSM 6.10)
+_AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # per sample, by coding
+_MP3_COUNT = re.compile(rb"(?:Xing|Info)...[\x03\x07\x0b\x0f](....)(....)", re.DOTALL)  # frames, bytes
+_MP3_COUNT_END = 52  # bytes from the start of the first frame, at the latest
+
+NO_LENGTH = "its header does not say how long it is"
+MORE_THAN_32_BITS = "it holds more sound than the 4 GiB that its header can count"
 
 
 @dataclass
 class Header:
-    """What was found; counts are for each channel, positions in bytes from the start of the file."""
+    """What a header says about length; the defaults stand for nothing.
 
-    promised: int | None = None  # samples that the file should hold
-    padding: int = 0  # fewer samples than this may follow the last true one
-    cut: bool = False  # the file ends before the sound does
-    beyond: bool = False  # more sound than the 32 bits of the header can count
-    unfilled_at: int | None = None  # where a program that wrote to a pipe left the length at zero
-    promised_at: int | None = None  # where the promise is, if it is a number of its own
-    order: str = "<"  # of the bytes of that number
+    Attributes:
+        samples: of each channel.
+        padding: fewer samples than this may follow the last true one.
+        present: share of the stated sound that the file holds, below 1 if it is cut short.
+        doubt: why libsndfile does not know the length.
+        samples_at: where in the file `samples` is stated, in bytes, if it is a number of its own.
+        byte_order: of that number, as in `struct`.
+    """
+
+    samples: int | None = None
+    padding: int = 0
+    present: float = 1.0
+    doubt: str | None = None
+    samples_at: int | None = None
+    byte_order: str = "<"
 
 
 class _Chunk(NamedTuple):
@@ -42,107 +57,130 @@ class _Chunk(NamedTuple):
 
 
 def read_header(raw: BinaryIO) -> Header:
-    """Read the chunks of an open file; a file of any other kind gives an empty `Header`."""
+    """Read the header of an open file; for a file of any other kind an empty `Header`."""
     length = os.fstat(raw.fileno()).st_size
     raw.seek(0)
     first = raw.read(40).ljust(40, b"\0")
     if first[:4] in (b"RIFF", b"RF64") and first[8:12] == b"WAVE":
-        riff_bytes = struct.unpack_from("<I", first, 4)[0] + 8 if first[:4] == b"RIFF" else length
-        return _wave(_chunks(raw, "<4sI", at=12, unit=2), length, whole=riff_bytes == length)
+        stated = struct.unpack_from("<I", first, 4)[0] + 8 if first[:4] == b"RIFF" else length
+        return _read_wave(_read_chunks(raw, "<4sI", 12, alignment=2), length, is_whole=stated == length)
     if first[:4] == b"riff" and first[24:28] == b"wave":
-        return _wave(_chunks(raw, "<16sQ", at=40, unit=8, counted=24), length, whole=True)
+        return _read_wave(_read_chunks(raw, "<16sQ", 40, alignment=8, size_includes=24), length, is_whole=True)
     if first[:4] == b"FORM" and first[8:12] in (b"AIFF", b"AIFC"):
-        return _aiff(_chunks(raw, ">4sI", at=12, unit=2), length)
+        return _read_aiff(_read_chunks(raw, ">4sI", 12, alignment=2), length)
     if first[:4] == b".snd":
-        return _au(first, length)
+        start, size, coding, _, channels = struct.unpack_from(">5I", first, 4)
+        sample_bytes = _AU_BYTES.get(coding, 0) * channels
+        if not sample_bytes or size == _MAX_32_BITS:
+            return Header()
+        return Header(size // sample_bytes, present=_share(size, length - start))
     return Header()
 
 
-def _chunks(raw: BinaryIO, layout: str, at: int, unit: int, counted: int = 0) -> dict[bytes, _Chunk]:
+def read_mp3_header(raw: BinaryIO) -> Header:
+    """Read the count of frames and bytes that encoders write into the first frame of an mp3 file.
+
+    Without it libsndfile guesses the length; and it reads no further than the count, though files may have been put
+    behind each other.
+    """
+    length = os.fstat(raw.fileno()).st_size
+    raw.seek(0)
+    tag = raw.read(10)
+    start = 10 + from_sevens(tag[6:10]) if tag[:3] == b"ID3" and len(tag) == 10 else 0
+    raw.seek(start)
+    match = _MP3_COUNT.search(raw.read(_MP3_COUNT_END))
+    if match is None:
+        return Header(doubt=NO_LENGTH)
+    frames, size = (int.from_bytes(number) for number in match.groups())
+    behind = length - start - size
+    raw.seek(start + size)
+    if behind > 0 and not (behind == 128 and raw.read(3) == b"TAG"):  # an ID3v1 tag
+        return Header(doubt="it holds more than its header says")
+    spare_bytes = 2 * size / max(1, frames)  # some encoders count one frame more, and the last one may be lost
+    return Header(present=1.0 if behind >= -spare_bytes else (length - start) / size)
+
+
+def _read_chunks(raw: BinaryIO, layout: str, at: int, alignment: int, size_includes: int = 0) -> dict[bytes, _Chunk]:
     """The first chunk of each name.
 
     Args:
         raw: the open file.
         layout: of name and size, as in `struct`.
-        at: where the first chunk is.
-        unit: chunks start at multiples of it.
-        counted: bytes of name and size that the size counts too.
+        at: position of the first chunk, in bytes.
+        alignment: chunks start at multiples of it.
+        size_includes: bytes of name and size that the stated size includes.
     """
     head = struct.Struct(layout)
-    found: dict[bytes, _Chunk] = {}
-    for _ in range(_MOST_CHUNKS):
+    chunks: dict[bytes, _Chunk] = {}
+    for _ in range(_MAX_CHUNKS):
         raw.seek(at)
-        if len(packed := raw.read(head.size)) < head.size:
+        packed = raw.read(head.size)
+        if len(packed) < head.size:
             break
         name, size = head.unpack(packed)
-        size = max(0, size - counted)
+        size = max(0, size - size_includes)
         content = raw.read(min(size, _CONTENT_BYTES)).ljust(_CONTENT_BYTES, b"\0")
-        found.setdefault(name[:4], _Chunk(at + head.size, size, content))
-        at += head.size + -(-size // unit) * unit
-        if at >= 1 << 62:  # W64; no file is longer, and seek would fail
+        chunks.setdefault(name[:4], _Chunk(at + head.size, size, content))
+        at += head.size + -(-size // alignment) * alignment
+        if at >= 1 << 62:  # no file is longer, and seek would fail
             break
-    return found
+    return chunks
 
 
-def _wave(chunks: dict[bytes, _Chunk], length: int, whole: bool) -> Header:
-    """Wav, RF64 and W64; `whole`: the length of the file is the one announced, so zero samples are meant."""
+def _read_wave(chunks: dict[bytes, _Chunk], length: int, is_whole: bool) -> Header:
+    """Wav, RF64 and W64; `is_whole`: the file is as long as stated, so that zero bytes of sound are meant."""
     data = chunks.get(b"data", _Chunk())
     coding, _, _, _, align, _, _, block = struct.unpack_from("<HHIIHHHH", chunks.get(b"fmt ", _Chunk()).content)
     size = data.size
-    if size == _MOST_BYTES and b"ds64" in chunks:
+    if size == _MAX_32_BITS and b"ds64" in chunks:
         size = struct.unpack_from("<Q", chunks[b"ds64"].content, 8)[0]
     rest = length - data.start
     if not data.start:
         return Header()
-    if _PIPED_BYTES <= size <= _MOST_BYTES:
-        return Header(beyond=rest > _MOST_BYTES)
-    unfilled = rest > 0 and size == 0 and not whole
-    found = Header(
-        cut=size > rest, beyond=unfilled and rest > _MOST_BYTES, unfilled_at=data.start - 4 if unfilled else None
-    )
+    if _MIN_PIPE_BYTES <= size <= _MAX_32_BITS:
+        return Header(doubt=MORE_THAN_32_BITS if rest > _MAX_32_BITS else None)
+    if size == 0 and rest > 0 and not is_whole:
+        return Header(doubt=NO_LENGTH)  # a program that was killed, or wrote to a pipe, never filled it in
+    header = Header(present=_share(size, rest))
     if coding in _SAMPLE_CODINGS and align:
-        found.promised = size // align
+        header.samples = size // align
     elif coding not in _SAMPLE_CODINGS and b"fact" in chunks:
-        found.promised_at = chunks[b"fact"].start
-        found.promised = struct.unpack_from("<I", chunks[b"fact"].content)[0]
-        found.padding = 2 * max(block, _LONGEST_BLOCK)  # libsndfile may write a block too many
-    return found
+        header.samples_at = chunks[b"fact"].start
+        header.samples = struct.unpack_from("<I", chunks[b"fact"].content)[0]
+        header.padding = 2 * max(block, _MAX_BLOCK)  # libsndfile may write a block too many
+    return header
 
 
-def _aiff(chunks: dict[bytes, _Chunk], length: int) -> Header:
+def _read_aiff(chunks: dict[bytes, _Chunk], length: int) -> Header:
     common, sound = chunks.get(b"COMM", _Chunk()), chunks.get(b"SSND", _Chunk())
-    if common.content[18:22] == b"ima4" or sound.size >= _PIPED_BYTES:  # the former counts packets
+    if common.content[18:22] == b"ima4" or sound.size >= _MIN_PIPE_BYTES:  # the former counts packets
         return Header()
-    promised = struct.unpack_from(">I", common.content, 2)[0]
-    cut = sound.start + sound.size > length
-    return Header(promised, _LONGEST_BLOCK, cut, promised_at=common.start + 2, order=">")
+    samples = struct.unpack_from(">I", common.content, 2)[0]
+    present = _share(sound.size, length - sound.start)
+    return Header(samples, _MAX_BLOCK, present, samples_at=common.start + 2, byte_order=">")
 
 
-def _au(first: bytes, length: int) -> Header:
-    start, size, coding, _, channels = struct.unpack_from(">5I", first, 4)
-    sample_bytes = _AU_BYTES.get(coding, 0) * channels
-    if not sample_bytes or size == _MOST_BYTES:
-        return Header()
-    return Header(size // sample_bytes, cut=start + size > length)
+def _share(stated: int, present: int) -> float:
+    return min(1.0, max(0, present) / stated) if stated else 1.0
 
 
 def correct(path: str | os.PathLike[str], samples: int) -> None:
-    """Mend what libsndfile writes wrongly into the header of a finished file.
+    """Correct what libsndfile writes wrongly into the header of a finished file.
 
-    The number of samples in wav, W64 and aiff counts padding; the texts of an mp3 file are UTF-8 labelled as Latin-1.
+    The number of samples in wav, W64 and aiff includes padding. The texts of an mp3 file are UTF-8 labelled as Latin-1.
     """
     with open(path, "r+b") as file:
         header = read_header(file)
-        if header.promised_at is not None:
-            file.seek(header.promised_at)
-            file.write(struct.pack(header.order + "I", min(samples, _MOST_BYTES)))
+        if header.samples_at is not None:
+            file.seek(header.samples_at)
+            file.write(struct.pack(header.byte_order + "I", min(samples, _MAX_32_BITS)))
         file.seek(0)
         if file.read(5) == b"ID3\3\0":
             _label_as_utf8(file)
 
 
 def _label_as_utf8(file: BinaryIO) -> None:
-    """ID3v2.3 as LAME writes it -> ID3v2.4, which knows UTF-8: its sizes have 7 bits in a byte."""
+    """Make the ID3v2.3 tag that LAME writes one of ID3v2.4, which knows UTF-8; its sizes have 7 bits in a byte."""
     file.seek(3)
     file.write(b"\4")
     file.seek(6)

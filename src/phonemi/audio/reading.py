@@ -1,40 +1,46 @@
-"""A sound file -> what its header says, or float32 `[sample]` or `[channel, sample]`, whole or in blocks."""
+"""Reading sound files, whole or in blocks, and what their headers say."""
 
 from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 import soundfile
 
-from phonemi.audio.conversion import through_ffmpeg
 from phonemi.audio.faults import check_finite, reason, truncated
 from phonemi.audio.formats import library_name
-from phonemi.audio.headers import Header, read_header
-from phonemi.audio.mpeg import read_frames, spare_samples, write_counted
-from phonemi.audio.streams import from_stream
+from phonemi.audio.headers import NO_LENGTH, Header, read_header, read_mp3_header
+from phonemi.audio.pyav import FFmpegFile, read_texts
 from phonemi.audio.waveforms import resample
 from phonemi.errors import AudioError
 
-_READ_VALUES = 1 << 21  # at once, all channels together; a header that lies cannot ask for more memory
-_LONGEST = 1 << 62  # flac from a pipe has no count, for which libsndfile says 2^63 - 1
+_MAX_VALUES_AT_ONCE = 1 << 21  # in one call, all channels together; a header that lies cannot ask for more memory
+_MAX_SAMPLES = 1 << 62  # flac from a pipe does not state its length, for which libsndfile says 2^63 - 1
+_MP3_SPARE_SAMPLES = 2 * 1152  # two frames: some encoders count one frame more, and the last one may be lost
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a sound file says; `samples` counts each channel once.
+    """What the header of a sound file says.
 
-    `format` and `subtype` are libsndfile's names; `is_converted`: libsndfile does not know the format, and they are
-    those of what ffmpeg made of it, "WAVEX" (or "WAV", "RF64") with "FLOAT". `metadata`: those of title, artist, album,
-    comment, date, genre, tracknumber, copyright, license and software that it holds; pictures and other tags are not
-    read.
+    Attributes:
+        path: the file.
+        sample_rate: in Hz.
+        samples: length of each channel.
+        channels: their number.
+        format: libsndfile's name of the container, such as "WAV".
+        subtype: libsndfile's name of the coding, such as "PCM_16".
+        metadata: those of title, artist, album, comment, date, genre, tracknumber, copyright, license and software
+            that it holds. Pictures and other tags are not read.
+        is_converted: libsndfile does not know the format, so FFmpeg reads it. `format` and `subtype` are then "WAV"
+            and "FLOAT", which holds what FFmpeg decodes.
     """
 
     path: str
@@ -53,37 +59,24 @@ class AudioInfo:
 
 
 def probe(path: str | Path) -> AudioInfo:
-    """Read the header of a sound file, of an mp3 file those of all its frames.
+    """Read the header of a sound file.
 
-    Nothing is decoded, except by ffmpeg what libsndfile cannot read.
-
-    Raises:
-        AudioError: if the file is missing, a directory, a pipe, empty, not sound, or a wav, RF64, W64, AIFF or mp3 file
-            cut short; or if libsndfile cannot read it and ffmpeg is not installed or finds it damaged.
-    """
-    with _open(path) as (_, info):
-        return info
-
-
-@contextmanager
-def decoded(path: str | Path) -> Iterator[Path]:
-    """The file itself, or the temporary file that has to be made of it; the latter is gone when the context ends.
-
-    `probe`, `load` and `blocks` make one themselves. Whoever calls several of them does so with this path.
+    Nothing is decoded, except what FFmpeg has to read: few of its formats state their exact length.
 
     Raises:
-        AudioError: as `probe`.
+        AudioError: if the file is missing, a directory, a pipe, empty, not sound, or a wav, RF64, W64, AIFF, au or mp3
+            file cut short; or if it needs FFmpeg, and PyAV is not installed or finds it damaged.
     """
-    with _open(path) as (file, _):
-        yield Path(os.fsdecode(file.name))
+    with Reader(path) as reader:
+        return reader.info
 
 
 def load(path: str | Path, sample_rate: int | None = 16_000) -> np.ndarray:
     """Read a whole sound file as one channel.
 
     Args:
-        path: a file that libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), or ffmpeg where it is installed.
-        sample_rate: rate to resample to in Hz; None keeps the file's own.
+        path: a file that libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), or FFmpeg if PyAV is installed.
+        sample_rate: rate to resample to, in Hz; None: that of the file.
 
     Returns:
         float32 `[sample]`, the mean of the channels, as long as `resample` makes it.
@@ -109,31 +102,162 @@ def load_channels(path: str | Path) -> tuple[np.ndarray, int]:
     Raises:
         AudioError: as `load`.
     """
-    with _open(path) as (file, info):
-        (waveform,) = _read(file, info, info.samples)
-    check_finite(path, waveform)
-    return waveform, info.sample_rate
+    with Reader(path) as reader:
+        (waveform,) = reader.blocks(reader.info.samples)
+    return waveform, reader.info.sample_rate
 
 
 def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
     """Read a sound file piece by piece: the memory taken does not grow with its length.
 
     Yields:
-        float32 `[channel, block_samples]`, the last one shorter, at the file's own rate.
+        float32 `[channel, block_samples]`, the last one shorter, at the rate of the file.
 
     Raises:
-        AudioError: as `load`, when the iteration reaches the fault.
+        AudioError: as `load`, when the fault is reached.
     """
-    with _open(path) as (file, info):
-        start = 0
-        for block in _read(file, info, block_samples):
-            check_finite(path, block, start, info.samples)
-            start += block.shape[1]
-            yield block
+    with Reader(path) as reader:
+        yield from reader.blocks(block_samples)
 
 
-class _Forward(soundfile.SoundFile):
-    """Read from the start to the end only: python-soundfile seeks after every read of a file that says it can.
+class Reader:
+    """A sound file that is open for reading.
+
+    >>> import tempfile
+    >>> from phonemi.audio import save
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder) / "a.wav", np.zeros((2, 100)), 16_000)
+    ...     with Reader(Path(folder) / "a.wav") as reader:
+    ...         reader.info.channels, [block.shape for block in reader.blocks(60)]
+    (2, [(2, 60), (2, 40)])
+
+    Args:
+        path: see `load`.
+
+    Attributes:
+        info: what its header says.
+
+    Raises:
+        AudioError: as `probe`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._state = _file_state(self._path)
+        self._decoder: _Decoder | None = None
+        self.info = self._open()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; `blocks` opens it again."""
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    def _open(self) -> AudioInfo:
+        """Open the file with soundfile or, where soundfile cannot read it or does not know its length, with PyAV."""
+        path = self._path
+        _refuse_what_is_no_file(path)
+        file, header, objection = None, Header(), None
+        try:
+            file = _ForwardFile(library_name(path))
+            if file.format == "RAW":  # by some extensions libsndfile takes any bytes for samples
+                raise RuntimeError("Format not recognised")
+            header = _read_header(path, is_mp3=file.format == "MP3")
+            objection = header.doubt or (NO_LENGTH if file.frames > _MAX_SAMPLES else None)
+        except (RuntimeError, TypeError) as error:  # TypeError: an extension that means raw samples
+            objection = reason(error)
+            file = None
+        if objection is not None:
+            decoder = FFmpegFile(path, objection)
+            self._decoder = decoder
+            form = decoder.sample_rate, decoder.samples, decoder.channels
+            if file is None:
+                return AudioInfo(str(path), *form, "WAV", "FLOAT", decoder.texts, is_converted=True)
+            with file:
+                return AudioInfo(str(path), *form, file.format, file.subtype, _texts(path, file))
+        assert file is not None
+        samples = file.frames
+        stated, present = header.samples, samples
+        if file.format == "MP3":
+            stated, present = samples, int(samples * header.present)
+        if stated and header.present < 1 and present < stated:
+            raise truncated(path, stated, present)
+        if header.samples and header.samples < samples < header.samples + header.padding:
+            samples = header.samples
+        if samples == 0:
+            raise AudioError(f"{path} is empty (0 samples)")
+        self._decoder = _SoundfileDecoder(file, path, samples)
+        return AudioInfo(
+            str(path), file.samplerate, samples, file.channels, file.format, file.subtype, _texts(path, file)
+        )
+
+    def blocks(self, lengths: int | Sequence[int]) -> Iterator[np.ndarray]:
+        """Read from the start to the end, piece by piece; the memory taken does not grow with the length of the file.
+
+        Args:
+            lengths: samples in every block, or in each of them one after the other, all of the file together.
+
+        Yields:
+            float32 `[channel, sample]` at the rate of the file. The last block may be shorter.
+
+        Raises:
+            AudioError: as `load`, when the fault is reached; or if the file changed since its header was read.
+        """
+        if self._decoder is None:
+            self.check_unchanged()
+            if self._open() != self.info:
+                raise self._changed()
+        decoder, info, done = self._decoder, self.info, 0
+        assert decoder is not None
+        try:
+            for length in repeat(lengths) if isinstance(lengths, int) else lengths:
+                wanted = min(length, info.samples - done)
+                block = decoder.read(wanted)
+                check_finite(block, self._path, done, info.samples)
+                done += block.shape[1]
+                if block.size:
+                    yield block
+                if block.shape[1] < wanted or done == info.samples:
+                    break
+            if done == 0 or done < info.samples - (_MP3_SPARE_SAMPLES if info.format == "MP3" else 0):
+                raise truncated(self._path, info.samples, done)
+        finally:
+            self.close()
+
+    def check_unchanged(self) -> None:
+        """Raise AudioError if the size or the modification time of the file changed since its header was read."""
+        if _file_state(self._path) != self._state:
+            raise self._changed()
+
+    def _changed(self) -> AudioError:
+        return AudioError(f"{self._path} changed while it was being read: run again")
+
+
+def _file_state(path: Path) -> tuple[int, int] | None:
+    """Modification time in ns and size in bytes; None if there is no such file."""
+    try:
+        state = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    return state.st_mtime_ns, state.st_size
+
+
+class _Decoder(Protocol):
+    def read(self, samples: int) -> np.ndarray:
+        """The next samples, float32 `[channel, sample]`; fewer at the end."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """Is read from the start to the end only. python-soundfile seeks after every read of a file that says it can.
 
     DWVW cannot, and mp3 goes on with wrong samples for a fifth of a second.
     """
@@ -142,64 +266,36 @@ class _Forward(soundfile.SoundFile):
         return False
 
 
-class _Source(NamedTuple):
-    file: _Forward  # the sound
-    header: Header
-    origin: _Forward  # the format and the texts
-    is_converted: bool
+class _SoundfileDecoder:
+    def __init__(self, file: _ForwardFile, path: Path, samples: int) -> None:
+        self._file, self._path, self._samples = file, path, samples
+        self._position = 0
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, samples: int) -> np.ndarray:
+        """See `_Decoder`; in pieces, because the header may lie about the length."""
+        max_piece = max(1, _MAX_VALUES_AT_ONCE // self._file.channels)
+        pieces: list[np.ndarray] = []
+        end = self._position + samples
+        while self._position < end or not pieces:
+            wanted = min(max_piece, end - self._position)
+            try:
+                piece = self._file.read(wanted, dtype="float32", always_2d=True)
+            except RuntimeError:
+                position = self._position
+                with suppress(RuntimeError):  # libsndfile may not know it
+                    position = max(position, self._file.tell())
+                raise truncated(self._path, self._samples, position) from None
+            pieces.append(np.ascontiguousarray(piece.T))
+            self._position += len(piece)
+            if len(piece) < wanted:
+                break
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
 
 
-@contextmanager
-def _open(path: str | Path) -> Iterator[tuple[_Forward, AudioInfo]]:
-    """Open a sound file and check what its header says."""
-    with ExitStack() as stack:
-        file, header, origin, is_converted = _source(Path(path), stack)
-        samples = file.frames
-        if header.promised and header.cut and header.promised > samples:
-            raise truncated(path, header.promised, samples)
-        if header.promised and header.promised < samples < header.promised + header.padding:
-            samples = header.promised
-        if samples == 0:
-            raise AudioError(f"{path} is empty (0 samples)")
-        yield (
-            file,
-            AudioInfo(
-                str(path),
-                file.samplerate,
-                samples,
-                file.channels,
-                origin.format,
-                origin.subtype,
-                metadata=_texts(origin),
-                is_converted=is_converted,
-            ),
-        )
-
-
-def _source(path: Path, stack: ExitStack) -> _Source:
-    """Open a file, or what has to be made of it first, until the stack is unwound."""
-    readable, header = _checked(path, stack)
-    origin = None
-    try:
-        file = stack.enter_context(_Forward(library_name(readable)))
-        # By some extensions libsndfile takes any bytes for samples.
-        if file.format == "RAW":
-            raise RuntimeError("Format not recognised")
-        origin = file
-        if header.beyond:
-            raise RuntimeError("it holds more sound than the 4 GiB that its header can count")
-        if file.frames > _LONGEST:
-            raise RuntimeError("its header does not say how long it is")
-        if file.format == "MP3":
-            file, header = _counted(path, file, stack)
-    except (RuntimeError, TypeError) as error:  # TypeError: .raw
-        wav = stack.enter_context(through_ffmpeg(path, reason(error)))
-        file, header = stack.enter_context(_Forward(library_name(wav))), Header()
-    return _Source(file, header, origin or file, origin is None)
-
-
-def _checked(path: Path, stack: ExitStack) -> tuple[Path, Header]:
-    """What libsndfile should open: the file, or a copy with the length that a program left open; and its header."""
+def _refuse_what_is_no_file(path: Path) -> None:
     try:
         kind = os.stat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
@@ -207,77 +303,21 @@ def _checked(path: Path, stack: ExitStack) -> tuple[Path, Header]:
         with open(path, "rb") as raw:
             if not raw.read(1):
                 raise AudioError(f"{path} is empty (0 bytes)")
-            header = read_header(raw)
-            raw.seek(0)
-            unfilled = header.unfilled_at is not None and not header.beyond
-            return stack.enter_context(from_stream(raw)) if unfilled else path, header
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise AudioError(f"cannot read {path}: {reason(error)}") from None
 
 
-def _counted(path: Path, file: _Forward, stack: ExitStack) -> tuple[_Forward, Header]:
-    """An mp3 file, or a copy that says how many samples there are where the file says too few."""
+def _read_header(path: Path, is_mp3: bool) -> Header:
     try:
         with open(path, "rb") as raw:
-            found = read_frames(raw)
-            if not found.samples or found.changes:
-                raise RuntimeError("its rate or channels change" if found.changes else "its frames cannot be counted")
-            if found.missing > 0:
-                raise truncated(path, file.frames, max(0, file.frames - found.missing))
-            is_read_whole = found.missing == 0 if found.promised else found.samples <= file.frames
-            # libsndfile gives up where a kilobyte of anything else lies between the frames.
-            if is_read_whole and len(found.runs) == 1:
-                return file, Header() if found.promised else Header(found.samples, padding=_LONGEST)
-            if file.subtype != "MPEG_LAYER_III":
-                raise RuntimeError("its header does not say how long it is")
-            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phonemi-")), "counted.mp3")
-            with open(copy, "wb") as target:
-                write_counted(raw, found, target)
+            return read_mp3_header(raw) if is_mp3 else read_header(raw)
     except OSError as error:
         raise AudioError(f"cannot read {path}: {reason(error)}") from None
-    return stack.enter_context(_Forward(library_name(copy))), Header()
 
 
-def _texts(file: soundfile.SoundFile) -> dict[str, str]:
-    """Title, artist, ...; what is not UTF-8 is what Windows programs write in western Europe."""
+def _texts(path: Path, file: soundfile.SoundFile) -> dict[str, str]:
+    """Title, artist, ...; soundfile takes them for UTF-8, but older Windows programs in western Europe write cp1252."""
     texts = {name: text for name, text in file.copy_metadata().items() if text}
-    for name in [name for name, text in texts.items() if "\N{REPLACEMENT CHARACTER}" in text]:
-        with suppress(AttributeError):  # inner parts, the only ones that give the bytes; without them it stays as it is
-            text = soundfile._ffi.string(soundfile._snd.sf_get_string(file._file, soundfile._str_types[name]))
-            texts[name] = text.decode("cp1252", errors="replace")
+    if any("\N{REPLACEMENT CHARACTER}" in text for text in texts.values()):
+        texts |= {name: text for name, text in read_texts(path, "cp1252").items() if name in texts}
     return texts
-
-
-def _read(file: soundfile.SoundFile, info: AudioInfo, block_samples: int) -> Iterator[np.ndarray]:
-    """Decode an open file to float32 `[channel, sample]` blocks, checking that all that was promised arrives."""
-    done = 0
-    while done < info.samples:
-        asked = min(block_samples, info.samples - done)
-        block = _next(file, info, done, asked)
-        done += block.shape[1]
-        if block.size:
-            yield block
-        if block.shape[1] < asked:
-            break
-    if done == 0 or done < info.samples - (spare_samples(info.sample_rate) if file.format == "MP3" else 0):
-        raise truncated(info.path, info.samples, done)
-
-
-def _next(file: soundfile.SoundFile, info: AudioInfo, start: int, samples: int) -> np.ndarray:
-    """`[channel, samples]` from sample `start` on, fewer at the end; in pieces, because the header may lie."""
-    longest = max(1, _READ_VALUES // info.channels)
-    pieces: list[np.ndarray] = []
-    done = 0
-    while done < samples:
-        asked = min(longest, samples - done)
-        try:
-            piece = file.read(asked, dtype="float32", always_2d=True)
-        except RuntimeError:
-            with suppress(RuntimeError):  # it may not know
-                done = file.tell() - start
-            raise truncated(info.path, info.samples, start + max(0, done)) from None
-        pieces.append(np.ascontiguousarray(piece.T))
-        done += len(piece)
-        if len(piece) < asked:
-            break
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)

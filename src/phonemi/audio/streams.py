@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from phonemi.audio.faults import reason
-from phonemi.audio.headers import read_header
 from phonemi.errors import AudioError
 
 _PIECE_BYTES = 1 << 20
-_TO_THE_END = b"\xff\xff\xff\xff"  # a length that libsndfile takes from the size of the file
 
 
 @contextmanager
 def from_stream(stream: BinaryIO) -> Iterator[Path]:
     """Keep what a stream gives in a temporary file, which is gone when the context ends.
-
-    A wav file that was written to a pipe has no length in its header (0, or the most that fits): it is that of the
-    data.
 
     Args:
         stream: for instance `sys.stdin.buffer`; the memory taken does not grow with its length.
@@ -33,16 +28,12 @@ def from_stream(stream: BinaryIO) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="phonemi-") as folder:
         path = Path(folder) / "standard-input"
         try:
-            with open(path, "w+b") as file:
+            with open(path, "wb") as file:
                 shutil.copyfileobj(stream, file, _PIECE_BYTES)
-                file.flush()  # the header is compared with the length on the disk
-                empty = file.tell() == 0
-                if (unfilled_at := read_header(file).unfilled_at) is not None:
-                    file.seek(unfilled_at)
-                    file.write(_TO_THE_END)
+                is_empty = file.tell() == 0
         except OSError as error:
             raise AudioError(f"cannot keep standard input in {folder}: {reason(error)}") from None
-        if empty:
+        if is_empty:
             raise AudioError("standard input is empty: it should hold the bytes of a sound file")
         yield path
 

@@ -48,6 +48,8 @@ def save(
 class Writer:
     """Writes a sound file block by block; the file appears under its name only when all of it is there.
 
+    Nothing is created, not even a folder, before the first block.
+
     Rate, channels, format, subtype and the number of samples are kept exactly, with these exceptions. IMA ADPCM in
     aiff, and G.721 and G.723, have no place for the number of samples: silence fills the last block (aiff: 64 samples,
     the others: 120). mp3, ogg and opus change the samples, not their number (mp3: from the LAME tag, which libsndfile
@@ -94,7 +96,12 @@ class Writer:
         self.metadata = {name: (metadata or {}).get(name, "") for name in _TEXTS}
         self.samples = 0
 
+        self._stack: ExitStack | None = None
+
     def __enter__(self) -> Writer:
+        return self
+
+    def _open(self) -> None:
         with self._objections(), ExitStack() as stack:
             check_vorbis(self.subtype, self.sample_rate, self.channels)
             self._temporary = stack.enter_context(replacing(self.path))
@@ -109,7 +116,6 @@ class Writer:
                         setattr(self._file, name, text.encode(errors="replace")[:_TEXT_BYTES].decode(errors="ignore"))
             stack.push(self._finish)
             self._stack = stack.pop_all()
-        return self
 
     def write(self, block: np.ndarray) -> None:
         """Append a block `[channel, sample]` (or `[sample]` to a file of one channel).
@@ -121,7 +127,9 @@ class Writer:
         block = np.atleast_2d(np.asarray(block, dtype=np.float32))
         if block.ndim != 2 or len(block) != self.channels:
             raise AudioError(f"{self.path}: expected [{self.channels}, sample], found an array of shape {block.shape}")
-        check_finite(self.path, block, self.samples)
+        check_finite(block, self.path, self.samples)
+        if self._stack is None:
+            self._open()
         if self.subtype not in ("FLOAT", "DOUBLE"):
             block = block.clip(-1, 1)
         with self._objections():
@@ -133,7 +141,10 @@ class Writer:
 
     def __exit__(self, *failure: Any) -> None:
         with self._objections():
-            self._stack.__exit__(*failure)
+            if self._stack is not None:
+                self._stack.__exit__(*failure)
+            elif failure[0] is None:
+                raise ValueError("no samples")
 
     def _finish(self, kind: type[BaseException] | None, *_: Any) -> None:
         """Close the file; if all went well so far, check that what lies on the disk is what was written."""

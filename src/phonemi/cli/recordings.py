@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +14,6 @@ from phonemi.errors import ConfigError
 if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.inference import Summary
-
-
-STREAM = Path("-")
 
 
 class Device(str, Enum):
@@ -82,7 +78,7 @@ def enhance(
 ) -> None:
     """Enhance recordings: same sample rate, channels, length and format out; a folder keeps its tree."""
     from phonemi.enhancers.enhancer import Enhancer
-    from phonemi.inference import enhance_files, plan, standard_streams
+    from phonemi.inference import enhance_files, name_streams, plan, standard_streams
     from phonemi.progress import Progress
 
     how: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}
@@ -90,7 +86,8 @@ def enhance(
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
         enhancer = _on_device(Enhancer.from_pretrained(model), device)
-        summary = _as_named(enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **how), inputs, output)
+        summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **how)
+        summary = name_streams(summary, inputs, output)
         _say(summary)
         if summary_file is not None:
             _write(summary_file, summary, enhancer, {"model": model, **how})
@@ -107,21 +104,10 @@ def _on_device(enhancer: Enhancer, device: Device) -> Enhancer:
     return enhancer.to("cuda" if on_gpu else "cpu")
 
 
-def _as_named(summary: Summary, inputs: list[Path], output: str) -> Summary:
-    """The summary with `-` where that was asked for, instead of the files that stood for it."""
-    named = []
-    for outcome in summary.outcomes:
-        source, target, reason = outcome.source, outcome.target, outcome.reason
-        if STREAM in inputs:
-            reason, source = reason and reason.replace(str(source), "standard input"), STREAM
-        if output == str(STREAM):
-            reason, target = reason and reason.replace(str(target), "standard output"), STREAM
-        named.append(replace(outcome, source=source, target=target, reason=reason))
-    return replace(summary, outcomes=named)
-
-
 def _say(summary: Summary) -> None:
     """What became of the recordings, on standard error; one that was alone and failed is the line of the command."""
+    from phonemi.inference import STREAM
+
     for outcome in summary.outcomes:
         for note in outcome.notes:
             typer.echo(f"note: {outcome.source}: {note}", err=True)

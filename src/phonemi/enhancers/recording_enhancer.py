@@ -111,16 +111,13 @@ class RecordingEnhancer(nn.Module, ABC):
         self,
         chunks: Sequence[Any],
         sample_rate: int = SAMPLE_RATE,
-        *,
-        mix: float = 1.0,
-        attenuation_limit_db: float | None = None,
-        upper_band: UpperBand = "attenuate",
+        **options: Any,
     ) -> list[EnhancedChunk]:
         """Enhance recordings or chunks of some, and return with each what was noticed about it, without warnings.
 
-        Args and Raises: see `enhance_batch`.
+        Args and Raises: see `enhance_batch`; options are its `mix`, `attenuation_limit_db` and `upper_band`.
         """
-        options = EnhanceOptions(mix, attenuation_limit_db, upper_band)
+        wanted = EnhanceOptions(**options)
         round_trips = _round_trips(chunks, sample_rate)
 
         # Each channel that is not silent is one row of the network's batches.
@@ -137,7 +134,7 @@ class RecordingEnhancer(nn.Module, ABC):
                 has_one_length = bool((lengths == lengths[0]).all())
                 batch = nn.utils.rnn.pad_sequence(pass_rows, batch_first=True).to(device)
                 enhanced, gains = self.with_gains(
-                    batch, None if has_one_length else lengths.to(device), options.attenuation_limit_db
+                    batch, None if has_one_length else lengths.to(device), wanted.attenuation_limit_db
                 )
                 enhanced_rows += list(enhanced.float().cpu().numpy())
                 top_gains += list(gains[..., TOP_BINS].mean(-1).float().cpu().numpy())
@@ -156,7 +153,7 @@ class RecordingEnhancer(nn.Module, ABC):
                 top_gain = np.stack([gain[:frames] for gain in top_gains[first:last]])
                 condition = examine(round_trip.audible, inputs, outputs, sample_rate)
                 first = last
-            results.append(EnhancedChunk(round_trip.restore(outputs, top_gain, options), condition))
+            results.append(EnhancedChunk(round_trip.restore(outputs, top_gain, wanted), condition))
         return results
 
 

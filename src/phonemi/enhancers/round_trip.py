@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phonemi import audio
 from phonemi.enhancers.band import UpperBand, join_bands, to_16_khz
 from phonemi.errors import AudioError, ConfigError, nearest
 from phonemi.signal import SAMPLE_RATE
 
 MAX_CHANNELS = 64
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4000, 768_000  # Hz; a wrong header must not make us allocate gigabytes
-MAX_ABS_SAMPLE = 1e15  # times full scale, as in files: the sum of squares of larger samples overflows float32
 MIN_PEAK = 1e-10  # -200 dB re full scale, below the steps of 32-bit integers; fainter channels count as silent
 # An offset of a tenth of the RMS level changes the enhanced speech at -40 dB. Smaller ones are left alone, so that
 # recordings without an offset pass unchanged (docs/enhance-rules.md).
@@ -72,7 +72,7 @@ class RoundTrip:
         else:
             with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused below
                 noisy = self.waveform.astype(np.float32)
-        _check_finite(noisy)
+        audio.check_finite(noisy)
         self.noisy = np.atleast_2d(noisy)
         peaks = np.maximum(self.noisy.max(1, initial=0), -self.noisy.min(1, initial=0))
         self._audible_channels = np.flatnonzero(peaks > MIN_PEAK)
@@ -147,14 +147,3 @@ def _check(waveform: np.ndarray | Tensor, sample_rate: int) -> None:
         raise AudioError(f"expected [channel, sample], got an array of shape {shape}: transpose it")
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise AudioError(f"a sample rate of {sample_rate} Hz: speech has {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz")
-
-
-def _check_finite(noisy: np.ndarray) -> None:
-    is_usable = np.abs(noisy) <= MAX_ABS_SAMPLE  # False for NaN
-    if unusable_count := noisy.size - int(np.count_nonzero(is_usable)):
-        sample = int(np.atleast_2d(is_usable).all(axis=0).argmin())
-        channel = f" of channel {is_usable[:, sample].argmin()}" if is_usable.ndim == 2 else ""
-        raise AudioError(
-            f"{unusable_count} of {noisy.size} samples are NaN or infinite or above {MAX_ABS_SAMPLE:g}, "
-            f"the first is sample {sample}{channel}"
-        )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from phonemi import audio
 from phonemi.errors import AudioError, PhonemiError
+from phonemi.inference.summary import Summary
 
 STREAM = Path("-")
 ENDINGS = {"WAVEX": ".wav", "RF64": ".wav"}  # of formats whose names differ
@@ -50,6 +52,19 @@ def standard_streams(
         target = Path(folder, f"enhanced{ending}")
         yield list(inputs), target
         audio.to_stream(target, sys.stdout.buffer)
+
+
+def name_streams(summary: Summary, inputs: Sequence[Path], output: str | Path) -> Summary:
+    """The summary with `-` in place of the files that stood for standard input and output."""
+    outcomes = []
+    for outcome in summary.outcomes:
+        source, target, reason = outcome.source, outcome.target, outcome.reason or ""
+        if STREAM in inputs:
+            reason, source = reason.replace(str(source), "standard input"), STREAM
+        if str(output) == str(STREAM):
+            reason, target = reason.replace(str(target), "standard output"), STREAM
+        outcomes.append(replace(outcome, source=source, target=target, reason=reason or None))
+    return replace(summary, outcomes=outcomes)
 
 
 @contextmanager

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import phonemi
 
-if TYPE_CHECKING:
-    from phonemi.enhancers.recording_enhancer import RecordingEnhancer
+
+class NamedModel(Protocol):
+    """A PyTorch module that has a name, such as `phonemi.Enhancer`."""
+
+    name: str
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its weights by their names."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Summary:
             parts.append(f"{totals['failed']} failed")
         return ", ".join(parts)
 
-    def to_json(self, enhancer: RecordingEnhancer, settings: dict[str, Any]) -> dict[str, Any]:
+    def to_json(self, enhancer: NamedModel, settings: dict[str, Any]) -> dict[str, Any]:
         """All of it, with what it was made by: the version of a model is a hash of its weights.
 
         Names may be any bytes, but text is UTF-8: others become what Python writes for them, such as `\\xff`.
@@ -96,7 +102,7 @@ def _as_text(name: str | Path) -> str:
     return str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _hash_of_weights(enhancer: RecordingEnhancer) -> str:
+def _hash_of_weights(enhancer: NamedModel) -> str:
     digest = hashlib.sha256()
     for name, values in sorted(enhancer.state_dict().items()):
         digest.update(name.encode())

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ class Part(NamedTuple):
 
 
 PARTS = (
+    Part("av", "av", "m4a, mp4 and other formats that soundfile cannot read"),
     Part("pesq", "eval", "PESQ"),
     Part("pystoi", "metrics", "STOI"),
     Part("jiwer", "metrics", "word error rates"),
@@ -72,7 +72,6 @@ def examine() -> Iterator[Finding]:
     yield _tried("machine", "memory", _memory)
     yield (device := _tried("machine", "device", _device))
     yield _tried("machine", "hub's cache", _cache, "HF_HOME names another folder for it")
-    yield _ffmpeg()
     yield from _optional()
     yield from _models()
     yield from _torchaudio()
@@ -84,8 +83,8 @@ def examine() -> Iterator[Finding]:
 def text(finding: Finding, columns: int) -> str:
     """Lines of a finding, at most `columns` wide, indented under the heading of its section.
 
-    >>> print(text(Finding("files", "ffmpeg", "missing", False, "install it"), 40))
-      ffmpeg          missing: install it
+    >>> print(text(Finding("optional", "pesq", "missing", False, "install it"), 40))
+      pesq            missing: install it
     """
     content = ": ".join(part for part in (finding.found, finding.advice) if part)
     indent = " " * (NAME_COLUMNS + 2 if columns >= 60 or len(content) < columns - NAME_COLUMNS - 2 else 4)
@@ -109,14 +108,6 @@ def _tried(section: str, name: str, found: Callable[[], str], advice: str = "") 
         return Finding(section, name, found())
     except Exception as error:
         return Finding(section, name, one_line(error) or type(error).__name__, False, advice)
-
-
-def _ffmpeg() -> Finding:
-    if (path := shutil.which("ffmpeg")) is not None:
-        return Finding("machine", "ffmpeg", path)
-    return Finding(
-        "machine", "ffmpeg", "missing, for m4a, aac and films", False, "a package of the system, or ffmpeg.org"
-    )
 
 
 def _processor() -> str:
