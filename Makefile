@@ -10,8 +10,23 @@ INSTALLED := $(VENV)/installed
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
 
+# A process for each core, with one thread each: the networks of the tests are too small to gain from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 test: $(INSTALLED) check
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# The tests for daily work: under a minute.
+quick: $(INSTALLED)
+	$(PYTEST) -m "not slow"
+
+# The oldest and newest supported versions of Python, torch and transformers that install here.
+matrix: $(INSTALLED)
+	$(BIN)/python tests/matrix.py
+
+# The site, in site/index.html. NO_MKDOCS_2_WARNING silences an announcement of the theme's makers.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The tests for daily work: under a minute.
 quick: $(INSTALLED)

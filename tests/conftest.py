@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
 import hashlib
 import io
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Listener
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -24,6 +28,7 @@ from phonemi import audio
 from phonemi.data.manifest import Interval, Recording, write_manifest
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from phonemi.representations.base import HiddenStates
@@ -57,13 +62,53 @@ TINY = (
 )  # fmt: skip
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C interrupt, as tests of it expect: a shell that starts pytest with `&` leaves the signal ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs the finished run as slow, and begin with what is slow: no process is left with it at the end."""
+    for item in items:
+        if "finished" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Give a folder by name, filled by the first process of pytest-xdist that asks; the others wait for it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def fill_once(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, complete = root / name, root / f"{name}.complete"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # another process failed half-way
+                folder.mkdir()
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return fill_once
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Where the tiny corpus is: `data` as `runs/real.sh` expects it, and its manifests."""
 
     data: Path
-    speech: Path
-    noise: Path
+
+    @property
+    def speech(self) -> Path:
+        return self.data / "speech.jsonl"
+
+    @property
+    def noise(self) -> Path:
+        return self.data / "noise.jsonl"
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -104,9 +149,13 @@ def as_in_a_terminal() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+def corpus(shared_folder: Callable[..., Path]) -> Corpus:
     """Six speakers with two utterances each, with text and exact phones, and a noise in each of five folds."""
-    data = tmp_path_factory.mktemp("data")
+    return Corpus(shared_folder("data", write_corpus))
+
+
+def write_corpus(data: Path) -> None:
+    """Fill a folder with the files of `Corpus`."""
     rng = np.random.default_rng(0)
     speech, alignments, table = [], [], ["path,speaker,text"]
     for speaker, pitch_hz in SPEAKERS.items():
@@ -150,7 +199,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
         noise.append(Recording(id=name, path=str(path), sample_rate=RATE, samples=RATE, fold=fold))
     write_manifest(data / "speech.jsonl", speech)
     write_manifest(data / "noise.jsonl", noise)
-    return Corpus(data, data / "speech.jsonl", data / "noise.jsonl")
 
 
 def speak(phones: list[str], pitch_hz: float, rng: np.random.Generator) -> tuple[np.ndarray, list[Interval]]:
@@ -239,9 +287,9 @@ def bash(phonemi: Callable[..., Outcome]) -> Iterator[Callable[..., Outcome]]:
 
 
 @pytest.fixture(scope="session")
-def real_sh(bash: Callable[..., Outcome]) -> Callable[..., Outcome]:
-    """`runs/real.sh` with given arguments."""
-    return lambda *arguments: bash(REPOSITORY / "runs" / "real.sh", *arguments)
+def real_sh(bash: Callable[..., Outcome], corpus: Corpus, tiny: list[str]) -> Callable[[Path], Outcome]:
+    """`runs/real.sh` on the tiny corpus with tiny settings, into a given folder."""
+    return lambda folder: bash(REPOSITORY / "runs" / "real.sh", corpus.data, folder, *tiny)
 
 
 @pytest.fixture(scope="session")
@@ -250,10 +298,18 @@ def tiny() -> list[str]:
     return [word for setting in TINY for word in ("--set", setting)]
 
 
-@pytest.fixture(scope="session")
-def real_arguments(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory, tiny: list[str]) -> list[object]:
-    """What `runs/real.sh` is called with: corpus, run folder and tiny settings."""
-    return [corpus.data, tmp_path_factory.mktemp("run folder"), *tiny]
+@pytest.fixture
+def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save every figure empty: drawing is half of the work of a tiny run, and this test looks at no figure."""
+
+    def save_blank(self: Figure, file: Any, **settings: Any) -> None:
+        blank = '<svg xmlns="http://www.w3.org/2000/svg"/>\n'
+        if hasattr(file, "write"):
+            file.write(blank)
+        else:
+            Path(file).write_text(blank)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_blank)
 
 
 WHISPER_SPECIAL = (
@@ -315,28 +371,56 @@ def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run after every stage, and what was encoded on the way: (command, hash of the waveform), each time."""
+    """A run after every stage, which no test writes into: others read it meanwhile. Who goes on with it copies it.
+
+    Attributes:
+        folder: the run.
+        encoded: what the encoder was given on the way: (command, hash of the waveform), each time.
+        contents: hash of every result file before the script was run again in the same folder.
+        again: the outcome of running it again.
+    """
 
     folder: Path
-    encoded: list[tuple[str, str]]
+    encoded: list[list[str]]
+    contents: dict[str, str]
+    again: Outcome
 
 
 @pytest.fixture(scope="session")
-def finished(real_sh: Callable[..., Outcome], real_arguments: list[object]) -> Finished:
+def finished(shared_folder: Callable[..., Path], real_sh: Callable[[Path], Outcome]) -> Finished:
     """A run folder after every stage, made by `runs/real.sh`."""
+    folder = shared_folder("finished", lambda folder: run_every_stage(folder, real_sh))
+    notes = json.loads((folder / "notes.json").read_text())
+    return Finished(folder / "run folder", notes["encoded"], notes["contents"], Outcome(*notes["again"]))
+
+
+def run_every_stage(folder: Path, real_sh: Callable[[Path], Outcome]) -> None:
+    """Make `folder/run folder` and `folder/notes.json`, which `Finished` gives."""
     from phonemi.representations.mel_transformer import MelTransformer
 
     encoded: list[tuple[str, str]] = []
     forward = MelTransformer.forward
 
-    def noting(self: MelTransformer, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
+    def note_and_encode(self: MelTransformer, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
         for row, waveform in enumerate(waveforms):
             valid = waveform if lengths is None else waveform[: lengths[row]]
             encoded.append((sys.argv[1], hashlib.sha256(valid.numpy().tobytes()).hexdigest()))
         return forward(self, waveforms, lengths)
 
+    run = folder / "run folder"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MelTransformer, "forward", noting)
-        outcome = real_sh(*real_arguments)
+        patch.setattr(MelTransformer, "forward", note_and_encode)
+        outcome = real_sh(run)
     assert outcome.code == 0, outcome.stderr
-    return Finished(Path(str(real_arguments[1])), encoded)
+    contents, again = hash_results(run), real_sh(run)
+    notes = {"encoded": encoded, "contents": contents, "again": dataclasses.astuple(again)}
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+def hash_results(folder: Path) -> dict[str, str]:
+    """Hash of every file that holds a result."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "figures" not in path.parts and path.name != "report.html"
+    }

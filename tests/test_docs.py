@@ -49,6 +49,7 @@ def folder(tmp_path: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
 def test_every_block_runs(page: Path, folder: Path, bash: Callable[..., Any], tiny: list[str]) -> None:
     blocks = re.findall(r"```(\w*)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)

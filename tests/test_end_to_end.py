@@ -31,21 +31,12 @@ from phonemi.stages.training_data import enhancement_mixtures
 ROWS = ["log1p", "layer", "ws-acoustic", "ws-linguistic", "ws-hybrid", "dws-linguistic"]
 
 
-def contents(folder: Path) -> dict[str, str]:
-    """Hash of every file that holds a result."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "figures" not in path.parts and path.name != "report.html"
-    }
-
-
 def test_every_stage_leaves_its_results(finished: Any) -> None:
     folder = finished.folder
     information = json.loads((folder / "information.json").read_text())
-    found = {(row["representation"], row["layer"], row["snr_db"]) for row in information["rows"]}
+    measured = {(row["representation"], row["layer"], row["snr_db"]) for row in information["rows"]}
     layers = [("encoder", 0), ("encoder", 1), ("encoder", 2), ("log1p", 0)]
-    assert found == {(name, layer, snr_db) for name, layer in layers for snr_db in (0.0, 10.0)}
+    assert measured == {(name, layer, snr_db) for name, layer in layers for snr_db in (0.0, 10.0)}
     for kind in ("ws", "dws"):
         assert load_file(folder / "aggregations" / kind / "aggregation.safetensors")
     for row in ROWS:
@@ -85,8 +76,8 @@ def test_every_utterance_of_every_row_is_listed(finished: Any) -> None:
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
     mixtures = find_test_set(run.config.evaluate, run.data)
     ids = [mixtures[index].id for index in range(len(mixtures))]
-    wanted = [(row, id) for row in ["noisy", "clean", *ROWS] for id in ids]
-    assert [(line["row"], line["id"]) for line in lines] == wanted
+    expected = [(row, id) for row in ["noisy", "clean", *ROWS] for id in ids]
+    assert [(line["row"], line["id"]) for line in lines] == expected
     for line in lines:
         assert "nan" not in line.values()
         assert float(line["stoi"]) > 0
@@ -96,60 +87,54 @@ def test_every_utterance_of_every_row_is_listed(finished: Any) -> None:
 
 def test_no_held_out_speaker_or_noise_is_in_another_split(finished: Any) -> None:
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
-    heard: dict[str, set[str | None]] = {"train": set(), "validation": set(), "test": set()}
-    for split, names in heard.items():
+    names_of: dict[str, set[str | None]] = {"train": set(), "validation": set(), "test": set()}
+    for split, names in names_of.items():
         sets = [
             plan_mixtures(run.config.information, run.data, split),
             find_test_set(run.config.evaluate, run.data)
             if split == "test"
             else enhancement_mixtures(run.config.enhance, run.data, split),
         ]
-        mixtures = [some[index] for some in sets for index in range(len(some))]
+        mixtures = [mixture_set[index] for mixture_set in sets for index in range(len(mixture_set))]
         names |= {mixture.speaker for mixture in mixtures} | {f"noise {mixture.noise_id}" for mixture in mixtures}
-    assert {split: len([name for name in names if "noise" in str(name)]) for split, names in heard.items()} == {
-        "train": 3,
-        "validation": 1,
-        "test": 1,
-    }
-    assert sum(map(len, heard.values())) == len(set.union(*heard.values()))
+    noises = {split: len([name for name in names if "noise" in str(name)]) for split, names in names_of.items()}
+    assert noises == {"train": 3, "validation": 1, "test": 1}
+    assert sum(map(len, names_of.values())) == len(set.union(*names_of.values()))
     trained = {recording.speaker for recording in run.data.encoder_speech}
     assert "201" in trained, "speech for the encoder alone is used"
     assert not trained & {recording.speaker for split in ("validation", "test") for recording in run.data.speech[split]}
     # The manifests of the splits, and the sizes of the caches, are those of these sets.
-    for split in heard:
+    for split in names_of:
         written = read_manifest(run.folder / "manifests" / f"speech.{split}.jsonl")
-        assert {recording.speaker for recording in written} <= heard[split]
+        assert {recording.speaker for recording in written} <= names_of[split]
         starts = json.loads((run.folder / "cache" / f"information.encoder.{split}.json").read_text())["starts"]
         assert len(starts) == len(plan_mixtures(run.config.information, run.data, split)) + 1
 
 
 def test_every_mixture_is_encoded_once(finished: Any) -> None:
     run = Run(finished.folder, load_config(finished.folder / "config.yaml"), save=False)
-    before = Counter(hash_ for command, hash_ in finished.encoded if command in ("information", "aggregate", "train"))
+    encoded = Counter(hash_ for command, hash_ in finished.encoded if command in ("information", "aggregate", "train"))
     sets = [plan_mixtures(run.config.information, run.data, split) for split in ("train", "validation", "test")]
     sets += [enhancement_mixtures(run.config.enhance, run.data, split) for split in ("train", "validation")]
-    mixtures = [hash_of(some[index].noisy) for some in sets for index in range(len(some))]
-    assert before == Counter(dict.fromkeys(mixtures, 1))
+    mixtures = [mixture_set[index] for mixture_set in sets for index in range(len(mixture_set))]
+    assert encoded == Counter(dict.fromkeys((hash_of(mixture.noisy.tobytes()) for mixture in mixtures), 1))
     # Evaluation runs each saved enhancer as a user would; its probes read the states that are there.
-    rows = [hash_ for command, hash_ in finished.encoded if command == "evaluate"]
+    by_evaluation = [hash_ for command, hash_ in finished.encoded if command == "evaluate"]
     test = find_test_set(run.config.evaluate, run.data)
-    assert Counter(rows) == {hash_of(test[index].noisy): len(ROWS) - 1 for index in range(len(test))}
+    assert Counter(by_evaluation) == {hash_of(test[index].noisy.tobytes()): len(ROWS) - 1 for index in range(len(test))}
 
 
-def hash_of(waveform: Any) -> str:
-    return hashlib.sha256(waveform.tobytes()).hexdigest()
+def hash_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
-def test_running_the_script_again_skips_everything(
-    finished: Any, real_sh: Callable[..., Any], real_arguments: list[object]
-) -> None:
-    before = contents(finished.folder)
-    outcome = real_sh(*real_arguments)
-    assert outcome.code == 0, outcome.stderr
-    assert contents(finished.folder) == before
-    lines = outcome.stderr.splitlines()
+def test_running_the_script_again_skips_everything(finished: Any) -> None:
+    assert finished.again.code == 0, finished.again.stderr
+    for file, hash_ in finished.contents.items():
+        assert hash_of((finished.folder / file).read_bytes()) == hash_, file
+    lines = finished.again.stderr.splitlines()
     assert len([line for line in lines if line.endswith("done already")]) == len(lines) == 1 + 1 + 2 + len(ROWS) + 1
-    shown = [line for line in outcome.stdout.splitlines() if str(finished.folder) in line]
+    shown = [line for line in finished.again.stdout.splitlines() if str(finished.folder) in line]
     assert shown == [str(finished.folder / name) for name in ("information.json", "results.md", "report.html")]
 
 

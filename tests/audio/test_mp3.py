@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sounds import uniform_noise
 
 from phonemi import audio
 from phonemi.errors import AudioError
@@ -16,10 +17,6 @@ from phonemi.errors import AudioError
 RATE = 16_000
 FRAME = 576  # samples at this rate
 PICTURE_BYTES = 1 << 14
-
-
-def _noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
 
 
 def _mp3(path: Path, waveform: np.ndarray, rate: int = RATE, counted: bool = True) -> bytes:
@@ -39,7 +36,7 @@ def _mp3(path: Path, waveform: np.ndarray, rate: int = RATE, counted: bool = Tru
 @pytest.fixture
 def halves() -> tuple[np.ndarray, np.ndarray]:
     """Four seconds of noise, which takes many bytes, and of silence, which takes few."""
-    return _noise(4 * RATE), np.zeros(4 * RATE, np.float32)
+    return uniform_noise(4 * RATE), np.zeros(4 * RATE, np.float32)
 
 
 def _levels_db(read: np.ndarray) -> list[float]:
@@ -65,8 +62,8 @@ def test_without_a_count_all_is_read(tmp_path: Path, halves, order: int) -> None
     ids=["nothing", "ID3v1", "ID3v2", "zeros"],
 )
 def test_files_behind_each_other_are_one_recording(tmp_path: Path, counted: bool, between: bytes) -> None:
-    first = _mp3(tmp_path / "a.mp3", _noise(2 * RATE), counted=counted)
-    second = _mp3(tmp_path / "a.mp3", _noise(3 * RATE), counted=counted)
+    first = _mp3(tmp_path / "a.mp3", uniform_noise(2 * RATE), counted=counted)
+    second = _mp3(tmp_path / "a.mp3", uniform_noise(3 * RATE), counted=counted)
     (tmp_path / "a.mp3").write_bytes(first + between + second)
     read = audio.load(tmp_path / "a.mp3")
     assert 5 * RATE - 100 <= len(read) < 5 * RATE + 8 * FRAME
@@ -77,7 +74,7 @@ def test_files_behind_each_other_are_one_recording(tmp_path: Path, counted: bool
 
 def test_texts_of_files_behind_each_other_are_kept(tmp_path: Path) -> None:
     with audio.Writer(tmp_path / "a.mp3", RATE, 1, metadata={"title": "Grüße"}) as writer:
-        writer.write(_noise(1, 2 * RATE))
+        writer.write(uniform_noise(1, 2 * RATE))
     content = (tmp_path / "a.mp3").read_bytes()
     (tmp_path / "a.mp3").write_bytes(2 * content)
     assert audio.probe(tmp_path / "a.mp3").metadata["title"] == "Grüße"
@@ -87,7 +84,7 @@ def test_texts_of_files_behind_each_other_are_kept(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_pyav")
 @pytest.mark.parametrize("counted", [True, False])
 def test_without_pyav_no_length_is_guessed(tmp_path: Path, counted: bool) -> None:
-    content = _mp3(tmp_path / "a.mp3", _noise(2 * RATE), counted=counted)
+    content = _mp3(tmp_path / "a.mp3", uniform_noise(2 * RATE), counted=counted)
     (tmp_path / "a.mp3").write_bytes(2 * content)
     message = "it holds more than its header says" if counted else "its header does not say how long it is"
     with pytest.raises(AudioError, match=rf"{message}; to read further formats, pip install 'phonemi\[av\]'$"):
@@ -96,7 +93,7 @@ def test_without_pyav_no_length_is_guessed(tmp_path: Path, counted: bool) -> Non
 
 @pytest.mark.usefixtures("no_pyav")
 def test_an_id3v1_tag_at_the_end_is_no_sound(tmp_path: Path) -> None:
-    content = _mp3(tmp_path / "a.mp3", _noise(2 * RATE))
+    content = _mp3(tmp_path / "a.mp3", uniform_noise(2 * RATE))
     (tmp_path / "a.mp3").write_bytes(content + b"TAG" + bytes(125))
     assert len(audio.load(tmp_path / "a.mp3")) == 2 * RATE
 
@@ -113,14 +110,14 @@ def test_soundfile_and_pyav_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_some_of_the_end_missing_is_cut_short(tmp_path: Path) -> None:
-    content = _mp3(tmp_path / "a.mp3", _noise(20 * RATE))
+    content = _mp3(tmp_path / "a.mp3", uniform_noise(20 * RATE))
     (tmp_path / "a.mp3").write_bytes(content[: len(content) * 92 // 100])
     with pytest.raises(AudioError, match=r"cut short: its header promises 320000 samples, 29\d\d\d\d can be read"):
         audio.probe(tmp_path / "a.mp3")
 
 
 def test_another_rate_on_the_way_is_refused(tmp_path: Path) -> None:
-    content = _mp3(tmp_path / "a.mp3", _noise(RATE)) + _mp3(tmp_path / "b.mp3", _noise(44_100), 44_100)
+    content = _mp3(tmp_path / "a.mp3", uniform_noise(RATE)) + _mp3(tmp_path / "b.mp3", uniform_noise(44_100), 44_100)
     (tmp_path / "a.mp3").write_bytes(content)
     with pytest.raises(AudioError, match="its sample rate or channels change on the way"):
         audio.probe(tmp_path / "a.mp3")
@@ -129,7 +126,7 @@ def test_another_rate_on_the_way_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
 def test_every_rate_is_counted_to_the_sample(tmp_path: Path, rate: int, channels: int) -> None:
-    waveform = _noise(channels, 3 * rate + 123)
+    waveform = uniform_noise(channels, 3 * rate + 123)
     _mp3(tmp_path / "counted.mp3", waveform, rate)
     assert audio.load_channels(tmp_path / "counted.mp3")[0].shape == waveform.shape
     _mp3(tmp_path / "a.mp3", waveform, rate, counted=False)

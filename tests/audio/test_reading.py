@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sounds import truncate, uniform_noise
 
 from phonemi import audio
 from phonemi.errors import AudioError
@@ -17,16 +18,6 @@ from phonemi.errors import AudioError
 
 def _tone(samples: int, sample_rate: int, frequency_hz: float = 440.0) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(samples) / sample_rate)).astype(np.float32)
-
-
-def _noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
-
-
-def _cut(path: Path, share: float) -> Path:
-    content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    return path
 
 
 def test_load_averages_channels(tmp_path: Path) -> None:
@@ -42,7 +33,7 @@ def test_opus_at_48_khz_is_resampled_to_the_exact_length(tmp_path: Path) -> None
 
 
 def test_blocks_are_the_file_in_order(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.flac", _noise(2, 1000), 8_000)
+    audio.save(tmp_path / "a.flac", uniform_noise(2, 1000), 8_000)
     blocks = list(audio.blocks(tmp_path / "a.flac", 300))
     assert [block.shape for block in blocks] == [(2, 300), (2, 300), (2, 300), (2, 100)]
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), audio.load_channels(tmp_path / "a.flac")[0])
@@ -58,14 +49,14 @@ def test_blocks_of_every_format_are_what_is_read_at_once(tmp_path: Path, extensi
 
 
 def test_a_file_of_many_blocks_is_read_whole(tmp_path: Path) -> None:
-    written = np.tile(_noise(1 << 15), 33)
+    written = np.tile(uniform_noise(1 << 15), 33)
     audio.save(tmp_path / "a.wav", written, 16_000)
     np.testing.assert_allclose(audio.load(tmp_path / "a.wav"), written, atol=2**-15)
 
 
 @pytest.mark.parametrize("samples", [1, 160])
 def test_very_short_files(tmp_path: Path, samples: int) -> None:
-    audio.save(tmp_path / "a.wav", _noise(samples), 16_000)
+    audio.save(tmp_path / "a.wav", uniform_noise(samples), 16_000)
     assert audio.load(tmp_path / "a.wav").shape == (samples,)
     assert audio.load(tmp_path / "a.wav", 48_000).shape == (3 * samples,)
 
@@ -98,7 +89,7 @@ def test_missing_directory_empty_and_other_files(tmp_path: Path, reader) -> None
 
 @pytest.mark.parametrize("extension", audio.WRITABLE)
 def test_a_file_cut_within_its_header(tmp_path: Path, extension: str) -> None:
-    audio.save(tmp_path / f"a{extension}", _noise(16_000), 16_000)
+    audio.save(tmp_path / f"a{extension}", uniform_noise(16_000), 16_000)
     path = tmp_path / f"a{extension}"
     path.write_bytes(path.read_bytes()[:30])
     with pytest.raises(AudioError, match=r"is not sound|empty|cut short"):
@@ -106,8 +97,8 @@ def test_a_file_cut_within_its_header(tmp_path: Path, extension: str) -> None:
 
 
 def test_flac_cut_short_names_both_numbers(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.flac", _noise(50_000), 16_000)
-    path = _cut(tmp_path / "a.flac", 0.5)
+    audio.save(tmp_path / "a.flac", uniform_noise(50_000), 16_000)
+    path = truncate(tmp_path / "a.flac", 0.5)
     assert audio.probe(path).samples == 50_000
     with pytest.raises(AudioError, match=r"promises 50000 samples, 2\d\d\d\d can be read"):
         audio.load(path)
@@ -115,7 +106,7 @@ def test_flac_cut_short_names_both_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_pyav")
 def test_flac_without_a_length(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.flac", _noise(5_000), 16_000)
+    audio.save(tmp_path / "a.flac", uniform_noise(5_000), 16_000)
     content = bytearray((tmp_path / "a.flac").read_bytes())
     content[21] &= 0xF0  # the 36 bits of the total in STREAMINFO
     content[22:26] = bytes(4)
@@ -126,7 +117,7 @@ def test_flac_without_a_length(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subtype", ["DWVW_16", "DWVW_24"])
 def test_a_coding_without_places_to_seek_to(tmp_path: Path, subtype: str) -> None:
-    written = _noise(40_000)
+    written = uniform_noise(40_000)
     audio.save(tmp_path / "a.aiff", written, 16_000, subtype=subtype)
     np.testing.assert_allclose(audio.load(tmp_path / "a.aiff"), written, atol=2**-14)
     np.testing.assert_allclose(np.hstack(list(audio.blocks(tmp_path / "a.aiff", 999)))[0], written, atol=2**-14)
@@ -141,7 +132,7 @@ def test_a_coding_without_places_to_seek_to(tmp_path: Path, subtype: str) -> Non
     ("text", "encoding"), [("Grüße", "latin-1"), ("Grüße – 5 €", "cp1252"), ("Grüße – 5 €", "utf-8")]
 )
 def test_texts_of_old_programs_are_kept(tmp_path: Path, text: str, encoding: str) -> None:
-    audio.save(tmp_path / "a.wav", _noise(500), 16_000)
+    audio.save(tmp_path / "a.wav", uniform_noise(500), 16_000)
     title = text.encode(encoding) + b"\0"
     title += bytes(len(title) % 2)
     content = (tmp_path / "a.wav").read_bytes() + b"LIST" + struct.pack("<I", 12 + len(title)) + b"INFOINAM"
@@ -151,12 +142,12 @@ def test_texts_of_old_programs_are_kept(tmp_path: Path, text: str, encoding: str
 
 
 def test_mp3_half_gone_is_cut_short_and_a_missing_frame_is_not(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.mp3", _noise(80_000), 16_000)
+    audio.save(tmp_path / "a.mp3", uniform_noise(80_000), 16_000)
     content = (tmp_path / "a.mp3").read_bytes()
     (tmp_path / "a.mp3").write_bytes(content[:-200])
     assert 75_000 < len(audio.load(tmp_path / "a.mp3")) <= 80_000
     with pytest.raises(AudioError, match="promises 80000 samples"):
-        audio.load(_cut(tmp_path / "a.mp3", 0.5))
+        audio.load(truncate(tmp_path / "a.mp3", 0.5))
 
 
 def test_samples_that_are_not_finite_are_counted(tmp_path: Path) -> None:
@@ -200,14 +191,14 @@ def test_bytes_are_not_samples_because_of_a_name(tmp_path: Path, extension: str)
 
 
 def test_a_wrong_extension_does_not_matter(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.wav", _noise(2, 500), 16_000, format="FLAC")
+    audio.save(tmp_path / "a.wav", uniform_noise(2, 500), 16_000, format="FLAC")
     assert audio.probe(tmp_path / "a.wav").format == "FLAC"
     assert audio.load(tmp_path / "a.wav").shape == (500,)
 
 
 def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.wav")
-    audio.save(path, _noise(500), 16_000)
+    audio.save(path, uniform_noise(500), 16_000)
     assert audio.load(path).shape == (500,)
 
 
@@ -229,7 +220,7 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [1, 10, 1_000, 192_000, 768_000])
 def test_unusual_rates(tmp_path: Path, rate: int) -> None:
-    audio.save(tmp_path / "a.wav", _noise(2, 900), rate)
+    audio.save(tmp_path / "a.wav", uniform_noise(2, 900), rate)
     info = audio.probe(tmp_path / "a.wav")
     assert (info.sample_rate, info.samples, info.duration_s) == (rate, 900, 900 / rate)
     assert sum(block.shape[1] for block in audio.blocks(tmp_path / "a.wav", 30 * rate)) == 900
@@ -241,7 +232,7 @@ def test_unusual_rates(tmp_path: Path, rate: int) -> None:
 
 
 def test_channels_are_read_in_pieces_that_fit(tmp_path: Path) -> None:
-    written = np.tile(_noise(1, 4_000), (1_000, 1))
+    written = np.tile(uniform_noise(1, 4_000), (1_000, 1))
     audio.save(tmp_path / "a.wav", written, 16_000)
     read, _ = audio.load_channels(tmp_path / "a.wav")
     np.testing.assert_allclose(read, written, atol=2**-15)

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sounds import uniform_noise
 
 from phonemi import audio
 from phonemi.errors import AudioError
 
 
-def _noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
-
-
 @pytest.mark.parametrize("extension", audio.WRITABLE)
 def test_a_stream_is_a_file_for_a_while(tmp_path: Path, extension: str) -> None:
-    audio.save(tmp_path / f"a{extension}", _noise(2, 4_000), 48_000)
+    audio.save(tmp_path / f"a{extension}", uniform_noise(2, 4_000), 48_000)
     content = (tmp_path / f"a{extension}").read_bytes()
     with audio.from_stream(io.BytesIO(content)) as path:
         assert path.read_bytes() == content
@@ -34,12 +31,12 @@ def test_an_empty_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [bytes(4), b"\xff\xff\xff\xff"])
 def test_a_wav_file_written_to_a_pipe_has_the_length_of_its_data(tmp_path: Path, size: bytes) -> None:
-    audio.save(tmp_path / "a.wav", _noise(1_000), 16_000)
+    audio.save(tmp_path / "a.wav", uniform_noise(1_000), 16_000)
     content = bytearray((tmp_path / "a.wav").read_bytes())
     at = content.index(b"data") + 4
     content[4:8] = content[at : at + 4] = size
     with audio.from_stream(io.BytesIO(content)) as path:
-        np.testing.assert_allclose(audio.load(path), _noise(1_000), atol=2**-15)
+        np.testing.assert_allclose(audio.load(path), uniform_noise(1_000), atol=2**-15)
 
 
 def test_a_stream_takes_little_memory(tmp_path: Path) -> None:
@@ -59,7 +56,7 @@ def test_a_stream_takes_little_memory(tmp_path: Path) -> None:
 
 
 def test_a_file_is_given_to_a_stream(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.flac", _noise(4_000), 16_000)
+    audio.save(tmp_path / "a.flac", uniform_noise(4_000), 16_000)
     stream = io.BytesIO()
     audio.to_stream(tmp_path / "a.flac", stream)
     assert stream.getvalue() == (tmp_path / "a.flac").read_bytes()
@@ -70,6 +67,6 @@ def test_a_stream_that_takes_no_more(tmp_path: Path) -> None:
         def write(self, _: object) -> int:
             raise BrokenPipeError(32, "Broken pipe")
 
-    audio.save(tmp_path / "a.wav", _noise(4_000), 16_000)
+    audio.save(tmp_path / "a.wav", uniform_noise(4_000), 16_000)
     with pytest.raises(AudioError, match="cannot write to standard output: Broken pipe"):
         audio.to_stream(tmp_path / "a.wav", Closed())

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sounds import uniform_noise
 
 from phonemi import audio
 from phonemi.audio import writing
@@ -39,10 +40,6 @@ def _tone(samples: int, sample_rate: int, frequency_hz: float = 440.0) -> np.nda
     return (0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(samples) / sample_rate)).astype(np.float32)
 
 
-def _noise(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
-
-
 @pytest.mark.parametrize("extension", audio.WRITABLE)
 def test_every_format_keeps_rate_length_and_waveform(tmp_path: Path, extension: str) -> None:
     written = _tone(16_000, 16_000)
@@ -61,7 +58,7 @@ def test_every_format_keeps_rate_length_and_waveform(tmp_path: Path, extension: 
 
 @pytest.mark.parametrize(("subtype", "error"), [("PCM_16", 2**-15), ("PCM_24", 2**-23), ("FLOAT", 0.0)])
 def test_wav_subtypes(tmp_path: Path, subtype: str, error: float) -> None:
-    written = _noise(2, 500)
+    written = uniform_noise(2, 500)
     audio.save(tmp_path / "a.wav", written, 22_050, subtype=subtype)
     read, sample_rate = audio.load_channels(tmp_path / "a.wav")
     assert sample_rate == 22_050
@@ -86,8 +83,8 @@ def test_format_subtype_rate_channels_and_length_are_exact(
 
 
 def test_an_mp3_is_written_with_more_than_what_libsndfile_gives(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.mp3", _noise(2, 441_000), 44_100)
-    soundfile.write(tmp_path / "usual.mp3", _noise(2, 441_000).T, 44_100)
+    audio.save(tmp_path / "a.mp3", uniform_noise(2, 441_000), 44_100)
+    soundfile.write(tmp_path / "usual.mp3", uniform_noise(2, 441_000).T, 44_100)
     assert (tmp_path / "a.mp3").stat().st_size > 1.5 * (tmp_path / "usual.mp3").stat().st_size
 
 
@@ -96,7 +93,7 @@ def test_an_mp3_is_written_with_more_than_what_libsndfile_gives(tmp_path: Path) 
 def test_compressed_files_have_the_length_to_the_sample(
     tmp_path: Path, extension: str, rate: int, samples: int
 ) -> None:
-    audio.save(tmp_path / f"a.{extension}", _noise(samples), rate)
+    audio.save(tmp_path / f"a.{extension}", uniform_noise(samples), rate)
     assert audio.probe(tmp_path / f"a.{extension}").samples == samples
     assert audio.load(tmp_path / f"a.{extension}", None).shape == (samples,)
 
@@ -119,7 +116,7 @@ def test_compressed_files_have_the_length_to_the_sample(
 def test_texts_come_back_where_the_format_can_hold_them(tmp_path: Path, extension: str, lost: set[str]) -> None:
     path = tmp_path / f"a.{extension}"
     with audio.Writer(path, 48_000, 1, metadata=TEXTS) as writer:
-        writer.write(_noise(3_000))
+        writer.write(uniform_noise(3_000))
     info = audio.probe(path)
     kept = {name: text for name, text in info.metadata.items() if name != "software"}
     assert kept == {name: text for name, text in TEXTS.items() if name not in lost}
@@ -130,7 +127,7 @@ def test_texts_come_back_where_the_format_can_hold_them(tmp_path: Path, extensio
 def test_texts_of_any_length_do_no_harm(tmp_path: Path, extension: str) -> None:
     path, text = tmp_path / f"a.{extension}", "é" * 100_000
     with audio.Writer(path, 48_000, 1, metadata=dict.fromkeys((*TEXTS, "software", "other"), text)) as writer:
-        writer.write(_noise(3_000))
+        writer.write(uniform_noise(3_000))
     info = audio.probe(path)
     assert info.samples == 3_000
     assert info.metadata["artist"] == "é" * 500
@@ -140,17 +137,17 @@ def test_texts_of_any_length_do_no_harm(tmp_path: Path, extension: str) -> None:
 def test_wav_that_would_be_too_long_becomes_rf64_or_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "_MAX_BYTES", 2_000)
     with audio.Writer(tmp_path / "a.wav", 16_000, 1, samples=1_500) as writer:
-        writer.write(_noise(1_500))
+        writer.write(uniform_noise(1_500))
     assert audio.probe(tmp_path / "a.wav").format == "RF64"
     with pytest.raises(AudioError, match="it ends at 4 GiB: choose flac, rf64 or w64"):
-        audio.save(tmp_path / "b.wav", _noise(1_500), 16_000)
+        audio.save(tmp_path / "b.wav", uniform_noise(1_500), 16_000)
     assert os.listdir(tmp_path) == ["a.wav"]
 
 
 @pytest.mark.parametrize(("channels", "rate"), [(1, 200_001), (1, 768_000), (256, 16_000)])
 def test_vorbis_is_not_asked_for_what_crashes_it(tmp_path: Path, channels: int, rate: int) -> None:
     with pytest.raises(AudioError, match="Vorbis ends at 200000 Hz and 255 channels"):
-        audio.save(tmp_path / "a.ogg", _noise(channels, 100), rate)
+        audio.save(tmp_path / "a.ogg", uniform_noise(channels, 100), rate)
 
 
 def test_integer_subtypes_are_clipped_and_float_is_not(tmp_path: Path) -> None:
@@ -168,7 +165,7 @@ def test_a_long_ogg_file_is_written_in_pieces(tmp_path: Path) -> None:
 
 
 def test_writer_joins_blocks_and_names_the_file_at_the_end(tmp_path: Path) -> None:
-    path, written = tmp_path / "deep" / "a.wav", _noise(2, 900)
+    path, written = tmp_path / "deep" / "a.wav", uniform_noise(2, 900)
     with audio.Writer(path, 16_000, channels=2, subtype="FLOAT") as writer:
         for start in range(0, 900, 400):
             writer.write(written[:, start : start + 400])
@@ -177,7 +174,7 @@ def test_writer_joins_blocks_and_names_the_file_at_the_end(tmp_path: Path) -> No
 
 
 def test_format_can_differ_from_the_extension(tmp_path: Path) -> None:
-    audio.save(tmp_path / "a.bin", _noise(100), 16_000, format="FLAC")
+    audio.save(tmp_path / "a.bin", uniform_noise(100), 16_000, format="FLAC")
     info = audio.probe(tmp_path / "a.bin")
     assert (info.format, info.subtype) == ("FLAC", "PCM_16")
 
@@ -204,7 +201,7 @@ def test_what_cannot_be_written(tmp_path: Path, name, waveform, sample_rate, opt
 
 def test_a_writer_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
-    audio.save(path, _noise(10), 16_000)
+    audio.save(path, uniform_noise(10), 16_000)
     before = path.read_bytes()
 
     def interrupted() -> Iterator[np.ndarray]:
@@ -233,7 +230,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, extension: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
     try:
         with pytest.raises(AudioError, match="is the disk full"):
-            audio.save(tmp_path / f"a{extension}", np.tile(_noise(1 << 16), 4), 16_000)
+            audio.save(tmp_path / f"a{extension}", np.tile(uniform_noise(1 << 16), 4), 16_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.listdir(tmp_path) == []
@@ -245,11 +242,11 @@ def test_a_full_disk_noticed_at_the_end_leaves_nothing(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(AudioError, match=r"cannot write .*a\.wav .*No space left on device"):
-        audio.save(tmp_path / "a.wav", _noise(100), 16_000)
+        audio.save(tmp_path / "a.wav", uniform_noise(100), 16_000)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(AudioError, match="cannot write"):
-        audio.save(tmp_path / "file" / "a.wav", _noise(100), 16_000)
+        audio.save(tmp_path / "file" / "a.wav", uniform_noise(100), 16_000)

@@ -302,6 +302,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals of POSIX")
 @pytest.mark.parametrize(
     ("number", "ignored", "code"), [(signal.SIGTERM, False, 143), (signal.SIGHUP, False, 129), (signal.SIGHUP, True, 0)]

@@ -64,6 +64,7 @@ def test_what_cannot_be_aligned_is_decoded_if_asked(speech: Recording, tmp_path:
     assert failures["nothing said"] == "silent audio cannot be decoded"
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_same(speech: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recordings = examples(speech, tmp_path)
     one = align_manifest(recordings, decode_untranscribed=True)

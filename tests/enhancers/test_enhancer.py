@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import noise
 
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.single_layer import SingleLayer
@@ -57,10 +58,6 @@ def made(tmp_path_factory):
     torch.manual_seed(0)
     hubert = load_representation(hubert_folder(tmp_path_factory.mktemp("hubert")))
     return {"own": joined(mel_transformer()), "hubert": joined(hubert), "log1p": joined(None)}
-
-
-def noise(*shape, seed=1):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 DTYPES = [np.float16, np.float32, np.float64, torch.float16, torch.bfloat16, torch.float32, torch.float64]

@@ -250,6 +250,7 @@ def test_no_such_model(hub: Hub) -> None:
         Enhancer.from_pretrained("no/body")
 
 
+@pytest.mark.slow
 def test_a_command_without_a_network(hub: Hub, enhancer: Enhancer, tmp_path: Path) -> None:
     audio.save(tmp_path / "noisy.wav", 0.1 * np.sin(np.arange(1000)), 16_000)
     enhancer.push_to_hub("someone/small", token=WRITER)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import noise
 
 from phonemi import signal
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
@@ -23,10 +24,6 @@ def tiny(dim=5, log1p=True, hop=320, layers=2, seed=0, level_db=None):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return model
-
-
-def noise(*shape, seed=1):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class FixedMask(MaskEnhancer):

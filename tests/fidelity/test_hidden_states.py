@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from sounds import noise
 from transformers import AutoConfig, AutoModel
 
 from phonemi.representations.huggingface import HuggingFaceRepresentation
@@ -49,10 +50,6 @@ def hooked(model, waveforms, mask=None):
     for handle in handles:
         handle.remove()
     return torch.stack(states)
-
-
-def noise(*shape):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def close(actual, expected):

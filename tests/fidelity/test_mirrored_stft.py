@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sounds import noise
 
 from phonemi import signal
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 
 HANN = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400), 56)
 LENGTHS = [1900, 1210, 700]
-
-
-def noise(*shape, seed=1):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def batch(seed):

@@ -69,22 +69,21 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
 def papers_corpora(corpus: Any, tmp_path: Path) -> Path:
     """Manifests with the names and the parts of the paper's corpora: nobody is in two of them."""
     speech, noise = read_manifest(corpus.speech), read_manifest(corpus.noise)
-    by_speaker = {
-        name: [one for one in speech if one.speaker == name] for name in sorted({one.speaker for one in speech})
-    }
+    speakers = sorted({recording.speaker for recording in speech})
+    by_speaker = {name: [recording for recording in speech if recording.speaker == name] for name in speakers}
     names = ["librispeech-dev-clean", "librispeech-dev-clean", "librispeech-test-clean", "librispeech-train-clean-100"]
     for name in dict.fromkeys(names):
-        chosen = [own for part, own in zip(names, by_speaker.values(), strict=False) if part == name]
-        write_manifest(tmp_path / f"{name}.jsonl", [one for own in chosen for one in own])
+        speakers = [recordings for part, recordings in zip(names, by_speaker.values(), strict=False) if part == name]
+        write_manifest(tmp_path / f"{name}.jsonl", [recording for recordings in speakers for recording in recordings])
     write_manifest(tmp_path / "esc50.jsonl", noise)
-    write_manifest(tmp_path / "musan-noise.jsonl", [replace(one, id=f"musan-{one.id}") for one in noise[:1]])
+    write_manifest(tmp_path / "musan-noise.jsonl", [replace(noise[0], id=f"musan-{noise[0].id}")])
     for number, split in enumerate(("train", "validation", "test")):
         pairs = []
-        for one in list(by_speaker.values())[3 + number]:
-            clean = audio.load(one.path)
-            path = tmp_path / "noisy" / f"{one.id}.wav"
+        for recording in list(by_speaker.values())[3 + number]:
+            clean = audio.load(recording.path)
+            path = tmp_path / "noisy" / f"{recording.id}.wav"
             audio.save(path, clean + 0.02 * np.random.default_rng(0).normal(size=len(clean)), 16_000)
-            pairs.append(replace(one, path=str(path), clean=one.path, phones=None))
+            pairs.append(replace(recording, path=str(path), clean=recording.path, phones=None))
         write_manifest(tmp_path / f"voicebank-demand-{split}.jsonl", pairs)
     return tmp_path
 
@@ -95,6 +94,7 @@ def test_the_recipe_of_the_paper_runs(
     corpus: Any,
     papers_corpora: Path,
     finished: Any,
+    blank_figures: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,15 +118,21 @@ def test_the_recipe_of_the_paper_runs(
     run = tmp_path / "out" / "wavlm"
     assert read_json(run / "information.json")["validation"] == []
     parts = {split: read_manifest(run / "manifests" / f"speech.{split}.jsonl") for split in ("train", "test")}
-    assert {split: len(found) for split, found in parts.items()} == {"train": 4, "test": 2}
+    assert {split: len(recordings) for split, recordings in parts.items()} == {"train": 4, "test": 2}
     assert len(read_manifest(run / "manifests" / "noise.train.jsonl")) == 4
 
 
 @pytest.mark.slow
 def test_both_tables_share_a_folder(
-    phonemi: Callable[..., Any], corpus: Any, finished: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    phonemi: Callable[..., Any],
+    corpus: Any,
+    finished: Any,
+    blank_figures: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changes = [*corpus.settings, "enhance.steps=10", "enhance.validate_every=10", "evaluate.recogniser=none"]
+    changes.append("evaluate.utterances=2")
     options = ["--out", tmp_path / "out", "--scale", "mini", "--manifests", corpus.data]
     options += ["--encoder", finished.folder / "encoder" / "model"]
     options += [word for change in changes for word in ("--set", change)]
@@ -138,7 +144,7 @@ def test_both_tables_share_a_folder(
     by_name = {row["row"]: row for row in result["rows"]}
     assert by_name["log1p"]["published"]["pesq_wb_lqo"] == 2.81
     assert "published" not in by_name["ws-hybrid"]  # the paper has not met this encoder
-    assert {(one["row"], one["against"]) for one in result["comparisons"]} >= {
+    assert {(comparison["row"], comparison["against"]) for comparison in result["comparisons"]} >= {
         ("ws-hybrid", "ws-acoustic"), ("ws-hybrid+log1p", "ws-acoustic+log1p"), ("log1p", "ws-acoustic")
     }  # fmt: skip
     assert first.stdout.startswith("# Table 1\n\nScale mini; models of each row: 1; commit ")
@@ -156,5 +162,5 @@ def test_both_tables_share_a_folder(
     again = phonemi("table", 1, *options)
     assert "evaluate: done already" in again.stderr, "the rows of the other table make none of this one's stale"
     again_rows = read_json(tmp_path / "out" / "table1.json")["rows"]
-    for one, other in zip(result["rows"], again_rows, strict=True):
-        assert other.get("mi_bits", 0.0) == pytest.approx(one.get("mi_bits", 0.0), abs=1e-6), one["row"]
+    for before, after in zip(result["rows"], again_rows, strict=True):
+        assert after.get("mi_bits", 0.0) == pytest.approx(before.get("mi_bits", 0.0), abs=1e-6), before["row"]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json
@@ -22,19 +25,28 @@ def tables(finished: Any, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("number", "names"),
+    ("number", "names", "labels"),
     [
-        ("1a", ["figure1a"]),
-        ("1b", ["figure1b_encoder", "figure1b_encoder-second-"]),
-        ("1c", ["figure1c"]),
-        ("2", ["figure2_first", "figure2_second"]),
-        ("3", ["figure3_first", "figure3_second"]),
+        ("1a", ["figure1a"], ["Layer", "MI with the phones (bits)"]),
+        ("1b", ["figure1b_encoder", "figure1b_encoder-second-"], ["Layer", "0 dB", "10 dB"]),
+        ("1c", ["figure1c"], ["SNR (dB)", "encoder, best layer", "encoder (second), best layer", "log1p"]),
+        ("2", ["figure2_first", "figure2_second"], ["Layer", "WS (Acoustic)", "WS (Linguistic)", "WS (Hybrid)"]),
+        ("3", ["figure3_first", "figure3_second"], ["Time (s)", "Noisy speech", "Local SNR", "DWS (Linguistic)"]),
     ],
 )
-def test_every_figure_of_several_encoders(tables: Path, tmp_path: Path, number: str, names: list[str]) -> None:
+def test_every_figure_of_several_encoders(
+    tables: Path, tmp_path: Path, number: str, names: list[str], labels: list[str]
+) -> None:
     paths = draw(number, [tables], tmp_path / "figures")
     assert [path.name for path in paths] == [f"{name}{ending}" for name in names for ending in (".png", ".svg")]
-    assert all(path.stat().st_size > 5_000 for path in paths)
+    for path in paths:
+        if path.suffix == ".svg":
+            texts = re.findall(">([^<>]+)</text>", path.read_text())
+            assert set(labels) <= set(texts)
+        else:
+            pixels = imread(path)
+            assert pixels.shape[1] >= 1_000
+            assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50, "more than an empty page"
 
 
 def test_of_one_run_the_names_are_short(finished: Any, tmp_path: Path) -> None:

@@ -59,11 +59,14 @@ def test_information_heatmap_prints_every_cell_and_boxes_each_peak():
     assert boxed == {(0, 1), (1, 1), (2, 2)}
 
 
-def test_unmeasured_cells_are_dashes_and_nothing_fails():
+def test_unmeasured_cells_are_dashes_in_the_table_and_gaps_in_the_curves():
     holes = table("mini", [[0.2, np.nan], [0.4, np.nan]])
-    assert "–" in texts(plots.information_heatmap(holes).axes[0])
-    for draw in (plots.information_by_snr, lambda one: plots.information_peak([one])):
-        draw(holes)
+    assert sorted(texts(plots.information_heatmap(holes).axes[0])) == ["0.20", "0.40", "–", "–"]
+    (by_snr,) = plots.information_by_snr(holes).axes
+    np.testing.assert_array_equal([line.get_ydata() for line in by_snr.lines], [[0.2, 0.4], [np.nan, np.nan]])
+    (peak,) = plots.information_peak([holes]).axes
+    np.testing.assert_array_equal(peak.lines[0].get_ydata(), [0.4, np.nan])
+    assert texts(peak) == ["L1"]
 
 
 def test_information_peak_names_the_layer_of_each_point():

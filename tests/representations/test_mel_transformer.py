@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import noise
 from torch.nn import functional
 
 from phonemi.errors import ModelError
@@ -23,10 +24,6 @@ def model():
     model = MelTransformer(TINY).eval()
     model.set_statistics(torch.linspace(-1, 1, 20), torch.linspace(1, 2, 20))
     return model
-
-
-def noise(*shape, seed=1):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_default_size():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sounds import noise
 from torch.nn import functional
 
 from phonemi.errors import ModelError
@@ -44,10 +45,6 @@ def tiny(model_type, large=False, **options):
         if parameter.dim() > 1:
             torch.nn.init.normal_(parameter, std=0.25)
     return model
-
-
-def noise(*shape, seed=1):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from sounds import noise
 
 from phonemi.representations import wavlm_attention
 from phonemi.representations.huggingface import HuggingFaceRepresentation
@@ -50,10 +51,6 @@ def both(model):
     fused = copy.deepcopy(model)
     fuse_attention(fused)
     return model, fused
-
-
-def noise(*shape, seed=1):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def states_of(model, waveforms, mask=None):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +54,25 @@ def test_an_epoch_from_disk_is_that_of_the_encoder(made: Bench, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_everything_is_timed() -> None:
-    found = bench.run(size=TINY, device="cpu", dim=64)
-    assert [one.name for one in found] == list(NAMES)
-    assert all(one.plain_s > 0 and one.ours_s > 0 for one in found)
-    assert len(as_text(found).splitlines()) == 4
-    assert max(map(len, as_text(found).splitlines())) <= 60
+def test_everything_is_compared() -> None:
+    comparisons = bench.run(size=TINY, device="cpu", dim=64)
+    assert [comparison.name for comparison in comparisons] == list(NAMES)
+    assert len(as_text(comparisons).splitlines()) == 4
+    assert max(map(len, as_text(comparisons).splitlines())) <= 60
+
+
+def test_each_way_is_given_its_own_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow_and_large() -> None:
+        large = np.ones(8_000_000)  # 64 MB
+        time.sleep(0.2 * large[0])
+
+    monkeypatch.setattr(Bench, "encoder_ways", lambda self: (slow_and_large, lambda: time.sleep(0.01)))
+    (comparison,) = bench.run(["encoder"], size=TINY, device="cpu", dim=64)
+    assert comparison.plain_s >= 0.2 > comparison.ours_s >= 0.01
+    assert comparison.ratio > 1
+    if hasattr(os, "fork"):
+        assert comparison.plain_mb == pytest.approx(64, rel=0.2)
+        assert comparison.ours_mb < 10
 
 
 def test_what_cannot_be_compared() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sounds import noise
 from torch import nn
 
 from phonemi import DynamicWeightedSum, Enhancer, MaskEnhancer, SingleLayer, WeightedSum, __version__, audio
@@ -76,10 +77,6 @@ def made(kind):
     enhancer = MADE[kind]()
     enhancer.mask_enhancer.output.weight.data *= 20  # masks that differ from bin to bin
     return enhancer
-
-
-def noise(*shape):
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
 
 
 def run(path, **inputs):
