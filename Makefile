@@ -28,18 +28,6 @@ matrix: $(INSTALLED)
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# The tests for daily work: under a minute.
-quick: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
-
-# The oldest and newest supported versions of Python, torch and transformers that install here.
-matrix: $(INSTALLED)
-	$(BIN)/python tests/matrix.py
-
-# The site, in site/index.html. NO_MKDOCS_2_WARNING silences an announcement of the theme's makers.
-docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-
 check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

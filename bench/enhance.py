@@ -177,9 +177,10 @@ def enhance(arguments: argparse.Namespace) -> None:
     """Folders for `evaluate.systems`."""
     from phonemi.config import load_config
     from phonemi.stages.run import Run
-    from phonemi.stages.systems import evaluation_set
+    from phonemi.stages.test_sets import find_test_set
 
-    mixtures = evaluation_set(Run(arguments.run, load_config(arguments.run / "config.yaml"), save=False))
+    run = Run(arguments.run, load_config(arguments.run / "config.yaml"), save=False)
+    mixtures = find_test_set(run.config.evaluate, run.data)
     with tempfile.TemporaryDirectory() as folder:
         for index in range(len(mixtures)):
             soundfile.write(Path(folder) / f"{mixtures[index].id}.wav", mixtures[index].noisy, RATE, "FLOAT")

@@ -10,7 +10,8 @@ import torch
 
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.stages.train import Conditioned
+from phonemi.stages.train import TrainingModel
+from phonemi.stages.training_data import Batch
 from phonemi.training.loop import FitSettings, fit
 
 RATE, EPS, BETAS, STEPS = 1e-3, 1e-7, (0.9, 0.999), 3
@@ -20,7 +21,7 @@ def batch_at(step):
     """noisy, clean [2, sample], lengths, hidden states [layer, 2, frame, dim]."""
     generator = torch.Generator().manual_seed(step)
     noisy, clean = 0.1 * torch.randn(2, 2, 1900, generator=generator)
-    return noisy, clean, torch.tensor([1900, 1900]), torch.randn(3, 2, 5, 4, generator=generator)
+    return Batch(noisy, clean, [1900, 1900], torch.randn(3, 2, 5, 4, generator=generator))
 
 
 def gradients(model, weights, batch):
@@ -56,12 +57,12 @@ def written_out(model, eps_before_correction=False):
 def acoustic_row():
     torch.manual_seed(0)
     mask_enhancer = MaskEnhancer(4, log1p=True, hidden=3, layers=2, dropout=0.0)
-    return Conditioned(WeightedSum(3).tune("acoustic"), mask_enhancer, si_sdr_weight=0.0)
+    return TrainingModel(mask_enhancer, WeightedSum(3).tune("acoustic"))
 
 
 def trained(model, folder, **options):
     settings = FitSettings(steps=STEPS, learning_rate=RATE, validate_every=STEPS, checkpoint_every=STEPS, **options)
-    fit(model, batch_at=batch_at, loss=lambda model, batch: model(*batch), settings=settings, folder=folder, label="x",
+    fit(model, batch_at=batch_at, loss=lambda model, batch: model(batch), settings=settings, folder=folder, label="x",
         device="cpu")  # fmt: skip
     return {name: parameter.detach().double().numpy() for name, parameter in model.named_parameters()}
 
