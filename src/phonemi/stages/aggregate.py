@@ -25,7 +25,8 @@ from phonemi.representations.base import Representation
 from phonemi.stages.data_splits import Split
 from phonemi.stages.labelled_frames import LabelledFrames, count_classes, labelled_frames
 from phonemi.stages.run import Run
-from phonemi.training.loop import FitSettings, fit
+from phonemi.training.loop import fit
+from phonemi.training.settings import FitSettings
 
 FRAMES_AT_ONCE = 8192  # of validation
 KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # of aggregation -> as the configuration calls it

@@ -24,7 +24,8 @@ from phonemi.representations.mel_transformer import MelTransformer, MelTransform
 from phonemi.signal import SSL_FIELD
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
-from phonemi.training.loop import FitSettings, fit, prefetched
+from phonemi.training.loop import fit, prefetched
+from phonemi.training.settings import FitSettings
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
 

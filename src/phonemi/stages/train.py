@@ -123,7 +123,8 @@ class TrainingModel(nn.Module):
         si_sdr_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.network, self.aggregation, self.representation = network, aggregation, representation
+        # In the order of the data: the norm of the gradient is summed in the order of the parameters.
+        self.representation, self.aggregation, self.network = representation, aggregation, network
         self._loss_options = {"si_sdr_weight": si_sdr_weight} if si_sdr_weight else {}
 
     def forward(self, batch: Batch) -> Tensor:

@@ -253,7 +253,8 @@ def _memory_mb(work: Work, device: torch.device) -> float:
     process.start()
     sender.close()
     try:
-        return receiver.recv()
+        memory_mb: float = receiver.recv()
+        return memory_mb
     except EOFError:  # it was killed
         return float("nan")
     finally:
