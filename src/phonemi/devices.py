@@ -20,7 +20,7 @@ def choose_device(name: str) -> torch.device:
 
     has_gpu = torch.cuda.is_available()
     if name == "cuda" and not has_gpu:
-        raise ConfigError("device is 'cuda', but torch finds no GPU here: set device to auto or cpu")
+        raise ConfigError("device is 'cuda', but torch finds no GPU here: choose auto or cpu")
     return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
 
 

@@ -20,7 +20,7 @@ from phonemi.errors import DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import count_words
-from phonemi.results.evaluation import Evaluation
+from phonemi.results.evaluation import Evaluation, ScoredUtterance, UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.results.tables import metrics_table
 from phonemi.stages import evaluate, showcase, train
@@ -40,7 +40,7 @@ def copy(finished: Any, tmp_path: Path) -> Callable[..., Run]:
     return lambda *changes: Run(folder, load_config(folder / "config.yaml", changes), save=False)
 
 
-def test_set_of(run: Run) -> Mixtures:
+def find_set(run: Run) -> Mixtures:
     return find_test_set(run.config.evaluate, run.data)
 
 
@@ -55,22 +55,22 @@ def lines_of(run: Run) -> list[dict[str, str]]:
 
 def test_the_test_set_is_of_test_speakers_and_test_noise(copy: Callable[..., Run]) -> None:
     run = copy()
-    mixtures = [test_set_of(run)[index] for index in range(len(test_set_of(run)))]
+    mixtures = [find_set(run)[index] for index in range(len(find_set(run)))]
     assert {mixture.speaker for mixture in mixtures} == {recording.speaker for recording in run.data.speech["test"]}
     assert {mixture.noise_id for mixture in mixtures} == {"5-5-A-0"}
     assert sorted(mixture.snr_db for mixture in mixtures) == [5, 5, 15, 15]
-    assert len(test_set_of(copy("evaluate.utterances=3", "evaluate.per_utterance=null"))) == 6
+    assert len(find_set(copy("evaluate.utterances=3", "evaluate.per_utterance=null"))) == 6
 
 
 def test_words_need_transcripts(copy: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:
     write_manifest(tmp_path / "speech.jsonl", [replace(r, text=None) for r in read_manifest(corpus.speech)])
     with pytest.raises(DataError, match="no recording of the test split has a transcript"):
-        test_set_of(copy(f"data.speech=[{tmp_path / 'speech.jsonl'}]"))
+        find_set(copy(f"data.speech=[{tmp_path / 'speech.jsonl'}]"))
 
 
 def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
     run = copy()
-    mixture = test_set_of(run)[0]
+    mixture = find_set(run)[0]
     assert find_signal(run, "noisy")(mixture) is mixture.noisy
     assert find_signal(run, "clean")(mixture) is mixture.clean
     enhanced = find_signal(run, "ws-hybrid")(mixture)
@@ -116,7 +116,7 @@ def test_words_by_whisper(
     assert data["recogniser"] == "Whisper (wee-whisper)"
     assert data["recogniser_settings"] == whisper.settings
     scores = read_json(run.folder / "rows/clean/scores.json")
-    mixtures = {mixture.id: mixture for mixture in (test_set_of(run)[index] for index in range(4))}
+    mixtures = {mixture.id: mixture for mixture in (find_set(run)[index] for index in range(4))}
     for utterance in scores["utterances"]:
         assert utterance["heard"] == whisper.transcribe(mixtures[utterance["id"]].clean)
         counts = count_words(utterance["text"], utterance["heard"], whisper.normalise)
@@ -183,7 +183,7 @@ def test_files_of_another_program_are_judged_beside(
     copy: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copy()
-    mixtures = [test_set_of(run)[index] for index in range(4)]
+    mixtures = [find_set(run)[index] for index in range(4)]
     for mixture in mixtures:
         audio.save(tmp_path / "files" / f"{mixture.id}.wav", mixture.clean, 16_000, subtype="FLOAT")
     run = copy(f"evaluate.systems={{perfect: '{tmp_path / 'files'}'}}", "enhance.rows=[log1p]")
@@ -201,7 +201,7 @@ def test_files_of_another_program_are_judged_beside(
 def test_a_model_by_name_scores_as_its_files_do(copy: Callable[..., Run], tmp_path: Path) -> None:
     run = copy()
     model = run.folder / "rows" / "log1p" / "model"
-    enhancer, mixtures = Enhancer.from_pretrained(model), test_set_of(run)
+    enhancer, mixtures = Enhancer.from_pretrained(model), find_set(run)
     for mixture in (mixtures[index] for index in range(len(mixtures))):
         enhanced = enhancer.enhance(mixture.noisy, 16_000)
         audio.save(tmp_path / "files" / f"{mixture.id}.wav", enhanced, 16_000, subtype="FLOAT")
@@ -257,15 +257,11 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
 def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: Callable[..., Run]) -> None:
     rows = "log1p, layer-0, ws-acoustic, ws-hybrid, ws-acoustic+log1p, ws-hybrid+log1p, dws-acoustic, dws-linguistic"
     run = copy(f"enhance.rows=[{rows}]")
-    scored = {"value": 1.0, "reason": None}
-    utterances = [{"id": str(i), "speaker": None, "stoi": scored, "word_failure": "none"} for i in range(3)]
-    judged = {name: [utterances] for name in ("noisy", "clean", *rows.split(", "), "theirs")}
-    found = {
-        one["row"]: one["against"]
-        for one in compare_rows(judged, run.systems, seed=0, resamples=20)
-        if one["against"] != "noisy"
-    }
-    assert found == {
+    stoi = {"stoi": UtteranceScore(value=1.0)}
+    utterances = [ScoredUtterance(id=str(number), scores=stoi, word_failure="none") for number in range(3)]
+    models = {name: [utterances] for name in ("noisy", "clean", *rows.split(", "), "theirs")}
+    comparisons = compare_rows(models, run.systems, seed=0, resamples=20)
+    assert {pair.row: pair.against for pair in comparisons if pair.against != "noisy"} == {
         "log1p": "ws-acoustic",
         "layer-0": "ws-acoustic",
         "ws-hybrid": "ws-acoustic",
@@ -278,12 +274,18 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
 
 
 def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
-    def noisy(stoi: float, count: int = 824) -> list[dict[str, Any]]:
-        scores = {"pesq_wb_lqo": 1.975, "stoi": stoi, "si_sdr_db": 8.45}
+    def noisy(stoi: float, count: int = 824, **changes: float | None) -> list[ScoredUtterance]:
+        usual = {"pesq_wb_lqo": 1.975, "stoi": stoi, "si_sdr_db": 8.45}
         names = [f"p{(232, 257)[index % 2]}_{index:03d}" for index in range(count - 3)]
         names += ["p232_001", "p232_003", "p232_005"][: count - len(names)]
         return [
-            {"id": name, **{key: {"value": value} for key, value in (scores | NOISY_TRACKS.get(name, {})).items()}}
+            ScoredUtterance(
+                id=name,
+                scores={
+                    key: UtteranceScore(value=value)
+                    for key, value in (usual | NOISY_TRACKS.get(name, {}) | changes).items()
+                },
+            )
             for name in names
         ]
 
@@ -292,11 +294,9 @@ def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
     assert lines[4] == "10 of 10 scores known of single recordings are met"
     assert not any("WARNING" in line for line in lines)
     one_off = noisy(0.92)
-    one_off[-1]["pesq_wb_lqo"]["value"] += 0.06
+    one_off[-1].scores["pesq_wb_lqo"] = UtteranceScore(value=NOISY_TRACKS["p232_005"]["pesq_wb_lqo"] + 0.06)
     assert check_noisy_scores(one_off)[-1].startswith("WARNING: pesq_wb_lqo of p232_005 of the noisy recordings is OFF")
     assert check_noisy_scores(noisy(0.93))[-1].startswith("WARNING: stoi of the noisy recordings is OFF")
-    failed = noisy(0.92)
-    for one in failed:
-        one["pesq_wb_lqo"]["value"] = None
-    assert check_noisy_scores(failed)[-1].startswith("WARNING: pesq_wb_lqo, pesq_wb_lqo of p232_001, ")
+    without_pesq = check_noisy_scores(noisy(0.92, pesq_wb_lqo=None))
+    assert without_pesq[-1].startswith("WARNING: pesq_wb_lqo, pesq_wb_lqo of p232_001, ")
     assert check_noisy_scores(noisy(0.92, 100)) == []

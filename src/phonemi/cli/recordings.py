@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from phonemi.cli.commands import command, explain
-from phonemi.errors import ConfigError
 
 if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
@@ -107,6 +106,7 @@ def enhance(
     ] = None,
 ) -> None:
     """Enhance recordings. Outputs keep sample rate, channels, length and format; folders keep their tree."""
+    from phonemi.devices import choose_device
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.inference import enhance_files, name_streams, plan, standard_streams
     from phonemi.progress import Progress
@@ -115,7 +115,8 @@ def enhance(
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
-        enhancer = _on_device(Enhancer.from_pretrained(model), device)
+        enhancer = Enhancer.from_pretrained(model)
+        enhancer = enhancer.to(choose_device(device.value))
         summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **settings)
         summary = name_streams(summary, inputs, output)
         _report(summary)
@@ -123,15 +124,6 @@ def enhance(
             _write_json(summary_file, summary, enhancer, {"model": model, **settings})
         if summary.of("failed"):
             raise typer.Exit(1)
-
-
-def _on_device(enhancer: Enhancer, device: Device) -> Enhancer:
-    import torch
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but torch finds no GPU here: choose auto or cpu")
-    on_gpu = device is not Device.cpu and torch.cuda.is_available()
-    return enhancer.to("cuda" if on_gpu else "cpu")
 
 
 def _report(summary: Summary) -> None:

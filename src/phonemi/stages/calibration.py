@@ -5,10 +5,11 @@ A metric or a conversion that is off shows here, before anything that was traine
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+
+from phonemi.results.evaluation import ScoredUtterance
 
 VOICEBANK_DEMAND_TEST = 824
 """Recordings in the test set of VoiceBank-DEMAND."""
@@ -29,7 +30,7 @@ NOISY_TRACKS = {
 TRACK_TOLERANCE = {"pesq_wb_lqo": 0.05, "stoi": 0.005}
 
 
-def check_noisy_scores(utterances: Sequence[Mapping[str, Any]]) -> list[str]:
+def check_noisy_scores(utterances: Sequence[ScoredUtterance]) -> list[str]:
     """Lines that say how the noisy recordings of the whole VoiceBank-DEMAND test set score beside what is known.
 
     Args:
@@ -38,22 +39,22 @@ def check_noisy_scores(utterances: Sequence[Mapping[str, Any]]) -> list[str]:
     Returns:
         Lines for the person watching, the last one a warning if anything is off; none for any other test set.
     """
-    speakers = {utterance["id"].partition("_")[0] for utterance in utterances}
+    speakers = {utterance.id.partition("_")[0] for utterance in utterances}
     if len(utterances) != VOICEBANK_DEMAND_TEST or speakers != {"p232", "p257"}:
         return []
     lines, wrong = ["noisy VoiceBank-DEMAND test set, and what is known of it:"], []
     for metric, (known, tolerance) in NOISY_VOICEBANK_DEMAND.items():
-        values = [utterance[metric]["value"] for utterance in utterances if utterance[metric]["value"] is not None]
+        values = [value for u in utterances if (value := u.scores[metric].value) is not None]
         mean = float(np.mean(values)) if values else float("nan")
         lines.append(f"{metric} {mean:.3f} of {len(values)} recordings, known {known:g} within {tolerance:g}")
         if not abs(mean - known) <= tolerance:
             wrong.append(metric)
-    by_id = {utterance["id"]: utterance for utterance in utterances}
+    by_id = {utterance.id: utterance for utterance in utterances}
     tracks = [(name, *pair) for name, scores in NOISY_TRACKS.items() if name in by_id for pair in scores.items()]
     off = [
         f"{metric} of {name}"
         for name, metric, known in tracks
-        if not abs((by_id[name][metric]["value"] or float("nan")) - known) <= TRACK_TOLERANCE[metric]
+        if not abs((by_id[name].scores[metric].value or float("nan")) - known) <= TRACK_TOLERANCE[metric]
     ]
     lines.append(f"{len(tracks) - len(off)} of {len(tracks)} scores known of single recordings are met")
     if wrong := wrong + off:

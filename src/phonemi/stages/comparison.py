@@ -21,6 +21,7 @@ from phonemi.metrics.score import Score, summarise
 from phonemi.metrics.statistics import MIN_CLUSTERS, PairedDifference, paired_difference
 from phonemi.metrics.words.recogniser import Failure
 from phonemi.metrics.words.word_errors import WordCounts, corpus_wer, paired_wer_difference
+from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
 from phonemi.systems import System
 from phonemi.systems.han2026 import BASELINES
 
@@ -28,13 +29,11 @@ SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS)
 COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "wer")
 MAX_SNRS = 10  # more are grouped
 
-Utterance = dict[str, Any]
-"""One utterance in scores.json."""
-Models = dict[str, list[list[Utterance]]]
+Models = dict[str, list[list[ScoredUtterance]]]
 """Row -> for each of its models, the judged utterances, in the same order everywhere."""
 
 
-def group_models(utterances: Mapping[str, list[Utterance]], base_names: Mapping[str, str]) -> Models:
+def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Mapping[str, str]) -> Models:
     """Put the models of a system side by side; noisy, clean and systems from elsewhere have one each.
 
     Args:
@@ -47,7 +46,7 @@ def group_models(utterances: Mapping[str, list[Utterance]], base_names: Mapping[
     return models
 
 
-def summarise_row(models: Sequence[list[Utterance]], *, seed: int, resamples: int) -> dict[str, Any]:
+def summarise_row(models: Sequence[list[ScoredUtterance]], *, seed: int, resamples: int) -> dict[str, Any]:
     """The cells of a row: mean, interval and counts of every score; with several models, the spread of their means.
 
     Args:
@@ -66,7 +65,7 @@ def summarise_row(models: Sequence[list[Utterance]], *, seed: int, resamples: in
     return cells
 
 
-def compare_rows(models: Models, systems: Sequence[System], *, seed: int, resamples: int) -> list[dict[str, Any]]:
+def compare_rows(models: Models, systems: Sequence[System], *, seed: int, resamples: int) -> list[Comparison]:
     """Every row against the noisy input, and against the system that it is an alternative to.
 
     Model k of one row is paired with model k of the other. Metrics without any scored pair are left out.
@@ -89,13 +88,13 @@ def compare_rows(models: Models, systems: Sequence[System], *, seed: int, resamp
         for metric in metrics:
             cells = _compare(models[name], models[against], metric, seed, resamples)
             if cells["pairs"]:
-                comparisons.append({"row": name, "against": against, "metric": metric, **cells})
+                comparisons.append(Comparison(row=name, against=against, metric=metric, **cells))
     return comparisons
 
 
-def split_by_snr(models: Models, *, seed: int, resamples: int) -> list[dict[str, Any]]:
+def split_by_snr(models: Models, *, seed: int, resamples: int) -> list[EvaluatedRow]:
     """Every row at every SNR; where the SNRs were measured, or are many, at the nearest multiple of 5 dB."""
-    snrs_db = sorted({u["snr_db"] for u in models["noisy"][0] if u["snr_db"] is not None})
+    snrs_db = sorted({u.snr_db for u in models["noisy"][0] if u.snr_db is not None})
     rounded = {snr_db: round(snr_db, 1) + 0.0 for snr_db in snrs_db}  # adding zero turns -0.0 into 0.0
     are_few = len(set(rounded.values())) <= MAX_SNRS
     as_planned = are_few and all((2 * snr_db).is_integer() for snr_db in rounded.values())
@@ -103,12 +102,15 @@ def split_by_snr(models: Models, *, seed: int, resamples: int) -> list[dict[str,
     rows = []
     for name, of_row in models.items():
         for snr_db in sorted(set(group.values())):
-            at_snr = [[u for u in utterances if group.get(u["snr_db"]) == snr_db] for utterances in of_row]
-            rows.append({"row": name, "snr_db": snr_db, **summarise_row(at_snr, seed=seed, resamples=resamples)})
+            at_snr = [
+                [u for u in utterances if u.snr_db in group and group[u.snr_db] == snr_db] for utterances in of_row
+            ]
+            cells = summarise_row(at_snr, seed=seed, resamples=resamples)
+            rows.append(EvaluatedRow.from_json({"row": name, "snr_db": snr_db, **cells}))
     return rows
 
 
-def write_csv(path: Path, utterances: Mapping[str, list[Utterance]]) -> None:
+def write_csv(path: Path, utterances: Mapping[str, list[ScoredUtterance]]) -> None:
     """Write one line for each model of each row and each utterance."""
     metrics = _scored_metrics(utterances["noisy"])
     columns = ["row", "id", "speaker", "snr_db", "noise", *metrics, "wer", "failed", "text", "heard"]
@@ -117,46 +119,43 @@ def write_csv(path: Path, utterances: Mapping[str, list[Utterance]]) -> None:
         table.writeheader()
         for name, of_row in utterances.items():
             for utterance in of_row:
-                reasons = {utterance[metric]["reason"] for metric in metrics}
-                reasons = (reasons | {utterance.get("word_failure")}) - {None}
-                line = {key: utterance.get(key) for key in ("id", "speaker", "snr_db", "noise", "text", "heard")}
-                line |= {metric: utterance[metric]["value"] for metric in metrics}
-                wer = WordCounts(**utterance["words"]).wer if "words" in utterance else None
-                table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(reasons))})
+                line = {key: getattr(utterance, key) for key in ("id", "speaker", "snr_db", "noise", "text", "heard")}
+                line |= {metric: utterance.scores[metric].value for metric in metrics}
+                wer = None if utterance.words is None else utterance.words.wer
+                reasons = {utterance.word_failure, *(utterance.scores[metric].reason for metric in metrics)} - {None}
+                table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(filter(None, reasons)))})
 
 
-def bootstrap_unit(utterances: Sequence[Utterance]) -> Literal["speaker", "id"]:
+def bootstrap_unit(utterances: Sequence[ScoredUtterance]) -> Literal["speakers", "utterances"]:
     """What the bootstrap draws, and the permutation test flips, as a whole.
 
     Whole speakers, because utterances of one speaker are alike; of too few speakers, their utterances. Several models
     of a system share their ids.
     """
-    clusters = {u["speaker"] or u["id"] for u in utterances}
-    return "speaker" if len(clusters) >= MIN_CLUSTERS else "id"
+    clusters = {utterance.speaker or utterance.id for utterance in utterances}
+    return "speakers" if len(clusters) >= MIN_CLUSTERS else "utterances"
 
 
-def _scored_metrics(utterances: Sequence[Utterance]) -> list[str]:
+def _scored_metrics(utterances: Sequence[ScoredUtterance]) -> list[str]:
     """Those of `SCORES` that were asked for: the same for every utterance and row."""
-    return [metric for metric in SCORES if metric in utterances[0]]
+    return [metric for metric in SCORES if metric in utterances[0].scores]
 
 
-def _scores(utterances: Sequence[Utterance], metric: str) -> list[Score]:
-    # A failed score is null in JSON, which has no NaN.
-    return [
-        Score(math.nan if u[metric]["value"] is None else u[metric]["value"], u[metric]["reason"]) for u in utterances
-    ]
+def _scores(utterances: Sequence[ScoredUtterance], metric: str) -> list[Score]:
+    return [utterance.scores[metric].score for utterance in utterances]
 
 
-def _word_counts(utterances: Sequence[Utterance]) -> list[WordCounts | Failure]:
-    return [WordCounts(**u["words"]) if "words" in u else Failure(u["word_failure"]) for u in utterances]
+def _word_counts(utterances: Sequence[ScoredUtterance]) -> list[WordCounts | Failure]:
+    return [u.words if u.words is not None else Failure(u.word_failure or "not recognised") for u in utterances]
 
 
-def _bootstrap(utterances: Sequence[Utterance], seed: int, resamples: int) -> dict[str, Any]:
-    unit = bootstrap_unit(utterances)
-    return {"clusters": [u[unit] or u["id"] for u in utterances], "seed": seed, "resamples": resamples}
+def _bootstrap(utterances: Sequence[ScoredUtterance], seed: int, resamples: int) -> dict[str, Any]:
+    by_speaker = bootstrap_unit(utterances) == "speakers"
+    clusters = [(u.speaker if by_speaker else None) or u.id for u in utterances]
+    return {"clusters": clusters, "seed": seed, "resamples": resamples}
 
 
-def _cells(utterances: Sequence[Utterance], seed: int, resamples: int) -> dict[str, Any]:
+def _cells(utterances: Sequence[ScoredUtterance], seed: int, resamples: int) -> dict[str, Any]:
     bootstrap = _bootstrap(utterances, seed, resamples)
     cells: dict[str, Any] = {}
     for metric in _scored_metrics(utterances):
@@ -165,13 +164,13 @@ def _cells(utterances: Sequence[Utterance], seed: int, resamples: int) -> dict[s
 
 
 def _compare(
-    first: list[list[Utterance]], second: list[list[Utterance]], metric: str, seed: int, resamples: int
+    first: list[list[ScoredUtterance]], second: list[list[ScoredUtterance]], metric: str, seed: int, resamples: int
 ) -> dict[str, Any]:
     """The paired difference over all models; with several, also that of each."""
     models = max(len(first), len(second))
     first, second = (side * (models // len(side)) for side in (first, second))
 
-    def difference(ours: Sequence[Utterance], theirs: Sequence[Utterance]) -> PairedDifference:
+    def difference(ours: Sequence[ScoredUtterance], theirs: Sequence[ScoredUtterance]) -> PairedDifference:
         bootstrap = _bootstrap(ours, seed, resamples)
         if metric == "wer":
             return paired_wer_difference(_word_counts(ours), _word_counts(theirs), **bootstrap)
@@ -180,5 +179,5 @@ def _compare(
     pairs = list(zip(first, second, strict=True))
     cells = asdict(difference([u for ours, _ in pairs for u in ours], [u for _, theirs in pairs for u in theirs]))
     if models > 1:
-        cells["by_model"] = [difference(ours, theirs).difference for ours, theirs in pairs]
+        cells["by_model"] = tuple(difference(ours, theirs).difference for ours, theirs in pairs)
     return cells

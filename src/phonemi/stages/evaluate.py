@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,17 +19,18 @@ from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
 from phonemi.metrics.words import RECOGNISERS, RecogniserOptions
 from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
 from phonemi.metrics.words.word_errors import count_words, normalise_words
+from phonemi.results.evaluation import EvaluatedRow, Evaluation, EvaluationData, ScoredUtterance, Scores, UtteranceScore
+from phonemi.results.information import AggregatedInformation, Bound, Information, RowBound
+from phonemi.results.record import read_record
 from phonemi.stages import information
 from phonemi.stages.calibration import check_noisy_scores
 from phonemi.stages.comparison import (
-    Utterance,
     bootstrap_unit,
     compare_rows,
     group_models,
@@ -76,7 +76,7 @@ def evaluate_systems(run: Run) -> None:
         require_trained(run, system)
     test_set = find_test_set(settings, run.data)
     check_systems_from_elsewhere(run, test_set)
-    utterances: dict[str, list[Utterance]] = {}
+    utterances: dict[str, list[ScoredUtterance]] = {}
     with run.folder.timed("evaluate"):
         for name, row_key in keys.items():
             utterances[name] = _scores_of(run, name, row_key, test_set, recogniser)
@@ -88,20 +88,20 @@ def evaluate_systems(run: Run) -> None:
     models = group_models(utterances, {system.name: system.base for system in run.systems})
     resampling = {"seed": run.config.seed, "resamples": settings.resamples}
     rows = [
-        {"row": name, "label": row_label(run, name), **bounds.get(name, {}), **summarise_row(of_row, **resampling)}
+        EvaluatedRow.from_json(
+            {"row": name, "label": row_label(run, name), **bounds.get(name, {}), **summarise_row(of_row, **resampling)}
+        )
         for name, of_row in models.items()
     ]
     write_csv(run.folder / "per_utterance.csv", utterances)
-    run.folder.write(
-        RESULT,
-        {
-            "key": key,
-            "data": _describe(utterances["noisy"], recogniser),
-            "rows": rows,
-            "comparisons": compare_rows(models, run.systems, **resampling),
-            "by_snr": split_by_snr(models, **resampling),
-        },
+    evaluation = Evaluation(
+        key=key,
+        data=_describe(utterances["noisy"], recogniser),
+        rows=tuple(rows),
+        comparisons=tuple(compare_rows(models, run.systems, **resampling)),
+        by_snr=tuple(split_by_snr(models, **resampling)),
     )
+    run.folder.write(RESULT, evaluation.to_json())
 
 
 def current_key(run: Run) -> str:
@@ -145,38 +145,40 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
     return settings.dnsmos or settings.recordings is not None
 
 
-def _scores_of(run: Run, name: str, key: str, test_set: TestSet, recogniser: Recogniser | None) -> list[Utterance]:
+def _scores_of(
+    run: Run, name: str, key: str, test_set: TestSet, recogniser: Recogniser | None
+) -> list[ScoredUtterance]:
     """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
     path = f"rows/{name}/scores.json"
     if not run.folder.is_current(path, key):
-        run.folder.write(path, {"key": key, "utterances": _judge(run, name, test_set, recogniser)})
-    # Read back even now, since JSON has no NaN: results must not depend on when a row was judged.
-    utterances: list[Utterance] = read_json(run.folder / path)["utterances"]
-    return utterances
+        utterances = tuple(_score_row(run, name, test_set, recogniser))
+        run.folder.write(path, Scores(key=key, utterances=utterances).to_json())
+    # Read back even now, since JSON has no NaN: results must not depend on when a row was scored.
+    return list(read_record(run.folder / path, Scores).utterances)
 
 
-def _judge(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None) -> list[Utterance]:
+def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None) -> Iterator[ScoredUtterance]:
     settings = run.config.evaluate
-    enhance = find_signal(run, name)
-    utterances: list[Utterance] = []
-    scores: list[Callable[[], dict[str, Score]]] = []
+    signal_of = find_signal(run, name)
+    utterances: list[ScoredUtterance] = []
+    waiting: list[Callable[[], dict[str, Score]]] = []
 
     def signals() -> Iterator[np.ndarray]:
         """Signals that have a transcript; all are scored on the way to the recogniser, so that none stays in memory."""
         for index in range(len(test_set)):
             mixture = test_set[index]
-            signal = enhance(mixture)
+            signal = signal_of(mixture)
             if settings.recordings is None:
-                scores.append(scoring.submit(signal, mixture.noisy, mixture.clean))
+                waiting.append(scoring.submit(signal, mixture.noisy, mixture.clean))
             utterances.append(
-                {
-                    "id": mixture.id,
-                    "speaker": mixture.speaker,
-                    "snr_db": mixture.snr_db,
-                    "noise": mixture.noise_id,
-                    "text": mixture.text,
-                    **(_as_json(dnsmos(signal)) if _wants_dnsmos(settings) else {}),
-                }
+                ScoredUtterance(
+                    id=mixture.id,
+                    speaker=mixture.speaker,
+                    snr_db=mixture.snr_db,
+                    noise=mixture.noise_id,
+                    text=mixture.text,
+                    scores=_records(dnsmos(signal) if _wants_dnsmos(settings) else {}),
+                )
             )
             task.advance()
             if mixture.text:
@@ -190,22 +192,21 @@ def _judge(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None
             transcripts: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
             transcripts = transcribe_all(recogniser, signals(), processes=count_processes())
-        for utterance, wait_for_score in zip(utterances, scores, strict=True) if scores else ():
-            utterance |= _as_json(wait_for_score())
+        for utterance, wait_for_scores in zip(utterances, waiting, strict=True) if waiting else ():
+            utterance.scores.update(_records(wait_for_scores()))
     normalise = normalise_words if recogniser is None else recogniser.normalise
     remaining = iter(transcripts)
     for utterance in utterances:
-        transcript = next(remaining) if utterance["text"] else Failure("no transcript")
+        transcript = next(remaining) if utterance.text else Failure("no transcript")
         if isinstance(transcript, Failure):
-            utterance["word_failure"] = transcript.reason
+            yield replace(utterance, word_failure=transcript.reason)
         else:
-            utterance["heard"] = transcript
-            utterance["words"] = asdict(count_words(utterance["text"], transcript, normalise))
-    return utterances
+            words = count_words(utterance.text or "", transcript, normalise)
+            yield replace(utterance, heard=transcript, words=words)
 
 
-def _as_json(scores: dict[str, Score]) -> dict[str, Any]:
-    return {metric: asdict(score) for metric, score in scores.items()}
+def _records(scores: dict[str, Score]) -> dict[str, UtteranceScore]:
+    return {metric: UtteranceScore.of(score) for metric, score in scores.items()}
 
 
 def _bounds(run: Run) -> dict[str, dict[str, float]]:
@@ -216,13 +217,13 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
     """
     if not run.systems:
         return {}
-    measured = read_json(run.folder / information.RESULT)["average"]
+    measured = read_record(run.folder / information.RESULT, Information).average
     bounds = {
-        system.name: _mi_cells(row)
+        system.name: _mi_cells(bound)
         for system in run.systems
         if not system.uses_encoder
-        for row in measured
-        if row["representation"] == "log1p"
+        for bound in measured
+        if bound.representation == "log1p"
     }
     aggregated = [
         system
@@ -235,8 +236,9 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         return bounds
     key = run.keys.aggregated_information(aggregated)
     if not run.folder.is_current(AGGREGATED_INFORMATION, key):
-        run.folder.write(AGGREGATED_INFORMATION, {"key": key, **_measure_aggregated(run, aggregated)})
-    averages = {row["row"]: _mi_cells(row) for row in read_json(run.folder / AGGREGATED_INFORMATION)["average"]}
+        run.folder.write(AGGREGATED_INFORMATION, _measure_aggregated(run, aggregated, key).to_json())
+    stored = read_record(run.folder / AGGREGATED_INFORMATION, AggregatedInformation)
+    averages = {bound.row: _mi_cells(bound) for bound in stored.average}
     for base in dict.fromkeys(system.base for system in aggregated):
         models = [averages[system.name] for system in aggregated if system.base == base]
         bounds[base] = {key: float(np.mean([cells[key] for cells in models])) for key in models[0]}
@@ -245,9 +247,11 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
     return bounds
 
 
-def _measure_aggregated(run: Run, systems: list[System]) -> dict[str, list[dict[str, Any]]]:
-    """The tables of aggregated_information.json: the systems of the frozen encoder together, others alone."""
-    tables: dict[str, list[dict[str, Any]]] = {"rows": [], "average": [], "validation": []}
+def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
+    """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
+    rows: list[RowBound] = []
+    average: list[RowBound] = []
+    validation: list[RowBound] = []
     frozen = [system for system in systems if not system.learns_encoder]
     for group in ([frozen] if frozen else []) + [[system] for system in systems if system.learns_encoder]:
         enhancers = [Enhancer.from_pretrained(run.folder.model(system.name)) for system in group]
@@ -271,22 +275,30 @@ def _measure_aggregated(run: Run, systems: list[System]) -> dict[str, list[dict[
         bounds = information.measure_frames(
             run.config.information, features, splits, run.config.seed, run.device, run.progress, "aggregations"
         )
-        for table, rows in bounds.items():
-            tables[table] += [{"row": group[row.pop("slot")].name, **row} for row in rows]
-    return tables
+        for snr_db, at_snr in bounds.by_snr.items():
+            rows += _row_bounds(group, at_snr, snr_db)
+        average += _row_bounds(group, bounds.average)
+        validation += _row_bounds(group, bounds.validation)
+    return AggregatedInformation(key=key, rows=tuple(rows), average=tuple(average), validation=tuple(validation))
 
 
-def _mi_cells(row: dict[str, Any]) -> dict[str, float]:
+def _row_bounds(systems: list[System], bounds: list[Bound], snr_db: float | None = None) -> list[RowBound]:
+    pairs = zip(systems, bounds, strict=bool(bounds))
+    return [RowBound(row=system.name, snr_db=snr_db, **vars(bound)) for system, bound in pairs]
+
+
+def _mi_cells(bound: Bound) -> dict[str, float]:
     """What the table shows of a bound; its spread is that of the probes, where there are several."""
-    return {key: row[key] for key in ("mi_bits", "mi_bits_low", "mi_bits_high", "mi_bits_spread") if key in row}
+    cells = {key: getattr(bound, key) for key in ("mi_bits", "mi_bits_low", "mi_bits_high", "mi_bits_spread")}
+    return {key: value for key, value in cells.items() if value is not None}
 
 
-def _describe(utterances: list[Utterance], recogniser: Recogniser | None) -> dict[str, Any]:
-    return {
-        "utterances": len(utterances),
-        "speakers": len({utterance["speaker"] for utterance in utterances} - {None}) or None,
-        "intervals_over": {"speaker": "speakers", "id": "utterances"}[bootstrap_unit(utterances)],
-        "snrs_db": sorted({utterance["snr_db"] for utterance in utterances if utterance["snr_db"] is not None}),
-        "recogniser": "none" if recogniser is None else recogniser.name,
-        "recogniser_settings": None if recogniser is None else recogniser.settings,
-    }
+def _describe(utterances: list[ScoredUtterance], recogniser: Recogniser | None) -> EvaluationData:
+    return EvaluationData(
+        utterances=len(utterances),
+        speakers=len({utterance.speaker for utterance in utterances} - {None}) or None,
+        intervals_over=bootstrap_unit(utterances),
+        snrs_db=tuple(sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})),
+        recogniser="none" if recogniser is None else recogniser.name,
+        recogniser_settings=None if recogniser is None else recogniser.settings,
+    )

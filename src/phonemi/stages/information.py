@@ -5,20 +5,23 @@ This is figure 1 of Han et al. (2026), section 2.2.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from phonemi.config.sections import Information
+from phonemi.config.sections import Information as InformationSettings
 from phonemi.errors import ConfigError
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, bits, entropy_nats, measure
 from phonemi.metrics.statistics import MIN_CLUSTERS
 from phonemi.probes.frames import Features
 from phonemi.progress import Progress
 from phonemi.representations.log1p import Log1p
+from phonemi.results.information import Bound, Information, LayerBound
+from phonemi.results.record import read_record
 from phonemi.stages.data_splits import Split
 from phonemi.stages.labelled_frames import LabelledFrames, count_classes, labelled_frames
 from phonemi.stages.run import Run
@@ -27,8 +30,14 @@ from phonemi.systems import numbered_seed
 RESULT = "information.json"
 PROBE_SETTINGS = {"depth", "hidden", "dropout", "epochs", "learning_rate", "batch_frames"}  # of `train_probes`
 ESTIMATED = ("mi_bits", "mi_nats", "cross_entropy_bits", "accuracy", "mi_bits_low", "mi_bits_high")  # by a probe
-Tables = dict[str, list[dict[str, Any]]]
-"""rows: for each SNR; average: over all SNRs; validation: the same of other speakers and noises."""
+
+
+class SlotBounds(NamedTuple):
+    """The MI of every slot: a layer, or the features of a system."""
+
+    by_snr: dict[float, list[Bound]]  # SNR in dB -> each slot
+    average: list[Bound]  # all SNRs pooled, which is the mean over them, since each has the same frames
+    validation: list[Bound]  # pooled, of other speakers and noises: what a layer may be chosen by; empty if none
 
 
 def measure_information(run: Run) -> None:
@@ -37,7 +46,9 @@ def measure_information(run: Run) -> None:
         run.say("information: done already")
         return
     settings, config = run.config.information, run.config
-    results: Tables = {"rows": [], "average": [], "validation": []}
+    rows: list[LayerBound] = []
+    average: list[LayerBound] = []
+    validation: list[LayerBound] = []
     with run.folder.timed("information"):
         for representation, name, file in ((run.encoder, run.encoder_name, "encoder"), (Log1p(), "log1p", "log1p")):
             splits = labelled_frames(settings, run.data, run.keys, run.states, representation, file)
@@ -45,8 +56,10 @@ def measure_information(run: Run) -> None:
             run.say(f"information: {name}, {description}")
             features = {split: frames.states.frames for split, frames in splits.items()}
             bounds = measure_frames(settings, features, splits, config.seed, run.device, run.progress, name)
-            for table, rows in bounds.items():
-                results[table] += [{"representation": name, "layer": row.pop("slot"), **row} for row in rows]
+            for snr_db, at_snr in bounds.by_snr.items():
+                rows += _layers(name, at_snr, snr_db)
+            average += _layers(name, bounds.average)
+            validation += _layers(name, bounds.validation)
         # The labels are the same for both representations.
         classes, phones = count_classes(settings), splits["train"].labels.phones
         protocol = {
@@ -54,22 +67,30 @@ def measure_information(run: Run) -> None:
             "data": description,
             "train_entropy_bits": bits(entropy_nats(phones, classes)),
         }
-        facts = {"unit": "bits", "classes": classes, "snrs_db": settings.snrs_db, "protocol": protocol}
-        run.folder.write(RESULT, {"key": run.keys.information, **facts, **results})
+        information = Information(
+            key=run.keys.information,
+            classes=classes,
+            snrs_db=settings.snrs_db,
+            protocol=protocol,
+            rows=tuple(rows),
+            average=tuple(average),
+            validation=tuple(validation),
+        )
+        run.folder.write(RESULT, information.to_json())
 
 
 def measure_frames(
-    settings: Information,
+    settings: InformationSettings,
     features: Mapping[Split, Features],
     splits: Mapping[Split, LabelledFrames],
     seed: int,
     device: Any,
     progress: Progress,
     label: str,
-) -> Tables:
+) -> SlotBounds:
     """Train one probe for each slot and judge them on every SNR of the test split, on all SNRs, and on validation.
 
-    With several `information.seeds` this is done as often: the rows are means, `mi_bits_spread` their deviation.
+    With several `information.seeds` this is done as often: the bounds are means, `mi_bits_spread` their deviation.
 
     Args:
         settings: of the probes.
@@ -79,9 +100,6 @@ def measure_frames(
         device: where the probes are trained.
         progress: where progress is shown.
         label: for the progress bar.
-
-    Returns: Rows with a `slot`. Those of "rows" have an `snr_db`. "average" pools all SNRs, which is the mean over
-        them, since each has the same frames. "validation" pools them too; a layer may be chosen by it.
     """
     labels, utterances, speakers, snrs_db = splits["test"].labels
     sets: dict[tuple[str, float | None], EvaluationSet] = {}
@@ -112,12 +130,19 @@ def measure_frames(
                 **settings.model_dump(include=PROBE_SETTINGS),
             )
             by_probe.append(bounds)
-    tables: Tables = {"rows": [], "average": [], "validation": []}
-    for table, snr_db in sets:
-        at_snr = {} if snr_db is None else {"snr_db": snr_db}
-        for slot, of_slot in enumerate(zip(*(bounds[table, snr_db] for bounds in by_probe), strict=True)):
-            tables[table].append({"slot": slot, **at_snr, **_mean(of_slot)})
-    return tables
+    results = {
+        place: [_mean(of_slot) for of_slot in zip(*(bounds[place] for bounds in by_probe), strict=True)]
+        for place in sets
+    }
+    by_snr = {snr_db: results["rows", snr_db] for snr_db in settings.snrs_db}
+    return SlotBounds(by_snr, results["average", None], results.get(("validation", None), []))
+
+
+def _layers(representation: str, bounds: Sequence[Bound], snr_db: float | None = None) -> list[LayerBound]:
+    return [
+        LayerBound(representation=representation, layer=layer, snr_db=snr_db, **vars(bound))
+        for layer, bound in enumerate(bounds)
+    ]
 
 
 def best_layer(run: Run, needed_by: str) -> int:
@@ -132,15 +157,16 @@ def best_layer(run: Run, needed_by: str) -> int:
             f"{needed_by} chooses a layer on held-out data, and there is none: set data.validation_share and "
             "data.noise_folds.validation, or name the layer, as in layer-9"
         )
-    rows = run.folder.read(RESULT, run.keys.information, needed_by, "information")["validation"]
-    layers = [row for row in rows if row["representation"] == run.encoder_name]
-    return int(max(layers, key=lambda row: row["mi_bits"])["layer"])
+    run.folder.read(RESULT, run.keys.information, needed_by, "information")
+    bounds = read_record(run.folder / RESULT, Information).validation
+    layers = [bound for bound in bounds if bound.representation == run.encoder_name]
+    return max(layers, key=lambda bound: -math.inf if bound.mi_bits is None else bound.mi_bits).layer
 
 
-def _mean(bounds: Sequence[MutualInformation]) -> dict[str, Any]:
+def _mean(bounds: Sequence[MutualInformation]) -> Bound:
     """The same bound by several probes: the mean, and the standard deviation of the MI where there are several."""
-    rows = [asdict(bound) for bound in bounds]
-    if len(rows) == 1:
-        return rows[0]
-    means = {key: statistics.fmean(row[key] for row in rows) for key in ESTIMATED}
-    return {**rows[0], **means, "mi_bits_spread": statistics.stdev(row["mi_bits"] for row in rows)}
+    first = asdict(bounds[0])
+    if len(bounds) == 1:
+        return Bound(**first)
+    means = {key: statistics.fmean(getattr(bound, key) for bound in bounds) for key in ESTIMATED}
+    return Bound(**{**first, **means}, mi_bits_spread=statistics.stdev(bound.mi_bits for bound in bounds))

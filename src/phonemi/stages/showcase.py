@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,10 @@ from phonemi import audio, signal
 from phonemi.data.manifest import speaker_of
 from phonemi.data.mixing import Mixture, generator
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.files import read_json, write_json
 from phonemi.representations.base import Representation
+from phonemi.results.evaluation import Example, ScoredUtterance, Scores
+from phonemi.results.record import read_record
+from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeights, RowWeightsOverTime
 from phonemi.stages import evaluate
 from phonemi.stages.run import Run
 from phonemi.stages.signals import find_signal, row_label, row_names
@@ -61,8 +62,9 @@ def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
     rows = []
     for system, enhancer in enhancers.items():
         every = [weights(enhancer, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
-        rows.append({"row": system.name, "label": system.label, "weights": torch.cat(every).mean(0).tolist()})
-    write_json(run.folder / "layer_weights.json", {"utterances": len(sample), "rows": rows})
+        mean = tuple(torch.cat(every).mean(0).tolist())
+        rows.append(RowWeights(row=system.name, label=system.label, weights=mean))
+    run.folder.write("layer_weights.json", LayerWeights(utterances=len(sample), rows=tuple(rows)).to_json())
 
     dynamic = {s: enhancer for s, enhancer in enhancers.items() if s.aggregation == "dynamic_weighted_sum"}
     if not dynamic:
@@ -70,18 +72,20 @@ def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
     mixture = _mixture_of_changing_snr(run)
     noisy, clean = torch.from_numpy(mixture.noisy), torch.from_numpy(mixture.clean)
     states = _hidden_states(run, run.encoder, mixture.noisy)
-    figure = {
-        "utterance": mixture.id,
-        "snr_db": None,
-        "frame_s": 0.02,
-        "log_mel": signal.log_mel(noisy[None])[0].tolist(),
-        "local_snr_db": signal.local_snr_db(clean, noisy, window_s=0.25).tolist(),
-        "rows": [
-            {"row": system.name, "label": system.label, "weights": weights(enhancer, mixture.noisy, states).tolist()}
+    figure = DynamicWeights(
+        utterance=mixture.id,
+        log_mel=tuple(map(tuple, signal.log_mel(noisy[None])[0].tolist())),
+        local_snr_db=tuple(signal.local_snr_db(clean, noisy, window_s=0.25).tolist()),
+        rows=tuple(
+            RowWeightsOverTime(
+                row=system.name,
+                label=system.label,
+                weights=tuple(map(tuple, weights(enhancer, mixture.noisy, states).tolist())),
+            )
             for system, enhancer in dynamic.items()
-        ],
-    }
-    write_json(run.folder / "dynamic_weights.json", figure)
+        ),
+    )
+    run.folder.write("dynamic_weights.json", figure.to_json())
 
 
 def _hidden_states(run: Run, encoder: Representation, noisy: np.ndarray) -> Tensor:
@@ -113,20 +117,30 @@ def _write_examples(run: Run) -> None:
     examples = []
     for index in indices:
         mixture = test_set[index]
-        example: dict[str, Any] = {"id": mixture.id, "snr_db": mixture.snr_db, "text": mixture.text}
-        example |= {"files": {}, "labels": {}, "words": {}, "scores": {}}
+        files: dict[str, str] = {}
+        words: dict[str, str | None] = {}
+        shown: dict[str, dict[str, float | None]] = {}
         for name, signal_of in signals.items():
             file = f"examples/{re.sub(r'[^A-Za-z0-9_.-]', '_', f'{mixture.id}.{name}')}.flac"
             audio.save(run.folder / file, signal_of(mixture), signal.SAMPLE_RATE)
-            example["files"][name] = file
-            example["labels"][name] = row_label(run, name)
+            files[name] = file
             if (utterance := scores[name].get(mixture.id)) is not None:
-                example["words"][name] = utterance.get("heard")
-                example["scores"][name] = {key: utterance[key]["value"] for key in SHOWN_SCORES if key in utterance}
-        examples.append(example)
-    write_json(run.folder / "examples.json", examples)
+                words[name] = utterance.heard
+                shown[name] = {key: utterance.scores[key].value for key in SHOWN_SCORES if key in utterance.scores}
+        labels = {name: row_label(run, name) for name in names}
+        example = Example(
+            id=mixture.id,
+            snr_db=mixture.snr_db,
+            text=mixture.text,
+            files=files,
+            labels=labels,
+            words=words,
+            scores=shown,
+        )
+        examples.append(example.to_json())
+    run.folder.write("examples.json", examples)
 
 
-def _scores_by_id(run: Run, name: str) -> dict[str, dict[str, Any]]:
+def _scores_by_id(run: Run, name: str) -> dict[str, ScoredUtterance]:
     path = run.folder / "rows" / name / "scores.json"
-    return {u["id"]: u for u in read_json(path)["utterances"]} if path.exists() else {}
+    return {u.id: u for u in read_record(path, Scores).utterances} if path.exists() else {}

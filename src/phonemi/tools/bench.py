@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.data.alignment import PHONES
+from phonemi.devices import choose_device
 from phonemi.errors import ConfigError, nearest
 from phonemi.information.mutual_information import EvaluationSet, measure
 from phonemi.probes.frames import FrameStates
@@ -201,13 +202,11 @@ def run(
     for name in names:
         if name not in NAMES:
             raise ConfigError(f"unknown comparison {name!r}; {nearest(name, NAMES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but torch finds no GPU here: set device to auto or cpu")
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    chosen = choose_device(device)
     size = size or Size()
     bench = Bench(model_type, size, chosen, bf16, dim)
     with tempfile.TemporaryDirectory() as folder:
-        ways = {
+        ways: dict[str, Callable[[], tuple[Work, Work]]] = {
             "encoder": bench.encoder_ways,
             "information": bench.information_ways,
             "aggregation": lambda: bench.aggregation_ways(Path(folder)),
