@@ -153,9 +153,9 @@ class TrainingState:
 
         S3PRL's runner, too, leaves an update out when the gradient norm is NaN.
         """
-        scale = self.scaler.scale(torch.ones((), device=self.device))  # what the gradients are still multiplied by
-        gradients = [value.grad for value in self.trainable if value.grad is not None]
-        norm = nn.utils.get_total_norm(gradients) / scale
+        norm = nn.utils.get_total_norm([value.grad for value in self.trainable if value.grad is not None])
+        if self.settings.precision == "fp16":
+            norm = norm / self.scaler.scale(torch.ones_like(norm))  # gradients are still multiplied by this number
         skip = ~torch.isfinite(norm)
         # The scaler leaves out an update with a NaN in its gradients. The norm can be too large for a number while
         # no gradient is, so all of them become NaN here, with the norm: max_norm / NaN * gradient.
