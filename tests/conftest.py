@@ -39,6 +39,7 @@ settings.register_profile("thorough", max_examples=1000, deadline=None)  # pytes
 settings.load_profile("quick")
 
 REPOSITORY = Path(__file__).parents[1]
+sys.path.append(str(REPOSITORY / "tests"))  # for `worker_functions`, which other processes import too
 RATE = 16_000
 SPEAKERS = {"101": 95, "102": 120, "103": 150, "104": 180, "105": 210, "106": 240}  # name: pitch in Hz
 FORMANTS_HZ = {"IY": (280, 2250), "UW": (310, 870), "AA": (710, 1100), "M": (250, 1000)}

@@ -137,7 +137,8 @@ def test_a_copy_of_the_process_ends_without_a_word(capfd: pytest.CaptureFixture[
 
     def wait() -> None:
         ready.set()
-        time.sleep(60)
+        for _ in range(600):  # a signal just before a long sleep would only be handled after it
+            time.sleep(0.1)
 
     with Interruption():
         process = context.Process(target=wait)

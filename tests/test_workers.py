@@ -10,14 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from worker_functions import after, fail_or_wait, slow_square
 
 from phonemi.errors import PhonemiError
 from phonemi.workers import QUEUE_PER_PROCESS, Workers
-
-
-def slow_square(value: float) -> tuple[float, int]:
-    time.sleep(0.05 * (value == 0))  # the first is the last to be ready
-    return value * value, os.getpid()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -60,34 +56,12 @@ def test_processes_that_die_are_one_line() -> None:
             list(results)
 
 
-def after(folder: Path, name: str, other: str | None) -> str:
-    """Touch a file, after another process has touched the other one."""
-    while other is not None and not (folder / other).exists():
-        time.sleep(0.01)
-    (folder / name).touch()
-    return name
-
-
 def test_results_come_as_they_are_ready(tmp_path: Path) -> None:
     calls = [(tmp_path, "a", "c"), (tmp_path, "b", None), (tmp_path, "c", None)]
     with Workers(after, 2, "waiting") as workers:
         assert list(workers.as_completed(calls)) == ["b", "c", "a"]
     with Workers(after, 1, "waiting") as workers:
         assert list(workers.as_completed(calls)) == ["a", "b", "c"]
-
-
-def fail_or_wait(folder: Path, name: str) -> None:
-    """The first call fails once the second has started, which notes how it ends and would take a minute."""
-    if name == "fails":
-        while not (folder / "started").exists():
-            time.sleep(0.01)
-        raise ValueError("it fails")
-    try:
-        (folder / name).touch()
-        time.sleep(60)
-    except KeyboardInterrupt:
-        (folder / "interrupted").touch()
-        raise
 
 
 def test_the_first_failure_stops_the_others_and_begins_no_more(tmp_path: Path) -> None:

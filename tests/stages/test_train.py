@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from worker_functions import die
 
 from phonemi import audio
 from phonemi.aggregations.single_layer import SingleLayer
@@ -247,10 +248,6 @@ def test_an_encoder_at_another_rate_is_refused(untrained: Run) -> None:
     settings = untrained.config.model_copy(update={"representation": "log1p"})
     with pytest.raises(ConfigError, match="log1p has a frame every 160 samples"):
         train.train_systems(Run(untrained.folder.path, settings, save=False), "layer-0")
-
-
-def die(*_: Any) -> None:
-    os._exit(1)
 
 
 def test_a_process_that_dies_is_one_line(untrained: Run, monkeypatch: pytest.MonkeyPatch) -> None:

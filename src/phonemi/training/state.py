@@ -136,10 +136,12 @@ class TrainingState:
             is_last = position == len(batches) - 1
             with nullcontext() if is_last else self.processes.without_averaging(self.objective):
                 loss, values = self.objective(move_to_device(batch, self.device))
-                self.scaler.scale(loss / len(batches)).backward()
-            for name, value in {"loss": loss, **values}.items():
-                value = value.detach() if isinstance(value, Tensor) else value
-                totals[name] = totals.get(name, 0.0) + value / len(batches)
+                loss = loss / len(batches)
+                (self.scaler.scale(loss) if self.settings.precision == "fp16" else loss).backward()
+            shares = {"loss": loss} | {name: value / len(batches) for name, value in values.items()}
+            for name, share in shares.items():
+                share = share.detach() if isinstance(share, Tensor) else share
+                totals[name] = totals[name] + share if name in totals else share
         totals = self.processes.mean(totals)
         skip = self._clip_gradient()
         self.between_updates = False
@@ -153,9 +155,9 @@ class TrainingState:
 
         S3PRL's runner, too, leaves an update out when the gradient norm is NaN.
         """
-        scale = self.scaler.scale(torch.ones((), device=self.device))  # what the gradients are still multiplied by
-        gradients = [value.grad for value in self.trainable if value.grad is not None]
-        norm = nn.utils.get_total_norm(gradients) / scale
+        norm = nn.utils.get_total_norm([value.grad for value in self.trainable if value.grad is not None])
+        if self.settings.precision == "fp16":
+            norm = norm / self.scaler.scale(torch.ones_like(norm))  # gradients are still multiplied by this number
         skip = ~torch.isfinite(norm)
         # The scaler leaves out an update with a NaN in its gradients. The norm can be too large for a number while
         # no gradient is, so all of them become NaN here, with the norm: max_norm / NaN * gradient.
@@ -360,4 +362,6 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
     if precision == "fp16" and device.type != "cuda":
         raise ConfigError(f"precision is 'fp16', which needs a GPU; the device is {device}: use 'bf16' or 'no'")
     initial_scale = 2.0**16 if precision == "fp16" else 1.0
-    return torch.amp.GradScaler(device.type, init_scale=initial_scale, enabled=device.type in ("cpu", "cuda"))
+    scaler = torch.amp.GradScaler(device.type, init_scale=initial_scale, enabled=device.type in ("cpu", "cuda"))
+    scaler.scale(torch.zeros((), device=device))  # after which it can be used without multiplying every loss
+    return scaler

@@ -1,0 +1,39 @@
+"""Functions that other processes run, in a module that they can import wherever the tests were started."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+
+def slow_square(value: float) -> tuple[float, int]:
+    time.sleep(0.05 * (value == 0))  # the first is the last to be ready
+    return value * value, os.getpid()
+
+
+def after(folder: Path, name: str, other: str | None) -> str:
+    """Touch a file, after another process has touched the other one."""
+    while other is not None and not (folder / other).exists():
+        time.sleep(0.01)
+    (folder / name).touch()
+    return name
+
+
+def fail_or_wait(folder: Path, name: str) -> None:
+    """The first call fails once the second has started, which notes how it ends and would take a minute."""
+    if name == "fails":
+        while not (folder / "started").exists():
+            time.sleep(0.01)
+        raise ValueError("it fails")
+    try:
+        (folder / name).touch()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        (folder / "interrupted").touch()
+        raise
+
+
+def die(*_: Any) -> None:
+    os._exit(1)
