@@ -199,6 +199,7 @@ def test_names_formats_patterns_and_the_summary(phonemi: Phonemi, model: Path, t
     assert summary["settings"]["batch_size"] == 2
 
 
+@pytest.mark.slow
 def test_from_standard_input_to_standard_output(model: Path, tmp_path: Path) -> None:
     """In a process of its own: sound and nothing else on standard output, all else on standard error."""
     audio.save(tmp_path / "a.flac", tone(), RATE, subtype="PCM_24")
@@ -214,6 +215,7 @@ def test_from_standard_input_to_standard_output(model: Path, tmp_path: Path) -> 
     assert (file["source"], file["target"], file["state"]) == ("-", "-", "done")
 
 
+@pytest.mark.slow
 def test_a_full_disk(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
     """In a process of its own, which may write no file longer than 2000 bytes."""
     audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
@@ -246,6 +248,7 @@ def test_an_unwritable_summary_hides_nothing(phonemi: Phonemi, model: Path, tmp_
     assert [line.startswith(f"phonemi: {tmp_path}") for line in alone.stderr.splitlines()[-2:]] == [True, False]
 
 
+@pytest.mark.slow
 def test_failures_of_streams_name_the_stream(model: Path, tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", tone(), RATE, subtype="FLOAT")
     content = bytearray((tmp_path / "a.wav").read_bytes())

@@ -56,6 +56,7 @@ def judged(tmp_path: Path, settings: list[str], *changes: str) -> dict[str, Any]
     return found | {"rows": {row["row"]: row for row in found["rows"]}}
 
 
+@pytest.mark.slow
 @NEEDS_NETWORKS
 def test_the_command_line_needs_nothing_but_the_recordings(
     phonemi: Callable[..., Any], tmp_path: Path, settings: list[str]

@@ -98,6 +98,7 @@ def exported(request, tmp_path_factory):
     return enhancer, {path.stem: path for path in paths}
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_every_size_from_one_file(exported):
     enhancer, paths = exported
