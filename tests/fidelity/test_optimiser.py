@@ -30,7 +30,7 @@ def gradients(model, weights, batch):
     with torch.no_grad():
         for name, parameter in at.named_parameters():
             parameter.copy_(torch.from_numpy(weights[name]))
-    at(*batch).backward()
+    at(batch).backward()
     return {name: parameter.grad.double().numpy() for name, parameter in at.named_parameters()}
 
 
