@@ -200,7 +200,7 @@ def test_a_manifest_that_contradicts_its_recordings(
         (b"not json\n", "speech.jsonl:1: not JSON"),
         (b'{"id": "a"}\n', "speech.jsonl:1: missing key 'path'"),
         (b'{"id": "a", "pahts": "a.wav"}\n', "speech.jsonl:1: unknown key 'pahts'; did you mean 'path'?"),
-        (b"\xff\xfe\x00", "speech.jsonl is not a manifest"),
+        (b"\xff\xfe\x00", "speech.jsonl is not a JSON-lines file"),
         (b"", "the manifest is empty"),
     ],
 )

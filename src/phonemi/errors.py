@@ -66,10 +66,9 @@ def explaining_missing_packages() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in RESEARCH_MODULES:
+        if error.name not in RESEARCH_MODULES:  # a part of a package that is missing is another fault
             raise
-        raise MissingExtra(f"{package} is not installed: pip install 'phonemi[research]'") from error
+        raise MissingExtra(f"{error.name} is not installed: pip install 'phonemi[research]'") from error
 
 
 def one_line(error: Exception) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from phonemi import audio
-from phonemi import workers as processes
 from phonemi.data import aligned_manifest
 from phonemi.data.manifest import Recording
-from phonemi.errors import PhonemiError
 
 pytest.importorskip("pocketsphinx")
 from phonemi.data.aligned_manifest import align_manifest
@@ -73,10 +70,3 @@ def test_two_processes_find_the_same(speech: Recording, tmp_path: Path, monkeypa
     two = align_manifest(recordings, lambda *at: seen.append(at), decode_untranscribed=True, processes=2)
     assert two == one
     assert seen == [(done, 4) for done in range(1, 5)]
-
-
-def test_a_process_that_dies_is_one_line(speech: Recording, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aligned_manifest, "_MIN_RECORDINGS_FOR_PROCESSES", 1)
-    monkeypatch.setattr(processes, "_begin", os._exit)
-    with pytest.raises(PhonemiError, match="one of 2 aligning processes died"):
-        align_manifest([variant(speech, "new")], processes=2)

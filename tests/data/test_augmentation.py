@@ -24,9 +24,8 @@ from phonemi.data.augmentation import (
 )
 from phonemi.data.mixing import generator, mix_at_snr
 from phonemi.errors import ConfigError
-from phonemi.stages import train
 from phonemi.stages.run import Run
-from phonemi.stages.train import enhancement_mixtures
+from phonemi.stages.training_data import enhancement_mixtures
 
 RATE = 16_000
 EVERYTHING = Augmentation(reverb_share=0.5, band_limit_share=0.5, gain_db=(-20, 10))
@@ -221,17 +220,6 @@ def test_a_run_augments_training_and_validation(corpus: Any, tmp_path: Path) -> 
     plain = Run(tmp_path / "plain", load_config(None, corpus.settings))
     louder = Run(tmp_path / "louder", load_config(None, [*corpus.settings, *changes]))
     for split in ("train", "validation"):
-        before, after = (enhancement_mixtures(run, split)[0] for run in (plain, louder))
+        before, after = (enhancement_mixtures(run.config.enhance, run.data, split)[0] for run in (plain, louder))
         assert (before.id, before.noise_id) == (after.id, after.noise_id)
         np.testing.assert_allclose(after.noisy, before.noisy * 10**0.3, rtol=1e-5)
-
-
-def test_states_of_other_mixtures_are_not_taken(corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = []
-    monkeypatch.setattr(train, "cached_states", lambda run, model, mixtures, name, key, **_: keys.append(key))
-    monkeypatch.setattr(Run, "representation", None)
-    for change in ("gain_db=[0, 0]", "gain_db=[0, 1]", "reverb_share=0.1", "gain_db=[0, 0]"):
-        settings = load_config(None, [*corpus.settings, f"enhance.augment.{change}"])
-        train._states(Run(tmp_path / "run", settings), [], "train")
-    assert keys[0] == keys[3]
-    assert len(set(keys)) == 3

@@ -216,13 +216,12 @@ def test_the_store_travels_to_worker_processes(noise: AudioStore, speech: AudioS
 
 def test_a_run_makes_babble_of_the_speakers_of_the_split(corpus: Any, tmp_path: Path) -> None:
     run = Run(tmp_path / "run", load_config(None, [*corpus.settings, "data.babble_share=0.5"]))
-    assert run.noise_store("train") is run.noise_store("train")
+    assert run.data.noise_store("train") is run.data.noise_store("train")
     for split in ("train", "validation", "test"):
-        ids = [run.noise_store(split).draw(1_000, generator(seed))[0] for seed in range(20)]
+        ids = [run.data.noise_store(split).draw(1_000, generator(seed))[0] for seed in range(20)]
         heard = {id for noise_id in ids if "babble" in noise_id for id in voices(noise_id)}
         clips = {id for id in ids if "babble" not in id}
         assert heard
         assert clips
-        assert heard <= {recording.id for recording in run.speech[split]}
-        assert clips <= {recording.id for recording in run.noise[split]}
-    assert run.key("a") != Run(tmp_path / "other", load_config(None, corpus.settings)).key("a")
+        assert heard <= {recording.id for recording in run.data.speech[split]}
+        assert clips <= {recording.id for recording in run.data.noise[split]}

@@ -30,7 +30,7 @@ def gradients(model, weights, batch):
     with torch.no_grad():
         for name, parameter in at.named_parameters():
             parameter.copy_(torch.from_numpy(weights[name]))
-    at(*batch).backward()
+    at(batch).backward()
     return {name: parameter.grad.double().numpy() for name, parameter in at.named_parameters()}
 
 
@@ -75,7 +75,7 @@ def test_three_updates_are_clipped_adamw_written_out(tmp_path, eps_before_correc
     start = {name: parameter.detach().double().numpy().copy() for name, parameter in model.named_parameters()}
     found = trained(model, tmp_path, eps_before_correction=eps_before_correction or None)
     assert min(lengths) > 1, "so that every gradient is cut"
-    assert {"aggregation.front_logit", "aggregation.block_logits", "mask_enhancer.output.bias"} <= found.keys()
+    assert {"aggregation.front_logit", "aggregation.block_logits", "network.output.bias"} <= found.keys()
     for name, value in found.items():
         np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-5, err_msg=name)
         assert 1e-4 < np.abs(value - start[name]).max() < 4e-3, name

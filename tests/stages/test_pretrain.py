@@ -28,14 +28,14 @@ def run_stage(corpus: Any, tmp_path: Path) -> Callable[..., Run]:
 
     def run_stage(folder: str, *changes: str) -> Run:
         run = Run(tmp_path / folder, load_config(None, [*corpus.settings, *changes]))
-        pretrain.train_systems(run)
+        pretrain.pretrain_encoder(run)
         return run
 
     return run_stage
 
 
 def weights_of(run: Run) -> dict[str, torch.Tensor]:
-    return load_file(run.encoder_folder / "model.safetensors")
+    return load_file(run.folder / "encoder" / "model" / "model.safetensors")
 
 
 def equal(first: Run, second: Run) -> bool:
@@ -46,7 +46,7 @@ def equal(first: Run, second: Run) -> bool:
 def test_an_encoder_is_left_that_can_be_loaded(run_stage: Callable[..., Run]) -> None:
     run = run_stage("run")
     result = json.loads((run.folder / "encoder" / "result.json").read_text())
-    assert result["key"] == run.encoder_key
+    assert result["key"] == run.keys.encoder
     assert [(round_["round"], round_["units"]) for round_ in result["rounds"]] == [(1, "mel"), (2, "encoder")]
     assert all(0 <= round_["validation_accuracy"] <= 1 for round_ in result["rounds"])
     states, lengths = run.encoder(torch.randn(2, 16_000))

@@ -157,7 +157,9 @@ def timings_table(timings: Timings) -> Table:
 
 def paper_table(result: PaperTable) -> Table:
     """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints."""
-    columns = measured_metrics(result.rows)
+    printed_keys = {key for row in result.rows for key in row.published or {}}
+    measured = measured_metrics(result.rows)
+    columns = [metric for metric in METRICS if metric in measured or metric.key in printed_keys]
     arrows = {
         (comparison.encoder, comparison.row, comparison.metric): {"better": "▲", "worse": "▼"}[verdict_of(comparison)]
         for comparison in result.comparisons
