@@ -15,6 +15,8 @@ from scipy.io import wavfile
 from phonemi.errors import RESEARCH_MODULES
 from phonemi.tools.doctor import CORE, EXTRAS
 
+pytestmark = pytest.mark.slow  # each test starts a Python of its own
+
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 EXTRA_MODULES = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),

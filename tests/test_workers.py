@@ -70,6 +70,7 @@ def test_the_first_failure_stops_the_others_and_begins_no_more(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"started", "interrupted"}
 
 
+@pytest.mark.slow
 def test_torch_threads_are_shared() -> None:
     import torch  # here, so that the processes of the other tests start without it
 

@@ -67,6 +67,7 @@ def test_silence_has_no_picture(models: tuple[str, str], tmp_path: Path) -> None
     assert not audio.load(path).any()
 
 
+@pytest.mark.slow
 def test_limit_and_mix_are_those_of_the_sliders(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", noise(), RATE, subtype="FLOAT")
     noisy = audio.load(tmp_path / "a.wav")

@@ -22,6 +22,8 @@ from phonemi.representations.mel_transformer import MelTransformer, MelTransform
 from phonemi.signal import istft, log_mel, magnitude, scale, stft
 from phonemi.tools.export import export_onnx
 
+pytestmark = pytest.mark.slow  # compiling takes seconds for each network
+
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -98,7 +100,6 @@ def exported(request, tmp_path_factory):
     return enhancer, {path.stem: path for path in paths}
 
 
-@pytest.mark.slow
 @torch.no_grad()
 def test_every_size_from_one_file(exported):
     enhancer, paths = exported

@@ -20,6 +20,8 @@ from phonemi.training.loop import FitResult, fit
 from phonemi.training.settings import FitSettings
 from phonemi.training.tracking import Tracker
 
+pytestmark = pytest.mark.slow  # two processes
+
 
 class Killed(BaseException):
     """Stands for a kill: nothing in the package may catch it."""

@@ -150,6 +150,7 @@ def test_babble_talkers_are_no_speakers() -> None:
     assert len(set(SPEAKERS)) == 12
 
 
+@pytest.mark.slow
 def test_work_that_is_done_is_skipped_and_other_arguments_do_it_again(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
     calls: list[tuple[int, int]] = []
