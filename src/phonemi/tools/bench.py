@@ -263,23 +263,14 @@ def _memory_mb(work: Work, device: torch.device) -> float:
 
 def table(found: Sequence[Comparison]) -> Table:
     """Seconds and memory of both ways, at most 60 columns of text."""
-    columns = [
-        "",
-        Column("plain", "s"),
-        Column("ours", "s"),
-        Column("ratio"),
-        Column("plain", "MB"),
-        Column("ours", "MB"),
-    ]
-    rows = [
+    seconds, megabytes = [Column("plain", "s"), Column("ours", "s")], [Column("plain", "MB"), Column("ours", "MB")]
+    return Table(
+        ["", *seconds, Column("ratio"), *megabytes],
         [
-            one.name,
-            Cell(one.plain_s, 3),
-            Cell(one.ours_s, 3),
-            Cell(one.ratio, 1),
-            Cell(one.plain_mb, 0),
-            Cell(one.ours_mb, 0),
-        ]
-        for one in found
-    ]
-    return Table(columns, rows)
+            [
+                *(one.name, Cell(one.plain_s, 3), Cell(one.ours_s, 3)),
+                *(Cell(one.ratio, 1), Cell(one.plain_mb, 0), Cell(one.ours_mb, 0)),
+            ]
+            for one in found
+        ],
+    )
