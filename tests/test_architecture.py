@@ -8,9 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from scipy.io import wavfile
 
 import phonemi
 
@@ -134,24 +132,6 @@ def test_only_audio_reads_and_writes_sound(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_every_file_says_what_it_is(module: str) -> None:
     assert ast.get_docstring(TREES[module])
-
-
-def test_enhancing_needs_the_core_alone(tmp_path: Path) -> None:
-    wavfile.write(tmp_path / "noisy.wav", 16_000, np.full(800, 0.1, np.float32))
-    code = f"""
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {OPTIONAL}:
-            raise ImportError(f"{{name}} is not part of the core")
-sys.meta_path.insert(0, Missing())
-sys.argv[1:] = ["enhance", "noisy.wav", "-o", "enhanced.wav"]
-from phonemi.cli import main
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "enhanced.wav").is_file()
 
 
 def test_type_checkers_see_the_names_that_are_there() -> None:

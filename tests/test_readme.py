@@ -25,7 +25,9 @@ def code_blocks(language: str) -> list[str]:
 def test_python_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     audio.save("noisy.wav", np.random.default_rng(0).normal(0, 0.1, (2, 30_000)), 44_100)
-    encoder = MelTransformer(MelTransformerConfig(dim=16, blocks=1, heads=2, feedforward=16))
+    encoder = MelTransformer(
+        MelTransformerConfig(mels=80, dim=16, blocks=1, heads=2, feedforward=16, position_kernel=31)
+    )
     model = Enhancer(encoder, WeightedSum(layers=2), MaskEnhancer(16, hidden=8, layers=1))
     model.save_pretrained("quickstart/rows/ws-linguistic/model")
     names: dict = {}

@@ -15,7 +15,6 @@ from phonemi.config import Augment, load_config
 from phonemi.data.augmentation import (
     EARLY_S,
     IMAGES_S,
-    Augmentation,
     _images,
     augment,
     band_limit,
@@ -28,7 +27,7 @@ from phonemi.stages.run import Run
 from phonemi.stages.training_data import enhancement_mixtures
 
 RATE = 16_000
-EVERYTHING = Augmentation(reverb_share=0.5, band_limit_share=0.5, gain_db=(-20, 10))
+EVERYTHING = Augment(reverb_share=0.5, band_limit_share=0.5, gain_db=(-20, 10))
 
 
 def _white(samples: int, seed: int = 0) -> np.ndarray:
@@ -133,9 +132,9 @@ def test_the_snr_is_that_of_the_reverberant_speech() -> None:
     speech, noise = _white(RATE), _white(RATE, 1)
     for seed in range(5):
         noisy, _ = augment(
-            speech, lambda heard: mix_at_snr(heard, noise, 5)[0], Augmentation(reverb_share=1), generator(seed)
+            speech, lambda heard: mix_at_snr(heard, noise, 5)[0], Augment(reverb_share=1), generator(seed)
         )
-        heard, target = augment(speech, lambda heard: heard, Augmentation(reverb_share=1), generator(seed))
+        heard, target = augment(speech, lambda heard: heard, Augment(reverb_share=1), generator(seed))
         assert audio.level_db(heard) - audio.level_db(noisy - heard) == pytest.approx(5, abs=0.01)
         # In time with the speech: nothing lines up better than no delay at all.
         spectrum = np.fft.rfft(target) * np.conj(np.fft.rfft(speech))
@@ -144,7 +143,7 @@ def test_the_snr_is_that_of_the_reverberant_speech() -> None:
 
 @pytest.mark.parametrize("cutoff_hz", [500, 3_000, 5_000, 7_500])
 def test_above_the_cutoff_nothing_is_left_of_either(cutoff_hz: float) -> None:
-    limits = Augmentation(band_limit_share=1, band_limit_hz=(cutoff_hz, cutoff_hz))
+    limits = Augment(band_limit_share=1, band_limit_hz=(cutoff_hz, cutoff_hz))
     speech, noise = _white(RATE), _white(RATE, 1)
     hz = np.fft.rfftfreq(RATE, 1 / RATE)
     window = np.hanning(RATE)  # the crop's ends are edges, which a band-limited signal cannot have
@@ -168,7 +167,7 @@ def test_gains_are_those_of_the_range_and_alike() -> None:
     speech = _white(100)
     gains_db = []
     for seed in range(200):
-        noisy, clean = augment(speech, lambda s: s + 1, Augmentation(gain_db=(-20, 10)), generator(seed))
+        noisy, clean = augment(speech, lambda s: s + 1, Augment(gain_db=(-20, 10)), generator(seed))
         gains_db.append(audio.level_db(clean) - audio.level_db(speech))
         np.testing.assert_allclose(noisy / np.abs(clean).max(), (speech + 1) / np.abs(speech).max(), rtol=1e-4)
     assert -20 <= min(gains_db) < -18
@@ -176,10 +175,10 @@ def test_gains_are_those_of_the_range_and_alike() -> None:
 
 
 def test_what_is_off_changes_nothing_and_takes_no_chance() -> None:
-    assert not Augmentation()
-    assert all((Augmentation(reverb_share=0.1), Augmentation(band_limit_share=0.1), Augmentation(gain_db=(-3, 0))))
+    assert not Augment()
+    assert all((Augment(reverb_share=0.1), Augment(band_limit_share=0.1), Augment(gain_db=(-3, 0))))
     speech, rng = _white(500), generator(0)
-    noisy, clean = augment(speech, lambda s: s + 1, Augmentation(), rng)
+    noisy, clean = augment(speech, lambda s: s + 1, Augment(), rng)
     assert noisy.tobytes() == (speech + 1).tobytes()
     assert clean.tobytes() == speech.tobytes()
     assert rng.bit_generator.state == generator(0).bit_generator.state
@@ -200,8 +199,7 @@ def test_lengths_are_kept_and_chance_repeats(samples: int, seed: int) -> None:
 # --- as configured
 
 
-def test_the_configuration_has_the_same_defaults_and_refuses_what_cannot_be() -> None:
-    assert Augmentation(**dict(Augment())) == Augmentation()
+def test_the_configuration_refuses_what_cannot_be() -> None:
     for change, message in {
         "reverb_share=1.5": "enhance.augment.reverb_share: ",
         "rt60_s=[0.6, 0.1]": "enhance.augment.rt60_s: Value error, the lowest comes first",

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
-from phonemi.data.augmentation import Augmentation
+from phonemi.config import Augment
 from phonemi.data.manifest import Interval, Recording
 from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, PlannedMixtures, generator, mix_at_snr
 from phonemi.data.noise import NoiseStore, noise_segment
@@ -164,8 +164,8 @@ def test_babble_is_never_of_the_speaker_who_is_disturbed(speech: AudioStore, noi
 
 
 def test_augmentation_changes_nothing_that_is_drawn(speech: AudioStore, noise: NoiseStore) -> None:
-    plain, off = _drawn(speech, noise), _drawn(speech, noise, augmentation=Augmentation())
-    everything = Augmentation(reverb_share=1, band_limit_share=0.5, gain_db=(-10, 5))
+    plain, off = _drawn(speech, noise), _drawn(speech, noise, augmentation=Augment())
+    everything = Augment(reverb_share=1, band_limit_share=0.5, gain_db=(-10, 5))
     changed = _drawn(speech, noise, augmentation=everything)
     for index in range(10):
         assert _key(off[index]) == _key(plain[index])
@@ -173,7 +173,7 @@ def test_augmentation_changes_nothing_that_is_drawn(speech: AudioStore, noise: N
         assert _key(changed[index])[:3] == _key(plain[index])[:3]
         assert changed[index].clean.shape == changed[index].noisy.shape == plain[index].clean.shape
         assert not np.array_equal(changed[index].clean, plain[index].clean)
-    louder = _drawn(speech, noise, augmentation=Augmentation(gain_db=(6, 6)))[0]
+    louder = _drawn(speech, noise, augmentation=Augment(gain_db=(6, 6)))[0]
     np.testing.assert_allclose(louder.noisy, plain[0].noisy * 10**0.3, rtol=1e-6)
     np.testing.assert_allclose(louder.clean, plain[0].clean * 10**0.3, rtol=1e-6)
 
@@ -309,7 +309,7 @@ def test_drawn_and_planned_mixtures_are_what_is_said_of_them(
 ) -> None:
     for store in (speech, AudioStore(many_formats)):
         _assert_described(_drawn(store, noise, size=12))
-        _assert_described(_drawn(store, noise, size=12, crop_s=None, augmentation=Augmentation(reverb_share=1)))
+        _assert_described(_drawn(store, noise, size=12, crop_s=None, augmentation=Augment(reverb_share=1)))
         planned = PlannedMixtures(AudioStore(store.recordings), noise, snrs_db=SNRS_DB, seed=0, per_utterance=2)
         _assert_described(planned)
         assert planned.describe(0).utterance_id == store.recordings[0].id

@@ -101,7 +101,9 @@ def test_nothing_known():
 def test_python_of_a_card_of_an_encoder_runs(tmp_path):
     from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
-    MelTransformer(MelTransformerConfig(dim=8, blocks=1, heads=2, feedforward=8)).save(tmp_path)
+    MelTransformer(MelTransformerConfig(mels=80, dim=8, blocks=1, heads=2, feedforward=8, position_kernel=31)).save(
+        tmp_path
+    )
     card = model_card({"kind": "encoder", "name": "mini", "load": str(tmp_path)})
     assert front_matter(card)["pipeline_tag"] == "feature-extraction"
     names: dict = {}

@@ -22,7 +22,9 @@ def enhancer_with(aggregation: Aggregation | None) -> Enhancer:
     torch.manual_seed(0)
     if aggregation is None:
         return Enhancer(None, None, MaskEnhancer(0, log1p=True, hidden=4, layers=1))
-    encoder = MelTransformer(MelTransformerConfig(dim=16, blocks=2, heads=2, feedforward=16))
+    encoder = MelTransformer(
+        MelTransformerConfig(mels=80, dim=16, blocks=2, heads=2, feedforward=16, position_kernel=31)
+    )
     return Enhancer(encoder, aggregation, MaskEnhancer(16, hidden=4, layers=1, hop=encoder.hop))
 
 

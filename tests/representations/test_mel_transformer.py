@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sounds import noise
 from torch.nn import functional
 
+from phonemi.config import Encoder
 from phonemi.errors import ModelError
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig, levelled_log_mel
 from phonemi.signal import log_mel
@@ -26,8 +27,8 @@ def model():
     return model
 
 
-def test_default_size():
-    model = MelTransformer()
+def test_the_configured_size():
+    model = MelTransformer(MelTransformerConfig(**Encoder().model_dump(include=set(TINY.to_json()))))
     assert sum(parameter.numel() for parameter in model.parameters()) == 4_788_224
     assert (model.layers, model.dim, model.hop) == (7, 256, 320)
 

@@ -173,12 +173,12 @@ def test_settings_rebuild_everything_but_the_weights(large):
     torch.testing.assert_close(second(noise(1, 900)).states, first(noise(1, 900)).states)
     assert second.settings() == first.settings()
     assert isinstance(load_representation(Log1p().settings()), Log1p)
-    encoder = MelTransformer(MelTransformerConfig(dim=8, blocks=1, heads=2, feedforward=8))
+    encoder = MelTransformer(MelTransformerConfig(mels=80, dim=8, blocks=1, heads=2, feedforward=8, position_kernel=31))
     assert load_representation(encoder.settings()).config == encoder.config
 
 
 def test_own_folder_is_recognised(tmp_path):
-    encoder = MelTransformer(MelTransformerConfig(dim=8, blocks=1, heads=2, feedforward=8))
+    encoder = MelTransformer(MelTransformerConfig(mels=80, dim=8, blocks=1, heads=2, feedforward=8, position_kernel=31))
     encoder.save(tmp_path)
     loaded = load_representation(tmp_path)
     assert isinstance(loaded, MelTransformer)
@@ -190,7 +190,7 @@ def test_a_name_that_ships_and_one_that_does_not(tmp_path, monkeypatch):
     monkeypatch.setattr("phonemi.weights.shipped.WEIGHTS", tmp_path)
     with pytest.raises(ModelError, match=r"no encoder 'mini-kmeans': expected one that ships \(none in this version\)"):
         load_representation("mini-kmeans")
-    encoder = MelTransformer(MelTransformerConfig(dim=8, blocks=1, heads=2, feedforward=8))
+    encoder = MelTransformer(MelTransformerConfig(mels=80, dim=8, blocks=1, heads=2, feedforward=8, position_kernel=31))
     encoder.save(tmp_path / "mini-kmeans", half=True)
     loaded = load_representation("mini-kmeans")
     assert (loaded.name, loaded.embedding.weight.dtype) == ("mini-kmeans", torch.float32)

@@ -10,7 +10,7 @@ import torch
 
 from phonemi.errors import ConfigError
 from phonemi.tools import bench
-from phonemi.tools.bench import NAMES, Bench, Comparison, Size, as_text
+from phonemi.tools.bench import NAMES, Bench, Comparison, Size, table
 
 TINY = Size(layers=2, utterances=2, seconds=0.5, epochs=1, repeats=1)
 CPU = torch.device("cpu")
@@ -57,8 +57,8 @@ def test_an_epoch_from_disk_is_that_of_the_encoder(made: Bench, tmp_path: Path) 
 def test_everything_is_compared() -> None:
     comparisons = bench.run(size=TINY, device="cpu", dim=64)
     assert [comparison.name for comparison in comparisons] == list(NAMES)
-    assert len(as_text(comparisons).splitlines()) == 4
-    assert max(map(len, as_text(comparisons).splitlines())) <= 60
+    assert len(table(comparisons).text().splitlines()) == 5
+    assert max(map(len, table(comparisons).text().splitlines())) <= 60
 
 
 def test_each_way_is_given_its_own_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,5 +84,5 @@ def test_what_cannot_be_compared() -> None:
 
 
 def test_the_table() -> None:
-    text = as_text([Comparison("encoder", 2.0, 0.5, 100.0, float("nan"))])
-    assert text.splitlines()[1].split() == ["encoder", "2.000", "0.500", "4.0", "100", "nan"]
+    text = table([Comparison("encoder", 2.0, 0.5, 100.0, float("nan"))]).text()
+    assert text.splitlines()[2].split() == ["encoder", "2.000", "0.500", "4.0", "100", "–"]

@@ -28,7 +28,9 @@ RATE = 16_000
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Folders of a model with an encoder, which takes off 12 dB at most, and of one without."""
     folder = tmp_path_factory.mktemp("models")
-    encoder = MelTransformer(MelTransformerConfig(dim=16, blocks=2, heads=2, feedforward=16))
+    encoder = MelTransformer(
+        MelTransformerConfig(mels=80, dim=16, blocks=2, heads=2, feedforward=16, position_kernel=31)
+    )
     mask = MaskEnhancer(16, hidden=4, layers=1, hop=encoder.hop, attenuation_limit_db=12.0)
     Enhancer(encoder, WeightedSum(3), mask).save_pretrained(folder / "with")
     Enhancer(None, None, MaskEnhancer(0, log1p=True, hidden=4, layers=1)).save_pretrained(folder / "without")

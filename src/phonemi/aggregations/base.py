@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from phonemi.constants import TUNINGS, Tuning
 from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.signal import valid_mask
-
-Tuning = Literal["acoustic", "linguistic", "hybrid"]
-TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
 
 
 class Aggregation(nn.Module, ABC):

@@ -8,7 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from phonemi.aggregations.base import Aggregation, Tuning
+from phonemi.aggregations.base import Aggregation
+from phonemi.constants import Tuning
 
 
 class WeightedSum(Aggregation):

@@ -276,4 +276,4 @@ def bench(
     from phonemi.tools import bench as tool
 
     size = tool.Size(utterances=utterances, seconds=seconds)
-    typer.echo(tool.as_text(tool.run(names or [], encoder, size, device, bf16)))
+    typer.echo(tool.table(tool.run(names or [], encoder, size, device, bf16)).text())

@@ -481,6 +481,10 @@ class Augment(Section):
         unit="dB",
     )
 
+    def __bool__(self) -> bool:
+        """Whether any change is possible."""
+        return bool(self.reverb_share or self.band_limit_share or any(self.gain_db))
+
 
 class Enhance(Section):
     """Training of the enhancers: the SUPERB recipe `enhancement_stft2`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
 
 # Reflections within 50 ms of the direct sound are heard as part of it and make it easier to understand (the limit of
@@ -21,33 +21,10 @@ _DISTANCE_M = (0.3, 3.0)  # from the mouth to the microphone, minimum and maximu
 _TAPS, _KAISER_BETA = 255, 8.0  # -80 dB from 160 Hz above the cutoff on
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Which changes of a training mixture are possible; none by default.
-
-    Attributes:
-        reverb_share: probability that the speech is in a room.
-        rt60_s: shortest and longest time in which the sound of a room falls by 60 dB.
-        band_limit_share: probability that noisy and clean speech are low-passed.
-        band_limit_hz: lowest and highest cutoff, below 8000.
-        gain_db: lowest and highest gain of noisy and clean speech.
-    """
-
-    reverb_share: float = 0.0
-    rt60_s: tuple[float, float] = (0.1, 0.6)
-    band_limit_share: float = 0.0
-    band_limit_hz: tuple[float, float] = (3_000.0, 7_500.0)
-    gain_db: tuple[float, float] = (0.0, 0.0)
-
-    def __bool__(self) -> bool:
-        """Whether any change is possible."""
-        return bool(self.reverb_share or self.band_limit_share or any(self.gain_db))
-
-
 def augment(
     clean: np.ndarray,
     add_noise: Callable[[np.ndarray], np.ndarray],
-    augmentation: Augmentation,
+    augmentation: Augment,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put speech in a room, add noise to it, and send both through a band-limited channel with a gain.
@@ -59,13 +36,13 @@ def augment(
     Args:
         clean: speech, `[sample]`.
         add_noise: speech `[sample]` -> noisy `[sample]`.
-        augmentation: the possible changes.
+        augmentation: which changes are possible, and how often.
         rng: all randomness comes from it; an augmentation that is off draws nothing.
 
     Returns:
         The noisy speech and the target, float32 `[sample]`, as long as `clean`.
 
-    >>> augment(np.ones(3), lambda speech: speech + 1, Augmentation(gain_db=(-20, -20)), np.random.default_rng(0))
+    >>> augment(np.ones(3), lambda speech: speech + 1, Augment(gain_db=(-20, -20)), np.random.default_rng(0))
     (array([0.2, 0.2, 0.2], dtype=float32), array([0.1, 0.1, 0.1], dtype=float32))
     """
     speech = target = clean

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
-from phonemi.data.augmentation import Augmentation, augment
+from phonemi.data.augmentation import augment
 from phonemi.data.manifest import Interval, Recording, speaker_of
 from phonemi.data.noise import NoiseStore
 from phonemi.data.store import AudioStore
@@ -94,7 +95,7 @@ class DrawnMixtures:
         epoch: int = 0,
         crop_s: float | None,
         by_speaker: bool = True,
-        augmentation: Augmentation | None = None,
+        augmentation: Augment | None = None,
     ) -> None:
         """Nothing is drawn yet.
 
@@ -116,7 +117,7 @@ class DrawnMixtures:
         if crop_s is not None and crop_s * SAMPLE_RATE < 1:
             raise DataError(f"crop_s is {crop_s}: a crop needs at least one sample")
         self.speech, self.noise, self.size, self.snrs_db = speech, noise, size, tuple(map(float, snrs_db))
-        self.seed, self.epoch, self.augmentation = seed, epoch, augmentation or Augmentation()
+        self.seed, self.epoch, self.augmentation = seed, epoch, augmentation or Augment()
         self._max_samples = None if crop_s is None else round(crop_s * SAMPLE_RATE)
         by_name: dict[str, list[int]] = {}
         for index, recording in enumerate(speech.recordings):
@@ -295,7 +296,7 @@ def _mix(
     noise_store: NoiseStore,
     snr_db: float,
     rng: np.random.Generator,
-    augmentation: tuple[Augmentation, np.random.Generator] | None = None,
+    augmentation: tuple[Augment, np.random.Generator] | None = None,
 ) -> Mixture:
     """Draw a piece of noise and add it to the speech, which may be augmented on the way."""
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phonemi.config import MANIFESTS, Config, load_config, provenance
+from phonemi.constants import TUNINGS
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json, write_text
 from phonemi.progress import Progress
@@ -21,7 +22,7 @@ from phonemi.results.paper_table import PaperTable
 from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.run import Run
 from phonemi.systems import find_system, find_systems
-from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES, TUNINGS
+from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
 
 SCALES = ("paper", "mini")
 """Each is a preset too."""

@@ -27,19 +27,19 @@ LEVEL_RMS = 0.05  # -26 dB re full scale, a usual level of speech
 
 @dataclass(frozen=True)
 class MelTransformerConfig:
-    """Sizes of a `MelTransformer`; the default has 5 million parameters.
+    """Sizes of a `MelTransformer`; the section `encoder` of the configuration tells the usual ones.
 
     Raises:
         ModelError: if `dim` is no multiple of `heads`, or `position_kernel` is even.
     """
 
-    mels: int = 80
-    dim: int = 256
-    blocks: int = 6
-    heads: int = 4
-    feedforward: int = 1024
+    mels: int
+    dim: int
+    blocks: int
+    heads: int
+    feedforward: int
+    position_kernel: int  # frames of 20 ms
     dropout: float = 0.0
-    position_kernel: int = 31  # frames of 20 ms
 
     def __post_init__(self) -> None:
         if self.dim % self.heads or self.position_kernel % 2 == 0:
@@ -130,9 +130,9 @@ class MelTransformer(Representation):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: MelTransformerConfig | None = None, name: str = MODEL_TYPE) -> None:
+    def __init__(self, config: MelTransformerConfig, name: str = MODEL_TYPE) -> None:
         super().__init__()
-        self.config = config = config or MelTransformerConfig()
+        self.config = config
         self.name, self.layers, self.dim = name, config.blocks + 1, config.dim
         self.register_buffer("mean", torch.zeros(config.mels))
         self.register_buffer("std", torch.ones(config.mels))

@@ -26,7 +26,7 @@ from phonemi.stages.data_splits import Split
 from phonemi.stages.labelled_frames import LabelledFrames, count_classes, labelled_frames
 from phonemi.stages.run import Run
 from phonemi.training.loop import fit
-from phonemi.training.settings import FitSettings
+from phonemi.training.settings import fit_settings
 
 FRAMES_AT_ONCE = 8192  # of validation
 KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # of aggregation -> as the configuration calls it
@@ -108,9 +108,8 @@ def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> No
         model,
         batch_at=batch_at,
         loss=lambda model, batch: model(*batch),
-        settings=FitSettings(
-            steps=settings.steps,
-            learning_rate=settings.learning_rate,
+        settings=fit_settings(
+            settings,
             eps=1e-8,
             validate_every=max(1, settings.steps // 4),
             checkpoint_every=max(1, settings.steps // 4),

@@ -25,7 +25,7 @@ from phonemi.signal import SSL_FIELD
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
 from phonemi.training.loop import fit, prefetched
-from phonemi.training.settings import FitSettings
+from phonemi.training.settings import fit_settings
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
 
@@ -181,9 +181,8 @@ def _train(
     task = MaskedPrediction(model, classes, settings.unmasked_weight)
     noise = run.data.noise_store("train") if settings.noisy_share > 0 else None
     crops = Crops(stream, units, settings, run.config.seed, noise)
-    fit_settings = FitSettings(
-        steps=round_.steps,
-        learning_rate=round_.learning_rate,
+    fitting = fit_settings(
+        round_,
         warmup_steps=max(1, round_.steps // 12),
         schedule="cosine",
         eps=1e-6,
@@ -207,7 +206,7 @@ def _train(
         task,
         batch_at=crops.batch,
         loss=lambda task, batch: task(*batch)[0],
-        settings=fit_settings,
+        settings=fitting,
         folder=run.folder / folder,
         label=label,
         validate=validate,

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from phonemi.aggregations.base import Aggregation
 from phonemi.config.sections import Enhance
-from phonemi.data.augmentation import Augmentation
 from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, generator
 from phonemi.data.pairs import PairedRecordings
 from phonemi.data.store import AudioStore
@@ -54,7 +53,7 @@ def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> M
         seed=data.seed,
         epoch=0 if is_training else 1,
         crop_s=settings.crop_s,
-        augmentation=Augmentation(**dict(settings.augment)),
+        augmentation=settings.augment,
     )
 
 

@@ -20,14 +20,13 @@ from dataclasses import replace
 
 from phonemi.errors import ConfigError, nearest
 from phonemi.systems import han2026
-from phonemi.systems.system import Look, Printed, System, Tuning, numbered_seed
+from phonemi.systems.system import Look, Printed, System, numbered_seed
 
 __all__ = [
     "PAPERS",
     "Look",
     "Printed",
     "System",
-    "Tuning",
     "find_system",
     "find_systems",
     "known_system",

@@ -11,7 +11,8 @@ not at 9.
 
 from __future__ import annotations
 
-from phonemi.systems.system import Look, Printed, System, Tuning
+from phonemi.constants import TUNINGS, Tuning
+from phonemi.systems.system import Look, Printed, System
 
 ENCODERS = {
     "hubert": "facebook/hubert-base-ls960",
@@ -77,7 +78,6 @@ TABLES: dict[int, dict[tuple[str, str], Printed]] = {
 third encoder stand one row early, beside the last row of the block before: a block ends with its hybrid "+ log1p"."""
 
 SUMS = {"ws": "weighted_sum", "dws": "dynamic_weighted_sum"}
-TUNINGS: tuple[Tuning, ...] = ("acoustic", "linguistic", "hybrid")
 
 
 def _printed(row: str) -> dict[str, Printed]:

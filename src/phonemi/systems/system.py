@@ -11,10 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-Tuning = Literal["acoustic", "linguistic", "hybrid"]
-"""When an aggregation is learned: with the enhancer (acoustic),
-before it, to tell phones, and then frozen (linguistic), or before it with the weight of layer 0 learned on with the
-enhancer (hybrid)."""
+from phonemi.constants import Tuning
 
 
 class Look(NamedTuple):

@@ -32,6 +32,7 @@ from phonemi.errors import ConfigError, nearest
 from phonemi.information.mutual_information import EvaluationSet, measure
 from phonemi.probes.frames import FrameStates
 from phonemi.representations.huggingface import HuggingFaceRepresentation
+from phonemi.tables import Cell, Column, Table
 
 SNRS_DB = (0.0, 10.0, 20.0)
 CLASSES, HIDDEN, BATCH_FRAMES = len(PHONES), 512, 1024
@@ -260,11 +261,16 @@ def _memory_mb(work: Work, device: torch.device) -> float:
         process.join()
 
 
-def as_text(found: Sequence[Comparison]) -> str:
-    """A table for the terminal, at most 60 columns."""
-    lines = [f"{'':12} {'plain s':>9} {'ours s':>9} {'ratio':>7} {'plain MB':>9} {'ours MB':>8}"]
-    lines += [
-        f"{one.name:12} {one.plain_s:9.3f} {one.ours_s:9.3f} {one.ratio:7.1f} {one.plain_mb:9.0f} {one.ours_mb:8.0f}"
-        for one in found
-    ]
-    return "\n".join(lines)
+def table(found: Sequence[Comparison]) -> Table:
+    """Seconds and memory of both ways, at most 60 columns of text."""
+    seconds, megabytes = [Column("plain", "s"), Column("ours", "s")], [Column("plain", "MB"), Column("ours", "MB")]
+    return Table(
+        ["", *seconds, Column("ratio"), *megabytes],
+        [
+            [
+                *(one.name, Cell(one.plain_s, 3), Cell(one.ours_s, 3)),
+                *(Cell(one.ratio, 1), Cell(one.plain_mb, 0), Cell(one.ours_mb, 0)),
+            ]
+            for one in found
+        ],
+    )
