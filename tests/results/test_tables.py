@@ -143,9 +143,10 @@ def test_ours_and_theirs_side_by_side() -> None:
     ]
     content = {"number": 1, "scale": "paper", "encoders": {"hubert": "a/b"}, "rows": rows, "comparisons": compared}
     assert paper_table(PaperTable.from_json(content)).markdown().splitlines() == [
-        "| encoder | row | STOI | WER |",
-        "|---|---|---|---|",
-        "|  | noisy | – | 0.500 |",
-        "| hubert | WS (Acoustic) | 0.900 | 0.200 |",
-        "|  | WS (Linguistic) | 0.800 ▼ (0.947) | 0.100 [0.050, 0.150] ±0.0100 ▲ (0.0609) |",
+        "| encoder | row | MI bits | SI-SDRi dB | STOI | PESQ MOS | WER |",
+        "|---|---|---|---|---|---|---|",
+        "|  | noisy | – | – | – | – | 0.500 |",
+        "| hubert | WS (Acoustic) | – | – | 0.900 | – | 0.200 |",
+        "|  | WS (Linguistic) | – (3.49) | – (8.85) | 0.800 ▼ (0.947) | – (2.93) |"
+        " 0.100 [0.050, 0.150] ±0.0100 ▲ (0.0609) |",
     ]

@@ -156,7 +156,10 @@ def timings_table(timings: Timings) -> Table:
 
 
 def paper_table(result: PaperTable) -> Table:
-    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints."""
+    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints.
+
+    There is a column for every metric that was measured here or that the paper prints.
+    """
     printed_keys = {key for row in result.rows for key in row.published or {}}
     measured = measured_metrics(result.rows)
     columns = [metric for metric in METRICS if metric in measured or metric.key in printed_keys]
