@@ -16,9 +16,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --d
 test: $(INSTALLED) check
 	$(PYTEST)
 
-# The tests for daily work: under a minute.
+# The tests for daily work: about a minute.
 quick: $(INSTALLED)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile=short
 
 # The oldest and newest supported versions of Python, torch and transformers that install here.
 matrix: $(INSTALLED)

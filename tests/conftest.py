@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from phonemi.representations.base import HiddenStates
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does
+settings.register_profile("short", max_examples=10, deadline=None)  # make quick
 settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("thorough", max_examples=1000, deadline=None)  # pytest --hypothesis-profile=thorough -k ...
 settings.load_profile("quick")

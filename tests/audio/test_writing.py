@@ -82,6 +82,7 @@ def test_format_subtype_rate_channels_and_length_are_exact(
     assert audio.level_db((read - written)[:, 1_000:-1_000]) - audio.level_db(written) < -20
 
 
+@pytest.mark.slow
 def test_an_mp3_is_written_with_more_than_what_libsndfile_gives(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.mp3", uniform_noise(2, 441_000), 44_100)
     soundfile.write(tmp_path / "usual.mp3", uniform_noise(2, 441_000).T, 44_100)

@@ -45,6 +45,7 @@ def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
     assert decoded == {}
 
 
+@pytest.mark.slow
 def test_what_cannot_be_aligned_is_decoded_if_asked(speech: Recording, tmp_path: Path) -> None:
     recordings = examples(speech, tmp_path)
     noise = tmp_path / "faint.wav"

@@ -88,6 +88,7 @@ def test_a_folder_of_files(cache: Path | None, tmp_path: Path) -> None:
     assert fingerprint_files([folder, single], cache) != before
 
 
+@pytest.mark.slow
 def test_three_thousand_unchanged_files_take_no_time(tmp_path: Path) -> None:
     paths = [write(tmp_path / "corpus" / f"{number}.wav", b"%d" % number) for number in range(3_000)]
     recordings = [Recording(id=path.stem, path=str(path), sample_rate=16_000, samples=1) for path in paths]

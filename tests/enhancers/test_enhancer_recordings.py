@@ -98,6 +98,7 @@ def test_odd_input_gives_finite_output(sample_rate, samples, scale, clip):
     assert np.abs(enhanced).max() <= 4 * np.abs(waveform).max()
 
 
+@pytest.mark.slow
 @given(sample_rate=RATES, duration_s=st.floats(1, 3), upper_band=st.sampled_from(["attenuate", "remove", "keep"]))
 def test_length_and_time_are_kept_to_the_sample(sample_rate, duration_s, upper_band):
     waveform = noise(int(duration_s * sample_rate))

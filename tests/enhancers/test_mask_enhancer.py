@@ -127,6 +127,7 @@ def test_parameter_counts(dim, log1p, expected):
 # What must always hold -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(samples=st.lists(st.integers(400, 2500), min_size=2, max_size=4), padding=st.integers(0, 700))
 def test_batch_equals_single(samples, padding):
     model, lengths = tiny(dim=2), torch.tensor(samples)

@@ -37,6 +37,7 @@ def test_si_sdr_of_clean_plus_orthogonal_noise_is_analytic(gain: float) -> None:
     assert si_sdr(clean + gain * noise, clean).value == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_si_sdr_matches_torchmetrics_without_mean_removal() -> None:
     functional = pytest.importorskip("torchmetrics.functional.audio")
     torch = pytest.importorskip("torch")

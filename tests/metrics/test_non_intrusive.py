@@ -45,6 +45,7 @@ def _network(name: str):
     return lambda item: network.run(["Identity:0"], {"input_1": np.asarray([item], np.float32)})[0][0]
 
 
+@pytest.mark.slow
 @NEEDS_NETWORKS
 @pytest.mark.parametrize(
     ("seconds", "starts_s"),

@@ -41,6 +41,7 @@ def test_so_is_an_encoder_that_cannot_be_had(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_new_run_without_speech_gets_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("espeakng_loader")
     monkeypatch.setattr(corpus, "UTTERANCES", 4)

@@ -186,6 +186,7 @@ def test_an_empty_run_says_which_stages_are_missing(tmp_path):
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.slow
 def test_a_page_has_the_sections_for_which_there_are_results(tmp_path):
     write_information(tmp_path)
     (tmp_path / "log.jsonl").touch()

@@ -42,6 +42,7 @@ def test_frames(samples):
     assert hidden.states.isfinite().all()
 
 
+@pytest.mark.slow
 def test_features_are_standardised_log_mel_pairs(model):
     waveform = noise(1, 2000)
     rms = waveform.square().mean(1, keepdim=True).sqrt()

@@ -47,6 +47,7 @@ def tiny(model_type, large=False, **options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("model_type", MODELS)
 def test_folder_gives_the_hidden_states_of_transformers(model_type, large, tmp_path):

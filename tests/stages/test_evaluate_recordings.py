@@ -93,6 +93,7 @@ def test_the_command_line_needs_nothing_but_the_recordings(
     assert "| row | DNSMOS SIG MOS | DNSMOS BAK MOS | DNSMOS OVRL MOS | WER |" in (run / "results.md").read_text()
 
 
+@pytest.mark.slow
 @NEEDS_NETWORKS
 def test_files_that_were_made_again_are_judged_again(tmp_path: Path, settings: list[str]) -> None:
     settings = [*settings, "evaluate.recogniser=none", "evaluate.utterances=1"]
@@ -120,6 +121,7 @@ def test_without_packages_and_transcripts_everything_is_counted_as_failed(
     assert found["comparisons"] == []
 
 
+@pytest.mark.slow
 @NEEDS_NETWORKS
 def test_dnsmos_beside_the_other_scores_where_it_is_asked_for(tmp_path: Path, settings: list[str]) -> None:
     settings = [settings[0].replace("recordings", "pairs"), *settings[2:], "evaluate.recogniser=none"]

@@ -59,6 +59,7 @@ def test_an_encoder_is_left_that_can_be_loaded(run_stage: Callable[..., Run]) ->
     assert features.std().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_weights_are_a_function_of_the_seed(run_stage: Callable[..., Run]) -> None:
     first = run_stage("first")
     torch.manual_seed(12345)  # whatever the process did before
@@ -66,6 +67,7 @@ def test_weights_are_a_function_of_the_seed(run_stage: Callable[..., Run]) -> No
     assert not equal(first, run_stage("third", "seed=1", "data.test_share=0.3"))
 
 
+@pytest.mark.slow
 def test_a_finished_round_is_not_repeated(run_stage: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run_stage("whole")
     labels: list[str] = []
@@ -170,6 +172,7 @@ def test_frames_that_are_seen_count_by_their_weight() -> None:
     assert share == same_share
 
 
+@pytest.mark.slow
 def test_noisy_inputs(run_stage: Callable[..., Run]) -> None:
     run = run_stage("noisy", "encoder.noisy_share=1", "encoder.mixed_share=0.5", "data.babble_share=0.5")
     assert not equal(run, run_stage("clean"))

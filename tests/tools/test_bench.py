@@ -27,6 +27,7 @@ def test_both_ways_give_the_same_hidden_states(made: Bench) -> None:
     torch.testing.assert_close(ours().float(), expected, atol=2e-2, rtol=0)  # half precision
 
 
+@pytest.mark.slow
 def test_both_ways_measure_every_layer(made: Bench) -> None:
     plain, ours = made.information_ways()
     assert len(plain()) == made.encoder.layers == 3

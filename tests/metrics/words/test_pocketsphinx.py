@@ -68,6 +68,7 @@ def test_two_channels_are_an_error() -> None:
         transcribe_all(PocketsphinxRecogniser(), [np.ones((2, 100), np.float32)], processes=1)
 
 
+@pytest.mark.slow
 def test_two_processes_hear_what_one_hears() -> None:
     pytest.importorskip("pocketsphinx")
     waveforms = [_noise(8000, seed) for seed in range(3)] + [np.full(10, np.inf, np.float32)]

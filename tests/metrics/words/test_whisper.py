@@ -90,6 +90,7 @@ def test_an_english_whisper_is_not_told_the_language(changed: Path) -> None:
     assert whisper.transcribe(noise(2)) == whisper._loaded.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
+@pytest.mark.slow
 def test_company_and_order_do_not_matter(whisper: WhisperRecogniser, whisper_folder: Path) -> None:
     waveforms = [noise(1 + index % 3, index) for index in range(5)]
     alone = [WhisperRecogniser(whisper_folder).transcribe(waveform) for waveform in waveforms[:2]]
