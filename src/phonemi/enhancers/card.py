@@ -31,7 +31,7 @@ enhanced = enhancer.enhance(noisy.T, sample_rate=rate)  # [sample] or [channel, 
     ),
     "encoder": (
         "feature-extraction",
-        ["speech", "self-supervised-learning"],
+        ["speech"],
         """```sh
 phonemi information --model {load}
 ```
