@@ -46,7 +46,7 @@ def test_every_figure_of_several_encoders(
         else:
             pixels = imread(path)
             assert pixels.shape[1] >= 1_000
-            assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 50, "more than an empty page"
+            assert len(np.unique(pixels[..., 0])) > 50, "more than an empty page"
 
 
 def test_of_one_run_the_names_are_short(finished: Any, tmp_path: Path) -> None:
