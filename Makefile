@@ -10,8 +10,9 @@ INSTALLED := $(VENV)/installed
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
 
-# A process for each core, with one thread each: the networks of the tests are too small to gain from more.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+# A process for each core, with one thread each: the networks of the tests are too small to gain from more. Bytecode is
+# kept whatever the environment says: the tests start some hundred processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 test: $(INSTALLED) check
 	$(PYTEST)
