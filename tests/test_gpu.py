@@ -108,6 +108,7 @@ def test_the_mask_enhancer_gives_the_same(device: str) -> None:
         torch.testing.assert_close(row[: len(expected)], expected, atol=2e-4, rtol=1e-3)  # TF32
 
 
+@pytest.mark.slow
 @DEVICES
 def test_the_enhancer_that_ships_gives_the_same(device: str) -> None:
     channels = noise(2, 32_000).numpy() * np.linspace(0, 1, 32_000, dtype=np.float32)

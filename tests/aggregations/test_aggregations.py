@@ -46,6 +46,7 @@ def literal_equation_3(aggregation: DynamicWeightedSum, states: Tensor) -> Tenso
     return fused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("projection_bias", [False, True])
 def test_dynamic_weighted_sum_is_equation_3(projection_bias):
     aggregation, states = random_dynamic(projection_bias=projection_bias), hidden_states()

@@ -123,6 +123,7 @@ def test_another_rate_on_the_way_is_refused(tmp_path: Path) -> None:
         audio.probe(tmp_path / "a.mp3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
 def test_every_rate_is_counted_to_the_sample(tmp_path: Path, rate: int, channels: int) -> None:
@@ -135,6 +136,7 @@ def test_every_rate_is_counted_to_the_sample(tmp_path: Path, rate: int, channels
     assert audio.load_channels(tmp_path / "a.mp3")[0].shape == (channels, samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filling", [b"\xff", b"\xff\xfb\x90\0", b"ID3\3\0\0\0\0\0\0", bytes(4), b"\xff\xfb\xe0\0"])
 def test_a_file_of_anything_is_read_or_refused_soon(tmp_path: Path, filling: bytes) -> None:
     (tmp_path / "a.mp3").write_bytes(filling * ((4 << 20) // len(filling)))

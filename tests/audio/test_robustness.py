@@ -11,6 +11,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).with_name("mutants.py")
 
 
+@pytest.mark.slow
 def test_broken_files(tmp_path: Path) -> None:
     count = int(os.environ.get("PHONEMI_MUTANTS", "300"))  # 2000 take some minutes
     command = [sys.executable, str(SCRIPT), str(tmp_path), str(count), "0"]

@@ -159,6 +159,7 @@ def test_integer_subtypes_are_clipped_and_float_is_not(tmp_path: Path) -> None:
     np.testing.assert_array_equal(audio.load(tmp_path / "float.wav"), loud)
 
 
+@pytest.mark.slow
 def test_a_long_ogg_file_is_written_in_pieces(tmp_path: Path) -> None:
     # libsndfile overflows its stack when it is given this in one call.
     audio.save(tmp_path / "a.ogg", np.zeros(16_000 * 300, dtype=np.float32), 16_000)
@@ -224,6 +225,7 @@ def test_writer_wants_its_own_number_of_channels(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", audio.WRITABLE)
 def test_a_full_disk_leaves_nothing(tmp_path: Path, extension: str) -> None:
     # A limit on the size of files makes write() fail as a full disk does, in the middle of the file.

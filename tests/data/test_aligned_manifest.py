@@ -29,6 +29,7 @@ def examples(speech: Recording, folder: Path) -> list[Recording]:
     ]
 
 
+@pytest.mark.slow
 def test_a_manifest(speech: Recording, tmp_path: Path) -> None:
     recordings = examples(speech, tmp_path)
     seen: list[tuple[int, int]] = []

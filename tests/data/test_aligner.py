@@ -50,6 +50,7 @@ def test_silence(aligner: PocketsphinxAligner) -> None:
         aligner.align(0 * NOISE, "hello")
 
 
+@pytest.mark.slow
 def test_synthetic_speech(aligner: PocketsphinxAligner, speech: Recording) -> None:
     waveform = audio.load(speech.path)
     text = speech.text or ""
@@ -88,6 +89,7 @@ def test_decoded_synthetic_speech(phone_loop: PocketsphinxPhoneLoop, speech: Rec
     assert np.mean(labels == truth) > 0.25 > 5 * chance
 
 
+@pytest.mark.slow
 def test_decoding_does_not_depend_on_what_came_before(phone_loop: PocketsphinxPhoneLoop, speech: Recording) -> None:
     waveform = audio.load(speech.path)
     found = PocketsphinxPhoneLoop().decode(waveform)
@@ -112,6 +114,7 @@ def test_what_cannot_be_decoded_is_refused(
         phone_loop.decode(waveform)
 
 
+@pytest.mark.slow
 def test_a_decoder_that_fails_is_replaced(speech: Recording) -> None:
     waveform = audio.load(speech.path)
     spoiled = PocketsphinxPhoneLoop()

@@ -169,6 +169,7 @@ def hub_encoder(kind, folder):
     return encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["WavLM", "Hubert"])
 def test_an_encoder_that_was_trained_is_stored_whatever_its_name(kind, tmp_path):
     made = joined(hub_encoder(kind, tmp_path / "hub"))

@@ -149,6 +149,7 @@ def test_silent_chunks(tmp_path, identity, sound):
     np.testing.assert_allclose(found, waveform, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path, recorder, sound):
     peaks = []
     second = sound(8000, sample_rate=8000)

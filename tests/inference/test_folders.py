@@ -206,6 +206,7 @@ class Killed:
         return self.recorder.enhance_chunks(*arguments, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that start at once")
 @pytest.mark.parametrize(("files", "kills"), [(40, 4), pytest.param(500, 10, marks=pytest.mark.slow)])
 def test_a_folder_whose_run_is_killed_again_and_again_is_complete_in_the_end(tmp_path, recorder, sound, files, kills):

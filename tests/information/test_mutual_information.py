@@ -39,6 +39,7 @@ def gaussian_mixture_bits() -> float:
     return quad(minus_p_log_p, -9, 9)[0] - 0.5 * math.log2(2 * math.pi * math.e)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("depth", "learning_rate"), [(1, 0.1), (3, 0.01)])
 def test_probes_find_the_information_of_known_channels(depth, learning_rate):
     features, labels = binary_channels(20_000, seed=0)
@@ -59,6 +60,7 @@ def test_probes_find_the_information_of_known_channels(depth, learning_rate):
     assert bounds[2].accuracy == pytest.approx(1 - FLIP, abs=0.01)
 
 
+@pytest.mark.slow
 def test_one_hot_features_of_many_classes_carry_all_their_entropy():
     labels = torch.from_numpy(np.random.default_rng(0).geometric(0.2, 8000).clip(max=40) - 1)
     features = torch.nn.functional.one_hot(labels, 40)[None].float()

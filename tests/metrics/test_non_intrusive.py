@@ -75,6 +75,7 @@ def test_every_second_is_in_a_window() -> None:
     assert {len(window) for window in windows} == {144_160}
 
 
+@pytest.mark.slow
 @NEEDS_NETWORKS
 def test_noise_costs_background_and_overall_quality() -> None:
     clean = _speech(9.5)
@@ -85,6 +86,7 @@ def test_noise_costs_background_and_overall_quality() -> None:
     assert all(1 <= score.value <= 5 for score in (*before.values(), *after.values()))
 
 
+@pytest.mark.slow
 @NEEDS_NETWORKS
 def test_a_short_recording_is_judged_as_if_said_twice() -> None:
     once = _speech(2.4)

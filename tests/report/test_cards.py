@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from phonemi import audio
 from phonemi.report.cards import MAX_PLAYER_BYTES, example_card, marked_words
@@ -18,6 +19,7 @@ def test_words_are_marked() -> None:
     assert marked_words("a", None) is None
 
 
+@pytest.mark.slow
 def test_players_are_small_keep_their_ratio_and_name_missing_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     loud = (0.5 * rng.standard_normal(45 * 16_000)).astype(np.float32).clip(-1, 1)

@@ -51,6 +51,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "noisy", tmp_path / "enhanced"
 
 
+@pytest.mark.slow
 def test_the_page_holds_every_recording_what_got_worse_first(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +141,7 @@ def test_where_no_page_can_be_written_nothing_is_judged(
         build_listening_page(*folders, tmp_path / place)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_and_names_what_is_wrong(
     folders: tuple[Path, Path], tmp_path: Path, phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_places_too_near_to_be_named_are_not_ticks():
     assert len(set(labels)) == len(labels), "no two ticks on one another"
 
 
+@pytest.mark.slow
 def test_saved_figures_are_the_same_bytes_again_and_change_no_settings(tmp_path):
     import matplotlib
 

@@ -19,6 +19,7 @@ from phonemi.results.evaluation import EvaluatedRow, Evaluation
 from phonemi.results.information import Information
 from phonemi.results.run_folder import RunResults
 
+pytestmark = pytest.mark.slow  # a run with every kind of result is drawn first
 LABELS = {"ws-acoustic": "WS (Acoustic)", "ws-linguistic": "WS <Linguistic> & $1", "dws-linguistic": "DWS (Linguistic)"}
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 

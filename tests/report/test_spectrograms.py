@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
 from phonemi.report.figure_style import svg_text
@@ -65,6 +66,7 @@ def test_layers_say_whether_they_move() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_figure_becomes_svg_text_with_its_words() -> None:
     text = svg_text(recording_view(sine(), sine(), np.zeros(101)))
     assert text.startswith("<?xml")

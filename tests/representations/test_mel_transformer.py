@@ -52,6 +52,7 @@ def test_features_are_standardised_log_mel_pairs(model):
     torch.testing.assert_close(model.features(waveform), expected)
 
 
+@pytest.mark.slow
 def test_features_do_not_know_the_level(model):
     waveform = noise(1, 4000)
     for gain in (1e-4, 0.5, 30):
@@ -124,6 +125,7 @@ def test_too_short(model, samples):
         model(torch.zeros(2, 800), torch.tensor([samples, 800]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_save_and_load(model, tmp_path, half):
     model.save(tmp_path / "encoder", half=half)

@@ -71,6 +71,7 @@ def test_folder_gives_the_hidden_states_of_transformers(model_type, large, tmp_p
     assert not hidden.states.requires_grad
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_type", MODELS)
 def test_last_state_of_pre_norm_models_has_the_final_layer_norm(model_type):
     representation = HuggingFaceRepresentation(tiny(model_type, large=True), "tiny", layer_norm_states=False)

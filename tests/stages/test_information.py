@@ -189,6 +189,7 @@ def save_tiny(folder: Path, seed: int) -> None:
     MelTransformer(config).save(folder, half=True)
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_shipped_encoder(
     phonemi: Callable[..., Any], corpus: Any, mini: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,7 @@ def test_every_setting_has_an_expectation() -> None:
     assert declared - manifests == EXPECTED.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_setting_changes_the_keys_of_what_it_affects_and_no_other(
     keys_with: Callable[..., dict[str, str]], pairs: Path, name: str

@@ -43,6 +43,7 @@ def equal(first: Run, second: Run) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_an_encoder_is_left_that_can_be_loaded(run_stage: Callable[..., Run]) -> None:
     run = run_stage("run")
     result = json.loads((run.folder / "encoder" / "result.json").read_text())

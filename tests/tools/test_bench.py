@@ -62,6 +62,7 @@ def test_everything_is_compared() -> None:
     assert max(map(len, table(comparisons).text().splitlines())) <= 60
 
 
+@pytest.mark.slow
 def test_each_way_is_given_its_own_time_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_and_large() -> None:
         large = np.ones(8_000_000)  # 64 MB

@@ -41,6 +41,7 @@ def noise(duration_s: float = 1.0) -> np.ndarray:
     return 0.1 * np.random.default_rng(0).standard_normal(round(duration_s * RATE))
 
 
+@pytest.mark.slow
 def test_a_recording_becomes_a_file_and_a_picture(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a <b>.flac", np.stack([np.zeros(2 * RATE), noise(2)]), RATE)
     path, shown = enhance_and_show(tmp_path / "a <b>.flac", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
@@ -55,6 +56,7 @@ def test_a_recording_becomes_a_file_and_a_picture(models: tuple[str, str], tmp_p
     assert shown.count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_a_model_without_an_encoder_has_no_layers_to_show(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", noise(), RATE)
     _, shown = enhance_and_show(tmp_path / "a.wav", models[1], NO_LIMIT_DB, 1.0, tmp_path / "out")

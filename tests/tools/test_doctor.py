@@ -50,6 +50,7 @@ def test_a_broken_torchaudio_is_explained_and_enhancing_goes_on(tmp_path: Path) 
     assert "one second enhanced in" in printed
 
 
+@pytest.mark.slow
 def test_all_is_well(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     outcome = phonemi("doctor")

@@ -426,6 +426,7 @@ def test_a_full_disk_ends_the_run_and_room_continues_it(tmp_path, monkeypatch):
     assert same_weights(resumed, whole)
 
 
+@pytest.mark.slow
 def test_precisions_one_after_the_other_leave_the_model_as_it_was(tmp_path):
     dtypes = []
 

@@ -20,7 +20,7 @@ from phonemi.weights import shipped
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = Path(phonemi.__file__).parent
 MOST_BYTES = 25_000_000
-IN_THE_PACKAGE = sorted(path for path in shipped.WEIGHTS.glob("*") if path.is_dir())
+IN_THE_PACKAGE = sorted(path.parent for path in shipped.WEIGHTS.glob("*/config.json"))
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from phonemi.data.corpora import CORPORA
 from phonemi.data.corpora.corpus import Omissions, attach_phones
 from phonemi.data.manifest import Recording
@@ -15,6 +17,7 @@ def test_the_corpora_by_name() -> None:
     assert CORPORA["esc50"].download is not None
 
 
+@pytest.mark.slow
 def test_listing_a_corpus_starts_without_what_it_does_not_need() -> None:
     code = "import sys, phonemi.data.corpora; print(*sys.modules.keys() & {'torch', 'scipy', 'espeakng_loader'})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "\n"

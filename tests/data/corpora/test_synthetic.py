@@ -172,6 +172,7 @@ def test_work_that_is_done_is_skipped_and_other_arguments_do_it_again(tmp_path: 
     assert len(read_manifest(tmp_path / "speech.jsonl")) == 1
 
 
+@pytest.mark.slow
 def test_work_cut_short_is_done_again(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
 

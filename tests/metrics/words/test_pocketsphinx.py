@@ -21,6 +21,7 @@ def _noise(samples: int, seed: int = 0) -> np.ndarray:
     return (0.05 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grammar", [None, GRAMMAR])
 def test_noise_and_silence_give_some_text_without_error(grammar: str | None) -> None:
     pytest.importorskip("pocketsphinx")

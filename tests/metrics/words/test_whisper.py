@@ -64,6 +64,7 @@ def greedy(whisper: WhisperRecogniser, waveform: np.ndarray, prompt: list[str]) 
     return tokens[len(prompt) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suppress", [True, False])
 def test_words_are_the_most_probable_after_the_english_prompt(changed: Path, suppress: bool) -> None:
     """Also where the model writes timestamps that it was told to leave out: they are no reason to drop words."""
@@ -100,6 +101,7 @@ def test_company_and_order_do_not_matter(whisper: WhisperRecogniser, whisper_fol
     assert len(set(together)) == 5
 
 
+@pytest.mark.slow
 def test_all_are_heard_here_in_order_and_failures_counted(whisper: WhisperRecogniser) -> None:
     taken: list[int] = []
     done: list[tuple[int, int]] = []
@@ -126,6 +128,7 @@ def test_silence_does_not_even_need_a_model(seconds: int) -> None:
     assert WhisperRecogniser("no/model").transcribe(np.zeros(seconds * SECOND, np.float32)) == ""
 
 
+@pytest.mark.slow
 def test_long_audio_is_heard_to_its_end(whisper: WhisperRecogniser) -> None:
     pause = np.zeros(SECOND // 5, np.float32)
     parts = [noise(24, 1), noise(27.3, 2), noise(4, 3)]
@@ -157,6 +160,7 @@ def test_cuts_are_in_pauses() -> None:
     assert ends_s == pytest.approx([22.1, 46.1, 65], abs=0.06)
 
 
+@pytest.mark.slow
 def test_settings_say_what_the_words_depend_on(whisper: WhisperRecogniser, changed: Path) -> None:
     settings = whisper.settings
     assert json.loads(json.dumps(settings)) == settings
