@@ -10,6 +10,8 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("mutants.py")
 
+import pytest
+
 
 @pytest.mark.slow
 def test_broken_files(tmp_path: Path) -> None:
