@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("mutants.py")
-
 import pytest
+
+SCRIPT = Path(__file__).with_name("mutants.py")
 
 
 @pytest.mark.slow
