@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from phonemi.errors import ModelError
 from phonemi.representations.base import Representation
@@ -102,9 +103,13 @@ def test_freezing_and_unfreezing_change_no_number(new_encoder: NewEncoder, kind:
     waveforms, lengths = noise(3, 6000), torch.tensor([6000, 2000, 4000])
     expected = encoder(waveforms, lengths).states
     assert not expected.requires_grad
-    for from_block in (2, 0):
-        encoder.unfreeze(from_block)
-        torch.testing.assert_close(encoder(waveforms, lengths).states.detach(), expected, rtol=0, atol=1e-6)
+    # The fast kernels cannot learn WavLM's biases: where these are trained, PyTorch takes the plain products.
+    with sdpa_kernel(SDPBackend.MATH):
+        plain = encoder(waveforms, lengths).states
+        for from_block in (2, 0):
+            assert torch.equal(encoder.unfreeze(from_block)(waveforms, lengths).states, plain)
+        encoder.freeze()
+    torch.testing.assert_close(plain, expected, rtol=1e-6, atol=3e-6)  # states are up to 3
     frozen = encoder.freeze().train()(waveforms, lengths).states
     assert torch.equal(frozen, expected)
     assert encoder.trainable_from is None
