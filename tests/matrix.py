@@ -104,7 +104,20 @@ def versions(python: Path) -> str:
 
 def run_tests(python: Path) -> tuple[bool, str]:
     """Run the core tests on the source of this tree: whether all passed, and pytest's last line."""
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", "-o", "testpaths="]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "not slow",
+        "-o",
+        "testpaths=",
+        "-o",
+        "addopts=--import-mode=importlib",
+    ]
     command += [str(path) for name in TESTS if (path := REPOSITORY / "tests" / name).exists()]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True, check=False)
