@@ -21,11 +21,7 @@ from phonemi.files import write_text
 
 
 def load_config(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Read a configuration.
-
-    Args:
-        source: a YAML file, the name of a preset in the package (`"quickstart"`), or None for the defaults.
-        overrides: `a.b=value` with the value in YAML, applied after the file.
+    """Read a YAML file or a preset of the package (`"quickstart"`); None: the defaults. Then apply `overrides`.
 
     Raises:
         ConfigError: for a file that cannot be read, or a key or value that does not exist, naming the nearest key.
@@ -59,7 +55,8 @@ def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = No
 def provenance() -> dict[str, str]:
     """Versions, git commit, machine and command of this process."""
     packages = "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx speechmos onnxruntime"
-    facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {_cores()} cores"}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {cores} cores"}
     for package in packages.split():
         try:
             facts[package] = importlib.metadata.version(package)
@@ -68,10 +65,6 @@ def provenance() -> dict[str, str]:
     facts["commit"] = _commit()
     facts["command"] = " ".join(["phonemi", *sys.argv[1:]])
     return facts
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _commit() -> str:
