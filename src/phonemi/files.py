@@ -151,17 +151,15 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     try:
         with open(path, encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
+                if line.strip():
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}:{number}: not JSON ({error})") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
-                rows.append(row)
+                    if not isinstance(row, dict):
+                        raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+                    rows.append(row)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number}: not JSON ({error})") from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise DataError(f"{path} is not a JSON-lines file ({error})") from None
     return rows

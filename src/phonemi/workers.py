@@ -41,11 +41,7 @@ class Workers(Generic[Result]):
     """
 
     def __init__(
-        self,
-        function: Callable[..., Result],
-        processes: int,
-        name: str,
-        advice: str = "free some, then run it again",
+        self, function: Callable[..., Result], processes: int, name: str, advice: str = "free some, then run it again"
     ) -> None:
         self._function, self._processes, self._name, self._advice = function, processes, name, advice
         self._pool: ProcessPoolExecutor | None = None

@@ -19,6 +19,8 @@ from phonemi.config.sections import Config, Section
 from phonemi.errors import ConfigError, nearest
 from phonemi.files import write_text
 
+PRESETS = resources.files("phonemi") / "presets"
+
 
 def load_config(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """Read a YAML file or a preset of the package (`"quickstart"`); None: the defaults. Then apply `overrides`.
@@ -40,9 +42,7 @@ def load_config(source: str | Path | None = None, overrides: Iterable[str] = ())
 
 def presets() -> list[str]:
     """Names of the configurations that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _preset_folder().iterdir() if entry.name[-5:] == ".yaml"
-    )
+    return sorted(entry.name[:-5] for entry in PRESETS.iterdir() if entry.name.endswith(".yaml"))
 
 
 def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = None) -> None:
@@ -78,15 +78,11 @@ def _commit() -> str:
         return "unknown (not a git checkout)"
 
 
-def _preset_folder() -> Any:
-    return resources.files("phonemi") / "presets"
-
-
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     try:
         if str(source) in presets() and not path.is_file():
-            text = (_preset_folder() / f"{source}.yaml").read_text(encoding="utf-8")
+            text = (PRESETS / f"{source}.yaml").read_text(encoding="utf-8")
         elif path.suffix in (".yaml", ".yml") or path.exists():
             text = path.read_text(encoding="utf-8")
         else:

@@ -20,6 +20,8 @@ def _in_order(ends: tuple[Number, Number]) -> tuple[Number, Number]:
     return ends
 
 
+Manifests = tuple[str, ...]
+SnrsDb = Annotated[tuple[float, ...], Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 ReverberationS = Annotated[float, Field(ge=0.05, le=3)]
@@ -70,7 +72,8 @@ def setting(
     return Field(default, json_schema_extra=declared, **constraints)
 
 
-def _unwrap_descriptions(schema: dict[str, Any]) -> None:
+def _unwrap(schema: dict[str, Any]) -> None:
+    """Put each description on one line."""
     for declared in schema["properties"].values():
         if "description" in declared:
             declared["description"] = " ".join(declared["description"].split())
@@ -80,11 +83,7 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and nothing but the settings that it declares."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-        json_schema_extra=_unwrap_descriptions,
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True, json_schema_extra=_unwrap
     )
 
     def settings_that_affect(self, result: Result) -> dict[str, Any]:
@@ -116,30 +115,26 @@ class Folds(Section):
 class Data(Section):
     """Which manifests a run uses, and who is held out. Manifests are written by `phonemi prepare`."""
 
-    speech: tuple[str, ...] = setting((), affects="data", unit="manifests", paper="LibriSpeech dev-clean, section 2.2")
+    speech: Manifests = setting((), affects="data", unit="manifests", paper="LibriSpeech dev-clean, section 2.2")
     """Manifests of clean speech with speakers and phones; split by speaker"""
-    encoder_speech: tuple[str, ...] = setting((), affects="data", unit="manifests")
+    encoder_speech: Manifests = setting((), affects="data", unit="manifests")
     """Manifests of more speech to train the encoder on; it needs no labels"""
-    enhancer_speech: tuple[str, ...] = setting((), affects="data", unit="manifests")
+    enhancer_speech: Manifests = setting((), affects="data", unit="manifests")
     """Manifests of more clean speech to train the enhancers on; it needs no labels"""
-    noise: tuple[str, ...] = setting((), affects="data", unit="manifests", paper="ESC-50, section 2.2")
+    noise: Manifests = setting((), affects="data", unit="manifests", paper="ESC-50, section 2.2")
     """Manifests of noise with folds"""
-    test_speech: tuple[str, ...] = setting(
-        (), affects="data", unit="manifests", paper="LibriSpeech test-clean, section 2.2"
-    )
+    test_speech: Manifests = setting((), affects="data", unit="manifests", paper="LibriSpeech test-clean, section 2.2")
     """Manifests of the test speech, if it is a corpus of its own; no speaker of `speech` is then held out for
     testing"""
-    dynamic_speech: tuple[str, ...] = setting(
+    dynamic_speech: Manifests = setting(
         (), affects="data", unit="manifests", paper="LibriSpeech train-clean-100, section 3.1"
     )
     """Manifests of the speech that DWS is pre-trained on; empty: the training part of `speech`"""
-    dynamic_noise: tuple[str, ...] = setting((), affects="data", unit="manifests", paper="MUSAN noise, section 3.1")
+    dynamic_noise: Manifests = setting((), affects="data", unit="manifests", paper="MUSAN noise, section 3.1")
     """Manifests of the noise that DWS is pre-trained on, all folds; empty: the training folds of `noise`"""
-    train_pairs: tuple[str, ...] = setting((), affects="data", unit="manifests", paper="VoiceBank-DEMAND, section 3.1")
+    train_pairs: Manifests = setting((), affects="data", unit="manifests", paper="VoiceBank-DEMAND, section 3.1")
     """Manifests of noisy recordings with their clean ones, to train enhancers on; they replace the mixtures"""
-    validation_pairs: tuple[str, ...] = setting(
-        (), affects="data", unit="manifests", paper="speakers p226 and p287, recipe"
-    )
+    validation_pairs: Manifests = setting((), affects="data", unit="manifests", paper="speakers p226 and p287, recipe")
     """Manifests of noisy recordings with their clean ones, to choose checkpoints by; they replace the mixtures"""
     test_share: float = setting(0.2, affects="data", unit="0 to 1", ge=0, lt=1)
     """Share of the speakers of `speech` held out for testing; ignored if `test_speech` is set"""
@@ -224,13 +219,7 @@ class Encoder(Section):
 class Information(Section):
     """The analysis of section 2.2: mutual information by layer and SNR, with one probe for each layer."""
 
-    snrs_db: tuple[float, ...] = setting(
-        SNRS_DB,
-        affects=FRAMES,
-        unit="dB",
-        paper="-10, -5, 0, 5, 10, 15, 20, section 2.2",
-        min_length=1,
-    )
+    snrs_db: SnrsDb = setting(SNRS_DB, affects=FRAMES, unit="dB", paper="-10, -5, 0, 5, 10, 15, 20, section 2.2")
     """SNRs of the mixtures: training draws one for each copy, the test measures at every one"""
     copies: Count = setting(2, affects="frames.train", unit="copies")
     """Noisy copies of each training utterance, each at an SNR drawn from `snrs_db`"""
@@ -353,8 +342,8 @@ class Enhance(Section):
     """Add AdamW's eps before the bias correction, as S3PRL does; false: after it, as PyTorch does"""
     si_sdr_weight: float = setting(0.0, affects="models", unit="1/dB", paper="0, recipe", ge=0)
     """Weight of a dB of SI-SDR in the loss, beside the L1 distance of the spectra; 0: the L1 distance alone"""
-    snrs_db: tuple[float, ...] = setting(
-        (0.0, 5.0, 10.0, 15.0), affects=MIXTURES, unit="dB", paper="0, 5, 10, 15 (VoiceBank-DEMAND)", min_length=1
+    snrs_db: SnrsDb = setting(
+        (0.0, 5.0, 10.0, 15.0), affects=MIXTURES, unit="dB", paper="0, 5, 10, 15 (VoiceBank-DEMAND)"
     )
     """SNRs of the training and validation mixtures"""
     train_mixtures: Count = setting(10802, affects="mixtures.train", unit="mixtures", paper="10802, recipe")
@@ -381,12 +370,8 @@ class Enhance(Section):
 class Evaluate(Section):
     """The test set, and how it is scored."""
 
-    snrs_db: tuple[float, ...] = setting(
-        (2.5, 7.5, 12.5, 17.5),
-        affects="scores",
-        unit="dB",
-        paper="2.5, 7.5, 12.5, 17.5 (VoiceBank-DEMAND)",
-        min_length=1,
+    snrs_db: SnrsDb = setting(
+        (2.5, 7.5, 12.5, 17.5), affects="scores", unit="dB", paper="2.5, 7.5, 12.5, 17.5 (VoiceBank-DEMAND)"
     )
     """SNRs of the test mixtures"""
     per_utterance: Count | None = setting(1, affects="scores", unit="mixtures", paper="1 (VoiceBank-DEMAND)")

@@ -20,19 +20,12 @@ from phonemi.metrics.si_sdr import target_and_error_energy
 
 INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
 
-REFERENCE_SILENT = "reference silent"
-REFERENCE_NOT_FINITE = "reference not finite"
-ESTIMATE_EQUAL = "estimate equals reference"
-ESTIMATE_UNRELATED = "estimate orthogonal to reference"
 STOI_TOO_SHORT = "fewer than 30 frames of speech for STOI"
 PESQ_TOO_SHORT = "shorter than 0.25 s for PESQ"
-PESQ_NO_SPEECH = "PESQ found no speech"
-PESQ_TOO_MANY = "more than 45 utterances for PESQ"
 
 # A ratio beyond this is rounding: the residual is what float64 leaves of an exact copy of the reference.
 _MAX_SI_SDR_DB = 280.0
 _PESQ_WINDOW = 64  # samples
-_PESQ_MAX_UTTERANCES = 45
 
 Waveform = NDArray[np.float64]
 
@@ -52,11 +45,11 @@ def _of_comparable(metric: Callable[[Waveform, Waveform], Score]) -> Callable[[A
                 f"estimate {list(estimate.shape)} and clean {list(clean.shape)} must both be [sample] and equal"
             )
         if not np.isfinite(clean).all():
-            return Score.failed(REFERENCE_NOT_FINITE)
+            return Score.failed("reference not finite")
         if not np.isfinite(estimate).all():
             return Score.failed(ESTIMATE_NOT_FINITE)
         if not clean.any():
-            return Score.failed(REFERENCE_SILENT)
+            return Score.failed("reference silent")
         if not estimate.any():
             return Score.failed(ESTIMATE_SILENT)
         return metric(_peak_near_one(estimate), _peak_near_one(clean))
@@ -81,9 +74,9 @@ def si_sdr(estimate: Waveform, clean: Waveform) -> Score:
     """
     target_energy, residual_energy = target_and_error_energy(estimate, clean)
     if target_energy <= residual_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
-        return Score.failed(ESTIMATE_UNRELATED)
+        return Score.failed("estimate orthogonal to reference")
     if residual_energy <= target_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
-        return Score.failed(ESTIMATE_EQUAL)
+        return Score.failed("estimate equals reference")
     return Score(float(10 * np.log10(target_energy / residual_energy)))
 
 
@@ -116,14 +109,14 @@ def pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
     if len(clean) < 0.25 * SAMPLE_RATE:
         return Score.failed(PESQ_TOO_SHORT)
     # The C code has memory for 50 utterances; it does not check, and more crash the process.
-    if _utterances(clean) > _PESQ_MAX_UTTERANCES:
-        return Score.failed(PESQ_TOO_MANY)
+    if _utterances(clean) > 45:
+        return Score.failed("more than 45 utterances for PESQ")
     try:
         value = float(pesq.pesq(SAMPLE_RATE, clean, estimate, "wb"))
     except pesq.BufferTooShortError:
         return Score.failed(PESQ_TOO_SHORT)
     except (pesq.PesqError, ValueError):
-        return Score.failed(PESQ_NO_SPEECH)
+        return Score.failed("PESQ found no speech")
     return Score.of(value)
 
 
@@ -132,8 +125,7 @@ def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[
 
     The improvement is SI-SDR of the estimate minus that of the noisy input: the column "SI-SDR" of SUPERB's tables.
 
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
+    Waveforms of other shapes than [sample], all of one length, are a DataError.
     """
     before, after = si_sdr(noisy, clean), si_sdr(estimate, clean)
     if after.reason is not None:

@@ -25,8 +25,6 @@ DNSMOS_KEYS = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl")
 DNSMOS_PACKAGES = ("onnxruntime", "speechmos")
 NETWORK = "dnsmos_models/sig_bak_ovr.onnx"  # in the folder of speechmos
 
-DNSMOS_TOO_SHORT = "shorter than 0.25 s for DNSMOS"
-
 _WINDOW = 144_160  # samples, 9.01 s: the only length that the network accepts
 _MIN_DURATION_S = 0.25
 _MAX_SILENCE = 2.0**-16  # half a step of 16 bits: in a file, anything below it is silence
@@ -74,7 +72,7 @@ def _scorable(estimate: ArrayLike) -> Waveform | Score:
     if not np.isfinite(waveform).all():
         return Score.failed(ESTIMATE_NOT_FINITE)
     if len(waveform) < _MIN_DURATION_S * SAMPLE_RATE:
-        return Score.failed(DNSMOS_TOO_SHORT)
+        return Score.failed("shorter than 0.25 s for DNSMOS")
     if float(np.abs(waveform).max()) < _MAX_SILENCE:
         return Score.failed(ESTIMATE_SILENT)
     missing = missing_packages()

@@ -101,12 +101,8 @@ class HuggingFaceRepresentation(Representation):
 
     def settings(self) -> dict[str, Any]:
         config: Any = self.model.config
-        return {
-            "name": self.name,
-            "normalise": self.normalise,
-            "layer_norm_states": self.layer_norm_states,
-            "config": config.to_dict(),
-        }
+        options = {"normalise": self.normalise, "layer_norm_states": self.layer_norm_states}
+        return {"name": self.name, **options, "config": config.to_dict()}
 
     def _encode(self, waveforms: Tensor, lengths: Tensor | None, as_s3prl: bool) -> HiddenStates:
         all_valid = lengths is None
@@ -171,7 +167,7 @@ def normalise_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
 
 def load_model(name: str, token: str | bool | None) -> nn.Module:
     """Load the model of a local folder or of the hub, without the heads it may have, or raise ModelError."""
-    check_model_type(name)
+    import_transformers(name)
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
@@ -180,7 +176,7 @@ def load_model(name: str, token: str | bool | None) -> nn.Module:
     quiet()  # or a report of unused heads would frighten users; missing weights are reported below
     try:
         config = AutoConfig.from_pretrained(name, token=token)
-        check_model_type(name, config.model_type)
+        _import_code(name, config.model_type)
         model: nn.Module
         model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True, token=token)
     except (OSError, ValueError, RuntimeError) as error:
@@ -194,7 +190,7 @@ def load_model(name: str, token: str | bool | None) -> nn.Module:
 
 def new_model(name: str, config: dict[str, Any]) -> nn.Module:
     """Build a model with fresh weights from its configuration, as `settings()` has it."""
-    check_model_type(name, config["model_type"])
+    _import_code(name, config["model_type"])
     from transformers import AutoConfig, AutoModel
 
     from_config: Any = AutoModel.from_config
@@ -202,8 +198,7 @@ def new_model(name: str, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def check_model_type(name: str, model_type: str | None = None) -> None:
-    """Import transformers and its code for a type of model; raise ModelError for an unknown one."""
-    if model_type is not None and model_type not in MODEL_TYPES:
+def _import_code(name: str, model_type: str) -> None:
+    if model_type not in MODEL_TYPES:
         raise ModelError(f"{name} is of type {model_type!r}; known: {', '.join(MODEL_TYPES)}")
     import_transformers(name, model_type)

@@ -12,10 +12,7 @@ from phonemi.files import replacing
 
 
 def save_weights(
-    weights: nn.Module | dict[str, Tensor],
-    path: str | Path,
-    half: bool = False,
-    metadata: dict[str, str] | None = None,
+    weights: nn.Module | dict[str, Tensor], path: str | Path, half: bool = False, metadata: dict[str, str] | None = None
 ) -> None:
     """Write a safetensors file, complete or not at all.
 
