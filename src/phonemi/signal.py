@@ -80,7 +80,7 @@ def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) ->
 
     Periodic Hann window of 400 samples centred in 512, hop 160, signal centred in the frames: [batch, sample] ->
     [batch, 1 + sample // 160, 257]. Beyond the ends of an item lie zeros (librosa from 0.10 on) or, with "reflect", its
-    mirror image (before), of the first `lengths` samples of each item; the others must be zero.
+    mirror image (before). An item has `lengths` samples, None: all; what follows them must be zero.
     """
     if pad == "reflect":
         waveform = _mirrored(waveform, lengths)
