@@ -97,6 +97,5 @@ def test_to_ssl_grid_takes_the_frame_nearest_the_field_centre():
     assert taken.tolist() == [320 * t + 160 for t in range(49)]
 
 
-def test_valid_mask_and_centres():
-    assert signal.frame_centres_s(2).tolist() == [0.0125, 0.0325]
+def test_frames_and_valid_mask():
     assert signal.ssl_frames(torch.tensor([399, 400, 720])).tolist() == [0, 1, 2]

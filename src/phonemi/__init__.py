@@ -3,23 +3,7 @@
 How much of each phoneme survives in every layer of a self-supervised speech model under noise is measured (mutual
 information); an aggregation of the layers that keeps the most of it is learned, frozen, and guides an enhancer.
 
-    audio            sound files <-> arrays; the only room that reads or writes sound
-    signal           STFT, mel, frame grids: pure tensors
-    data             manifests, mixing at an SNR, alignments, corpora
-    representations  waveforms -> hidden states of every layer
-    aggregations     hidden states -> one sequence
-    probes           frames -> logits of the phones
-    enhancers        noisy waveform + one sequence -> enhanced waveform; the Enhancer that users load
-    information      the lower bound of the mutual information, by layer and SNR
-    inference        files and folders, long recordings in overlapping chunks
-    metrics          SI-SDR, STOI, PESQ, words; failures are counted, never numbers
-    training         the loop, checkpoints, tracking
-    systems          one row of a paper's table each
-    stages           one stage of the work each; `phonemi --help` lists them
-    recipes          several stages in a row: the quickstart, the tables of the papers
-    report           tables, figures, and one self-contained HTML page for each run
-    tools            doctor, export, demo, bench
-    cli              the command line
+"How it is built" in README.md says what each folder holds.
 """
 
 from __future__ import annotations

@@ -41,11 +41,7 @@ class PhonemiWarning(UserWarning):
 
 
 def require_extra(module: str, extra: str) -> ModuleType:
-    """Import an optional package, or say how to install it.
-
-    Args:
-        module: name to import, for instance `"pesq"`.
-        extra: the extra of this package that installs it, for instance `"eval"`.
+    """Import an optional package, for instance "pesq", or say that an extra, for instance "eval", installs it.
 
     Raises:
         MissingExtra: if the package cannot be imported.
@@ -58,11 +54,7 @@ def require_extra(module: str, extra: str) -> ModuleType:
 
 @contextmanager
 def explaining_missing_packages() -> Iterator[None]:
-    """Say how to install a package of `phonemi[research]` whose import fails within the `with` block.
-
-    Raises:
-        MissingExtra: naming the package and the command that installs it.
-    """
+    """Raise MissingExtra, which says how to install it, for a package of `phonemi[research]` that is not found."""
     try:
         yield
     except ModuleNotFoundError as error:

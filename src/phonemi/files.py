@@ -31,9 +31,8 @@ _TEMPORARY = re.compile(
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success it takes the final name, on any failure it is removed.
 
-    A reader therefore never sees a partial file, whatever happens to the writer; of several writers, in threads,
-    processes or containers, the last one leaves its whole file. The temporary name keeps the suffix, because audio
-    libraries choose the format by it.
+    A reader never sees a partial file, and of several writers the last one leaves its whole file. The temporary name
+    keeps the suffix, because audio libraries choose the format by it.
 
     Raises:
         OSError: naming `path`; before the block runs if its name is too long.
@@ -119,7 +118,7 @@ def _is_running(process: int) -> bool:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file, complete or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -130,11 +129,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: if the file is missing or is not JSON.
-    """
+    """Read a JSON file; raise DataError if it is missing or is not JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -151,26 +146,20 @@ def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read one JSON object a line.
-
-    Raises:
-        DataError: naming file and line, if the file is missing or a line is not a JSON object.
-    """
+    """Read one JSON object a line; raise DataError, naming file and line, for anything else."""
     rows = []
     try:
         with open(path, encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                try:
+                if line.strip():
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}:{number}: not JSON ({error})") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
-                rows.append(row)
+                    if not isinstance(row, dict):
+                        raise DataError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
+                    rows.append(row)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number}: not JSON ({error})") from None
     except (UnicodeDecodeError, IsADirectoryError) as error:
         raise DataError(f"{path} is not a JSON-lines file ({error})") from None
     return rows

@@ -53,11 +53,6 @@ def ssl_frames(samples: Count) -> Count:
     return frames.clamp_min(0) if isinstance(frames, Tensor) else max(frames, 0)
 
 
-def frame_centres_s(frames: int, hop: int = SSL_HOP) -> Tensor:
-    """Receptive-field centres of the SSL grid in seconds, [frame]: (hop t + 200) / 16000."""
-    return (torch.arange(frames, dtype=torch.float64) * hop + SSL_FIELD / 2) / SAMPLE_RATE
-
-
 def valid_mask(lengths: Tensor, frames: int) -> Tensor:
     """True where a frame belongs to the item, [batch] -> [batch, frames].
 
@@ -83,15 +78,9 @@ def pad_to(waveform: Tensor, samples: int) -> Tensor:
 def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) -> Tensor:
     """Short-time Fourier transform of the SUPERB enhancement recipe (S3PRL `enhancement_stft2`).
 
-    Periodic Hann window of 400 samples centred in 512, hop 160, signal centred in the frames.
-
-    Args:
-        waveform: [batch, sample], zero beyond `lengths`.
-        pad: what lies beyond the ends of an item: zeros (librosa from 0.10 on) or its mirror image (before).
-        lengths: samples of each item, [batch], where "reflect" mirrors it; None: all.
-
-    Returns:
-        Spectrum [batch, 1 + sample // 160, 257], complex except in a trace.
+    Periodic Hann window of 400 samples centred in 512, hop 160, signal centred in the frames: [batch, sample] ->
+    [batch, 1 + sample // 160, 257]. Beyond the ends of an item lie zeros (librosa from 0.10 on) or, with "reflect", its
+    mirror image (before). An item has `lengths` samples, None: all; what follows them must be zero.
     """
     if pad == "reflect":
         waveform = _mirrored(waveform, lengths)
@@ -141,16 +130,12 @@ def log1p_spectrum(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None 
     return magnitude(stft(waveform, pad, lengths)).log1p()
 
 
-def mel_filterbank(mels: int, fft: int = FFT, sample_rate: int = SAMPLE_RATE) -> Tensor:
-    """Triangular HTK-mel filters from 0 Hz to Nyquist without area normalisation, [fft // 2 + 1, mels] in [0, 1]."""
-    return torch.from_numpy(_mel_filterbank(mels, fft, sample_rate).copy())
-
-
 @cache
-def _mel_filterbank(mels: int, fft: int, sample_rate: int) -> np.ndarray:
-    highest_mel = 2595 * math.log10(1 + sample_rate / 2 / 700)
+def mel_filterbank(mels: int) -> np.ndarray:
+    """Triangular HTK-mel filters from 0 to 8000 Hz without area normalisation, [257, mels] in [0, 1]."""
+    highest_mel = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
     edges_hz = 700 * (10 ** (np.linspace(0, highest_mel, mels + 2) / 2595) - 1)
-    bins_hz = np.linspace(0, sample_rate / 2, fft // 2 + 1)[:, None]
+    bins_hz = np.linspace(0, SAMPLE_RATE / 2, BINS)[:, None]
     rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
     falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
     return np.minimum(rising, falling).clip(0).astype(np.float32)
@@ -160,10 +145,7 @@ def log_mel(waveform: Tensor, mels: int = 80) -> Tensor:
     """Natural-log mel power on the half-frames of the SSL grid.
 
     Frame k covers samples [160 k - 80, 160 k + 320), so that frames 2t and 2t + 1 together are centred at 320 t + 200,
-    exactly where frame t of HuBERT, WavLM and wav2vec2 is.
-
-    Shape:
-        [batch, sample] -> [batch, 2 * ssl_frames(sample), mels]
+    exactly where frame t of HuBERT, WavLM and wav2vec2 is: [batch, sample] -> [batch, 2 * ssl_frames(sample), mels].
     """
     frames = 2 * ssl_frames(waveform.shape[-1])
     if frames == 0:
@@ -175,18 +157,11 @@ def log_mel(waveform: Tensor, mels: int = 80) -> Tensor:
         window = torch.hann_window(WINDOW, device=waveform.device, dtype=waveform.dtype)
         spectrum = torch.fft.rfft(padded.unfold(-1, WINDOW, HOP)[..., :frames, :] * window, n=FFT)
     power = magnitude(spectrum).square()
-    return (power @ mel_filterbank(mels).to(power)).add(1e-6).log()
+    return (power @ torch.from_numpy(mel_filterbank(mels)).to(power)).add(1e-6).log()
 
 
 def repeat_to_stft(features: Tensor, frames: int) -> Tensor:
-    """Bring features of the SSL grid to the STFT grid as S3PRL does: every frame twice, then zero frames or a cut.
-
-    Shape:
-        [batch, frame, dim] -> [batch, frames, dim]
-
-    Raises:
-        ModelError: if the doubled sequence is 5 frames or more away from `frames`.
-    """
+    """Bring features of the SSL grid to the STFT grid as S3PRL does: every frame twice, then `match_frames`."""
     return match_frames(features.repeat_interleave(2, dim=1), frames)
 
 
@@ -208,20 +183,16 @@ def match_frames(features: Tensor, frames: int) -> Tensor:
 def to_ssl_grid(features: Tensor, frames: int) -> Tensor:
     """Bring features of the STFT grid to the SSL grid, [..., frame, dim] -> [..., frames, dim].
 
-    Takes frame 2t + 1, centred at sample 320 t + 160: of all STFT frames the nearest to the receptive-field centre
-    320 t + 200.
+    Frame 2t + 1 is centred at sample 320 t + 160, of all STFT frames the nearest to the centre 320 t + 200 of frame t.
     """
     return features[..., 1 : 2 * frames : 2, :]
 
 
 def local_snr_db(clean: Tensor, noisy: Tensor, window_s: float = 0.1) -> Tensor:
-    """SNR around each frame of the STFT grid, [sample], [sample] -> [1 + sample // 160] dB in [-60, 60].
-
-    Energies are averaged over `window_s` seconds. The floor of both keeps digital silence finite.
-    """
+    """SNR in a window around each frame of the STFT grid, [sample], [sample] -> [1 + sample // 160] dB in [-60, 60]."""
     width = 2 * (round(window_s * SAMPLE_RATE) // 2) + 1
     power = torch.stack([clean, noisy - clean]).double().square()[:, None]
-    # Zeros on the right so that the frame at the very end exists; both energies are diluted alike.
+    # Zeros on the right so that the frame at the very end exists; the floor of 1e-12 keeps digital silence finite.
     power = functional.pad(power, (width // 2, width // 2 + HOP))
     speech, noise = functional.avg_pool1d(power, width, HOP)[:, 0] + 1e-12
     return (10 * torch.log10(speech / noise)).clamp(-60, 60)[: stft_frames(clean.shape[-1])].float()

@@ -11,14 +11,10 @@ from phonemi.errors import ModelError, explaining_missing_packages, one_line
 
 
 def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
-    """Import transformers, and its code for one type of model, with one clear error where that fails.
+    """Import transformers, and its code for a `model_type` such as "wavlm", to load the model `name`.
 
     transformers imports any torchaudio it finds, needed or not, and one that was built for another torch fails in many
     ways. So this comes first, before anything else imports transformers.
-
-    Args:
-        name: the model that is to be loaded, for the message.
-        model_type: such as "wavlm"; None: transformers alone.
 
     Raises:
         MissingExtra: if transformers is not installed.

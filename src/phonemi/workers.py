@@ -33,11 +33,7 @@ class Workers(Generic[Result]):
     exception ends the block, calls that are running raise `Interrupted`, as by SIGTERM, and the block ends after them.
     The processes also end when this one is killed.
 
-    Args:
-        function: what they do.
-        processes: how many.
-        name: their work in a word, for the error message.
-        advice: what to do when one of them dies, for the error message.
+    The message for a process that dies names their work (`name`, a word) and what to do (`advice`).
 
     >>> with Workers(divmod, processes=1, name="dividing") as workers:
     ...     list(workers.over([(7, 2), (9, 4)]))
@@ -45,11 +41,7 @@ class Workers(Generic[Result]):
     """
 
     def __init__(
-        self,
-        function: Callable[..., Result],
-        processes: int,
-        name: str,
-        advice: str = "free some, then run it again",
+        self, function: Callable[..., Result], processes: int, name: str, advice: str = "free some, then run it again"
     ) -> None:
         self._function, self._processes, self._name, self._advice = function, processes, name, advice
         self._pool: ProcessPoolExecutor | None = None
@@ -71,10 +63,8 @@ class Workers(Generic[Result]):
         """Begin one call, after waiting for earlier ones while the queue is full.
 
         Returns:
-            A function that waits for the result and returns it, or raises what the call raised.
-
-        Raises:
-            PhonemiError: if a process died.
+            A function that waits for the result and returns it, or raises what the call raised; both this and that
+            raise PhonemiError if a process died.
         """
         if self._processes <= 1:
             result = self._function(*arguments)

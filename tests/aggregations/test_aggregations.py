@@ -216,11 +216,11 @@ def test_damaged_folders_are_model_errors(tmp_path):
     save_aggregation(WeightedSum(LAYERS), tmp_path)
     settings = WeightedSum(LAYERS + 1).settings()
     (tmp_path / "aggregation.json").write_text(json.dumps(settings))
-    with pytest.raises(ModelError, match=r"does not fit aggregation\.json") as caught:
+    with pytest.raises(ModelError, match=r"aggregation\.safetensors does not fit its configuration") as caught:
         load_aggregation(tmp_path)
     assert "\n" not in str(caught.value)
     (tmp_path / "aggregation.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(ModelError, match=r"does not fit aggregation\.json"):
+    with pytest.raises(ModelError, match=r"aggregation\.safetensors cannot be read"):
         load_aggregation(tmp_path)
 
 

@@ -25,14 +25,10 @@ class Aggregation(nn.Module, ABC):
         dim: features per frame; None if any number will do.
         normalise_layers: pass each layer through a LayerNorm without parameters first. The layers of Base models are
             normalised already; those of Large models differ in scale by orders of magnitude and need it.
-
-    Attributes:
-        kind: what `settings()` and the registry in `storage` call this class.
-        front_parameters: names of the parameters that weigh layer 0, and nothing else.
     """
 
-    kind: ClassVar[str]
-    front_parameters: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str]  # what `settings()` and the registry in `storage` call this class
+    front_parameters: ClassVar[tuple[str, ...]] = ()  # names of those that weigh layer 0, and nothing else
     __call__: Callable[..., Tensor]
 
     def __init__(self, layers: int, dim: int | None = None, *, normalise_layers: bool = False) -> None:
@@ -44,13 +40,7 @@ class Aggregation(nn.Module, ABC):
         self.normalise_layers = normalise_layers
 
     def forward(self, states: Tensor) -> Tensor:
-        """Sum the layers with their weights.
-
-        Args:
-            states: `[layer, batch, frame, dim]`.
-
-        Returns:
-            `[batch, frame, dim]`, in the precision of `states`.
+        """Sum the layers, `[layer, batch, frame, dim]` -> `[batch, frame, dim]`, in the precision of `states`.
 
         Raises:
             ModelError: if `states` has another number of layers or features than this aggregation was made for.
@@ -71,12 +61,7 @@ class Aggregation(nn.Module, ABC):
         return weights.expand(*states.shape[1:3], self.layers)
 
     def mean_weights(self, states: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Average the weights over all frames, `[layer]`.
-
-        Args:
-            states: `[layer, batch, frame, dim]`.
-            lengths: number of frames of each item, `[batch]`, to leave padding out; None: all frames count.
-        """
+        """Average the weights over all frames, or the first `lengths` of each item, `[layer]`."""
         weights = self.weights(states)
         if lengths is None:
             return weights.mean((0, 1))
@@ -104,15 +89,11 @@ class Aggregation(nn.Module, ABC):
         return not any(parameter.requires_grad for parameter in self.parameters())
 
     def settings(self) -> dict[str, Any]:
-        """JSON-able settings from which `storage.build_aggregation` builds this aggregation; the weights are apart."""
+        """JSON-able settings from which `storage.build_aggregation` builds it anew, without its weights."""
         return {"kind": self.kind, "layers": self.layers, "normalise_layers": self.normalise_layers}
 
     def check_fits(self, layers: int | None, dim: int | None = None) -> None:
-        """Check that the hidden states of an encoder fit; None is not compared.
-
-        Raises:
-            ModelError: naming both numbers, if they differ.
-        """
+        """Raise ModelError unless the hidden states of an encoder fit; None is not compared."""
         for quantity, ours, encoder in (("layers", self.layers, layers), ("features per frame", self.dim, dim)):
             if None not in (ours, encoder) and ours != encoder:
                 raise ModelError(

@@ -25,9 +25,7 @@ class DynamicWeightedSum(Aggregation):
     parameter of its own, as in `WeightedSum`.
 
     Args:
-        layers: number of hidden states of the encoder.
-        dim: features per frame.
-        normalise_layers: see `Aggregation`.
+        layers, dim, normalise_layers: see `Aggregation`.
         projection_bias: add a bias to queries and keys.
         projection_dim: size of queries and keys, by whose root scores are then divided; None: `dim`.
 
@@ -57,7 +55,6 @@ class DynamicWeightedSum(Aggregation):
                 nn.init.zeros_(projection.bias)
 
     def settings(self) -> dict[str, Any]:
-        """Settings of every aggregation, and the sizes of the projections."""
         projections = {"projection_bias": self.query.bias is not None, "projection_dim": self.query.out_features}
         return super().settings() | {"dim": self.dim, **projections}
 

@@ -32,7 +32,6 @@ class SingleLayer(Aggregation):
         return self._prepare(states)[self.layer]
 
     def settings(self) -> dict[str, Any]:
-        """Settings of every aggregation, and the layer."""
         return super().settings() | {"layer": self.layer}
 
     def _layer_weights(self, states: Tensor) -> Tensor:

@@ -13,11 +13,7 @@ from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import read_json, write_json
 from phonemi.weights.tensors import load_weights, save_weights
 
-AGGREGATIONS: tuple[type[Aggregation], ...] = (
-    SingleLayer,
-    WeightedSum,
-    DynamicWeightedSum,
-)
+AGGREGATIONS: tuple[type[Aggregation], ...] = (SingleLayer, WeightedSum, DynamicWeightedSum)
 KINDS = {aggregation.kind: aggregation for aggregation in AGGREGATIONS}
 
 
@@ -49,13 +45,9 @@ def save_aggregation(aggregation: Aggregation, folder: str | Path) -> None:
 def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int | None = None) -> Aggregation:
     """Read what `save_aggregation` wrote. All parameters are trainable until `tune` says otherwise.
 
-    Args:
-        folder: with `aggregation.safetensors` and `aggregation.json`.
-        layers: number of hidden states of the encoder it is for; None is not compared.
-        dim: features per frame of that encoder; None is not compared.
-
     Raises:
-        ModelError: if files are missing or do not belong together, or the encoder has other sizes.
+        ModelError: if files are missing or do not belong together, or it was made for encoders of other `layers` (the
+            number of hidden states) or `dim` (features per frame); None is not compared.
     """
     folder = Path(folder)
     for name in ("aggregation.json", "aggregation.safetensors"):
@@ -64,10 +56,7 @@ def load_aggregation(folder: str | Path, *, layers: int | None = None, dim: int 
     aggregation = build_aggregation(read_json(folder / "aggregation.json"))
     try:
         aggregation.check_fits(layers, dim)
-    except ModelError as error:
-        raise ModelError(f"{folder}: {error}") from None
-    try:
         load_weights(aggregation, folder / "aggregation.safetensors")
     except ModelError as error:
-        raise ModelError(f"{folder}: aggregation.safetensors does not fit aggregation.json ({error})") from None
+        raise ModelError(f"{folder}: {error}") from None
     return aggregation

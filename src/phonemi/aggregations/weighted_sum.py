@@ -23,8 +23,7 @@ class WeightedSum(Aggregation):
     hybrid tuning the optimiser then holds it alone, and neither momentum nor weight decay can reach the others.
 
     Args:
-        layers: number of hidden states of the encoder.
-        normalise_layers: see `Aggregation`.
+        layers, normalise_layers: see `Aggregation`.
         renormalise: False replaces the softmax by exp(a) over a fixed sum, see `tune`.
 
     >>> WeightedSum(4).weights(torch.zeros(4, 1, 1, 8))
@@ -45,11 +44,9 @@ class WeightedSum(Aggregation):
     def tune(self, mode: Tuning, *, renormalise: bool = True) -> Self:
         """Choose what training may change, see `Aggregation.tune`.
 
-        Args:
-            mode: "acoustic", "linguistic" or "hybrid".
-            renormalise: what happens in hybrid tuning to the weights of layers 1 and up. True: the softmax still goes
-                over all layers, so that they grow or shrink together and all weights add up to 1. False: they stay as
-                they are; the weight of layer 0 is a free positive number, and the sum is no longer 1.
+        `renormalise` says what happens in hybrid tuning to the weights of layers 1 and up. True: the softmax still goes
+        over all layers, so that they grow or shrink together and all weights add up to 1. False: they stay as they are;
+        the weight of layer 0 is a free positive number, and the sum is no longer 1.
         """
         super().tune(mode)
         if mode == "hybrid" and not renormalise and self.renormalise:
@@ -63,7 +60,6 @@ class WeightedSum(Aggregation):
         return torch.cat((self.front_logit, self.block_logits))
 
     def settings(self) -> dict[str, Any]:
-        """Settings of every aggregation, and whether the weights are renormalised."""
         return super().settings() | {"renormalise": self.renormalise}
 
     def _layer_weights(self, states: Tensor) -> Tensor:

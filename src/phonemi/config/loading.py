@@ -19,13 +19,11 @@ from phonemi.config.sections import Config, Section
 from phonemi.errors import ConfigError, nearest
 from phonemi.files import write_text
 
+PRESETS = resources.files("phonemi") / "presets"
+
 
 def load_config(source: str | Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """Read a configuration.
-
-    Args:
-        source: a YAML file, the name of a preset in the package (`"quickstart"`), or None for the defaults.
-        overrides: `a.b=value` with the value in YAML, applied after the file.
+    """Read a YAML file or a preset of the package (`"quickstart"`); None: the defaults. Then apply `overrides`.
 
     Raises:
         ConfigError: for a file that cannot be read, or a key or value that does not exist, naming the nearest key.
@@ -44,9 +42,7 @@ def load_config(source: str | Path | None = None, overrides: Iterable[str] = ())
 
 def presets() -> list[str]:
     """Names of the configurations that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in _preset_folder().iterdir() if entry.name[-5:] == ".yaml"
-    )
+    return sorted(entry.name[:-5] for entry in PRESETS.iterdir() if entry.name.endswith(".yaml"))
 
 
 def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = None) -> None:
@@ -59,7 +55,8 @@ def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = No
 def provenance() -> dict[str, str]:
     """Versions, git commit, machine and command of this process."""
     packages = "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx speechmos onnxruntime"
-    facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {_cores()} cores"}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {cores} cores"}
     for package in packages.split():
         try:
             facts[package] = importlib.metadata.version(package)
@@ -68,10 +65,6 @@ def provenance() -> dict[str, str]:
     facts["commit"] = _commit()
     facts["command"] = " ".join(["phonemi", *sys.argv[1:]])
     return facts
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _commit() -> str:
@@ -85,15 +78,11 @@ def _commit() -> str:
         return "unknown (not a git checkout)"
 
 
-def _preset_folder() -> Any:
-    return resources.files("phonemi") / "presets"
-
-
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     try:
         if str(source) in presets() and not path.is_file():
-            text = (_preset_folder() / f"{source}.yaml").read_text(encoding="utf-8")
+            text = (PRESETS / f"{source}.yaml").read_text(encoding="utf-8")
         elif path.suffix in (".yaml", ".yml") or path.exists():
             text = path.read_text(encoding="utf-8")
         else:

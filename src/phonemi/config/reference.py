@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import textwrap
@@ -18,29 +19,20 @@ from phonemi.errors import ConfigError, nearest
 TOP = "run"  # what the settings outside of any section are listed under
 INDENT = "    "
 Schema = Mapping[str, Any]  # a JSON schema, as pydantic writes it
+_wrap = functools.partial(textwrap.wrap, break_on_hyphens=False, break_long_words=False)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting, in the words of its declaration.
+    """One setting, in the words of its declaration."""
 
-    Attributes:
-        name: as in `--set`, for instance "enhance.steps"; "encoder.rounds[].steps" for a setting of every list entry.
-        type: "integer, at least 1", "one of auto, cpu, cuda", ...
-        default: in YAML's short form.
-        unit: of the value; may be empty.
-        description: what it is.
-        paper: what Han et al. (2026) use, and where they say so; empty if they do not.
-        affects: names of the results that change with it.
-    """
-
-    name: str
-    type: str
-    default: str
-    unit: str = ""
-    description: str = ""
-    paper: str = ""
-    affects: tuple[str, ...] = ()
+    name: str  # as in `--set`: "enhance.steps"; "encoder.rounds[].steps" for a setting of every list entry
+    type: str  # "integer, at least 1", "one of auto, cpu, cuda", ...
+    default: str  # in YAML's short form
+    description: str
+    facts: tuple[
+        str, ...
+    ]  # unit, what Han et al. (2026) use, and the results that change with it; those that there are
 
 
 @dataclass(frozen=True)
@@ -86,12 +78,9 @@ def as_text(sections: list[SectionReference], columns: int) -> str:
         lines += ["", *_wrap(f"{section.name}: {section.description}", columns), ""]
         for setting in section.settings:
             value = f"{setting.name} = {setting.default}"
-            lines += [value] if len(value) <= columns else _wrap(value, columns, "", INDENT)
-            paragraphs = [setting.description, setting.type]
-            facts = {"unit": setting.unit, "paper": setting.paper, "affects": ", ".join(setting.affects)}
-            paragraphs += [f"{name}: {fact}" for name, fact in facts.items() if fact]
-            for paragraph in paragraphs:
-                lines += _wrap(paragraph, columns, INDENT, INDENT)
+            lines += [value] if len(value) <= columns else _wrap(value, columns, subsequent_indent=INDENT)
+            for paragraph in (setting.description, setting.type, *setting.facts):
+                lines += _wrap(paragraph, columns, initial_indent=INDENT, subsequent_indent=INDENT)
     return "\n".join(lines[1:])
 
 
@@ -102,10 +91,7 @@ def as_markdown(sections: list[SectionReference]) -> str:
         blocks += [f"## {section.name} {{ #section-{section.name} }}", section.description]
         for setting in section.settings:
             blocks += [f"### `{setting.name}` {{ #{setting.name.replace('[]', '')} }}", setting.description]
-            facts = [f"Type: {setting.type}", f"default: `{setting.default}`"]
-            others = {"unit": setting.unit, "paper": setting.paper, "affects": ", ".join(setting.affects)}
-            facts += [f"{label}: {fact}" for label, fact in others.items() if fact]
-            blocks.append("; ".join(facts))
+            blocks.append("; ".join([f"Type: {setting.type}", f"default: `{setting.default}`", *setting.facts]))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -119,17 +105,9 @@ def _sections(name: str, schema: Schema, definitions: Schema) -> Iterator[Sectio
             continue
         if "$ref" in declared.get("items", {}):  # a list of sections
             inner.append((f"{path}[]", declared["items"]["$ref"]))
-        settings.append(
-            Setting(
-                path,
-                type=_type(declared),
-                default=_yaml(declared.get("default")),
-                unit=declared.get("unit", ""),
-                description=declared.get("description", ""),
-                paper=declared.get("paper", ""),
-                affects=tuple(declared.get("affects", ())),
-            )
-        )
+        labelled = {"unit": declared["unit"], "paper": declared["paper"], "affects": ", ".join(declared["affects"])}
+        facts = tuple(f"{label}: {fact}" for label, fact in labelled.items() if fact)
+        settings.append(Setting(path, _type(declared), _yaml(declared["default"]), declared["description"], facts))
     description = " ".join(schema.get("description", "").split())
     yield SectionReference(name or TOP, description, tuple(settings))
     for path, target in inner:
@@ -177,9 +155,3 @@ def _yaml(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_yaml(item)}' for key, item in value.items())}}}"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _wrap(text: str, columns: int, first: str = "", following: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, columns, initial_indent=first, subsequent_indent=following, break_on_hyphens=False, break_long_words=False
-    )

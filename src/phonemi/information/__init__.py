@@ -1,1 +1,1 @@
-"""How much of the phones hidden states hold, in bits, and how far noise moves them."""
+"""How much of the phones hidden states hold, in bits."""

@@ -47,25 +47,16 @@ class EvaluationSet(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class MutualInformation:
-    """A lower bound on I(Z; Y), and what it was computed from.
-
-    Attributes:
-        mi_bits, mi_nats: the bound, H(Y) - CE.
-        entropy_bits: H(Y).
-        cross_entropy_bits: CE.
-        accuracy: share of frames whose most probable label is right, 0 to 1.
-        frames, utterances: how many there were.
-        mi_bits_low, mi_bits_high: ends of the 95 % bootstrap interval; NaN if there was only one utterance or speaker.
-    """
+    """A lower bound on I(Z; Y), and what it was computed from."""
 
     mi_bits: float
     mi_nats: float
-    entropy_bits: float
+    entropy_bits: float  # H(Y)
     cross_entropy_bits: float
-    accuracy: float
+    accuracy: float  # share of frames whose most probable label is right, 0 to 1
     frames: int
     utterances: int
-    mi_bits_low: float
+    mi_bits_low: float  # ends of the 95 % bootstrap interval; NaN if there was only one utterance or speaker
     mi_bits_high: float
 
 
@@ -108,13 +99,12 @@ def lower_bound(
     computes both terms from what it drew. The same seed draws the same utterances, so that layers can be compared.
 
     Args:
-        cross_entropy_nats: -log q(y | z) of each frame, `[frame]`.
+        cross_entropy_nats: -log q(y | z), `[frame]`.
         labels: `[frame]`; IGNORE leaves a frame out of both terms.
-        utterance: utterance of each frame, `[frame]`, numbers or names.
+        utterance: number or name of the utterance, `[frame]`.
         correct: whether the most probable label was right, `[frame]`.
-        clusters: drawn instead of utterances, for example the speaker of each frame, `[frame]`.
-        seed: of the bootstrap.
-        resamples: draws of the bootstrap.
+        clusters: drawn instead of utterances, for example speakers, `[frame]`.
+        seed, resamples: of the bootstrap.
 
     Raises:
         DataError: if no frame has a label, or the cross-entropy is not finite.
@@ -156,16 +146,13 @@ def measure(
 
     Args:
         train_features: `[slot, frame, dim]`, or hidden states, of which each layer is a slot.
-        train_labels: `[frame]`.
+        train_labels: `[frame]`, of 0 to classes - 1 or IGNORE.
         test_sets: any key, such as the SNR in dB, to the frames to evaluate on.
         classes: number of labels.
         seed: of the probes and of the bootstrap.
         resamples: draws of the bootstrap.
         min_speakers: the bootstrap draws speakers where a set has at least this many, otherwise utterances.
         training: further arguments of `train_probes`.
-
-    Returns:
-        For the key of each set, the MI of every slot.
 
     Raises:
         DataError: if no frame has a label, or a label is not in 0 to classes - 1.

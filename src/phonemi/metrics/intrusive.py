@@ -6,119 +6,55 @@ not finite, a package is missing) gets a failed `Score` with one of a few fixed 
 
 from __future__ import annotations
 
-import math
+import functools
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
 from phonemi.metrics.si_sdr import target_and_error_energy
 
 INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
 
-REFERENCE_SILENT = "reference silent"
-REFERENCE_NOT_FINITE = "reference not finite"
-ESTIMATE_EQUAL = "estimate equals reference"
-ESTIMATE_UNRELATED = "estimate orthogonal to reference"
 STOI_TOO_SHORT = "fewer than 30 frames of speech for STOI"
 PESQ_TOO_SHORT = "shorter than 0.25 s for PESQ"
-PESQ_NO_SPEECH = "PESQ found no speech"
-PESQ_TOO_MANY = "more than 45 utterances for PESQ"
 
 # A ratio beyond this is rounding: the residual is what float64 leaves of an exact copy of the reference.
 _MAX_SI_SDR_DB = 280.0
 _PESQ_WINDOW = 64  # samples
-_PESQ_MAX_UTTERANCES = 45
 
 Waveform = NDArray[np.float64]
 
 
-def si_sdr(estimate: ArrayLike, clean: ArrayLike) -> Score:
-    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019).
+def _of_comparable(metric: Callable[[Waveform, Waveform], Score]) -> Callable[[ArrayLike, ArrayLike], Score]:
+    """Make a metric of two waveforms [sample] that can be scored a metric of any two; other shapes are a DataError.
 
-    With a = <estimate, clean> / <clean, clean>: 10 log10(|a clean|^2 / |a clean - estimate|^2). The mean is not
-    removed and nothing is added to either term, as in the evaluation of SUPERB's speech enhancement.
-
-    Args:
-        estimate: `[sample]`.
-        clean: `[sample]`, of the same length.
-
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
-
-    >>> clean, noise = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0])
-    >>> round(si_sdr(3 * clean + 0.3 * noise, clean).value, 6)
-    20.0
+    Both are scaled to peaks between 0.5 and 1. No metric depends on the level of either signal, except for small
+    constants inside it, which the scaling makes negligible. The gain is a power of two, so no sample is rounded.
     """
-    pair = _comparable(estimate, clean)
-    return pair if isinstance(pair, Score) else _si_sdr(*pair)
 
+    @functools.wraps(metric)
+    def checked(estimate: ArrayLike, clean: ArrayLike) -> Score:
+        estimate, clean = np.asarray(estimate, dtype=np.float64), np.asarray(clean, dtype=np.float64)
+        if estimate.ndim != 1 or estimate.shape != clean.shape:
+            raise DataError(
+                f"estimate {list(estimate.shape)} and clean {list(clean.shape)} must both be [sample] and equal"
+            )
+        if not np.isfinite(clean).all():
+            return Score.failed("reference not finite")
+        if not np.isfinite(estimate).all():
+            return Score.failed(ESTIMATE_NOT_FINITE)
+        if not clean.any():
+            return Score.failed("reference silent")
+        if not estimate.any():
+            return Score.failed(ESTIMATE_SILENT)
+        return metric(_peak_near_one(estimate), _peak_near_one(clean))
 
-def stoi(estimate: ArrayLike, clean: ArrayLike) -> Score:
-    """Short-time objective intelligibility (Taal et al. 2011), not the extended one; at most 1.
-
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
-    """
-    pair = _comparable(estimate, clean)
-    return pair if isinstance(pair, Score) else _stoi(*pair)
-
-
-def pesq_wb(estimate: ArrayLike, clean: ArrayLike) -> Score:
-    """Wide-band PESQ as MOS-LQO (ITU-T P.862.2), from about 1.02 to 4.64.
-
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
-    """
-    pair = _comparable(estimate, clean)
-    return pair if isinstance(pair, Score) else _pesq_wb(*pair)
-
-
-def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[str, Score]:
-    """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS`.
-
-    The improvement is SI-SDR of the estimate minus that of the noisy input: the column "SI-SDR" of SUPERB's tables.
-
-    Args:
-        estimate: enhanced waveform `[sample]` at 16 kHz.
-        noisy: input of the enhancer, `[sample]`.
-        clean: reference, `[sample]`.
-
-    Raises:
-        DataError: if the shapes differ or are not one-dimensional.
-    """
-    before = si_sdr(noisy, clean)
-    pair = _comparable(estimate, clean)
-    if isinstance(pair, Score):
-        return dict.fromkeys(INTRUSIVE_KEYS, pair)
-    after = _si_sdr(*pair)
-    scores = (after, _improvement(after, before), _stoi(*pair), _pesq_wb(*pair))
-    return dict(zip(INTRUSIVE_KEYS, scores, strict=True))
-
-
-def _comparable(estimate: ArrayLike, clean: ArrayLike) -> tuple[Waveform, Waveform] | Score:
-    """Both waveforms scaled to peaks between 0.5 and 1, or why they cannot be scored.
-
-    None of the metrics depends on the level of either signal, except for small constants inside them, which the scaling
-    makes negligible. The gain is a power of two, so no sample is rounded.
-    """
-    estimate, clean = np.asarray(estimate, dtype=np.float64), np.asarray(clean, dtype=np.float64)
-    if estimate.ndim != 1 or estimate.shape != clean.shape:
-        raise DataError(
-            f"estimate {list(estimate.shape)} and clean {list(clean.shape)} must both be [sample] and equal"
-        )
-    if not np.isfinite(clean).all():
-        return Score.failed(REFERENCE_NOT_FINITE)
-    if not np.isfinite(estimate).all():
-        return Score.failed(ESTIMATE_NOT_FINITE)
-    if not clean.any():
-        return Score.failed(REFERENCE_SILENT)
-    if not estimate.any():
-        return Score.failed(ESTIMATE_SILENT)
-    return _peak_near_one(estimate), _peak_near_one(clean)
+    return checked
 
 
 def _peak_near_one(waveform: Waveform) -> Waveform:
@@ -126,24 +62,27 @@ def _peak_near_one(waveform: Waveform) -> Waveform:
     return scaled
 
 
-def _si_sdr(estimate: Waveform, clean: Waveform) -> Score:
+@_of_comparable
+def si_sdr(estimate: Waveform, clean: Waveform) -> Score:
+    """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019), see `target_and_error_energy`.
+
+    The mean is not removed and nothing is added to either energy, as in the evaluation of SUPERB's speech enhancement.
+
+    >>> clean, noise = np.array([1.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0, 1.0])
+    >>> round(si_sdr(3 * clean + 0.3 * noise, clean).value, 6)
+    20.0
+    """
     target_energy, residual_energy = target_and_error_energy(estimate, clean)
     if target_energy <= residual_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
-        return Score.failed(ESTIMATE_UNRELATED)
+        return Score.failed("estimate orthogonal to reference")
     if residual_energy <= target_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
-        return Score.failed(ESTIMATE_EQUAL)
+        return Score.failed("estimate equals reference")
     return Score(float(10 * np.log10(target_energy / residual_energy)))
 
 
-def _improvement(after: Score, before: Score) -> Score:
-    if after.reason is not None:
-        return after
-    if before.reason is not None:
-        return Score.failed(before.reason.replace("estimate", "noisy input"))
-    return Score(after.value - before.value)
-
-
-def _stoi(estimate: Waveform, clean: Waveform) -> Score:
+@_of_comparable
+def stoi(estimate: Waveform, clean: Waveform) -> Score:
+    """Short-time objective intelligibility (Taal et al. 2011), not the extended one; at most 1."""
     try:
         pystoi = require_extra("pystoi", "eval")
     except MissingExtra:
@@ -157,10 +96,12 @@ def _stoi(estimate: Waveform, clean: Waveform) -> Score:
     # pystoi returns this number if there is too little speech left once silent frames are removed.
     if value == 1e-5:
         return Score.failed(STOI_TOO_SHORT)
-    return Score(value) if math.isfinite(value) else Score.failed(NOT_FINITE)
+    return Score.of(value)
 
 
-def _pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
+@_of_comparable
+def pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
+    """Wide-band PESQ as MOS-LQO (ITU-T P.862.2), from about 1.02 to 4.64."""
     try:
         pesq = require_extra("pesq", "eval")
     except MissingExtra:
@@ -168,15 +109,33 @@ def _pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
     if len(clean) < 0.25 * SAMPLE_RATE:
         return Score.failed(PESQ_TOO_SHORT)
     # The C code has memory for 50 utterances; it does not check, and more crash the process.
-    if _utterances(clean) > _PESQ_MAX_UTTERANCES:
-        return Score.failed(PESQ_TOO_MANY)
+    if _utterances(clean) > 45:
+        return Score.failed("more than 45 utterances for PESQ")
     try:
         value = float(pesq.pesq(SAMPLE_RATE, clean, estimate, "wb"))
     except pesq.BufferTooShortError:
         return Score.failed(PESQ_TOO_SHORT)
     except (pesq.PesqError, ValueError):
-        return Score.failed(PESQ_NO_SPEECH)
-    return Score(value) if math.isfinite(value) else Score.failed(NOT_FINITE)
+        return Score.failed("PESQ found no speech")
+    return Score.of(value)
+
+
+def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[str, Score]:
+    """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS`.
+
+    The improvement is SI-SDR of the estimate minus that of the noisy input: the column "SI-SDR" of SUPERB's tables.
+
+    Waveforms of other shapes than [sample], all of one length, are a DataError.
+    """
+    before, after = si_sdr(noisy, clean), si_sdr(estimate, clean)
+    if after.reason is not None:
+        improvement = after
+    elif before.reason is not None:
+        improvement = Score.failed(before.reason.replace("estimate", "noisy input"))
+    else:
+        improvement = Score(after.value - before.value)
+    scores = (after, improvement, stoi(estimate, clean), pesq_wb(estimate, clean))
+    return dict(zip(INTRUSIVE_KEYS, scores, strict=True))
 
 
 def _utterances(clean: Waveform) -> int:

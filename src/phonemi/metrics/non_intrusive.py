@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
 
 DNSMOS_KEYS = ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl")
 DNSMOS_PACKAGES = ("onnxruntime", "speechmos")
 NETWORK = "dnsmos_models/sig_bak_ovr.onnx"  # in the folder of speechmos
-
-DNSMOS_TOO_SHORT = "shorter than 0.25 s for DNSMOS"
 
 _WINDOW = 144_160  # samples, 9.01 s: the only length that the network accepts
 _MIN_DURATION_S = 0.25
@@ -42,19 +39,13 @@ Waveform = NDArray[np.float32]
 
 
 def dnsmos(estimate: ArrayLike) -> dict[str, Score]:
-    """DNSMOS P.835 (Reddy et al. 2022): speech (SIG), background (BAK) and overall quality (OVRL), under `DNSMOS_KEYS`.
+    """DNSMOS P.835 (Reddy et al. 2022) of `[sample]`: speech (SIG), background (BAK) and overall quality (OVRL).
 
     Means over windows of 9.01 s that start a second apart. A shorter recording is doubled until it fills a window. The
     level is not normalised, because it counts for listeners, too.
 
     All windows are used here. By a rounding error, the code that comes with the network skips those that start at 7 to
     23 s, so it never scores the sound between 15 and 24 s.
-
-    Args:
-        estimate: `[sample]`.
-
-    Raises:
-        DataError: if it is not one-dimensional.
 
     >>> dnsmos([0.0] * 16_000)["dnsmos_bak"].reason
     'estimate silent'
@@ -65,7 +56,7 @@ def dnsmos(estimate: ArrayLike) -> dict[str, Score]:
     session = _session(_model())
     raw = np.array([session.run(None, {"input_1": window[None]})[0][0] for window in _windows(waveform)], np.float64)
     means = [float(mos(column).mean()) for mos, column in zip(_MOS_OF_RAW, raw.T, strict=True)]
-    return dict(zip(DNSMOS_KEYS, map(_finite, means), strict=True))
+    return dict(zip(DNSMOS_KEYS, map(Score.of, means), strict=True))
 
 
 def missing_packages() -> list[str]:
@@ -81,15 +72,11 @@ def _scorable(estimate: ArrayLike) -> Waveform | Score:
     if not np.isfinite(waveform).all():
         return Score.failed(ESTIMATE_NOT_FINITE)
     if len(waveform) < _MIN_DURATION_S * SAMPLE_RATE:
-        return Score.failed(DNSMOS_TOO_SHORT)
+        return Score.failed("shorter than 0.25 s for DNSMOS")
     if float(np.abs(waveform).max()) < _MAX_SILENCE:
         return Score.failed(ESTIMATE_SILENT)
     missing = missing_packages()
     return Score.failed(f"{missing[0]} is not installed") if missing else waveform
-
-
-def _finite(value: float) -> Score:
-    return Score(value) if math.isfinite(value) else Score.failed(NOT_FINITE)
 
 
 def _windows(waveform: Waveform) -> Iterator[Waveform]:
@@ -101,11 +88,6 @@ def _windows(waveform: Waveform) -> Iterator[Waveform]:
 
 
 def _model() -> Path:
-    """The ONNX file of the network.
-
-    Raises:
-        MissingExtra: if the package speechmos is not installed, or a version of it without this file.
-    """
     spec = importlib.util.find_spec("speechmos")
     for folder in spec.submodule_search_locations or () if spec is not None else ():
         path = Path(folder) / NETWORK

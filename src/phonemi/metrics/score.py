@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -20,21 +20,22 @@ ESTIMATE_NOT_FINITE = "estimate not finite"
 class Score:
     """One metric of one utterance.
 
-    Attributes:
-        value: the number; NaN if it could not be computed.
-        reason: why it could not be computed; None if it could.
-
     >>> Score(1.5).ok, Score.failed("reference silent").ok
     (True, False)
     """
 
-    value: float
-    reason: str | None = None
+    value: float  # NaN if it could not be computed
+    reason: str | None = None  # why it could not be computed
 
     @classmethod
     def failed(cls, reason: str) -> Score:
         """A score that could not be computed. Reasons should be few and fixed: tables count them."""
         return cls(math.nan, reason)
+
+    @classmethod
+    def of(cls, value: float) -> Score:
+        """A score of this number; failed if it is not finite."""
+        return cls(value) if math.isfinite(value) else cls.failed(NOT_FINITE)
 
     @property
     def ok(self) -> bool:
@@ -44,21 +45,14 @@ class Score:
 
 @dataclass(frozen=True)
 class Summary:
-    """One metric over a set of utterances.
+    """One metric over a set of utterances."""
 
-    Attributes:
-        mean: mean over the scored utterances; NaN when none was scored.
-        low, high: ends of the 95 % bootstrap interval; NaN with fewer than two scored utterances (or clusters).
-        scored, total: number of utterances with a score, and of all.
-        reasons: how many utterances failed for which reason.
-    """
-
-    mean: float
-    low: float
+    mean: float  # over the scored utterances; NaN when none was scored
+    low: float  # ends of the 95 % bootstrap interval; NaN with fewer than two scored utterances (or clusters)
     high: float
-    scored: int
+    scored: int  # number of utterances with a score
     total: int
-    reasons: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)  # how many utterances failed for which reason
 
     def as_row(self, key: str) -> dict[str, float | int | dict[str, int]]:
         """The cells of a results table.
@@ -66,24 +60,15 @@ class Summary:
         >>> Summary(0.9, 0.8, 1.0, 3, 4, {"reference silent": 1}).as_row("stoi")["stoi_reasons"]
         {'reference silent': 1}
         """
-        row: dict[str, float | int | dict[str, int]] = {
-            key: self.mean,
-            f"{key}_low": self.low,
-            f"{key}_high": self.high,
-            f"{key}_scored": self.scored,
-            f"{key}_total": self.total,
-        }
-        if self.reasons:
-            row[f"{key}_reasons"] = self.reasons
+        cells = asdict(self)
+        row = {key: cells.pop("mean")} | {f"{key}_{name}": value for name, value in cells.items()}
+        if not self.reasons:
+            del row[f"{key}_reasons"]
         return row
 
 
 def summarise(
-    scores: Sequence[Score],
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
+    scores: Sequence[Score], *, clusters: Sequence[Hashable] | None = None, seed: int = 0, resamples: int = 2000
 ) -> Summary:
     """Mean over the utterances that were scored, with a 95 % percentile bootstrap interval.
 
@@ -94,8 +79,7 @@ def summarise(
         scores: one per utterance.
         clusters: one label per utterance, usually its speaker. Whole clusters are then resampled: utterances of one
             speaker are alike, so an interval over utterances would be too narrow. None resamples utterances.
-        seed: of the bootstrap; the same scores and seed give the same interval.
-        resamples: number of bootstrap samples.
+        seed, resamples: of the bootstrap.
 
     Raises:
         DataError: if `clusters` has another length than `scores`.

@@ -17,15 +17,8 @@ if TYPE_CHECKING:
 def target_and_error_energy(estimate: Array, clean: Array) -> tuple[Array, Array]:
     """The two energies whose ratio is the scale-invariant signal-to-distortion ratio (Le Roux et al. 2019).
 
-    With a = <estimate, clean> / <clean, clean>, these are |a clean|^2 and |a clean - estimate|^2. Their ratio in dB is
-    the SI-SDR. Both are 0 for a silent estimate, and the first is 0 for silent clean speech.
-
-    Args:
-        estimate: [..., sample].
-        clean: [..., sample].
-
-    Returns:
-        Energy of the target and of the error, [...] each.
+    With a = <estimate, clean> / <clean, clean>, these are |a clean|^2 and |a clean - estimate|^2, [..., sample] ->
+    [...]. Their ratio in dB is the SI-SDR. Both are 0 for a silent estimate; the first is 0 for silent clean speech.
     """
     clean_energy = (clean * clean).sum(-1)
     factor = (estimate * clean).sum(-1) / clean_energy.clip(min=1e-10)

@@ -11,11 +11,6 @@ class AggregationProbe(nn.Module):
 
     Han et al. (2026), sections 3 and 3.1: minimising the cross-entropy of the phones maximises the lower bound on the
     mutual information of the aggregated features and the phones. The classifier is thrown away afterwards.
-
-    Args:
-        aggregation: turns hidden states [layer, batch, frame, dim] into [batch, frame, dim].
-        dim: features per frame.
-        classes: number of labels.
     """
 
     def __init__(self, aggregation: nn.Module, dim: int, classes: int) -> None:
@@ -24,11 +19,6 @@ class AggregationProbe(nn.Module):
         self.linear = nn.Linear(dim, classes)
 
     def forward(self, states: Tensor, labels: Tensor) -> Tensor:
-        """Compute the mean cross-entropy in nats.
-
-        Args:
-            states: hidden states [layer, frame, dim], of any precision.
-            labels: [frame], without IGNORE.
-        """
+        """Mean cross-entropy in nats of hidden states [layer, frame, dim] and labels [frame] without IGNORE."""
         features = self.aggregation(states[:, None].float())[0]
         return functional.cross_entropy(self.linear(features).float(), labels)

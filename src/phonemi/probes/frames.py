@@ -23,12 +23,9 @@ class FrameStates:
 
     Hidden states are stored in this order, because probes read frames at random: from [layer, frame, dim], where the
     layers of a frame lie far apart, a batch takes 50 times as long to read.
-
-    Attributes:
-        values: [frame, layer, dim], float16, bfloat16 or float32; it may be mapped from a file.
     """
 
-    values: Tensor
+    values: Tensor  # [frame, layer, dim], float16, bfloat16 or float32; it may be mapped from a file
 
     @property
     def shape(self) -> tuple[int, int, int]:

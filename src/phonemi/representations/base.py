@@ -25,23 +25,15 @@ class Representation(nn.Module, ABC):
 
     Hidden state 0 is the output of the front-end, hidden state i the output of transformer block i. Blocks are
     therefore counted from 1, and number 0 stands for the front-end.
-
-    Attributes:
-        name: the name that `load_representation` was called with.
-        layers: number of hidden states, one more than there are blocks.
-        dim: features per frame.
-        hop: samples at 16 kHz from one frame to the next, 320 (50 Hz) or 160 (100 Hz).
-        is_modified: True once `unfreeze` was called. The weights may then differ from those that `name` loads, so they
-            have to be saved with the model that uses them.
-        mask_parameter: name of the parameter that stands for a masked frame in pre-training, if there is one.
-            `forward` masks nothing and never uses it, so `unfreeze` leaves it frozen.
     """
 
-    name: str
-    layers: int
-    dim: int
-    hop: int
+    name: str  # that `load_representation` was called with
+    layers: int  # number of hidden states, one more than there are blocks
+    dim: int  # features per frame
+    hop: int  # samples at 16 kHz from one frame to the next, 320 (50 Hz) or 160 (100 Hz)
+    # Since `unfreeze` was called, the weights may differ from those of `name`: a model must be saved with them.
     is_modified: bool = False
+    # Name of what stands for a masked frame in pre-training. `forward` never uses it: `unfreeze` leaves it frozen.
     mask_parameter: str | None = None
     __call__: Callable[..., HiddenStates]
 
@@ -67,17 +59,10 @@ class Representation(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """JSON-able settings, `name` among them, from which `load_representation` builds the encoder anew.
-
-        The weights are apart: `load_state_dict` restores them.
-        """
+        """JSON-able settings from which `load_representation` builds the encoder anew, without its weights."""
 
     def block_of(self, name: str) -> int:
-        """Number of the transformer block that a parameter or module belongs to; 0 for the front-end.
-
-        Args:
-            name: as in `named_parameters` or `named_modules`.
-        """
+        """Number of the transformer block that the parameter or module `name` belongs to; 0 for the front-end."""
         return 0
 
     @property
@@ -92,13 +77,10 @@ class Representation(nn.Module, ABC):
         return self.train(self.training)
 
     def unfreeze(self, from_block: int = 1) -> Self:
-        """Let training change the blocks from number `from_block` on, and nothing below them.
+        """Let training change the blocks from number `from_block` on; 0 is the front-end.
 
         A LayerNorm after the last block belongs to that block. No gradients are computed below `from_block`, so that
         training the last blocks costs little more than running the others.
-
-        Args:
-            from_block: 1 for all transformer blocks, 0 for the front-end too.
 
         Raises:
             ModelError: if there is no such block, or the representation has no parameters at all.
@@ -130,15 +112,7 @@ class Representation(nn.Module, ABC):
 
 
 def check_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) -> Tensor:
-    """Check the shapes of a batch and return the lengths of its items.
-
-    Args:
-        waveforms: [batch, sample].
-        lengths: [batch], number of samples of each item; None: all of them.
-        shortest: samples that one frame takes.
-
-    Returns:
-        [batch], int64, on the device of the waveforms.
+    """Check a batch [batch, sample] and return the lengths of its items, int64 [batch] on the same device.
 
     Raises:
         ModelError: if the shapes do not fit, or an item is shorter than `shortest` samples.
@@ -159,15 +133,9 @@ def check_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) -> T
 
 
 def at_50_hz(hidden: HiddenStates, hop: int, samples: int | Tensor) -> HiddenStates:
-    """Bring hidden states to 50 frames a second, the rate at which phones are labelled and layers are compared.
+    """Bring hidden states of a `hop` of 160 or 320 to 50 frames a second, where phones are labelled.
 
-    Args:
-        hidden: states [layer, batch, frame, dim].
-        hop: of the representation, 320 (nothing to do) or 160 (every second frame is taken, see `signal.to_ssl_grid`).
-        samples: number of samples of every item, one number or [batch].
-
-    Returns:
-        States of (samples - 400) // 320 + 1 frames.
+    There are then (samples - 400) // 320 + 1 frames, with `samples` the length of every item, one number or [batch].
     """
     if hop == SSL_HOP:
         return hidden

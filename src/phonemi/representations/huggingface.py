@@ -26,14 +26,9 @@ class HuggingFaceRepresentation(Representation):
     Base models, LayerNorm), hidden state i the output of block i. In pre-norm (Large) models the last one is taken
     after the final LayerNorm. These are the tensors that S3PRL hooks.
 
-    In training mode a model of `transformers` does four things besides computing. Here,
-
-    - it drops nothing out of frozen blocks; in blocks that are trained it drops out activations at the rates of its
-      configuration, drawn from torch's generator, so that `torch.manual_seed` makes a step repeatable;
-    - it drops no blocks (LayerDrop): a block that is skipped would have no hidden state;
-    - it masks nothing (SpecAugment), unless `model.config.apply_spec_augment` is set to True afterwards and the
-      front-end is trained too. The masks come from numpy's global generator, which torch's seed does not set;
-    - its convolutions build a graph for gradients only if the front-end is trained.
+    Training drops activations out at the rates of the model's configuration, in blocks that are trained. It drops no
+    blocks (LayerDrop), which would have no hidden state then, and masks nothing (SpecAugment) unless
+    `model.config.apply_spec_augment` is set to True afterwards; torch's seed does not set those masks.
 
     WavLM's table of position biases is a parameter of block 1 that all blocks use. It is trained with block 1 only,
     because it would change frozen blocks otherwise.
@@ -83,23 +78,18 @@ class HuggingFaceRepresentation(Representation):
         self.eval()
 
     def frames(self, samples: int) -> int:
-        """(n - kernel) // stride + 1 for every convolution in turn; 0 where nothing is left."""
         for kernel, stride in self.convolutions:
             samples = max((samples - kernel) // stride + 1, 0)
         return samples
 
     def block_of(self, name: str) -> int:
-        """Number of a transformer block, see `Representation.block_of`."""
         if name.startswith(BLOCKS):
             return int(name.removeprefix(BLOCKS).partition(".")[0]) + 1
         # The LayerNorm of the encoder comes after the blocks of a pre-norm model, and before those of a post-norm one.
         return self.layers - 1 if self.is_pre_norm and name.startswith("model.encoder.layer_norm") else 0
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
-        """Compute the hidden states of a batch; see `Representation.forward`.
-
-        Where padding would leak, only items of equal length run together: it pays to batch by length.
-        """
+        """As `Representation.forward`. Where padding would leak, only items of equal length run together."""
         return self._encode(waveforms, lengths, as_s3prl=False)
 
     def padded(self, waveforms: Tensor, lengths: Tensor) -> HiddenStates:
@@ -110,14 +100,9 @@ class HuggingFaceRepresentation(Representation):
         return self._encode(waveforms, lengths, as_s3prl=True)
 
     def settings(self) -> dict[str, Any]:
-        """Name, options and the configuration of the model."""
         config: Any = self.model.config
-        return {
-            "name": self.name,
-            "normalise": self.normalise,
-            "layer_norm_states": self.layer_norm_states,
-            "config": config.to_dict(),
-        }
+        options = {"normalise": self.normalise, "layer_norm_states": self.layer_norm_states}
+        return {"name": self.name, **options, "config": config.to_dict()}
 
     def _encode(self, waveforms: Tensor, lengths: Tensor | None, as_s3prl: bool) -> HiddenStates:
         all_valid = lengths is None
@@ -181,12 +166,8 @@ def normalise_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
 
 
 def load_model(name: str, token: str | bool | None) -> nn.Module:
-    """Load the model of a local folder or of the hub, without the heads it may have.
-
-    Raises:
-        ModelError: if it cannot be reached or read, is of an unknown type, or weights are missing.
-    """
-    check_model_type(name)
+    """Load the model of a local folder or of the hub, without the heads it may have, or raise ModelError."""
+    import_transformers(name)
     from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
@@ -195,7 +176,7 @@ def load_model(name: str, token: str | bool | None) -> nn.Module:
     quiet()  # or a report of unused heads would frighten users; missing weights are reported below
     try:
         config = AutoConfig.from_pretrained(name, token=token)
-        check_model_type(name, config.model_type)
+        _import_code(name, config.model_type)
         model: nn.Module
         model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True, token=token)
     except (OSError, ValueError, RuntimeError) as error:
@@ -209,7 +190,7 @@ def load_model(name: str, token: str | bool | None) -> nn.Module:
 
 def new_model(name: str, config: dict[str, Any]) -> nn.Module:
     """Build a model with fresh weights from its configuration, as `settings()` has it."""
-    check_model_type(name, config["model_type"])
+    _import_code(name, config["model_type"])
     from transformers import AutoConfig, AutoModel
 
     from_config: Any = AutoModel.from_config
@@ -217,12 +198,7 @@ def new_model(name: str, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def check_model_type(name: str, model_type: str | None = None) -> None:
-    """Import transformers and its code for a type of model.
-
-    Raises:
-        ModelError: if the type is unknown, or the import fails.
-    """
-    if model_type is not None and model_type not in MODEL_TYPES:
+def _import_code(name: str, model_type: str) -> None:
+    if model_type not in MODEL_TYPES:
         raise ModelError(f"{name} is of type {model_type!r}; known: {', '.join(MODEL_TYPES)}")
     import_transformers(name, model_type)

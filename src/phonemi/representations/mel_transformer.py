@@ -27,11 +27,7 @@ LEVEL_RMS = 0.05  # -26 dB re full scale, a usual level of speech
 
 @dataclass(frozen=True)
 class MelTransformerConfig:
-    """Sizes of a `MelTransformer`; the section `encoder` of the configuration tells the usual ones.
-
-    Raises:
-        ModelError: if `dim` is no multiple of `heads`, or `position_kernel` is even.
-    """
+    """Sizes of a `MelTransformer`; the section `encoder` of the configuration tells the usual ones."""
 
     mels: int
     dim: int
@@ -54,11 +50,7 @@ class MelTransformerConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> MelTransformerConfig:
-        """Inverse of `to_json`.
-
-        Raises:
-            ModelError: if `values` is of another model or has keys that this version does not know.
-        """
+        """Inverse of `to_json`; raises ModelError for other models and for keys that this version does not know."""
         sizes = dict(values)
         model_type = sizes.pop("model_type", None)
         unknown = sorted(sizes.keys() - {field.name for field in fields(cls)})
@@ -84,19 +76,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, frames: Tensor, keys: Tensor | None) -> Tensor:
-        """Run attention and feed-forward network, each added to what went in.
-
-        Args:
-            frames: [batch, frame, dim].
-            keys: bool [batch, 1, 1, frame], False for frames that may not be attended to; None: all may.
-        """
+        """`keys`, bool [batch, 1, 1, frame], is False for frames that may not be attended to; None: all may."""
         frames = frames + self.dropout(self.attend(self.attention_norm(frames), keys))
         hidden = functional.gelu(self.feedforward_input(self.feedforward_norm(frames)))
         update: Tensor = self.dropout(self.feedforward_output(hidden))
         return frames + update
 
     def attend(self, frames: Tensor, keys: Tensor | None) -> Tensor:
-        """Multi-head self-attention, [batch, frame, dim] -> [batch, frame, dim]; `keys` as for `forward`."""
+        """Multi-head self-attention, arguments as for `forward`."""
         batch, count, _ = frames.shape
         projected = self.query_key_value(frames).view(batch, count, 3, self.heads, -1)
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind()
@@ -120,14 +107,11 @@ class MelTransformer(Representation):
     grows with depth, and the last layers would otherwise outweigh all others in a sum.
 
     All parameters are trainable at first, as pre-training needs it.
-
-    Attributes:
-        mean, std: [mels] statistics of levelled log-mel frames (`levelled_log_mel`), see `set_statistics`.
     """
 
     hop = SSL_HOP
     mask_parameter = "mask_embedding"
-    mean: Tensor
+    mean: Tensor  # [mels], see `set_statistics`
     std: Tensor
 
     def __init__(self, config: MelTransformerConfig, name: str = MODEL_TYPE) -> None:
@@ -145,31 +129,18 @@ class MelTransformer(Representation):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """Set the mean and the deviation, both [mels], that features are standardised with.
-
-        They are measured on frames of `levelled_log_mel`. Deviations have a floor of 0.001.
-        """
+        """Standardise features with this mean and deviation of `levelled_log_mel`, [mels] both; the floor is 0.001."""
         self.mean.copy_(mean)
         self.std.copy_(std.clamp_min(1e-3))
 
     def frames(self, samples: int) -> int:
-        """(samples - 400) // 320 + 1, and 0 below 400 samples."""
         return ssl_frames(samples)
 
     def block_of(self, name: str) -> int:
-        """Number of a transformer block, see `Representation.block_of`."""
         return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else 0
 
     def features(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute standardised log-mel pairs, float32 [batch, frame, 2 * mels], zero beyond the lengths.
-
-        Args:
-            waveforms: [batch, sample] at 16 kHz in [-1, 1].
-            lengths: [batch], number of samples of each item; None: all.
-
-        Raises:
-            ModelError: if an item is shorter than 400 samples.
-        """
+        """Compute `mel_pairs`, with arguments and errors as for `Representation.forward`."""
         lengths = check_lengths(waveforms, lengths, SSL_FIELD)
         with torch.autocast(waveforms.device.type, enabled=False):
             return mel_pairs(waveforms, lengths, self.mean, self.std)
@@ -191,24 +162,6 @@ class MelTransformer(Representation):
             lengths = torch.full((batch,), count, device=features.device)
         elif bool((lengths != count).any()):
             valid = valid_mask(lengths.to(features.device), count)
-        frames = self.embed(features, mask, valid)
-        keys = None if valid is None else valid[:, None, None]
-        states = [frames]
-        for block in self.blocks:
-            frames = block(frames, keys)
-            states.append(frames)
-        returned = states if collect else states[-1:]
-        hidden_states = torch.stack([functional.layer_norm(state, (self.dim,)) for state in returned])
-        return HiddenStates(hidden_states if valid is None else hidden_states * valid[..., None], lengths)
-
-    def embed(self, features: Tensor, mask: Tensor | None, valid: Tensor | None) -> Tensor:
-        """Compute the input of the first block, [batch, frame, 2 * mels] -> [batch, frame, dim].
-
-        Args:
-            features: as for `encode`.
-            mask: as for `encode`.
-            valid: bool [batch, frame], False beyond the end of an item; None: all frames are valid.
-        """
         # Autocast gives a bfloat16 embedding; the residual stream stays in the precision of the parameters.
         frames: Tensor = self.embedding(features).to(self.mask_embedding.dtype)
         if mask is not None:
@@ -216,15 +169,19 @@ class MelTransformer(Representation):
         if valid is not None:
             frames = frames * valid[..., None]  # or the convolution would carry padding into the last frames
         positions = self.position(frames.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-        return frames + functional.gelu(positions)
+        states = [frames + functional.gelu(positions)]
+        keys = None if valid is None else valid[:, None, None]
+        for block in self.blocks:
+            states.append(block(states[-1], keys))
+        returned = states if collect else states[-1:]
+        hidden_states = torch.stack([functional.layer_norm(state, (self.dim,)) for state in returned])
+        return HiddenStates(hidden_states if valid is None else hidden_states * valid[..., None], lengths)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
-        """Compute the hidden states of a batch; see `Representation.forward`."""
         lengths = check_lengths(waveforms, lengths, SSL_FIELD)
         return self.encode(self.features(waveforms, lengths), ssl_frames(lengths))
 
     def settings(self) -> dict[str, Any]:
-        """Name and sizes of the model."""
         return {"name": self.name, **self.config.to_json()}
 
     def save(self, folder: str | Path, half: bool = False) -> None:
@@ -234,11 +191,7 @@ class MelTransformer(Representation):
 
     @classmethod
     def load(cls, folder: str | Path) -> MelTransformer:
-        """Read what `save` wrote. The encoder is in evaluation mode, and all its parameters are trainable.
-
-        Raises:
-            ModelError: if a file is missing or broken, or the weights do not fit the configuration.
-        """
+        """Read what `save` wrote, or raise ModelError; all parameters are trainable, in evaluation mode."""
         try:
             config = MelTransformerConfig.from_json(read_json(Path(folder) / CONFIG_FILE))
         except (DataError, ModelError) as error:
@@ -249,15 +202,10 @@ class MelTransformer(Representation):
 
 
 def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Compute standardised log-mel frames of 10 ms and put two of them side by side; zero beyond the lengths.
-
-    Args:
-        waveforms: [batch, sample].
-        lengths: [batch], number of samples of each item.
-        mean, std: [mels], statistics of `levelled_log_mel`.
+    """Compute `levelled_log_mel`, standardise it by `mean` and `std`, [mels], and put two frames of 10 ms side by side.
 
     Returns:
-        float32 [batch, frame, 2 * mels], a frame every 20 ms.
+        float32 [batch, frame, 2 * mels], a frame every 20 ms; zero beyond the lengths, which count samples.
     """
     mel, valid = levelled_log_mel(waveforms, lengths, len(mean))
     frames = (mel - mean) / std * valid[..., None]
@@ -265,15 +213,9 @@ def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> 
 
 
 def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Tensor, Tensor]:
-    """Compute log-mel frames that do not depend on the level of the recording.
+    """Compute log-mel frames that do not depend on the level of the recording, [batch, 2 * frame, mels].
 
-    Args:
-        waveforms: [batch, sample].
-        lengths: [batch], number of samples of each item.
-        mels: number of mel bins.
-
-    Returns:
-        Log-mel frames [batch, 2 * frame, mels], and which of them belong to the item, bool [batch, 2 * frame].
+    Which of them belong to the item, of `lengths` samples, is the second result, bool [batch, 2 * frame].
     """
     within = waveforms.float() * valid_mask(lengths, waveforms.shape[-1])
     # The logarithm has a floor under it: a faint recording is amplified first, so that the floor is equally far down.

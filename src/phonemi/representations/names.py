@@ -32,8 +32,7 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
     """
     if isinstance(name, dict):
         representation = _from_settings(name)
-        # Whatever weights are copied into it: they need not be those that its name loads.
-        representation.is_modified = not isinstance(representation, Log1p)
+        representation.is_modified = not isinstance(representation, Log1p)  # its weights need not be those of its name
         return representation.freeze().eval()
     if name == "log1p":
         return Log1p().eval()

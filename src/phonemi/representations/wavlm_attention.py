@@ -24,12 +24,9 @@ class FusedAttention(nn.Module):
     `transformers` holds d as [batch * head, frame, frame], the gated biases, the scores and their average over heads in
     memory, and for more than one item in bfloat16 on a CPU it falls back to slow products (with torch 2.13, 20 times
     the time of this attention). Here d stays a vector over j - i, the gated biases exist for one block of queries at a
-    time, and `scaled_dot_product_attention` does the rest. Attention weights are not returned. Gradients and dropout
-    are those of the original.
+    time, and `scaled_dot_product_attention` does the rest. Gradients and dropout are those of the original.
 
-    Args:
-        attention: a `WavLMAttention`. This module takes over its parameters and layers under the same names, so that
-            weights load, save and train as before.
+    The parameters and layers of `attention`, a `WavLMAttention`, keep their names: weights load and save as before.
     """
 
     q_proj: nn.Linear
@@ -53,15 +50,10 @@ class FusedAttention(nn.Module):
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor | None = None, position_bias: Tensor | None = None, **_: Any
     ) -> tuple[Tensor, None, Tensor]:
-        """Attend; called by the encoder layers of `transformers`.
+        """Attend, [batch, frame, dim]; the mask [batch, frame] is 1 or True where a frame belongs to its item.
 
-        Args:
-            hidden_states: [batch, frame, dim].
-            attention_mask: [batch, frame], 1 or True where a frame belongs to its item.
-            position_bias: the biases that the first layer returned; None in that layer, which has the table of them.
-
-        Returns:
-            Frames [batch, frame, dim], None in place of attention weights, and biases for the layers that follow.
+        Called by the encoder layers of `transformers`. The first layer has the table of biases and gets None for them;
+        it returns them, after None in place of attention weights, and the other layers get what it returned.
         """
         batch, frames, dim = hidden_states.shape
         biases = self.biases(frames) if position_bias is None else position_bias
@@ -128,11 +120,7 @@ class FusedAttention(nn.Module):
 
 
 def fuse_attention(model: Any) -> None:
-    """Replace the attention of a model of `transformers` by a faster one, in place; calling it again changes nothing.
-
-    WavLM gets `FusedAttention`. HuBERT and wav2vec2 get the `sdpa` implementation of `transformers` where they use its
-    plain one (`eager`).
-    """
+    """Give WavLM `FusedAttention`, and HuBERT and wav2vec2 `sdpa` where they use `eager`; in place, once or more."""
     if model.config.model_type == "wavlm":
         for layer in model.encoder.layers:
             if not isinstance(layer.attention, FusedAttention):

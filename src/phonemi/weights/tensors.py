@@ -12,18 +12,12 @@ from phonemi.files import replacing
 
 
 def save_weights(
-    weights: nn.Module | dict[str, Tensor],
-    path: str | Path,
-    half: bool = False,
-    metadata: dict[str, str] | None = None,
+    weights: nn.Module | dict[str, Tensor], path: str | Path, half: bool = False, metadata: dict[str, str] | None = None
 ) -> None:
     """Write a safetensors file, complete or not at all.
 
-    Args:
-        weights: a module, or tensors by name.
-        path: file to write; its folder is created if absent.
-        half: store the parameters of a module in float16. Its buffers, such as statistics, keep their precision.
-        metadata: text for the header of the file. `transformers` loads only files with {"format": "pt"}.
+    With `half`, parameters are stored in float16; buffers, such as statistics, keep their precision. The `metadata` are
+    text for the header; `transformers` loads only files with {"format": "pt"}.
 
     Raises:
         PhonemiError: if the file cannot be written, for instance on a full disk; a file that was there is untouched.
