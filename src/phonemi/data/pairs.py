@@ -12,8 +12,7 @@ import numpy as np
 from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.manifest import Recording
-from phonemi.data.mixing import Mixture, MixtureFacts, facts_of
-from phonemi.data.store import exact_samples
+from phonemi.data.mixing import Mixture
 from phonemi.errors import DataError
 
 
@@ -21,9 +20,6 @@ class NoisyRecordings:
     """One mixture for each noisy recording whose clean speech is unknown.
 
     Clean speech and SNR are NaN, so that a score that compares with them fails instead of being a number.
-
-    Args:
-        recordings: noisy recordings.
     """
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
@@ -42,20 +38,9 @@ class NoisyRecordings:
         """Ids of all recordings, in their order."""
         return [recording.id for recording in self.recordings]
 
-    def describe(self, index: int) -> MixtureFacts:
-        """What is known about a recording; decoded only where the manifest does not tell the length exactly."""
-        recording = self.recordings[index]
-        samples = exact_samples(recording.path, recording.samples, recording.sample_rate)
-        if samples is None:
-            samples = len(self[index].noisy)
-        return facts_of(recording, samples, float("nan"), noise_id=recording.noise or "")
-
 
 class PairedRecordings(NoisyRecordings):
-    """One mixture for each noisy recording that has a clean counterpart.
-
-    Args:
-        recordings: noisy recordings whose `clean` names the clean one.
+    """One mixture for each noisy recording whose `clean` names the clean counterpart.
 
     Raises:
         DataError: if there are none, or one has no clean counterpart.
@@ -81,38 +66,13 @@ class PairedRecordings(NoisyRecordings):
         """
         recording = self.recordings[index]
         noisy, clean = audio.load(recording.path), audio.load(recording.clean or "")
-        samples = _common_samples(recording, len(noisy), len(clean))
+        if abs(len(noisy) - len(clean)) > SAMPLE_RATE // 100:
+            lengths = f"{len(noisy)} noisy and {len(clean)} clean samples at 16 kHz"
+            raise DataError(f"{recording.id}: {lengths}: not the same recording")
+        samples = min(len(noisy), len(clean))
         noisy, clean = noisy[:samples], clean[:samples]
         snr_db = _measured_snr_db(noisy, clean) if recording.snr_db is None else recording.snr_db
         return _mixture(recording, noisy, clean, snr_db)
-
-    def describe(self, index: int) -> MixtureFacts:
-        """What is known about a pair.
-
-        Reads the header of the clean recording, whose length the manifest does not have; decodes both if the manifest
-        has no SNR, or the headers do not tell the lengths exactly.
-
-        Raises:
-            DataError: as the mixture itself.
-        """
-        recording = self.recordings[index]
-        header = audio.probe(recording.clean or "")
-        noisy_samples = exact_samples(recording.path, recording.samples, recording.sample_rate)
-        clean_samples = exact_samples(header.path, header.samples, header.sample_rate)
-        if recording.snr_db is None or noisy_samples is None or clean_samples is None:
-            mixture = self[index]
-            samples, snr_db = len(mixture.noisy), mixture.snr_db
-        else:
-            samples, snr_db = _common_samples(recording, noisy_samples, clean_samples), recording.snr_db
-        return facts_of(recording, samples, snr_db, noise_id=recording.noise or "")
-
-
-def _common_samples(recording: Recording, noisy_samples: int, clean_samples: int) -> int:
-    if abs(noisy_samples - clean_samples) > SAMPLE_RATE // 100:
-        raise DataError(
-            f"{recording.id}: {noisy_samples} noisy and {clean_samples} clean samples at 16 kHz: not the same recording"
-        )
-    return min(noisy_samples, clean_samples)
 
 
 def _measured_snr_db(noisy: np.ndarray, clean: np.ndarray) -> float:
@@ -123,6 +83,4 @@ def _measured_snr_db(noisy: np.ndarray, clean: np.ndarray) -> float:
 
 
 def _mixture(recording: Recording, noisy: np.ndarray, clean: np.ndarray, snr_db: float) -> Mixture:
-    return Mixture(
-        recording.id, noisy, clean, snr_db, recording.speaker, recording.text, recording.phones, recording.noise or ""
-    )
+    return Mixture(recording.id, noisy, clean, snr_db, recording.speaker, recording.text, recording.noise or "")

@@ -38,26 +38,11 @@ _FINAL_ANSWERS = set(range(400, 500)) - {http.client.REQUEST_TIMEOUT, http.clien
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
 
 
-def fetch(
-    url: str,
-    path: str | Path,
-    *,
-    md5: str | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Download a file, unless it is there already.
+def fetch(url: str, path: str | Path, *, md5: str | None = None, progress: Progress | None = None) -> Path:
+    """Download a file to `path`, which is returned, unless it is there already.
 
-    The bytes received are kept beside `path` as "<name>.part"; a later call, or the next try after a broken connection,
-    asks the server only for the rest. The file gets its name when it is complete and its checksum is right.
-
-    Args:
-        url: http or https.
-        path: file to write.
-        md5: checksum in hexadecimal digits, if known.
-        progress: called after every chunk.
-
-    Returns:
-        `path`.
+    The bytes received are kept beside it as "<name>.part"; a later call, or the next try after a broken connection,
+    asks the server only for the rest. The file gets its name when it is complete and its MD5 sum, if given, is right.
 
     Raises:
         DataError: if the server refuses, the connection keeps breaking, the disk is full or the checksum is wrong (a
@@ -103,12 +88,10 @@ def extract(archive: str | Path, folder: str | Path) -> None:
             raise DataError(f"{archive} is neither a zip nor a tar archive")
         for name, content in members(archive):
             target = _inside(folder, name, archive)
-            if content is None:
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with content, open(target, "wb") as file:
-                shutil.copyfileobj(content, file, _CHUNK_BYTES)
+            (target.parent if content else target).mkdir(parents=True, exist_ok=True)
+            if content:
+                with content, open(target, "wb") as file:
+                    shutil.copyfileobj(content, file, _CHUNK_BYTES)
     write_text(folder / MARKER, "".join(f"{name}\n" for name in [*_extracted(folder), archive.name]))
 
 
@@ -121,21 +104,19 @@ def fetch_and_extract(
     url: str,
     folder: str | Path,
     *,
+    name: str | None = None,
     md5: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Download an archive into `folder`, unpack it there and remove it, unless that was done before.
 
-    Raises:
-        DataError: as `fetch` and `extract`.
+    `name` is that of the archive, by default the last part of the URL. Errors are those of `fetch` and `extract`.
     """
-    folder = Path(folder)
-    name = url.split("?")[0].rsplit("/", 1)[-1]
-    if is_extracted(name, folder):
-        return
-    archive = fetch(url, folder / name, md5=md5, progress=progress)
-    extract(archive, folder)
-    archive.unlink()
+    archive = Path(folder) / (name or url.split("?")[0].rsplit("/", 1)[-1])
+    if not is_extracted(archive.name, folder):
+        fetch(url, archive, md5=md5, progress=progress)
+        extract(archive, folder)
+        archive.unlink()
 
 
 def md5_of(path: str | Path) -> str:
@@ -164,11 +145,7 @@ def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _receive(url: str, part: Path, progress: Progress | None) -> None:
-    """Append to `part` the bytes that it lacks, over one connection.
-
-    Raises:
-        OSError: as urllib does, and if the connection ends early.
-    """
+    """Append to `part` the bytes that it lacks, over one connection; OSError if it ends early."""
     done = _size(part)
     # In a compressed transfer, byte positions would mean nothing.
     headers = {"User-Agent": "phonemi", "Accept-Encoding": "identity"}

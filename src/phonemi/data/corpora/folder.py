@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import csv
-import operator
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, attach_phones, recordings_of
+from phonemi.data.alignment import read_text
+from phonemi.data.corpora.alignment_files import attach_phones
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
-_COMPARISONS = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+_COMPARISONS = {">=": ge, "<=": le, "==": eq, "!=": ne, ">": gt, "<": lt}
 _CONDITION = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*")
 
 
@@ -171,12 +166,12 @@ def _speaker_folder(path: Path, folder: Path) -> str | None:
 def _text_beside(path: Path, unread: Omissions) -> str | None:
     """The text of "<stem>.txt", on one line."""
     transcript = path.with_suffix(".txt")
-    try:
-        return " ".join(transcript.read_text(encoding="utf-8-sig").split()) or None
-    except FileNotFoundError:
+    if not transcript.exists():
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        unread.add("unreadable", f"{transcript}: {error}")
+    try:
+        return " ".join(read_text(transcript).split()) or None
+    except DataError as error:
+        unread.add("unreadable", str(error))
         return None
 
 

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
+from phonemi.data.alignment import parse_lines, read_text
 from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
-from phonemi.data.corpora.download import Progress, extract, fetch, is_extracted
+from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
 URL = "https://datashare.ed.ac.uk/server/api/core/bitstreams/{bitstream}/content"
@@ -79,20 +80,12 @@ def download_voicebank_demand(
         folder: where to put them.
         split: one of `SPEAKERS`, to fetch only what it needs (test: 330 MB); by default all (5.6 GB).
         progress: called after every chunk.
-
-    Returns:
-        Notes for the user; none.
-
-    Raises:
-        DataError: for an unknown split, or as `download.fetch` and `download.extract`.
     """
     _check_split(split or "test")
     for name, archive in ARCHIVES.items():
-        if (split is None or split in archive.splits) and not is_extracted(name, folder):
+        if split is None or split in archive.splits:
             url = URL.format(bitstream=archive.bitstream)
-            file = fetch(url, Path(folder) / name, md5=archive.md5, progress=progress)
-            extract(file, folder)
-            file.unlink()
+            fetch_and_extract(url, folder, name=name, md5=archive.md5, progress=progress)
     return []
 
 
@@ -122,24 +115,16 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     texts, conditions = _texts(folder, pairs, missing), _conditions(folder)
     recordings = []
     for id, pair in sorted(pairs.items()):
-        if pair.noisy not in readable:
-            continue
-        noise, snr_db = conditions.get(id, (None, None))
-        recordings.append(
-            replace(
-                readable[pair.noisy],
-                id=id,
-                clean=os.path.abspath(pair.clean),
-                speaker=f"vb-{id.split('_')[0]}",
-                text=texts.get(id),
-                noise=noise,
-                snr_db=snr_db,
+        if recording := readable.get(pair.noisy):
+            noise, snr_db = conditions.get(id, (None, None))
+            speaker, clean = f"vb-{id.split('_')[0]}", os.path.abspath(pair.clean)
+            recordings.append(
+                replace(recording, clean=clean, speaker=speaker, text=texts.get(id), noise=noise, snr_db=snr_db)
             )
-        )
-        if id not in texts:
-            missing.add("no text", id)
-        if noise is None:
-            missing.add("no line in a log file", id)
+            if id not in texts:
+                missing.add("no text", id)
+            if noise is None:
+                missing.add("no line in a log file", id)
     notes += skipped.notes("recording", "skipped") + missing.notes("gap", "in what is known of the recordings")
     if not recordings:
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: {'; '.join(notes)}")
@@ -217,31 +202,21 @@ def _texts(folder: Path, ids: Iterable[str], missing: Omissions) -> dict[str, st
     for path in sorted(folder.rglob("p*.txt")):
         if path.stem in ids:
             try:
-                texts.setdefault(path.stem, " ".join(path.read_text(encoding="utf-8-sig").split()))
-            except (OSError, UnicodeDecodeError):
+                texts.setdefault(path.stem, " ".join(read_text(path).split()))
+            except DataError:
                 missing.add("unreadable text", str(path))
     return {id: text for id, text in texts.items() if text}
 
 
 def _conditions(folder: Path) -> dict[str, tuple[str, float]]:
     """Noise and SNR in dB by id, from lines such as "p232_001 bus 17.5"."""
-    conditions = {}
-    for path in sorted(path for log in LOGS for path in folder.rglob(log)):
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read ({error})") from None
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                id, noise, snr_db = line.split()
-                conditions[id.removesuffix(".wav")] = noise, float(snr_db)
-            except ValueError:
-                raise DataError(
-                    f"{path}:{number}: expected 'utterance noise snr_db', found {line.strip()[:80]!r}"
-                ) from None
-    return conditions
+
+    def parse(fields: list[str]) -> tuple[str, tuple[str, float]]:
+        id, noise, snr_db = fields
+        return id.removesuffix(".wav"), (noise, float(snr_db))
+
+    logs = sorted(path for log in LOGS for path in folder.rglob(log))
+    return dict(line for log in logs for line in parse_lines(log, parse, "utterance noise snr_db"))
 
 
 CORPUS = Corpus(
