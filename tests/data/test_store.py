@@ -49,17 +49,6 @@ def test_store_decodes_once_for_any_number_of_threads(speech: AudioStore, monkey
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(speech.__getitem__, [0, 1] * 20))
     assert len(decoded) == 2
-    assert speech.preload() is speech
-    assert sorted(decoded) == sorted(recording.path for recording in speech.recordings)
-
-
-def test_preload_reports_progress_and_names_a_bad_file(speech: AudioStore, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    speech.preload(progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(number, 6) for number in range(1, 7)]
-    gone = Recording(id="x", path=str(tmp_path / "gone.wav"), sample_rate=16_000, samples=5)
-    with pytest.raises(AudioError, match=r"gone\.wav"):
-        AudioStore([*speech.recordings, gone]).preload()
 
 
 def test_files_with_nan_are_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel
 
 from phonemi.config import load_config
 from phonemi.data.alignment import frame_labels, inventory
+from phonemi.data.manifest import Interval
 from phonemi.data.mixing import Mixture
 from phonemi.errors import ConfigError
 from phonemi.files import read_json

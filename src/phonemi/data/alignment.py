@@ -131,14 +131,13 @@ def check_fit(recording: Recording) -> Recording:
 def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | None = None) -> list[Interval]:
     """Read one tier of a Praat TextGrid, in the long or the short text format, UTF-8 or UTF-16.
 
+    Labels are as written: silence usually has an empty one.
+
     Args:
         path: the file.
         tier: name of an interval tier; case does not matter, and "SPEAKER - phones" (Montreal Forced Aligner) is
             found as "phones".
         content: bytes of the file, if it is not on disk but in an archive.
-
-    Returns:
-        All intervals, with the labels as written: silence usually has an empty label.
 
     Raises:
         DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier.

@@ -20,11 +20,7 @@ _THREADS = 8
 
 
 def read_files(
-    read: Callable[[File], Value],
-    paths: Iterable[File],
-    *,
-    index: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    read: Callable[[File], Value], paths: Iterable[File], *, index: Path | None = None
 ) -> dict[File, Value | PhonemiError]:
     """`read(path)` for each path, from the index where the size and the modification time of a file are the same.
 
@@ -33,7 +29,6 @@ def read_files(
         paths: each is read once.
         index: a JSON file of the results, made if absent and written as a whole. Where it cannot be written, nothing is
             remembered; one that is damaged counts as absent.
-        progress: called with (files read, files to read) after each file that is not in the index.
 
     Returns:
         The result for each path in order, or the error that `read` raised.
@@ -58,10 +53,7 @@ def read_files(
             return error
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        for done, (file, value) in enumerate(zip(changed, pool.map(result, changed), strict=True), start=1):
-            results[file] = value
-            if progress is not None:
-                progress(done, len(changed))
+        results.update(zip(changed, pool.map(result, changed), strict=True))
     if index is not None and changed:
         for file in changed:
             stamp, value = stamps[file], results[file]

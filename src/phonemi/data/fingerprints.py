@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from phonemi.data.file_index import read_files
-from phonemi.data.manifest import Recording
+from phonemi.data.manifest import Recording, sound_files
 from phonemi.errors import DataError, PhonemiError
 from phonemi.files import content_hash
 
-INDEX_FILE = "fingerprints.json"
 
-
-def fingerprint(
-    recordings: Sequence[Recording],
-    cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> str:
+def fingerprint(recordings: Sequence[Recording], cache: Path | None = None) -> str:
     """Sixteen hexadecimal digits for the ids of recordings, their order, and the content of their sound files.
 
     The clean counterparts count; paths do not, so a copy of a corpus elsewhere has the same fingerprint. What else the
@@ -28,27 +22,20 @@ def fingerprint(
         recordings: of any manifests.
         cache: folder that remembers the hash of each file with its size and modification time; a file is read again
             only when one of these differs. None, or a folder that cannot be written: every file is read.
-        progress: called with (files read, files to read) after each file that is read.
 
     Raises:
         DataError: if a file cannot be read.
     """
-    paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
-    hashes = _hashes(paths, cache, progress)
+    hashes = _hashes(sound_files(recordings), cache)
     return content_hash(
         [[recording.id, hashes[recording.path], hashes.get(recording.clean or "")] for recording in recordings]
     )
 
 
-def fingerprint_files(paths: Iterable[str | Path], cache: str | Path | None = None) -> str:
+def fingerprint_files(paths: Iterable[str | Path], cache: Path | None = None) -> str:
     """Sixteen hexadecimal digits for the names and the content of files, for instance the folder of a local model.
 
-    Args:
-        paths: files, and folders, of which all files at any depth count under their names below the folder.
-        cache: as for `fingerprint`.
-
-    Raises:
-        DataError: if a file cannot be read.
+    Of a folder, all files at any depth count under their names below it. `cache` and errors are as for `fingerprint`.
     """
     names: list[tuple[str, str]] = []
     for path in map(Path, paths):
@@ -61,12 +48,9 @@ def fingerprint_files(paths: Iterable[str | Path], cache: str | Path | None = No
     return content_hash([[name, hashes[file]] for name, file in names])
 
 
-def _hashes(
-    paths: Sequence[str], cache: str | Path | None, progress: Callable[[int, int], None] | None = None
-) -> dict[str, str]:
-    index = None if cache is None else Path(cache) / INDEX_FILE
+def _hashes(paths: Sequence[str], cache: Path | None) -> dict[str, str]:
     hashes: dict[str, str] = {}
-    for path, value in read_files(_sha256, paths, index=index, progress=progress).items():
+    for path, value in read_files(_sha256, paths, index=cache and cache / "fingerprints.json").items():
         if isinstance(value, PhonemiError):
             raise value
         hashes[path] = value

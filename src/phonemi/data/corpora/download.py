@@ -16,7 +16,6 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -77,7 +76,7 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     archive, folder = Path(archive), Path(folder)
     if is_extracted(archive.name, folder):
         return
-    with _archive_errors(archive):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         # Tar first: a tar archive that ends with a zip archive looks like a zip archive, too.
         if tarfile.is_tarfile(archive):
@@ -92,6 +91,10 @@ def extract(archive: str | Path, folder: str | Path) -> None:
             if content:
                 with content, open(target, "wb") as file:
                     shutil.copyfileobj(content, file, _CHUNK_BYTES)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
+        raise DataError(f"{archive} is damaged or not supported ({error}); remove it and download it again") from None
+    except OSError as error:
+        raise DataError(f"cannot extract {archive}: {error.strerror or error}") from None
     write_text(folder / MARKER, "".join(f"{name}\n" for name in [*_extracted(folder), archive.name]))
 
 
@@ -187,7 +190,7 @@ def _checksum_problem(file: Path, md5: str | None) -> str:
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents of the members; None for a folder."""
+    """Names and contents of the members, as of `_tar_members`; None for a folder."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -197,7 +200,6 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents of the members; None for a folder."""
     with tarfile.open(archive) as opened:
         for member in opened:
             if not (member.isfile() or member.isdir()):
@@ -217,20 +219,8 @@ def _inside(folder: Path, name: str, archive: Path) -> Path:
 
 
 def _extracted(folder: Path) -> list[str]:
-    try:
-        return (folder / MARKER).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-
-
-@contextmanager
-def _archive_errors(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise DataError(f"{archive} is damaged or not supported ({error}); remove it and download it again") from None
-    except OSError as error:
-        raise DataError(f"cannot extract {archive}: {error.strerror or error}") from None
+    marker = folder / MARKER
+    return marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
 
 
 def _size(path: Path) -> int:

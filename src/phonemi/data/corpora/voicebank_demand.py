@@ -111,16 +111,15 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     _check_split(split)
     skipped, missing = Omissions(), Omissions()
     pairs, notes = _pairs(folder, split, skipped)
-    readable = recordings_of([pair.noisy for pair in pairs.values()], skipped)
+    readable = recordings_of([noisy for noisy, _ in pairs.values()], skipped)
     texts, conditions = _texts(folder, pairs, missing), _conditions(folder)
     recordings = []
-    for id, pair in sorted(pairs.items()):
-        if recording := readable.get(pair.noisy):
+    for id, (noisy, clean) in sorted(pairs.items()):
+        if recording := readable.get(noisy):
             noise, snr_db = conditions.get(id, (None, None))
-            speaker, clean = f"vb-{id.split('_')[0]}", os.path.abspath(pair.clean)
-            recordings.append(
-                replace(recording, clean=clean, speaker=speaker, text=texts.get(id), noise=noise, snr_db=snr_db)
-            )
+            speaker = f"vb-{id.split('_')[0]}"
+            recording = replace(recording, speaker=speaker, text=texts.get(id), noise=noise, snr_db=snr_db)
+            recordings.append(replace(recording, clean=os.path.abspath(clean)))
             if id not in texts:
                 missing.add("no text", id)
             if noise is None:
@@ -133,17 +132,12 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     return Listing(recordings, notes)
 
 
-class _Pair(NamedTuple):
-    noisy: Path
-    clean: Path
-
-
 def _check_split(split: str) -> None:
     if split not in SPEAKERS:
         raise DataError(f"VoiceBank-DEMAND has no split {split!r}; {nearest(split, SPEAKERS)}")
 
 
-def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pair], list[str]]:
+def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """Pairs by id, and notes on folders that were left out."""
     files: dict[str, dict[str, Path]] = defaultdict(dict)  # path below `folder`, in small letters -> id -> file
     for path in audio.find_recordings(folder):
@@ -156,7 +150,7 @@ def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pai
         hint = f"; {archives[0]} is there, which --download unpacks" if archives else ""
         example = f"noisy_testset_wav/{SPEAKERS[split][0]}_001.wav"
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: found no folders such as {example}{hint}")
-    pairs: dict[str, _Pair] = {}
+    pairs: dict[str, tuple[Path, Path]] = {}
     notes = []
     for below in sorted(noisy_folders, key=lambda below: (not _AT_16_KHZ.search(below), below)):
         noisy = files[below]
@@ -166,14 +160,13 @@ def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pai
         if clean is None:
             notes.append(f"{noisy_folder} has no clean counterpart {folder / candidates[0]}")
             continue
-        repeated = noisy.keys() & pairs.keys()
-        if repeated:
+        if repeated := len(noisy.keys() & pairs.keys()):
             notes.append(
-                f"{len(repeated)} of the recordings in {noisy_folder} are in another folder too, and taken from there"
+                f"{repeated} of the recordings in {noisy_folder} are in another folder too, and taken from there"
             )
         for id in sorted((noisy.keys() | clean.keys()) - pairs.keys()):
             if id in noisy and id in clean:
-                pairs[id] = _Pair(noisy[id], clean[id])
+                pairs[id] = noisy[id], clean[id]
             else:
                 skipped.add("without a clean counterpart" if id in noisy else "without a noisy one", id)
     return pairs, notes
