@@ -18,10 +18,8 @@ def fingerprint(recordings: Sequence[Recording], cache: Path | None = None) -> s
     The clean counterparts count; paths do not, so a copy of a corpus elsewhere has the same fingerprint. What else the
     manifest says (texts, phones) does not count either.
 
-    Args:
-        recordings: of any manifests.
-        cache: folder that remembers the hash of each file with its size and modification time; a file is read again
-            only when one of these differs. None, or a folder that cannot be written: every file is read.
+    `cache` is a folder that remembers the hash of each file with its size and modification time; a file is read again
+    only when one of these differs. None, or a folder that cannot be written: every file is read.
 
     Raises:
         DataError: if a file cannot be read.

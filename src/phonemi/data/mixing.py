@@ -66,13 +66,11 @@ class DrawnMixtures:
     noise and SNRs are the same with it and without. Set `epoch` for new mixtures.
 
     Args:
-        speech: utterances.
-        noise: what the speech is mixed with.
+        speech, noise: what is mixed.
         size: number of mixtures.
         snrs_db: the SNRs to draw from, uniformly.
-        seed: of the whole experiment.
-        epoch: pass over the data.
-        crop_s: maximum duration of a mixture in seconds; None keeps whole utterances.
+        seed, epoch: of the whole experiment, and of this pass over the data.
+        crop_s: maximum duration of a mixture; None keeps whole utterances.
         augmentation: rooms, band limits and gains; none by default.
 
     Raises:
@@ -136,9 +134,8 @@ class PlannedMixtures:
     The noise is chosen by a hash of (seed, utterance id, SNR).
 
     Args:
-        speech: utterances, mixed whole.
-        noise: what the speech is mixed with.
-        snrs_db: the SNRs in dB.
+        speech, noise: what is mixed; utterances are whole.
+        snrs_db: the SNRs.
         seed: of the whole experiment.
         per_utterance: take only this many of the SNRs for each utterance, chosen by the hash; over the set, the SNRs
             are used equally often, to within one.

@@ -60,10 +60,7 @@ class NoiseStore:
 
         `noise_segment` draws one `rng.integers` for the start of the piece, and another for every pause it draws again.
 
-        Args:
-            samples: length of the piece.
-            rng: all randomness comes from it.
-            speaker: who speaks in the mixture (`manifest.speaker_of`): left out of the babble if anybody else is there.
+        `speaker`, who speaks in the mixture (`manifest.speaker_of`), is left out of the babble if others are there.
 
         Returns:
             The id of the clip or of the babble ("babble(a+b+c)", the recordings in it), and float32 `[samples]`.

@@ -1,7 +1,4 @@
-"""Recordings as float32 `[sample]` at 16 kHz, each decoded once and then kept in memory.
-
-Everything that mixes shares the stores, on any number of threads.
-"""
+"""Recordings as float32 `[sample]` at 16 kHz, each decoded once and then kept in memory, for any number of threads."""
 
 from __future__ import annotations
 

@@ -2,15 +2,12 @@
 
 Two published tables have phones of LibriSpeech by the Montreal Forced Aligner. Both are read as they are:
 
-- anyspeech/librispeech_MFA_alignments: columns identifier, duration, and the lists phones, start, end in seconds
-  (its dataset card at revision a16beef; 28 538 rows of train-clean-100, 2703 of dev-clean, 2620 of test-clean);
-- gilkeyio/librispeech-alignments: columns sex, subset, id, audio, transcript, words, and phonemes, a list of
-  {phoneme, start, end} (its dataset card at revision 0daa1eb; CC BY 4.0; made of the TextGrids of `librispeech`).
-  Users report that it has no silences; time without a phone counts as silence anyway.
+- anyspeech/librispeech_MFA_alignments (revision a16beef): identifier, and the lists phones, start, end in seconds;
+- gilkeyio/librispeech-alignments (revision 0daa1eb, CC BY 4.0, made of the TextGrids of `librispeech`): id, and
+  phonemes, a list of {phoneme, start, end}. Users report that it has no silences; time without a phone counts as one.
 
 The hub keeps them as Parquet, whose reader (pyarrow) this package does not depend on. Export the columns, without the
-audio, with `datasets` (`Dataset.to_json`), pandas or DuckDB. In a CSV file the cells of the lists must be JSON or
-Python lists.
+audio, as JSON lines or CSV; in a CSV file the cells of the lists must be JSON or Python lists.
 """
 
 from __future__ import annotations

@@ -206,9 +206,6 @@ def phone_intervals(utterance: Utterance, language: str) -> tuple[Interval, ...]
     espeak-ng fills the closure of a stop with zeros and reports the stop after them; here the closure belongs to the
     stop, as in manual labels. A phoneme that stands for two phones is divided into halves. An l or r after a vowel may
     be spoken as the end of that vowel and reported with no length: it gets the second half of the vowel.
-
-    Raises:
-        DataError: for a phoneme without an ARPAbet phone.
     """
     waveform, sample_rate, phonemes = utterance
     starts = [0, *(phoneme.start for phoneme in phonemes), len(waveform)]
@@ -236,7 +233,7 @@ def _intervals(starts: Sequence[int], labels: Sequence[tuple[str, ...]], sample_
             segments[-1] = (segments[-1][0], end, segments[-1][2] + (() if is_silence else phones))
         elif end - start > min_samples:
             segments.append((segments[-1][1] if segments else 0, end, phones))
-    intervals = []
+    intervals: list[Interval] = []
     for start, end, phones in segments:
         edges_s = (np.linspace(start, end, len(phones) + 1) / sample_rate).tolist()
         intervals += map(Interval, edges_s, edges_s[1:], phones)

@@ -25,45 +25,33 @@ from phonemi.errors import DataError, nearest
 
 URL = "https://datashare.ed.ac.uk/server/api/core/bitstreams/{bitstream}/content"
 
-_HELD_OUT, _TEST = ("p226", "p287"), ("p232", "p257")
 _TRAIN = (
     *("p227", "p228", "p230", "p231", "p233", "p236", "p239", "p243", "p244", "p250", "p254", "p256", "p258"),
     *("p259", "p267", "p268", "p269", "p270", "p273", "p274", "p276", "p277", "p278", "p279", "p282", "p286"),
 )
-SPEAKERS = {"train": _TRAIN, "validation": _HELD_OUT, "test": _TEST}
+SPEAKERS = {"train": _TRAIN, "validation": ("p226", "p287"), "test": ("p232", "p257")}
 """Speakers of each split. Two of the 28 training speakers are held out for validation, as S3PRL and others do."""
 
-PUBLISHED = {"train": 10_802, "validation": 770, "test": 824}
-"""Recordings in each split of the published corpus."""
+PUBLISHED = {"train": 10_802, "validation": 770, "test": 824}  # recordings in each split
 
 LOGS = ("log_trainset_28spk.txt", "log_testset.txt")
 
 
 class Archive(NamedTuple):
-    """A file of the repository: the id of its contents, the splits that need it, and its checksum, if known."""
+    """A file of the repository: the id of its contents, and its checksum, if known."""
 
     bitstream: str
-    splits: tuple[str, ...]
     md5: str | None = None
 
 
-_TRAINING_SPLITS, _TEST_SPLIT = ("train", "validation"), ("test",)
 ARCHIVES = {
-    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd", (*_TRAINING_SPLITS, *_TEST_SPLIT)),
-    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6", _TEST_SPLIT),
-    "clean_testset_wav.zip": Archive(
-        "dec213d3-bf57-4777-9663-c24bdce92d5e", _TEST_SPLIT, "34eb1c0ba7ef667e9b966866c542fc16"
-    ),
-    "noisy_testset_wav.zip": Archive(
-        "13c1bfbf-14a6-41db-9b41-8f7310f01ad5", _TEST_SPLIT, "fb1b86caa31e8ba5b506c0c64da9aab5"
-    ),
-    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa", _TRAINING_SPLITS),
-    "clean_trainset_28spk_wav.zip": Archive(
-        "245452b6-6235-44b6-a6f9-e7eb19797769", _TRAINING_SPLITS, "d2d5a45ec32f8fcbf201bde0447e20ba"
-    ),
-    "noisy_trainset_28spk_wav.zip": Archive(
-        "ecb5a102-bb00-46d3-8af5-40c79823b837", _TRAINING_SPLITS, "1fca9e8bafb8cd069f6653c6d92f9e9c"
-    ),
+    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd"),
+    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6"),
+    "clean_testset_wav.zip": Archive("dec213d3-bf57-4777-9663-c24bdce92d5e", "34eb1c0ba7ef667e9b966866c542fc16"),
+    "noisy_testset_wav.zip": Archive("13c1bfbf-14a6-41db-9b41-8f7310f01ad5", "fb1b86caa31e8ba5b506c0c64da9aab5"),
+    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa"),
+    "clean_trainset_28spk_wav.zip": Archive("245452b6-6235-44b6-a6f9-e7eb19797769", "d2d5a45ec32f8fcbf201bde0447e20ba"),
+    "noisy_trainset_28spk_wav.zip": Archive("ecb5a102-bb00-46d3-8af5-40c79823b837", "1fca9e8bafb8cd069f6653c6d92f9e9c"),
 }
 
 _NAME = re.compile(r"(p\d{3})_\d{3}")
@@ -82,8 +70,9 @@ def download_voicebank_demand(
         progress: called after every chunk.
     """
     _check_split(split or "test")
+    part = {None: "", "test": "testset"}.get(split, "trainset")
     for name, archive in ARCHIVES.items():
-        if split is None or split in archive.splits:
+        if part in name or name == "logfiles.zip":
             url = URL.format(bitstream=archive.bitstream)
             fetch_and_extract(url, folder, name=name, md5=archive.md5, progress=progress)
     return []
