@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from phonemi.data.file_index import read_files
+from phonemi.data.fingerprints import read_files
 from phonemi.errors import AudioError
 
 

@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from phonemi import audio
-from phonemi.data.file_index import read_files
+from phonemi.data.fingerprints import read_files
 from phonemi.errors import DataError, PhonemiError, nearest
 from phonemi.files import read_jsonl, write_jsonl
 
@@ -90,7 +90,8 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
     problems = [f"{id}: used {count} times as an id" for id, count in counts.items() if count > 1]
     headers: dict[str, list[int] | PhonemiError] = {}
     if check_files:
-        headers = read_files(_read_header, sound_files(recordings), index=cache and cache / "headers.json")
+        paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
+        headers = read_files(_read_header, paths, index=cache and cache / "headers.json")
     for recording in recordings:
         problems += [f"{recording.id}: {problem}" for problem in interval_problems(recording)]
         if check_files:
@@ -102,11 +103,6 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
             f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in {len(recordings)} recordings: {named}"
             + (f"; and {more} more" if more > 0 else "")
         )
-
-
-def sound_files(recordings: Iterable[Recording]) -> list[str]:
-    """Paths of the recordings and of their clean counterparts."""
-    return [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
 
 
 def interval_problems(recording: Recording) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
-from phonemi.data.file_index import read_files
+from phonemi.data.fingerprints import read_files
 from phonemi.data.manifest import Recording
 from phonemi.errors import PhonemiError
 
