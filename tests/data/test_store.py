@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -56,10 +55,3 @@ def test_files_with_nan_are_refused(tmp_path: Path) -> None:
     store = AudioStore([Recording(id="a", path=str(tmp_path / "a.wav"), sample_rate=16_000, samples=2)])
     with pytest.raises(AudioError, match="1 of 2 samples are NaN"):
         store[0]
-
-
-def test_store_travels_to_worker_processes(speech: AudioStore) -> None:
-    first = speech[0]
-    copy = pickle.loads(pickle.dumps(speech))
-    np.testing.assert_array_equal(copy[0], first)
-    np.testing.assert_array_equal(copy[1], speech[1])

@@ -81,7 +81,7 @@ def frame_labels(
     (320 t + 200) / 16000 s. Outside all intervals it is silence; where the phone is unknown it is `IGNORE`.
 
     Args:
-        intervals: in any order, without overlap (see `check_fit`).
+        intervals: in any order, without overlap.
         frames: their number, (samples - 400) // 320 + 1.
         at: "start" takes the phone at the first sample of a frame, 320 t / 16000 s, instead of its centre.
         silence: False makes silence `IGNORE` too.
@@ -110,8 +110,7 @@ def check_fit(recording: Recording) -> Recording:
     """The recording, if its alignment can belong to it; one without an alignment passes.
 
     Raises:
-        DataError: if there is no interval, one of them is wrong (`manifest.interval_problems`), or the labels are not
-            ARPAbet.
+        DataError: if there is no interval, one is wrong (`manifest.interval_problems`), or labels are not ARPAbet.
     """
     if recording.phones is None:
         return recording

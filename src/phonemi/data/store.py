@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,14 +45,6 @@ class AudioStore:
             return len(packed[0])
         samples = exact_samples(recording.path, recording.samples, recording.sample_rate)
         return len(self[index]) if samples is None else samples
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Locks cannot be sent to worker processes; each process makes its own.
-        return {"recordings": self.recordings, "_packed": self._packed}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["recordings"])  # type: ignore[misc]
-        self._packed = state["_packed"]
 
 
 def exact_samples(path: str, samples: int, sample_rate: int) -> int | None:

@@ -78,10 +78,8 @@ class Omissions:
 def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: bool = False) -> dict[Path, Recording]:
     """A recording for each sound file, with what its header says and the stem of its name as id.
 
-    Args:
-        paths: sound files.
-        skipped: counts the files that cannot be read, and those that are silent.
-        skip_silent: leave out digital silence. For noise, which is scaled to an SNR; reads every file to its end.
+    `skipped` counts the files that cannot be read and, with `skip_silent`, those of digital silence: noise is scaled to
+    an SNR. That reads every file to its end.
     """
 
     def recording_if_audible(path: Path) -> Recording | None:

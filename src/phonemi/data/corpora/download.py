@@ -67,7 +67,7 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     """Unpack a zip or tar archive into `folder`, unless that was done before.
 
     Only plain files and folders are unpacked, with the permissions of new files. Last of all, the archive's name is
-    written to the file `.phonemi-complete` in the folder: without it the folder is not complete.
+    written to the file `.phonemi-complete` in the folder.
 
     Raises:
         DataError: if the archive is missing, damaged or of another kind, or if a member has an absolute path, leads

@@ -39,10 +39,7 @@ def download_librispeech(
 ) -> list[str]:
     """Download subsets into `folder`/LibriSpeech and their phone alignments into `folder`/alignments.
 
-    Args:
-        folder: where to put them.
-        subset: names of subsets; by default the 8 hours on which Han et al. (2026) train and test their probes.
-        progress: called after every chunk.
+    The subsets are by default the 8 hours on which Han et al. (2026) train and test their probes.
     """
     for name in subset:
         if name not in MD5:
@@ -61,8 +58,7 @@ def prepare_librispeech(
     Args:
         folder: contains the subsets, at any depth; flac as published, or any other sound format.
         subset: names of subsets, for instance "dev-clean"; by default all in the folder.
-        alignments: CTM files, folders or zip archives of TextGrids, or tables (`alignment_files`), matched by id; by
-            default `folder`/alignments if that exists.
+        alignments: as in `attach_phones`; by default `folder`/alignments if that exists.
 
     Raises:
         DataError: if there are no recordings, or a subset is missing.

@@ -187,15 +187,13 @@ def speak(
     waveform = waveform + rng.standard_normal(len(waveform)) * level * 10 ** (_FLOOR_DB / 20)
     gain = min(10 ** ((LEVEL_DB + rng.uniform(-2, 2)) / 20) / level, MAX_PEAK / np.abs(waveform).max())
     shift_s, duration_s = before / SAMPLE_RATE - start_s, len(waveform) / SAMPLE_RATE
-    return (waveform * gain).astype(np.float32), (
-        Interval(0.0, round(start_s + shift_s, 5), "SIL"),
-        *(
-            Interval(round(phone.start_s + shift_s, 5), round(phone.end_s + shift_s, 5), phone.phone)
-            for phone in phones
-            if start_s <= phone.start_s < end_s
-        ),
-        Interval(round(end_s + shift_s, 5), duration_s, "SIL"),
-    )
+    moved = [
+        Interval(round(phone.start_s + shift_s, 5), round(phone.end_s + shift_s, 5), phone.phone)
+        for phone in phones
+        if start_s <= phone.start_s < end_s
+    ]
+    silences = Interval(0.0, moved[0].start_s, "SIL"), Interval(moved[-1].end_s, duration_s, "SIL")
+    return (waveform * gain).astype(np.float32), (silences[0], *moved, silences[1])
 
 
 def _utterance(espeak: Espeak, folder: Path, index: int, speaker: int, seed: int) -> tuple[Recording, np.ndarray]:

@@ -64,10 +64,7 @@ def download_voicebank_demand(
 ) -> list[str]:
     """Download the archives into `folder` and unpack them there; archives that are there already are used.
 
-    Args:
-        folder: where to put them.
-        split: one of `SPEAKERS`, to fetch only what it needs (test: 330 MB); by default all (5.6 GB).
-        progress: called after every chunk.
+    With a `split`, one of `SPEAKERS`, only what it needs is fetched (test: 330 MB); by default all (5.6 GB).
     """
     _check_split(split or "test")
     part = {None: "", "test": "testset"}.get(split, "trainset")
