@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -203,15 +202,6 @@ def test_noise_that_cannot_be_made(make_store: MakeStore, noise: AudioStore) -> 
         NoiseStore(noise, mute, 1).draw(100, generator(0))
     with pytest.raises(DataError, match=r"^noise m\d: a noise clip of 300 samples is silent"):
         NoiseStore(mute).draw(100, generator(0))
-
-
-def test_the_store_travels_to_worker_processes(noise: AudioStore, speech: AudioStore) -> None:
-    store = NoiseStore(noise, speech, 0.5)
-    copy = pickle.loads(pickle.dumps(store))
-    for seed in range(6):
-        (id, segment), (same_id, same) = store.draw(400, generator(seed)), copy.draw(400, generator(seed))
-        assert id == same_id
-        np.testing.assert_array_equal(segment, same)
 
 
 def test_a_run_makes_babble_of_the_speakers_of_the_split(corpus: Any, tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from phonemi import audio
 from phonemi.data.manifest import Recording
-from phonemi.data.mixing import mix_at_snr
-from phonemi.data.pairs import NoisyRecordings, PairedRecordings
+from phonemi.data.mixing import NoisyRecordings, PairedRecordings, mix_at_snr
 from phonemi.errors import DataError
 from phonemi.metrics.intrusive import score_pair
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,17 +48,6 @@ def test_store_decodes_once_for_any_number_of_threads(speech: AudioStore, monkey
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(speech.__getitem__, [0, 1] * 20))
     assert len(decoded) == 2
-    assert speech.preload() is speech
-    assert sorted(decoded) == sorted(recording.path for recording in speech.recordings)
-
-
-def test_preload_reports_progress_and_names_a_bad_file(speech: AudioStore, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    speech.preload(progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(number, 6) for number in range(1, 7)]
-    gone = Recording(id="x", path=str(tmp_path / "gone.wav"), sample_rate=16_000, samples=5)
-    with pytest.raises(AudioError, match=r"gone\.wav"):
-        AudioStore([*speech.recordings, gone]).preload()
 
 
 def test_files_with_nan_are_refused(tmp_path: Path) -> None:
@@ -67,10 +55,3 @@ def test_files_with_nan_are_refused(tmp_path: Path) -> None:
     store = AudioStore([Recording(id="a", path=str(tmp_path / "a.wav"), sample_rate=16_000, samples=2)])
     with pytest.raises(AudioError, match="1 of 2 samples are NaN"):
         store[0]
-
-
-def test_store_travels_to_worker_processes(speech: AudioStore) -> None:
-    first = speech[0]
-    copy = pickle.loads(pickle.dumps(speech))
-    np.testing.assert_array_equal(copy[0], first)
-    np.testing.assert_array_equal(copy[1], speech[1])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from phonemi.data.aligned_manifest import AlignedManifest
+from phonemi.data.aligner import AlignedManifest
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.errors import DataError
 from phonemi.stages import align

@@ -50,7 +50,7 @@ class NotingRepresentation(Representation):
 def test_a_padded_batch_is_about_a_minute_of_sound_at_most(tmp_path: Path, durations_s: list[float]) -> None:
     noisy = [np.zeros(round(duration_s * SAMPLE_RATE), np.float32) for duration_s in durations_s]
     mixtures = [
-        Mixture(f"utterance-{index}", waveform, waveform, 0.0, None, None, None, "noise")
+        Mixture(f"utterance-{index}", waveform, waveform, 0.0, None, None, "noise")
         for index, waveform in enumerate(noisy)
     ]
     encoder = NotingRepresentation()

@@ -13,8 +13,8 @@ from torch import Tensor
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE, frame_labels
-from phonemi.data.mixing import Mixture
-from phonemi.data.pairs import NoisyRecordings
+from phonemi.data.mixing import Mixture, PlannedMixtures
+from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 from phonemi.representations.base import HiddenStates
 from phonemi.representations.log1p import Log1p
@@ -102,7 +102,7 @@ def test_nothing_is_left_of_states_that_could_not_be_finished(run: Run, encoder:
 
 
 def test_audio_shorter_than_a_frame_is_named(run: Run, encoder: Counting) -> None:
-    short = Mixture("tiny", np.ones(399, np.float32), np.ones(399, np.float32), 0.0, None, None, None, "noise")
+    short = Mixture("tiny", np.ones(399, np.float32), np.ones(399, np.float32), 0.0, None, None, "noise")
     with pytest.raises(DataError, match="tiny has 399 samples: the encoder needs at least 400"):
         run.states.states(encoder, [short], "short", "key")
 
@@ -120,10 +120,8 @@ def test_labels_are_in_the_order_of_the_states(run: Run, encoder: Counting) -> N
     assert len(labels.phones) == starts[-1]
     for index in range(len(mixtures)):
         mixture, part = mixtures[index], slice(starts[index], starts[index + 1])
-        assert (
-            labels.phones[part].tolist()
-            == frame_labels(mixture.phones or (), starts[index + 1] - starts[index]).tolist()
-        )
+        phones = next(r.phones for r in mixtures.speech.recordings if mixture.id.startswith(f"{r.id}@"))
+        assert labels.phones[part].tolist() == frame_labels(phones or (), starts[index + 1] - starts[index]).tolist()
         assert set(labels.snrs_db[part]) == {mixture.snr_db}
     # Four utterances of two speakers, each at two SNRs.
     assert len(set(labels.utterances)) == 4
@@ -132,8 +130,9 @@ def test_labels_are_in_the_order_of_the_states(run: Run, encoder: Counting) -> N
 
 
 def test_frames_without_phones_are_ignored(run: Run) -> None:
-    recordings = NoisyRecordings([replace(run.data.speech["test"][0], phones=None)])
-    assert set(label_frames(recordings, run.config.information).phones.tolist()) == {IGNORE}
+    speech = AudioStore([replace(run.data.speech["test"][0], phones=None)])
+    mixtures = PlannedMixtures(speech, run.data.noise_store("test"), snrs_db=[0.0], seed=0)
+    assert set(label_frames(mixtures, run.config.information).phones.tolist()) == {IGNORE}
 
 
 def test_fused_features_are_the_aggregation_of_all_frames(run: Run, encoder: Counting) -> None:

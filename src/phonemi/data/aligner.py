@@ -1,4 +1,4 @@
-"""Phone intervals of English speech on a 10 ms grid, by pocketsphinx.
+"""Phone intervals of English speech on a 10 ms grid, by pocketsphinx: of one recording, or of all in a manifest.
 
 With a transcript by forced alignment; without one by a phone loop, which is much less accurate. The American English
 models come with the package: no download, no GPU, twenty to thirty times faster than real time on one core.
@@ -7,20 +7,86 @@ models come with the package: no download, no GPU, twenty to thirty times faster
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
-from phonemi.data.alignment import phone_class
-from phonemi.data.manifest import Interval
-from phonemi.errors import DataError, require_extra
+from phonemi.data.alignment import check_fit, phone_class
+from phonemi.data.manifest import Interval, Recording
+from phonemi.errors import DataError, PhonemiError, require_extra
+from phonemi.workers import Workers
 
 _FRAMES_PER_S = 100
 _MIN_DURATION_S = 0.1  # shorter audio has not enough frames for the three states of a phone
 # The search ends at the last complete phone, a few frames before the audio does; if it ends earlier, it has failed.
 _MAX_MISSING_FRAMES = 5
+# Starting a process and loading its models takes seconds, as long as aligning some tens of recordings.
+_MIN_RECORDINGS_FOR_PROCESSES = 50
+
+
+class AlignedManifest(NamedTuple):
+    """The recordings of a manifest after alignment.
+
+    Attributes:
+        recordings: all of them, in their order.
+        failures: by id, why a recording has no phones.
+        pronunciations: words that are not in the dictionary, with the phones assumed for them.
+        decoded: by id, why the phones of a recording are decoded and not aligned.
+    """
+
+    recordings: list[Recording]
+    failures: dict[str, str]
+    pronunciations: dict[str, tuple[str, ...]]
+    decoded: dict[str, str]
+
+
+def align_manifest(
+    recordings: Iterable[Recording],
+    progress: Callable[[int, int], None] | None = None,
+    decode_untranscribed: bool = False,
+    processes: int = 1,
+) -> AlignedManifest:
+    """Add phones to every recording that has none; the others stay as they are.
+
+    Words that are not in the dictionary are pronounced by espeak-ng where it is installed (the extra `synth`).
+
+    Args:
+        recordings: with transcripts, or without.
+        progress: called with (recordings done, recordings to do) after every recording that had no phones.
+        decode_untranscribed: decode the phones of a recording without a transcript, or with one that cannot be aligned.
+        processes: more than 1 are started only for at least 50 recordings.
+
+    Raises:
+        MissingExtra: if pocketsphinx is not installed.
+        PhonemiError: if a process dies.
+    """
+    require_extra("pocketsphinx", "eval")  # here, because a process that cannot start cannot say why
+    recordings = list(recordings)
+    result = AlignedManifest([], {}, {}, {})
+    without_phones = [recording for recording in recordings if not recording.phones]
+    work = len(without_phones) if decode_untranscribed else sum(bool(recording.text) for recording in without_phones)
+    processes = processes if work >= _MIN_RECORDINGS_FOR_PROCESSES else 1
+    done = 0
+    with Workers(_Labeller(decode_untranscribed).label, processes, "aligning") as workers:
+        outcomes = workers.over((recording,) for recording in without_phones)
+        for recording in recordings:
+            if recording.phones:
+                result.recordings.append(recording)
+                continue
+            labelled, problem, pronunciations = next(outcomes)
+            result.recordings.append(labelled)
+            result.pronunciations.update(pronunciations)
+            if problem is not None:
+                (result.decoded if labelled.phones else result.failures)[recording.id] = problem
+            done += 1
+            if progress is not None:
+                progress(done, len(without_phones))
+    return result
 
 
 class PocketsphinxAligner:
@@ -80,11 +146,7 @@ class PocketsphinxAligner:
         ]
 
     def _words(self, text: str) -> list[str]:
-        """The words of a transcript as the dictionary spells them; unknown words are added to it.
-
-        Raises:
-            DataError: naming the words without a pronunciation.
-        """
+        """The words of a transcript as the dictionary spells them; unknown words are added to it."""
         words, unknown = [], set()
         for token in re.sub(r"[^\w']+", " ", text.lower().replace("’", "'")).split():
             # "'em" is a word; the apostrophes of 'yes' are quotation marks.
@@ -126,14 +188,7 @@ class PocketsphinxPhoneLoop:
         self._decoder = self._new_decoder()
 
     def decode(self, waveform: np.ndarray) -> list[Interval]:
-        """Estimate the phones and their intervals.
-
-        Args:
-            waveform: float32 `[sample]` at 16 kHz, full scale 1.
-
-        Returns:
-            Phones and silences without gaps, from 0 s to the last whole 10 ms; labels as those of
-            `PocketsphinxAligner.align`.
+        """Estimate the phones and their intervals; `waveform` and the result are as in `PocketsphinxAligner.align`.
 
         Raises:
             DataError: if the audio is silent or shorter than 0.1 s, there is no phone in it, or the search ends before
@@ -173,11 +228,7 @@ class PocketsphinxPhoneLoop:
 
 
 def _samples(waveform: np.ndarray, purpose: Literal["aligned", "decoded"]) -> np.ndarray:
-    """The waveform as 16-bit samples.
-
-    Raises:
-        DataError: if it is silent or too short.
-    """
+    """The waveform as 16-bit samples, if it is neither silent nor too short."""
     duration_s = len(waveform) / SAMPLE_RATE
     if duration_s < _MIN_DURATION_S:
         raise DataError(f"{duration_s:.3f} s of audio cannot be {purpose}, at least {_MIN_DURATION_S} s are needed")
@@ -191,3 +242,60 @@ def _process(decoder: Any, samples: np.ndarray) -> None:
     decoder.start_utt()
     decoder.process_raw(samples.tobytes(), full_utt=True)
     decoder.end_utt()
+
+
+class _Labeller:
+    """Aligns recordings, and decodes those that it cannot align if `decode_untranscribed`.
+
+    Its models are loaded when they are first used, so each worker process loads its own.
+    """
+
+    def __init__(self, decode_untranscribed: bool) -> None:
+        self._decode_untranscribed = decode_untranscribed
+
+    @cached_property
+    def _aligner(self) -> PocketsphinxAligner:
+        return PocketsphinxAligner(_espeak_pronunciation())
+
+    @cached_property
+    def _phone_loop(self) -> PocketsphinxPhoneLoop:
+        return PocketsphinxPhoneLoop()
+
+    def label(self, recording: Recording) -> tuple[Recording, str | None, dict[str, tuple[str, ...]]]:
+        """The recording, with phones if possible; why it could not be aligned; the pronunciations of new words."""
+        no_transcript = "no transcript"
+        if not (recording.text or self._decode_untranscribed):
+            return recording, no_transcript, {}
+        waveform, problem, words_before = None, None, set(self._aligner.pronunciations)
+        try:
+            waveform = audio.load(recording.path)
+            if not recording.text:
+                raise DataError(no_transcript)
+            phones = self._aligner.align(waveform, recording.text)
+            recording = check_fit(replace(recording, phones=tuple(phones)))
+        except PhonemiError as error:
+            problem = str(error)
+        if problem and self._decode_untranscribed and waveform is not None:
+            try:
+                recording = check_fit(replace(recording, phones=tuple(self._phone_loop.decode(waveform))))
+            except PhonemiError as error:
+                problem = str(error)
+        pronunciations = self._aligner.pronunciations.items()
+        return recording, problem, {word: phones for word, phones in pronunciations if word not in words_before}
+
+
+def _espeak_pronunciation() -> Callable[[str], list[str]] | None:
+    """American pronunciations by espeak-ng, or None where it is not installed."""
+    from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
+
+    try:
+        espeak = Espeak()
+    except PhonemiError:
+        return None
+    voice = Voice("en-us")
+
+    def pronounce(word: str) -> list[str]:
+        intervals = phone_intervals(espeak.speak(word, voice), voice.language)
+        return [interval.phone for interval in intervals if interval.phone != "SIL"]
+
+    return pronounce

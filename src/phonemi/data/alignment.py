@@ -6,10 +6,10 @@ Classes are the 39 ARPAbet phones of CMUdict and silence. Frames are those of Hu
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from phonemi.constants import IGNORE as IGNORE  # the label of `frame_labels` fo
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.manifest import Interval, Recording, interval_problems
 from phonemi.errors import DataError, nearest
+
+Parsed = TypeVar("Parsed")
 
 PHONES: tuple[str, ...] = (
     "SIL",
@@ -79,8 +81,8 @@ def frame_labels(
     (320 t + 200) / 16000 s. Outside all intervals it is silence; where the phone is unknown it is `IGNORE`.
 
     Args:
-        intervals: in any order, without overlap (see `check_fit`).
-        frames: (samples - 400) // 320 + 1 for `samples` at 16 kHz.
+        intervals: in any order, without overlap.
+        frames: their number, (samples - 400) // 320 + 1.
         at: "start" takes the phone at the first sample of a frame, 320 t / 16000 s, instead of its centre.
         silence: False makes silence `IGNORE` too.
         stress: classes of `STRESSED_PHONES` instead of `PHONES`.
@@ -104,15 +106,14 @@ def frame_labels(
     return labels if silence else np.where(labels == PHONES.index("SIL"), IGNORE, labels)
 
 
-def check_fit(recording: Recording) -> None:
-    """Refuse an alignment that cannot belong to its recording; a recording without one passes.
+def check_fit(recording: Recording) -> Recording:
+    """The recording, if its alignment can belong to it; one without an alignment passes.
 
     Raises:
-        DataError: if there is no interval, one of them is wrong (`manifest.interval_problems`), or the labels are not
-            ARPAbet.
+        DataError: if there is no interval, one is wrong (`manifest.interval_problems`), or labels are not ARPAbet.
     """
     if recording.phones is None:
-        return
+        return recording
     name = f"alignment of {recording.id}"
     if not recording.phones:
         raise DataError(f"{name} has no interval")
@@ -123,19 +124,19 @@ def check_fit(recording: Recording) -> None:
     foreign = sorted(label for label in labels if not label.isascii())
     if foreign or not any(phone_class(label) for label in labels):
         raise DataError(f"{name} is not in ARPAbet: {', '.join(map(repr, foreign[:5] or sorted(labels)[:5]))}")
+    return recording
 
 
 def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | None = None) -> list[Interval]:
     """Read one tier of a Praat TextGrid, in the long or the short text format, UTF-8 or UTF-16.
+
+    Labels are as written: silence usually has an empty one.
 
     Args:
         path: the file.
         tier: name of an interval tier; case does not matter, and "SPEAKER - phones" (Montreal Forced Aligner) is
             found as "phones".
         content: bytes of the file, if it is not on disk but in an archive.
-
-    Returns:
-        All intervals of the tier, with the labels as written: silence usually has an empty label.
 
     Raises:
         DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier.
@@ -157,27 +158,18 @@ def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | No
 
 
 def read_ctm(path: str | Path) -> dict[str, list[Interval]]:
-    """Read a CTM file, lines of "utterance channel start_s duration_s phone [confidence]"; ";;" starts a comment.
-
-    Returns:
-        The intervals of each utterance, in order of their start.
+    """Read a CTM file: the intervals of each utterance, in order of their start.
 
     Raises:
         DataError: naming file and line, if the file is missing or a line has another form.
     """
+
+    def parse(fields: list[str]) -> tuple[str, Interval]:
+        name, _, start, duration, phone = fields[:5]
+        return name, Interval(float(start), round(float(start) + float(duration), 6), phone)
+
     utterances: dict[str, list[Interval]] = {}
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith(";;"):
-            continue
-        try:
-            name, _, start, duration, phone = fields[:5]
-            start_s = float(start)
-            interval = Interval(start_s, round(start_s + float(duration), 6), phone)
-        except ValueError:
-            raise DataError(
-                f"{path}:{number}: expected 'utterance channel start_s duration_s phone', found {line.strip()[:80]!r}"
-            ) from None
+    for name, interval in parse_lines(path, parse, "utterance channel start_s duration_s phone"):
         utterances.setdefault(name, []).append(interval)
     return {name: sorted(intervals) for name, intervals in utterances.items()}
 
@@ -188,21 +180,35 @@ def read_htk(path: str | Path) -> list[Interval]:
     Raises:
         DataError: naming file and line, if the file is missing or a line has another form.
     """
-    intervals = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+
+    def parse(fields: list[str]) -> Interval:
+        start, end, phone = fields[:3]
+        return Interval(int(start) / 1e7, int(end) / 1e7, phone)
+
+    return list(parse_lines(path, parse, "start end phone"))
+
+
+def parse_lines(path: str | Path, parse: Callable[[list[str]], Parsed], form: str) -> Iterator[Parsed]:
+    """What `parse` makes of the fields of each line that is neither blank nor a comment, ";; ...".
+
+    Raises:
+        DataError: naming file and line, if the file cannot be read, or `parse` raises ValueError for want of `form`.
+    """
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         fields = line.split()
-        if not fields:
-            continue
-        try:
-            start, end, phone = fields[:3]
-            intervals.append(Interval(int(start) / 1e7, int(end) / 1e7, phone))
-        except ValueError:
-            raise DataError(f"{path}:{number}: expected 'start end phone', found {line.strip()[:80]!r}") from None
-    return intervals
+        if fields and not fields[0].startswith(";;"):
+            try:
+                yield parse(fields)
+            except ValueError:
+                raise DataError(f"{path}:{number}: expected {form!r}, found {line.strip()[:80]!r}") from None
 
 
-def _text(path: str | Path, content: bytes | None = None) -> str:
-    """The text of a UTF-8 file, or of a UTF-16 file as Praat writes it."""
+def read_text(path: str | Path, content: bytes | None = None) -> str:
+    """The text of a UTF-8 file, or of a UTF-16 file as Praat writes it.
+
+    Raises:
+        DataError: if the file cannot be read, or is not text.
+    """
     try:
         data = Path(path).read_bytes() if content is None else content
     except OSError as error:
@@ -225,7 +231,7 @@ class _TextGridValues:
 
     def __init__(self, path: str | Path, content: bytes | None) -> None:
         self._path = path
-        self._values = _TEXTGRID_VALUE.finditer(_text(path, content))
+        self._values = _TEXTGRID_VALUE.finditer(read_text(path, content))
 
     def text(self) -> str:
         return self._next(1, "a text in quotes").replace('""', '"')

@@ -59,12 +59,8 @@ def augment(
 def reverberate(speech: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Speech with the reverberation of a room, and with its early reflections alone.
 
-    Args:
-        speech: `[sample]`.
-        response: impulse response of the room from the direct sound on, `[m]`.
-
-    Returns:
-        Both float32 `[sample]`; the reverberation after the end of the speech is cut off.
+    `response` is the impulse response of the room from the direct sound on, `[m]`. Speech and both results are
+    `[sample]`; the reverberation after the end of the speech is cut off.
     """
     response = response[: len(speech)]
     early = np.where(np.arange(len(response)) < round(EARLY_S * SAMPLE_RATE), response, 0)
@@ -84,10 +80,6 @@ def room_response(rt60_s: float, rng: np.random.Generator) -> np.ndarray:
     follows from the decay by Eyring's formula, rt60 = 24 ln(10) V / (-c S ln(1 - absorption)), which unlike Sabine's
     has a solution for every decay. The factor is negative: reflections of equal sign would add up to a rumble (Lehmann
     & Johansson, JASA 124, 2008).
-
-    Args:
-        rt60_s: time in which the sound falls by 60 dB, in seconds.
-        rng: draws the room, the two positions and the tail.
 
     Returns:
         float32 `[m]` at 16 kHz, m the longer of `rt60_s` and 80 ms; sample 0 is the direct sound, 1.
@@ -144,12 +136,7 @@ def _images(size_m: np.ndarray, source_m: np.ndarray, microphone_m: np.ndarray, 
 def band_limit(waveforms: np.ndarray, cutoff_hz: float) -> np.ndarray:
     """Low-pass with a symmetric FIR filter, -6 dB at the cutoff, without delay.
 
-    Args:
-        waveforms: float32 `[channel, sample]`.
-        cutoff_hz: between 0 and 8000.
-
-    Returns:
-        float32 `[channel, sample]`.
+    Waveforms and result are float32 `[channel, sample]`; `cutoff_hz` lies between 0 and 8000.
     """
     from scipy.signal import firwin, oaconvolve
 

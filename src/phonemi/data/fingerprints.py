@@ -1,54 +1,54 @@
-"""Fingerprints of what files contain: a result is out of date when one of its sound files or models has changed."""
+"""What was read from files, remembered until they change; fingerprints of what they contain.
+
+A result is out of date when one of its sound files or models has another fingerprint.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from phonemi.data.file_index import read_files
-from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, PhonemiError
-from phonemi.files import content_hash
+from phonemi.files import content_hash, read_json, write_text
 
-INDEX_FILE = "fingerprints.json"
+if TYPE_CHECKING:
+    from phonemi.data.manifest import Recording
+
+File = TypeVar("File", bound=str | Path)
+Value = TypeVar("Value")
+
+_THREADS = 8
 
 
-def fingerprint(
-    recordings: Sequence[Recording],
-    cache: str | Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> str:
+def fingerprint(recordings: Sequence[Recording], cache: Path | None = None) -> str:
     """Sixteen hexadecimal digits for the ids of recordings, their order, and the content of their sound files.
 
     The clean counterparts count; paths do not, so a copy of a corpus elsewhere has the same fingerprint. What else the
     manifest says (texts, phones) does not count either.
 
-    Args:
-        recordings: of any manifests.
-        cache: folder that remembers the hash of each file with its size and modification time; a file is read again
-            only when one of these differs. None, or a folder that cannot be written: every file is read.
-        progress: called with (files read, files to read) after each file that is read.
+    `cache` is a folder that remembers the hash of each file with its size and modification time; a file is read again
+    only when one of these differs. None, or a folder that cannot be written: every file is read.
 
     Raises:
         DataError: if a file cannot be read.
     """
     paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
-    hashes = _hashes(paths, cache, progress)
+    hashes = _hashes(paths, cache)
     return content_hash(
         [[recording.id, hashes[recording.path], hashes.get(recording.clean or "")] for recording in recordings]
     )
 
 
-def fingerprint_files(paths: Iterable[str | Path], cache: str | Path | None = None) -> str:
+def fingerprint_files(paths: Iterable[str | Path], cache: Path | None = None) -> str:
     """Sixteen hexadecimal digits for the names and the content of files, for instance the folder of a local model.
 
-    Args:
-        paths: files, and folders, of which all files at any depth count under their names below the folder.
-        cache: as for `fingerprint`.
-
-    Raises:
-        DataError: if a file cannot be read.
+    Of a folder, all files at any depth count under their names below it. `cache` and errors are as for `fingerprint`.
     """
     names: list[tuple[str, str]] = []
     for path in map(Path, paths):
@@ -61,12 +61,9 @@ def fingerprint_files(paths: Iterable[str | Path], cache: str | Path | None = No
     return content_hash([[name, hashes[file]] for name, file in names])
 
 
-def _hashes(
-    paths: Sequence[str], cache: str | Path | None, progress: Callable[[int, int], None] | None = None
-) -> dict[str, str]:
-    index = None if cache is None else Path(cache) / INDEX_FILE
+def _hashes(paths: Sequence[str], cache: Path | None) -> dict[str, str]:
     hashes: dict[str, str] = {}
-    for path, value in read_files(_sha256, paths, index=index, progress=progress).items():
+    for path, value in read_files(_sha256, paths, index=cache and cache / "fingerprints.json").items():
         if isinstance(value, PhonemiError):
             raise value
         hashes[path] = value
@@ -79,3 +76,68 @@ def _sha256(path: str) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def read_files(
+    read: Callable[[File], Value], paths: Iterable[File], *, index: Path | None = None
+) -> dict[File, Value | PhonemiError]:
+    """`read(path)` for each path, from the index where the size and the modification time of a file are the same.
+
+    Args:
+        read: reads a file; with an index its result must be JSON.
+        paths: each is read once.
+        index: a JSON file of the results, made if absent and written as a whole. Where it cannot be written, nothing is
+            remembered; one that is damaged counts as absent.
+
+    Returns:
+        The result for each path in order, or the error that `read` raised.
+    """
+    files = list(dict.fromkeys(paths))
+    entries = _entries(index)
+    # Taken before a file is read: whatever is written to it meanwhile makes its entry out of date.
+    stamps: dict[File, list[int] | None] = {file: _stamp(file) for file in files} if index is not None else {}
+    results: dict[File, Value | PhonemiError] = {}
+    changed: list[File] = []
+    for file in files:
+        entry = entries.get(os.path.abspath(str(file)))
+        if entry is not None and entry[:2] == stamps[file]:
+            results[file] = entry[2]
+        else:
+            changed.append(file)
+
+    def result(file: File) -> Value | PhonemiError:
+        try:
+            return read(file)
+        except PhonemiError as error:
+            return error
+
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        results.update(zip(changed, pool.map(result, changed), strict=True))
+    if index is not None and changed:
+        for file in changed:
+            stamp, value = stamps[file], results[file]
+            if stamp is not None and not isinstance(value, PhonemiError):
+                entries[os.path.abspath(str(file))] = [*stamp, value]
+        with suppress(OSError):
+            write_text(index, json.dumps({"files": entries}))
+    return {file: results[file] for file in files}
+
+
+def _entries(index: Path | None) -> dict[str, list[Any]]:
+    """[size, modification time, result] of each file in the index."""
+    if index is None:
+        return {}
+    try:
+        entries = read_json(index)["files"]
+        return {path: entry for path, entry in entries.items() if len(entry) == 3}
+    except (DataError, OSError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _stamp(path: str | Path) -> list[int] | None:
+    """Size in bytes and modification time in ns; None for a file that cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return None
+    return [status.st_size, status.st_mtime_ns]

@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from phonemi import audio
-from phonemi.data.file_index import read_files
+from phonemi.data.fingerprints import read_files
 from phonemi.errors import DataError, PhonemiError, nearest
 from phonemi.files import read_jsonl, write_jsonl
 
-HEADERS_FILE = "headers.json"
 _MAX_NAMED_PROBLEMS = 3
 # Aligners round to 10 ms and pad the last frame; an alignment that ends later than this belongs to other audio.
 _END_TOLERANCE_S = 0.05
@@ -75,19 +75,14 @@ def write_manifest(path: str | Path, recordings: Iterable[Recording]) -> None:
     write_jsonl(path, (_row(recording, folder) for recording in recordings))
 
 
-def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache: str | Path | None = None) -> None:
-    """Check that a manifest agrees with itself and with the files that it names.
+def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache: Path | None = None) -> None:
+    """Check that a manifest agrees with itself and, if `check_files`, with the headers of its sound files.
 
-    Args:
-        recordings: the manifest.
-        check_files: compare with the header of every sound file.
-        cache: folder that remembers the headers; a header is read again only when the size or the modification time of
-            its file has changed. None reads all.
+    `cache` is a folder that remembers headers: one is read again only when the size or time of its file has changed.
 
     Raises:
         DataError: one line with the number of problems and the first few of them: no recordings, an id used twice, a
-            file that is missing or has another length or rate, intervals that overlap, run backwards or end more
-            than 50 ms after the audio.
+            file that is missing or has another length or rate, wrong intervals (`interval_problems`).
     """
     if not recordings:
         raise DataError("the manifest is empty: no recordings")
@@ -96,7 +91,7 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
     headers: dict[str, list[int] | PhonemiError] = {}
     if check_files:
         paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
-        headers = read_files(_read_header, paths, index=None if cache is None else Path(cache) / HEADERS_FILE)
+        headers = read_files(_read_header, paths, index=cache and cache / "headers.json")
     for recording in recordings:
         problems += [f"{recording.id}: {problem}" for problem in interval_problems(recording)]
         if check_files:
@@ -111,10 +106,7 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
 
 
 def interval_problems(recording: Recording) -> Iterator[str]:
-    """Each phone that cannot belong to the recording, and why, in a few words.
-
-    A phone may overlap the one before by 1 ms and end 50 ms after the audio.
-    """
+    """Why a phone cannot be of the recording. It may overlap the one before by 1 ms and end 50 ms after the audio."""
     previous_end_s = 0.0
     for start_s, end_s, phone in recording.phones or ():
         interval = f"phone {phone!r} at {start_s:.3f}-{end_s:.3f} s"
@@ -173,13 +165,6 @@ def split_by_speaker(
     above 0 takes round(share * speakers) of them, at least one. Recordings without a speaker are for training only,
     because they might share one with another part.
 
-    Args:
-        recordings: all recordings.
-        test_share: share of the speakers, 0 to 1.
-        validation_share: share of the speakers, 0 to 1.
-        seed: chooses among the possible splits.
-        keep_in_training: speakers that must not leave the training part.
-
     Returns:
         `{"train": ..., "validation": ..., "test": ...}`, each in the order of `recordings`.
 
@@ -212,10 +197,7 @@ def split_by_speaker(
 def split_by_fold(
     recordings: Sequence[Recording], train: Iterable[int], validation: Iterable[int], test: Iterable[int]
 ) -> dict[str, list[Recording]]:
-    """Split a noise corpus by its folds; recordings of a fold that no part names are left out.
-
-    Returns:
-        `{"train": ..., "validation": ..., "test": ...}`, each in the order of `recordings`.
+    """Split a noise corpus by its folds, as `split_by_speaker`; a fold that no part names is left out.
 
     Raises:
         DataError: if a fold is in two parts or does not exist, or a recording has none.
@@ -233,19 +215,7 @@ def split_by_fold(
     return {part: [r for r in recordings if r.fold in part_folds] for part, part_folds in folds.items()}
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "id": (str,),
-    "path": (str,),
-    "sample_rate": (int,),
-    "samples": (int,),
-    "speaker": (str, type(None)),
-    "text": (str, type(None)),
-    "phones": (list, type(None)),
-    "clean": (str, type(None)),
-    "fold": (int, type(None)),
-    "noise": (str, type(None)),
-    "snr_db": (int, float, type(None)),
-}
+_TYPES: dict[str, Any] = get_type_hints(Recording) | {"phones": list | None, "snr_db": int | float | None}  # in JSON
 
 
 def _recording(row: dict[str, Any], folder: Path) -> Recording:
@@ -253,32 +223,31 @@ def _recording(row: dict[str, Any], folder: Path) -> Recording:
         if key not in _TYPES:
             raise DataError(f"unknown key {key!r}; {nearest(key, _TYPES)}")
         if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            expected = " or ".join("null" if kind is type(None) else kind.__name__ for kind in _TYPES[key])
+            kinds = get_args(_TYPES[key]) or [_TYPES[key]]
+            expected = " or ".join("null" if kind is NoneType else kind.__name__ for kind in kinds)
             raise DataError(f"{key} must be {expected}, found {value!r}")
     for key in ("id", "path", "sample_rate", "samples"):
         if key not in row:
             raise DataError(f"missing key {key!r}")
     if row["sample_rate"] < 1 or row["samples"] < 1:
         raise DataError(f"{row['samples']} samples at {row['sample_rate']} Hz: both must be positive")
-    values = dict(row)
-    for key in ("path", "clean"):
-        if values.get(key) is not None:
-            values[key] = os.path.abspath(folder / values[key])
-    if values.get("snr_db") is not None:
+    values = {key: value for key, value in row.items() if value is not None}
+    for key in values.keys() & {"path", "clean"}:
+        values[key] = os.path.abspath(folder / values[key])
+    if "snr_db" in values:
         values["snr_db"] = float(values["snr_db"])
         if not math.isfinite(values["snr_db"]):
             raise DataError(f"snr_db must be a finite number, found {values['snr_db']}")
-    if values.get("phones") is not None:
+    if "phones" in values:
         values["phones"] = tuple(_interval(item) for item in values["phones"])
     return Recording(**values)
 
 
 def _interval(item: Any) -> Interval:
     match item:
-        case [int() | float() as start_s, int() | float() as end_s, str() as phone] if math.isfinite(
-            start_s
-        ) and math.isfinite(end_s):
-            return Interval(float(start_s), float(end_s), phone)
+        case [int() | float() as start_s, int() | float() as end_s, str() as phone]:
+            if math.isfinite(start_s) and math.isfinite(end_s):
+                return Interval(float(start_s), float(end_s), phone)
     raise DataError(f"an interval of phones must be [start_s, end_s, phone], found {item!r}")
 
 

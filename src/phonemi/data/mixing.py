@@ -10,10 +10,11 @@ import json
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from phonemi import audio
 from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.augmentation import augment
@@ -35,29 +36,18 @@ class Mixture:
     snr_db: float
     speaker: str | None
     text: str | None
-    phones: tuple[Interval, ...] | None
     noise_id: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class MixtureFacts:
-    """What is known about a mixture without its waveforms.
-
-    Attributes:
-        id, speaker, snr_db, text, phones: as in `Mixture`.
-        utterance_id: id of the recording of the speech, the same for all mixtures of one utterance.
-        samples: length of `noisy` and `clean` at 16 kHz.
-        noise_id: None where the noise is drawn only when the mixture is made.
-    """
+class MixtureFacts(NamedTuple):
+    """What is known about a mixture before it is made; `utterance_id` is that of the recording of the speech."""
 
     id: str
     utterance_id: str
     speaker: str | None
     snr_db: float
-    text: str | None
     phones: tuple[Interval, ...] | None
     samples: int
-    noise_id: str | None
 
 
 class Mixtures(Protocol):
@@ -65,14 +55,7 @@ class Mixtures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Mixture:
-        """Make a mixture."""
-
-    def ids(self) -> list[str]:
-        """Ids of all mixtures, in their order."""
-
-    def describe(self, index: int) -> MixtureFacts:
-        """What is known about a mixture, without mixing; decodes sound only where a class says so."""
+    def __getitem__(self, index: int) -> Mixture: ...
 
 
 class DrawnMixtures:
@@ -82,6 +65,17 @@ class DrawnMixtures:
     utterance, the start of the crop, the SNR, and what `NoiseStore.draw` draws. A crop of zeros is drawn again, from
     the speaker on. Changing the order changes all published results. Augmentation has a generator of its own: speech,
     noise and SNRs are the same with it and without. Set `epoch` for new mixtures.
+
+    Args:
+        speech, noise: what is mixed.
+        size: number of mixtures.
+        snrs_db: the SNRs to draw from, uniformly.
+        seed, epoch: of the whole experiment, and of this pass over the data.
+        crop_s: maximum duration of a mixture; None keeps whole utterances.
+        augmentation: rooms, band limits and gains; none by default.
+
+    Raises:
+        DataError: if there is no speech, no noise, no SNR, or the crop has no sample.
     """
 
     def __init__(
@@ -94,25 +88,8 @@ class DrawnMixtures:
         seed: int,
         epoch: int = 0,
         crop_s: float | None,
-        by_speaker: bool = True,
         augmentation: Augment | None = None,
     ) -> None:
-        """Nothing is drawn yet.
-
-        Args:
-            speech: utterances.
-            noise: what the speech is mixed with.
-            size: number of mixtures.
-            snrs_db: the SNRs to draw from, uniformly.
-            seed: of the whole experiment.
-            epoch: pass over the data.
-            crop_s: maximum duration of a mixture in seconds; None keeps whole utterances.
-            by_speaker: draw the speaker first; False draws an utterance among all.
-            augmentation: rooms, band limits and gains; none by default.
-
-        Raises:
-            DataError: if there is no speech, no noise, no SNR, or the crop has no sample.
-        """
         _require_parts(speech, noise, snrs_db)
         if crop_s is not None and crop_s * SAMPLE_RATE < 1:
             raise DataError(f"crop_s is {crop_s}: a crop needs at least one sample")
@@ -121,34 +98,25 @@ class DrawnMixtures:
         self._max_samples = None if crop_s is None else round(crop_s * SAMPLE_RATE)
         by_name: dict[str, list[int]] = {}
         for index, recording in enumerate(speech.recordings):
-            by_name.setdefault(speaker_of(recording) if by_speaker else "", []).append(index)
+            by_name.setdefault(speaker_of(recording), []).append(index)
         self._speakers = [by_name[name] for name in sorted(by_name)]
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> Mixture:
-        rng = self._generator(index)
-        facts, recording, clean = self._draw_speech(index, rng)
-        chance = generator(self.seed, "augmented", self.epoch, index)
-        augmentation = (self.augmentation, chance) if self.augmentation else None
-        return _mix(facts.id, recording, clean, self.noise, facts.snr_db, rng, augmentation)
-
-    def ids(self) -> list[str]:
-        """Ids of all mixtures, in their order; decodes the speech, as `describe` does."""
-        return [self.describe(index).id for index in range(self.size)]
-
-    def describe(self, index: int) -> MixtureFacts:
-        """What is known about a mixture. Decodes the speech: only its samples tell whether a crop is drawn again."""
-        return self._draw_speech(index, self._generator(index))[0]
-
-    def _generator(self, index: int) -> np.random.Generator:
         if not 0 <= index < self.size:
             raise IndexError(f"mixture {index} of {self.size}")
-        return generator(self.seed, "drawn", self.epoch, index)
+        rng = generator(self.seed, "drawn", self.epoch, index)
+        recording, crop = self._draw_crop(rng)
+        snr_db = self.snrs_db[rng.integers(len(self.snrs_db))]
+        id = f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}"
+        chance = generator(self.seed, "augmented", self.epoch, index)
+        augmentation = (self.augmentation, chance) if self.augmentation else None
+        return _mix(id, recording, crop, self.noise, snr_db, rng, augmentation)
 
-    def _draw_speech(self, index: int, rng: np.random.Generator) -> tuple[MixtureFacts, Recording, np.ndarray]:
-        """The facts, a recording with the text and the phones of the crop, and the crop, `[sample]`."""
+    def _draw_crop(self, rng: np.random.Generator) -> tuple[Recording, np.ndarray]:
+        """A recording and a part of it, `[sample]`; the text is left out where it is not all of it."""
         for _ in range(_MAX_DRAWS):
             utterances = self._speakers[rng.integers(len(self._speakers))]
             utterance = utterances[rng.integers(len(utterances))]
@@ -157,20 +125,24 @@ class DrawnMixtures:
             start = int(rng.integers(len(waveform) - samples + 1))
             crop = waveform[start : start + samples]
             if crop.any():
-                break
-        else:
-            raise DataError(f"{_MAX_DRAWS} speech crops in a row were silent; the last was of {recording.id}")
-        if samples < len(waveform):
-            recording = _cropped(recording, start, samples)
-        snr_db = self.snrs_db[rng.integers(len(self.snrs_db))]
-        id = f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}"
-        return facts_of(recording, samples, snr_db, id=id), recording, crop
+                return recording if samples == len(waveform) else replace(recording, text=None), crop
+        raise DataError(f"{_MAX_DRAWS} speech crops in a row were silent; the last was of {recording.id}")
 
 
 class PlannedMixtures:
     """An evaluation set: every utterance at every SNR, in the order of the utterances, the same in every run.
 
     The noise is chosen by a hash of (seed, utterance id, SNR).
+
+    Args:
+        speech, noise: what is mixed; utterances are whole.
+        snrs_db: the SNRs.
+        seed: of the whole experiment.
+        per_utterance: take only this many of the SNRs for each utterance, chosen by the hash; over the set, the SNRs
+            are used equally often, to within one.
+
+    Raises:
+        DataError: if there is no speech, no noise or no SNR, or fewer SNRs than `per_utterance`.
     """
 
     def __init__(
@@ -182,19 +154,6 @@ class PlannedMixtures:
         seed: int,
         per_utterance: int | None = None,
     ) -> None:
-        """Plan the set.
-
-        Args:
-            speech: utterances, mixed whole.
-            noise: what the speech is mixed with.
-            snrs_db: the SNRs in dB.
-            seed: of the whole experiment.
-            per_utterance: take only this many of the SNRs for each utterance, chosen by the hash; over the set, the
-                SNRs are used equally often, to within one.
-
-        Raises:
-            DataError: if there is no speech, no noise or no SNR, or fewer SNRs than `per_utterance`.
-        """
         _require_parts(speech, noise, snrs_db)
         count = len(snrs_db) if per_utterance is None else per_utterance
         if not 1 <= count <= len(snrs_db):
@@ -222,12 +181,71 @@ class PlannedMixtures:
     def describe(self, index: int) -> MixtureFacts:
         """What is known about a mixture; decodes the speech where `AudioStore.samples` must."""
         utterance, snr_db = self._plan[index]
-        recording = self.speech.recordings[utterance]
-        return facts_of(recording, self.speech.samples(utterance), snr_db, id=self._id(index))
+        recording, samples = self.speech.recordings[utterance], self.speech.samples(utterance)
+        return MixtureFacts(self._id(index), recording.id, recording.speaker, snr_db, recording.phones, samples)
 
     def _id(self, index: int) -> str:
         utterance, snr_db = self._plan[index]
         return f"{self.speech.recordings[utterance].id}@{snr_db:g}dB"
+
+
+class NoisyRecordings:
+    """One mixture for each noisy recording whose clean speech is unknown; no waveform is kept in memory.
+
+    Clean speech and SNR are NaN, so that a score that compares with them fails instead of being a number.
+    """
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self.recordings = list(recordings)
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def __getitem__(self, index: int) -> Mixture:
+        """The recording at 16 kHz."""
+        recording = self.recordings[index]
+        noisy = audio.load(recording.path)
+        return _mixture(recording, noisy, np.full_like(noisy, np.nan), float("nan"))
+
+    def ids(self) -> list[str]:
+        """Ids of all recordings, in their order."""
+        return [recording.id for recording in self.recordings]
+
+
+class PairedRecordings(NoisyRecordings):
+    """One mixture for each noisy recording whose `clean` names the clean counterpart.
+
+    Raises:
+        DataError: if there are none, or one has no clean counterpart.
+    """
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        super().__init__(recordings)
+        without = [recording.id for recording in self.recordings if recording.clean is None]
+        if without:
+            missing = f"{len(without)} of {len(self.recordings)} have none ({without[0]})"
+        else:
+            missing = "there are no recordings"
+        if without or not self.recordings:
+            raise DataError(f"paired recordings need a clean counterpart each: {missing}")
+
+    def __getitem__(self, index: int) -> Mixture:
+        """Noisy and clean at 16 kHz, with the SNR of the manifest, or else the measured one.
+
+        The measured SNR is NaN where the noise or the speech is silent.
+
+        Raises:
+            DataError: if the two differ in length by more than 10 ms; a smaller difference is cut.
+        """
+        recording = self.recordings[index]
+        noisy, clean = audio.load(recording.path), audio.load(recording.clean or "")
+        if abs(len(noisy) - len(clean)) > SAMPLE_RATE // 100:
+            lengths = f"{len(noisy)} noisy and {len(clean)} clean samples at 16 kHz"
+            raise DataError(f"{recording.id}: {lengths}: not the same recording")
+        samples = min(len(noisy), len(clean))
+        noisy, clean = noisy[:samples], clean[:samples]
+        snr_db = _measured_snr_db(noisy, clean) if recording.snr_db is None else recording.snr_db
+        return _mixture(recording, noisy, clean, snr_db)
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:
@@ -273,22 +291,6 @@ def generator(seed: int, *key: int | str) -> np.random.Generator:
     return np.random.default_rng(_stable_hash(seed, *key))
 
 
-def facts_of(
-    recording: Recording, samples: int, snr_db: float, *, id: str | None = None, noise_id: str | None = None
-) -> MixtureFacts:
-    """Facts about a mixture of one recording's speech; its id is the recording's unless `id` is given."""
-    return MixtureFacts(
-        id=recording.id if id is None else id,
-        utterance_id=recording.id,
-        speaker=recording.speaker,
-        snr_db=snr_db,
-        text=recording.text,
-        phones=recording.phones,
-        samples=samples,
-        noise_id=noise_id,
-    )
-
-
 def _mix(
     id: str,
     recording: Recording,
@@ -311,19 +313,7 @@ def _mix(
         noisy, clean = (add_noise(clean), clean) if augmentation is None else augment(clean, add_noise, *augmentation)
     except DataError as error:
         raise DataError(f"mixing {id} with noise {noise_id}: {error}") from None
-    return Mixture(id, noisy, clean, snr_db, recording.speaker, recording.text, recording.phones, noise_id)
-
-
-def _cropped(recording: Recording, start: int, samples: int) -> Recording:
-    """The recording with the phones of a part of it, those at the edges cut, and without the text."""
-    if recording.phones is None:
-        return replace(recording, text=None)
-    start_s, duration_s = start / SAMPLE_RATE, samples / SAMPLE_RATE
-    moved = (
-        Interval(max(phone.start_s - start_s, 0.0), min(phone.end_s - start_s, duration_s), phone.phone)
-        for phone in recording.phones
-    )
-    return replace(recording, text=None, phones=tuple(phone for phone in moved if phone.start_s < phone.end_s))
+    return Mixture(id, noisy, clean, snr_db, recording.speaker, recording.text, noise_id)
 
 
 def _stable_hash(*key: int | str) -> int:
@@ -336,3 +326,14 @@ def _require_parts(speech: AudioStore, noise: NoiseStore, snrs_db: Sequence[floa
     for name, part in (("speech", speech), ("noise", noise), ("SNRs", snrs_db)):
         if not len(part):
             raise DataError(f"no {name} to mix")
+
+
+def _measured_snr_db(noisy: np.ndarray, clean: np.ndarray) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.mean(clean.astype(np.float64) ** 2) / np.mean((noisy - clean).astype(np.float64) ** 2)
+        snr_db = float(10 * np.log10(ratio))
+    return snr_db if np.isfinite(snr_db) else float("nan")
+
+
+def _mixture(recording: Recording, noisy: np.ndarray, clean: np.ndarray, snr_db: float) -> Mixture:
+    return Mixture(recording.id, noisy, clean, snr_db, recording.speaker, recording.text, recording.noise or "")

@@ -21,22 +21,16 @@ _MIN_SPOKEN = 0.01  # samples more than 40 dB below the peak count as pauses whe
 class NoiseStore:
     """Draws the noise of mixtures: pieces of the clips of a noise corpus, and babble made of other people's speech.
 
-    Attributes:
+    Args:
         noise: the clips.
-        babble_share: probability that a draw is babble.
+        speech: recordings to make babble of; not used if `babble_share` is 0.
+        babble_share: probability that a draw is babble, 0 to 1.
+
+    Raises:
+        DataError: if babble is asked for with fewer than two recordings of speech, or the share is not in [0, 1].
     """
 
     def __init__(self, noise: AudioStore, speech: AudioStore | None = None, babble_share: float = 0.0) -> None:
-        """Nothing is read yet.
-
-        Args:
-            noise: the clips.
-            speech: recordings to make babble of; not used if `babble_share` is 0.
-            babble_share: probability that a draw is babble, 0 to 1.
-
-        Raises:
-            DataError: if babble is asked for with fewer than two recordings of speech, or the share is not in [0, 1].
-        """
         if not 0 <= babble_share <= 1:
             raise DataError(f"babble_share is {babble_share}: a share lies between 0 and 1")
         self.noise, self.babble_share = noise, babble_share
@@ -66,10 +60,7 @@ class NoiseStore:
 
         `noise_segment` draws one `rng.integers` for the start of the piece, and another for every pause it draws again.
 
-        Args:
-            samples: length of the piece.
-            rng: all randomness comes from it.
-            speaker: who speaks in the mixture (`manifest.speaker_of`): left out of the babble if anybody else is there.
+        `speaker`, who speaks in the mixture (`manifest.speaker_of`), is left out of the babble if others are there.
 
         Returns:
             The id of the clip or of the babble ("babble(a+b+c)", the recordings in it), and float32 `[samples]`.
@@ -79,8 +70,7 @@ class NoiseStore:
         """
         if self.babble_share and rng.random() < self.babble_share:
             return self._draw_babble(samples, rng, speaker)
-        index = int(rng.integers(len(self.noise)))
-        return _piece_of(self.noise, index, samples, rng)
+        return _piece_of(self.noise, int(rng.integers(len(self.noise))), samples, rng)
 
     def _draw_babble(self, samples: int, rng: np.random.Generator, speaker: str | None) -> tuple[str, np.ndarray]:
         """Three to seven speakers at one level; fewer if there are fewer, one of them twice if there is only one."""
@@ -99,18 +89,10 @@ class NoiseStore:
 
 
 def noise_segment(clip: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Cut a random piece out of a noise clip, repeating the clip if it is short.
+    """Cut a random piece, `[samples]`, out of a noise clip, `[m]`, repeating the clip if it is short.
 
     The padding at both ends of the clip is never used. A piece more than 40 dB below the clip is a pause and is drawn
     again; a clip that is nearly all pause gives a piece around its loudest sample.
-
-    Args:
-        clip: `[m]`.
-        samples: length of the piece.
-        rng: all randomness comes from it; see `NoiseStore.draw` for the order.
-
-    Returns:
-        `[samples]`.
 
     Raises:
         DataError: if the clip is empty, silent or not finite.

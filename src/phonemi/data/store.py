@@ -1,15 +1,10 @@
-"""Recordings as float32 `[sample]` at 16 kHz, each decoded once and then kept in memory.
-
-Everything that mixes shares the stores, on any number of threads.
-"""
+"""Recordings as float32 `[sample]` at 16 kHz, each decoded once and then kept in memory, for any number of threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +23,6 @@ class AudioStore:
     """
 
     def __init__(self, recordings: Sequence[Recording]) -> None:
-        """Nothing is read yet; see `preload`."""
         self.recordings = list(recordings)
         self._packed: list[tuple[np.ndarray, float] | None] = [None] * len(self.recordings)
         self._locks = [threading.Lock() for _ in self.recordings]
@@ -51,33 +45,6 @@ class AudioStore:
             return len(packed[0])
         samples = exact_samples(recording.path, recording.samples, recording.sample_rate)
         return len(self[index]) if samples is None else samples
-
-    def preload(self, progress: Callable[[int, int], None] | None = None) -> AudioStore:
-        """Decode everything now, in two threads.
-
-        Args:
-            progress: called with (recordings done, recordings in all) after each.
-
-        Raises:
-            AudioError: for the first recording that cannot be read.
-        """
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            try:
-                for done, _ in enumerate(pool.map(self.__getitem__, range(len(self))), start=1):
-                    if progress is not None:
-                        progress(done, len(self))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        return self
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Locks cannot be sent to worker processes; each process makes its own.
-        return {"recordings": self.recordings, "_packed": self._packed}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["recordings"])  # type: ignore[misc]
-        self._packed = state["_packed"]
 
 
 def exact_samples(path: str, samples: int, sample_rate: int) -> int | None:

@@ -16,10 +16,6 @@ SPEAKERS = 12
 def synthetic_data(folder: Path, progress: Progress) -> list[str]:
     """Make RUN/corpus, unless it is there: speech with exact phones, and noise.
 
-    Args:
-        folder: of the run.
-        progress: where progress is shown.
-
     Returns:
         The settings `data.speech` and `data.noise`, for `load_config`.
 
@@ -38,11 +34,6 @@ def synthetic_data(folder: Path, progress: Progress) -> list[str]:
 
 def new_run(folder: Path, overrides: list[str], progress: Progress) -> list[str]:
     """Settings of a run without a configuration: of the shipped encoder, on synthetic speech if none is named.
-
-    Args:
-        folder: of the run.
-        overrides: what was asked for, which comes before all else.
-        progress: where progress is shown, and one line says that the speech is synthetic.
 
     Raises:
         ConfigError: for an override that does not fit.

@@ -50,9 +50,8 @@ def make_table(
     encoders: Sequence[str] = (),
     manifests: Path | None = None,
     overrides: Sequence[str] = (),
-    progress: Progress | None = None,
 ) -> Path:
-    """Make every row that is not there yet, and write the table.
+    """Make every row that is not there yet, and write the table, whose path is returned.
 
     Args:
         number: 1 or 2.
@@ -61,7 +60,6 @@ def make_table(
         encoders: names of `systems.han2026.ENCODERS`, shipped names, folders or hub ids; () for those of the scale.
         manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
         overrides: KEY=VALUE, which come before the preset.
-        progress: where progress is shown.
 
     Raises:
         ConfigError: for a table, scale or setting that does not exist.
@@ -71,7 +69,7 @@ def make_table(
         raise ConfigError(f"there is no table {number}: the paper has {' and '.join(map(str, TABLES))}")
     if scale not in SCALES:
         raise ConfigError(f"unknown scale {scale!r}: paper or mini")
-    progress = progress or Progress()
+    progress = Progress()
     data = _data(out, scale, manifests, progress)
     parts = plan(number, scale, encoders)
     rows: list[dict[str, Any]] = []
@@ -81,10 +79,11 @@ def make_table(
         progress.say(f"table {number}: {part.encoder}, {len(part.rows)} rows")
         metrics = _metrics(part, out, [*part.settings, *data, *overrides], scale, progress)
         drawn = metrics["data"]["intervals_over"]
-        rows += [_row(number, part, one) for one in metrics["rows"] if _is_new(one["row"], part, rows)]
-        comparisons += [
-            {"encoder": part.encoder, **one} for one in metrics["comparisons"] if one["against"] in part.rows
-        ]
+        wanted = {"noisy", "clean", *part.rows}
+        new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
+        rows += [_row(number, part, one) for one in metrics["rows"] if one["row"] in new]
+        compared = [one for one in metrics["comparisons"] if one["row"] in wanted and one["against"] in part.rows]
+        comparisons += [{"encoder": part.encoder, **one} for one in compared]
     facts = {"number": number, "scale": scale, "encoders": {part.encoder: part.representation for part in parts}}
     result = {**facts, "intervals_over": drawn, "rows": rows, "comparisons": comparisons, "made_by": provenance()}
     write_json(out / f"table{number}.json", result)
@@ -152,15 +151,8 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
     run_stages(run)
     write_markdown(folder)
     build_report(folder)
-    metrics = read_json(folder / evaluate.RESULT)
-    wanted = {"noisy", "clean", *part.rows}
-    chosen = {key: [one for one in metrics[key] if one["row"] in wanted] for key in ("rows", "comparisons")}
-    return {"data": metrics["data"], **chosen}
-
-
-def _is_new(name: str, part: Part, rows: list[dict[str, Any]]) -> bool:
-    """Noisy and clean are the same for every encoder."""
-    return name in part.rows or name not in {row["row"] for row in rows}
+    metrics: dict[str, Any] = read_json(folder / evaluate.RESULT)
+    return metrics
 
 
 def _row(number: int, part: Part, metrics: dict[str, Any]) -> dict[str, Any]:

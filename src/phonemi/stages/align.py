@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from phonemi.data.aligned_manifest import align_manifest
+from phonemi.data.aligner import align_manifest
 from phonemi.data.manifest import read_manifest, validate, write_manifest
 from phonemi.errors import DataError
 from phonemi.progress import Progress

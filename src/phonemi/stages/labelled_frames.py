@@ -10,7 +10,7 @@ from torch import Tensor
 
 from phonemi.config.sections import Information
 from phonemi.data.alignment import IGNORE, frame_labels, inventory
-from phonemi.data.mixing import Mixtures, PlannedMixtures
+from phonemi.data.mixing import PlannedMixtures
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 from phonemi.representations.base import Representation
@@ -122,7 +122,7 @@ def count_frames(mixtures: PlannedMixtures) -> int:
     return frames * len(mixtures) // len(recordings)
 
 
-def label_frames(mixtures: Mixtures, settings: Information, subset: FrameSubset | None = None) -> FrameLabels:
+def label_frames(mixtures: PlannedMixtures, settings: Information, subset: FrameSubset | None = None) -> FrameLabels:
     """Labels of the frames of all mixtures, without making a mixture.
 
     Args:

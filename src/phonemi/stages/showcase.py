@@ -102,7 +102,7 @@ def _mixture_of_changing_snr(run: Run) -> Mixture:
     gain = np.sqrt(np.mean(clean**2) / np.mean(noise**2))
     steps = np.repeat(SNR_STEPS_DB, -(-len(clean) // len(SNR_STEPS_DB)))[: len(clean)]
     noisy = (clean + gain * 10 ** (-steps / 20) * noise).astype(np.float32)
-    return Mixture(recording.id, noisy, clean, float("nan"), recording.speaker, recording.text, recording.phones, name)
+    return Mixture(recording.id, noisy, clean, float("nan"), recording.speaker, recording.text, name)
 
 
 def _write_examples(run: Run) -> None:

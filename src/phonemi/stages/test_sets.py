@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from phonemi.config.sections import Evaluate
 from phonemi.data.manifest import Recording, read_manifest, validate
-from phonemi.data.mixing import PlannedMixtures
-from phonemi.data.pairs import NoisyRecordings, PairedRecordings
+from phonemi.data.mixing import NoisyRecordings, PairedRecordings, PlannedMixtures
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
 from phonemi.stages.data_splits import DataSplits, draw_evenly

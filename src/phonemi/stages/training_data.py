@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from phonemi.aggregations.base import Aggregation
 from phonemi.config.sections import Enhance
-from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, generator
-from phonemi.data.pairs import PairedRecordings
+from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError
 from phonemi.stages.data_splits import DataSplits, Split

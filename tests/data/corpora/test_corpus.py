@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from phonemi.data.corpora import CORPORA
-from phonemi.data.corpora.corpus import Omissions, attach_phones
+from phonemi.data.corpora.alignment_files import attach_phones
+from phonemi.data.corpora.corpus import Omissions
 from phonemi.data.manifest import Recording
 
 

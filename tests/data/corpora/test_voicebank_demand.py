@@ -20,7 +20,7 @@ from phonemi.data.corpora.voicebank_demand import (
     prepare_voicebank_demand,
 )
 from phonemi.data.manifest import read_manifest, validate, write_manifest
-from phonemi.data.pairs import PairedRecordings
+from phonemi.data.mixing import PairedRecordings
 from phonemi.errors import AudioError, DataError
 
 TEST = ("p232_001", "p257_434")

@@ -1,23 +1,42 @@
-"""Find the phone alignments of many utterances: in folders, zip archives, single files and tables."""
+"""Find the phone alignments of many utterances: in folders, zip archives, single files and tables.
+
+Two published tables have phones of LibriSpeech by the Montreal Forced Aligner. Both are read as they are:
+
+- anyspeech/librispeech_MFA_alignments (revision a16beef): identifier, and the lists phones, start, end in seconds;
+- gilkeyio/librispeech-alignments (revision 0daa1eb, CC BY 4.0, made of the TextGrids of `librispeech`): id, and
+  phonemes, a list of {phoneme, start, end}. Users report that it has no silences; time without a phone counts as one.
+
+The hub keeps them as Parquet, whose reader (pyarrow) this package does not depend on. Export the columns, without the
+audio, as JSON lines or CSV; in a CSV file the cells of the lists must be JSON or Python lists.
+"""
 
 from __future__ import annotations
 
+import ast
+import csv
+import json
 import os
 import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from phonemi.data.alignment import read_ctm, read_htk, read_textgrid
-from phonemi.data.corpora.alignment_table import EXPORT, TABLES, read_alignment_table
+from phonemi.data.alignment import check_fit, read_ctm, read_htk, read_textgrid
+from phonemi.data.corpora.corpus import Listing, Omissions
 from phonemi.data.manifest import Interval, Recording
 from phonemi.errors import DataError
 
 _READERS: dict[str, Callable[[Path], list[Interval]]] = {".textgrid": read_textgrid, ".lab": read_htk}
+_TABLES = (".jsonl", ".json", ".csv")
+_EXPORT = (
+    "pandas.read_parquet(FILE, columns=COLUMNS).to_json('phones.jsonl', orient='records', lines=True), "
+    "with the columns ['identifier', 'phones', 'start', 'end'] or ['id', 'phonemes']"
+)
 
 
 class Entry(NamedTuple):
@@ -33,13 +52,59 @@ class Entry(NamedTuple):
         return len(os.path.commonprefix([folders, others])) + len(os.path.commonprefix([folders[::-1], others[::-1]]))
 
 
+def attach_phones(recordings: Sequence[Recording], alignments: Sequence[str | Path]) -> Listing:
+    """Give each recording the intervals that an alignment file has under its id or the stem of its file.
+
+    Where several alignment files or several recordings have the same name, those whose paths have the most in common
+    belong together: vctk/p225_003.wav and vctk/alignments/phones.ctm. A recording whose alignment stays ambiguous, or
+    does not fit the audio (`alignment.check_fit`), is left without phones and counted. `alignments` and errors are as
+    in `open_alignments`.
+    """
+    if not alignments:
+        return Listing(list(recordings), [])
+    missing, unfit = Omissions(), Omissions()
+    aligned = []
+    with open_alignments(alignments) as entries:
+        nearest = _nearest_entries(recordings, entries)
+        for recording in recordings:
+            if entry := nearest.get(recording.id):
+                try:
+                    recording = check_fit(replace(recording, phones=tuple(entry.intervals())))
+                except DataError as error:
+                    unfit.add("misfits", str(error))
+            else:
+                is_ambiguous = recording.id in entries or Path(recording.path).stem in entries
+                missing.add("ambiguous" if is_ambiguous else "not in the alignment files", recording.id)
+            aligned.append(recording)
+    notes = missing.notes("recording", "without an alignment") + unfit.notes("recording", "left unaligned")
+    return Listing(aligned, notes)
+
+
+def _nearest_entries(recordings: Sequence[Recording], entries: dict[str, list[Entry]]) -> dict[str, Entry]:
+    """By id of the recording, the entry that is nearest to it, if there is one and it is as near to no other."""
+    claims: dict[tuple[str, Path], list[tuple[int, str, Entry]]] = defaultdict(list)
+    for recording in recordings:
+        candidates = entries.get(recording.id) or entries.get(Path(recording.path).stem, [])
+        ranked = sorted(((entry.nearness(recording), entry) for entry in candidates), key=lambda pair: -pair[0])
+        if len(ranked) == 1 or (ranked and ranked[0][0] > ranked[1][0]):
+            nearness, entry = ranked[0]
+            claims[entry.name, entry.path].append((nearness, recording.id, entry))
+    nearest: dict[str, Entry] = {}
+    for claim in claims.values():
+        best = max(nearness for nearness, *_ in claim)
+        winners = [(id, entry) for nearness, id, entry in claim if nearness == best]
+        if len(winners) == 1:
+            nearest.update(winners)
+    return nearest
+
+
 @contextmanager
 def open_alignments(alignments: Iterable[str | Path]) -> Iterator[dict[str, list[Entry]]]:
     """List the utterances of alignment files by name; archives stay open until the context ends.
 
     Args:
         alignments: CTM files; folders of CTM files, TextGrids and HTK labels (.lab), at any depth; zip archives of
-            TextGrids (.zip), which are not unpacked; tables (`alignment_table`: .jsonl, .json, .csv).
+            TextGrids (.zip), which are not unpacked; tables (.jsonl, .json, .csv).
 
     Raises:
         DataError: if a path does not exist, has no alignments in it, or cannot be parsed.
@@ -57,7 +122,7 @@ def _files_in(folder: Path) -> Sequence[Path]:
     files = sorted(file for file in folder.rglob("*") if not file.name.startswith("."))
     alignments = [file for file in files if file.suffix.lower() in (".ctm", *_READERS)]
     if not alignments:
-        tables = [file for file in files if file.suffix.lower() in (".zip", ".parquet", *TABLES)]
+        tables = [file for file in files if file.suffix.lower() in (".zip", ".parquet", *_TABLES)]
         hint = f"; name the file itself: {tables[0]}" if tables else ""
         raise DataError(f"{folder} holds no CTM file, no TextGrid and no HTK label file (.lab){hint}")
     return alignments
@@ -70,9 +135,9 @@ def _entries(file: Path, archives: ExitStack) -> Iterator[Entry]:
     elif suffix == ".zip":
         yield from _entries_of_archive(file, archives)
     elif suffix == ".parquet":
-        raise DataError(f"{file} is a Parquet table, which is not read here; export it as JSON lines first: {EXPORT}")
+        raise DataError(f"{file} is a Parquet table, which is not read here; export it as JSON lines first: {_EXPORT}")
     else:
-        table = read_alignment_table(file) if suffix in TABLES else read_ctm(file)
+        table = read_alignment_table(file) if suffix in _TABLES else read_ctm(file)
         for name, intervals in table.items():
             yield Entry(name, file, partial(list, intervals))
 
@@ -99,3 +164,72 @@ def _read_member(archive: zipfile.ZipFile, path: Path, member: str) -> list[Inte
     except (KeyError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read ({error})") from None
     return read_textgrid(path, content=content)
+
+
+def read_alignment_table(path: Path) -> dict[str, list[Interval]]:
+    """Read the intervals of each utterance of a table: a CSV file if it ends in .csv, JSON lines otherwise.
+
+    Raises:
+        DataError: naming file and line, if the file is missing, empty or not text, or if a row lacks the columns above,
+            has lists of different lengths, or repeats an utterance.
+    """
+    utterances: dict[str, list[Interval]] = {}
+    labels: dict[str, str] = {}  # one object per label instead of millions of equal strings
+    try:
+        for line, row in _rows(path):
+            try:
+                name, intervals = _utterance(row)
+            except (KeyError, TypeError, ValueError, SyntaxError):
+                expected = "expected an utterance as identifier, phones, start and end, or as id and phonemes"
+                raise DataError(f"{path}:{line}: {expected}, found {str(row)[:80]}") from None
+            if name in utterances:
+                raise DataError(f"{path}:{line}: utterance {name!r} was in the table before")
+            utterances[name] = [Interval(start_s, end_s, labels.setdefault(p, p)) for start_s, end_s, p in intervals]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a table of alignments ({error})") from None
+    if not utterances:
+        raise DataError(f"{path} holds no alignments: it has no rows")
+    return utterances
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number of the line, and what is in it."""
+    with open(path, encoding="utf-8-sig", newline="") as lines:
+        if path.suffix.lower() == ".csv":
+            reader = csv.DictReader(lines)
+            for row in reader:
+                yield reader.line_num, row
+            return
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield number, json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{path}:{number}: not JSON ({error})") from None
+
+
+def _utterance(row: Any) -> tuple[str, list[tuple[float, float, str]]]:
+    """Raises KeyError, TypeError, ValueError or SyntaxError for a row of another form."""
+    if not isinstance(row, dict):
+        raise TypeError
+    name = row.get("identifier", row.get("id"))
+    lists = {key: _list(row[key]) for key in ("phones", "start", "end", "phonemes") if row.get(key) is not None}
+    if "phonemes" in lists:
+        values = [(item["start"], item["end"], item["phoneme"]) for item in lists["phonemes"]]
+    else:
+        values = list(zip(lists["start"], lists["end"], lists["phones"], strict=True))
+    if not isinstance(name, str) or not all(isinstance(phone, str) for *_, phone in values):
+        raise TypeError
+    return name, [(float(start_s), float(end_s), phone) for start_s, end_s, phone in values]
+
+
+def _list(cell: Any) -> list[Any]:
+    """The list in a cell; in a CSV file it is written as JSON or Python."""
+    if isinstance(cell, str):
+        try:
+            cell = json.loads(cell)
+        except json.JSONDecodeError:
+            cell = ast.literal_eval(cell)
+    if not isinstance(cell, list):
+        raise TypeError
+    return cell

@@ -16,7 +16,6 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -38,26 +37,11 @@ _FINAL_ANSWERS = set(range(400, 500)) - {http.client.REQUEST_TIMEOUT, http.clien
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
 
 
-def fetch(
-    url: str,
-    path: str | Path,
-    *,
-    md5: str | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Download a file, unless it is there already.
+def fetch(url: str, path: str | Path, *, md5: str | None = None, progress: Progress | None = None) -> Path:
+    """Download a file to `path`, which is returned, unless it is there already.
 
-    The bytes received are kept beside `path` as "<name>.part"; a later call, or the next try after a broken connection,
-    asks the server only for the rest. The file gets its name when it is complete and its checksum is right.
-
-    Args:
-        url: http or https.
-        path: file to write.
-        md5: checksum in hexadecimal digits, if known.
-        progress: called after every chunk.
-
-    Returns:
-        `path`.
+    The bytes received are kept beside it as "<name>.part"; a later call, or the next try after a broken connection,
+    asks the server only for the rest. The file gets its name when it is complete and its MD5 sum, if given, is right.
 
     Raises:
         DataError: if the server refuses, the connection keeps breaking, the disk is full or the checksum is wrong (a
@@ -83,7 +67,7 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     """Unpack a zip or tar archive into `folder`, unless that was done before.
 
     Only plain files and folders are unpacked, with the permissions of new files. Last of all, the archive's name is
-    written to the file `.phonemi-complete` in the folder: without it the folder is not complete.
+    written to the file `.phonemi-complete` in the folder.
 
     Raises:
         DataError: if the archive is missing, damaged or of another kind, or if a member has an absolute path, leads
@@ -92,7 +76,7 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     archive, folder = Path(archive), Path(folder)
     if is_extracted(archive.name, folder):
         return
-    with _archive_errors(archive):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         # Tar first: a tar archive that ends with a zip archive looks like a zip archive, too.
         if tarfile.is_tarfile(archive):
@@ -103,12 +87,14 @@ def extract(archive: str | Path, folder: str | Path) -> None:
             raise DataError(f"{archive} is neither a zip nor a tar archive")
         for name, content in members(archive):
             target = _inside(folder, name, archive)
-            if content is None:
-                target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with content, open(target, "wb") as file:
-                shutil.copyfileobj(content, file, _CHUNK_BYTES)
+            (target.parent if content else target).mkdir(parents=True, exist_ok=True)
+            if content:
+                with content, open(target, "wb") as file:
+                    shutil.copyfileobj(content, file, _CHUNK_BYTES)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
+        raise DataError(f"{archive} is damaged or not supported ({error}); remove it and download it again") from None
+    except OSError as error:
+        raise DataError(f"cannot extract {archive}: {error.strerror or error}") from None
     write_text(folder / MARKER, "".join(f"{name}\n" for name in [*_extracted(folder), archive.name]))
 
 
@@ -121,21 +107,19 @@ def fetch_and_extract(
     url: str,
     folder: str | Path,
     *,
+    name: str | None = None,
     md5: str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Download an archive into `folder`, unpack it there and remove it, unless that was done before.
 
-    Raises:
-        DataError: as `fetch` and `extract`.
+    `name` is that of the archive, by default the last part of the URL. Errors are those of `fetch` and `extract`.
     """
-    folder = Path(folder)
-    name = url.split("?")[0].rsplit("/", 1)[-1]
-    if is_extracted(name, folder):
-        return
-    archive = fetch(url, folder / name, md5=md5, progress=progress)
-    extract(archive, folder)
-    archive.unlink()
+    archive = Path(folder) / (name or url.split("?")[0].rsplit("/", 1)[-1])
+    if not is_extracted(archive.name, folder):
+        fetch(url, archive, md5=md5, progress=progress)
+        extract(archive, folder)
+        archive.unlink()
 
 
 def md5_of(path: str | Path) -> str:
@@ -164,11 +148,7 @@ def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _receive(url: str, part: Path, progress: Progress | None) -> None:
-    """Append to `part` the bytes that it lacks, over one connection.
-
-    Raises:
-        OSError: as urllib does, and if the connection ends early.
-    """
+    """Append to `part` the bytes that it lacks, over one connection; OSError if it ends early."""
     done = _size(part)
     # In a compressed transfer, byte positions would mean nothing.
     headers = {"User-Agent": "phonemi", "Accept-Encoding": "identity"}
@@ -210,7 +190,7 @@ def _checksum_problem(file: Path, md5: str | None) -> str:
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents of the members; None for a folder."""
+    """Names and contents of the members, as of `_tar_members`; None for a folder."""
     with zipfile.ZipFile(archive) as opened:
         for member in opened.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -220,7 +200,6 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents of the members; None for a folder."""
     with tarfile.open(archive) as opened:
         for member in opened:
             if not (member.isfile() or member.isdir()):
@@ -240,20 +219,8 @@ def _inside(folder: Path, name: str, archive: Path) -> Path:
 
 
 def _extracted(folder: Path) -> list[str]:
-    try:
-        return (folder / MARKER).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-
-
-@contextmanager
-def _archive_errors(archive: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, RuntimeError) as error:
-        raise DataError(f"{archive} is damaged or not supported ({error}); remove it and download it again") from None
-    except OSError as error:
-        raise DataError(f"cannot extract {archive}: {error.strerror or error}") from None
+    marker = folder / MARKER
+    return marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
 
 
 def _size(path: Path) -> int:

@@ -24,11 +24,7 @@ _NAME = re.compile(r"([1-5])-[^-]+-[A-Z]-\d+")
 def download_esc50(folder: str | Path, *, progress: Progress | None = None) -> list[str]:
     """Download ESC-50 (600 MB) into `folder`/ESC-50-master.
 
-    Returns:
-        Notes for the user. GitHub builds the archive anew at times, so another checksum is no error, only worth a note.
-
-    Raises:
-        DataError: as `download.fetch` and `download.extract`.
+    GitHub builds the archive anew at times, so another checksum is no error, only worth a note.
     """
     archive = Path(folder) / "master.zip"
     if is_extracted(archive.name, folder):
@@ -44,13 +40,14 @@ def prepare_esc50(folder: str | Path) -> Listing:
     """List the clips; the id is the stem of the file, the fold comes from meta/esc50.csv or from the file name.
 
     Args:
-        folder: the corpus, or a folder that contains it (`audio` at any depth), or the clips themselves. Any sound
-            format.
+        folder: the corpus, or a folder that contains it (`audio` at any depth), or the clips, in any sound format.
 
     Raises:
         DataError: if there are no clips, or meta/esc50.csv is not as published.
     """
-    clips = _clip_folder(Path(folder))
+    folder = Path(folder)
+    candidates = [folder / "audio", *sorted(folder.rglob("audio"))]
+    clips = next((path for path in candidates if path.is_dir()), folder)
     folds = _folds(clips.parent / "meta" / "esc50.csv")
     paths = audio.find_recordings(clips)
     skipped = Omissions()
@@ -69,11 +66,6 @@ def prepare_esc50(folder: str | Path) -> Listing:
     if absent:
         notes.append(f"{len(absent)} of {len(folds)} clips of meta/esc50.csv are not there ({absent[0]})")
     return Listing(recordings, notes)
-
-
-def _clip_folder(folder: Path) -> Path:
-    candidates = [folder / "audio", *sorted(folder.rglob("audio"))]
-    return next((path for path in candidates if path.is_dir()), folder)
 
 
 def _folds(table: Path) -> dict[str, int]:

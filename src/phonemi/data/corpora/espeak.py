@@ -1,7 +1,7 @@
 """Speech synthesis by espeak-ng, with exact phone labels.
 
-espeak-ng is called through ctypes, with the library and the voices of the package `espeakng_loader`. It reports the
-mnemonic of each phoneme and the sample at which it begins, so the labels are exact: nothing has to be aligned.
+The library and the voices are those of the package `espeakng_loader`. espeak-ng reports the mnemonic of each phoneme
+and the sample at which it begins, so the labels are exact: nothing has to be aligned.
 """
 
 from __future__ import annotations
@@ -95,9 +95,8 @@ class Espeak:
         self._phonemes: list[Phoneme] = []
         self._callback = _Callback(self._receive)  # an attribute, because espeak-ng itself keeps only its address
         with _LOCK:
-            self.sample_rate: int = self._library.espeak_Initialize(
-                _SYNCHRONOUS, 0, str(self._data).encode(), _PHONEME_EVENTS
-            )
+            data = str(self._data).encode()
+            self.sample_rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS)
             self._library.espeak_SetSynthCallback(self._callback)
         if self.sample_rate <= 0:
             raise DataError(f"espeak-ng cannot read its data in {self._data}: reinstall espeakng-loader")
@@ -113,9 +112,8 @@ class Espeak:
             self._choose(voice)
             self._samples, self._phonemes = [], []
             # bytes, size, start, kind of start, end (0: none), encoding, identifier, user data
-            self._library.espeak_Synth(
-                encoded, ctypes.c_size_t(len(encoded) + 1), 0, 1, 0, _UTF8, None, ctypes.c_void_p()
-            )
+            size = ctypes.c_size_t(len(encoded) + 1)
+            self._library.espeak_Synth(encoded, size, 0, 1, 0, _UTF8, None, ctypes.c_void_p())
         if not any(phoneme.mnemonic.strip("_:") for phoneme in self._phonemes):
             raise DataError(f"espeak-ng finds nothing to say in {text!r}")
         waveform = np.concatenate(self._samples).astype(np.float32) / 32768
@@ -208,9 +206,6 @@ def phone_intervals(utterance: Utterance, language: str) -> tuple[Interval, ...]
     espeak-ng fills the closure of a stop with zeros and reports the stop after them; here the closure belongs to the
     stop, as in manual labels. A phoneme that stands for two phones is divided into halves. An l or r after a vowel may
     be spoken as the end of that vowel and reported with no length: it gets the second half of the vowel.
-
-    Raises:
-        DataError: for a phoneme without an ARPAbet phone.
     """
     waveform, sample_rate, phonemes = utterance
     starts = [0, *(phoneme.start for phoneme in phonemes), len(waveform)]
@@ -225,17 +220,12 @@ def phone_intervals(utterance: Utterance, language: str) -> tuple[Interval, ...]
 
 
 def _trailing_zeros(waveform: np.ndarray) -> int:
-    sounding = np.flatnonzero(waveform)
-    return len(waveform) - (sounding[-1] + 1 if len(sounding) else 0)
-
-
-# A shorter phoneme was not spoken: the shortest phones, initial stops, take some 17 ms.
-_MIN_PHONE_S = 0.005
+    return len(waveform) - len(np.trim_zeros(waveform, "b"))
 
 
 def _intervals(starts: Sequence[int], labels: Sequence[tuple[str, ...]], sample_rate: int) -> tuple[Interval, ...]:
     """Intervals of the segments that begin at `starts`, which has the end of the last as well; none is empty."""
-    min_samples = round(_MIN_PHONE_S * sample_rate)
+    min_samples = round(0.005 * sample_rate)  # a shorter phoneme was not spoken: initial stops take some 17 ms
     segments: list[tuple[int, int, tuple[str, ...]]] = []
     for start, end, phones in zip(starts, starts[1:], labels, strict=False):
         is_silence = phones == ("SIL",)
@@ -243,11 +233,8 @@ def _intervals(starts: Sequence[int], labels: Sequence[tuple[str, ...]], sample_
             segments[-1] = (segments[-1][0], end, segments[-1][2] + (() if is_silence else phones))
         elif end - start > min_samples:
             segments.append((segments[-1][1] if segments else 0, end, phones))
-    intervals = []
+    intervals: list[Interval] = []
     for start, end, phones in segments:
-        edges = np.linspace(start, end, len(phones) + 1) / sample_rate
-        intervals += [
-            Interval(float(left), float(right), phone)
-            for left, right, phone in zip(edges, edges[1:], phones, strict=False)
-        ]
+        edges_s = (np.linspace(start, end, len(phones) + 1) / sample_rate).tolist()
+        intervals += map(Interval, edges_s, edges_s[1:], phones)
     return tuple(intervals)

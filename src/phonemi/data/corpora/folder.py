@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import csv
-import operator
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
-from typing import NamedTuple
 
 from phonemi import audio
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, attach_phones, recordings_of
+from phonemi.data.alignment import read_text
+from phonemi.data.corpora.alignment_files import attach_phones
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
-_COMPARISONS = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+_COMPARISONS = {">=": ge, "<=": le, "==": eq, "!=": ne, ">": gt, "<": lt}
+_File = tuple[Path, str | None, str | None]  # a sound file, and speaker and text as the table or its folder says
 _CONDITION = re.compile(r"\s*(.+?)\s*(>=|<=|==|!=|>|<)\s*(.*?)\s*")
-
-
-class _File(NamedTuple):
-    """A sound file and what the table or its folder says about it."""
-
-    path: Path
-    speaker: str | None
-    text: str | None
 
 
 def prepare_folder(
@@ -57,7 +44,7 @@ def prepare_folder(
             it lists are taken.
         where: conditions on columns of the table, for instance "dnsmos_bak>=3.5" or "speaker!="; all must hold. A row
             without a number in the column does not pass.
-        alignments: files, folders, archives and tables as in `alignment_files.open_alignments`, matched by id or stem.
+        alignments: as in `alignment_files.attach_phones`.
         clean: folder with the clean counterparts of noisy recordings: the same path below it, any audio extension.
         fold: for noise, the cross-validation fold of all recordings.
 
@@ -72,21 +59,15 @@ def prepare_folder(
     elif conditions:
         raise DataError(f"{conditions[0]!r} is a condition on the columns of a table, but no table was given")
     else:
-        files = [_File(path, _speaker_folder(path, folder), None) for path in audio.find_recordings(folder)]
+        files = [(path, _speaker_folder(path, folder), None) for path in audio.find_recordings(folder)]
     skipped, unread = Omissions(), Omissions()
-    readable = recordings_of([file.path for file in files], skipped)
+    readable = recordings_of([path for path, *_ in files], skipped)
     ids = _unique_ids(list(readable), folder)
-    recordings = [
-        replace(
-            readable[file.path],
-            id=ids[file.path],
-            speaker=file.speaker,
-            text=file.text or _text_beside(file.path, unread),
-            fold=fold,
-        )
-        for file in files
-        if file.path in readable
-    ]
+    recordings = []
+    for path, speaker, text in files:
+        if recording := readable.get(path):
+            text = text or _text_beside(path, unread)
+            recordings.append(replace(recording, id=ids[path], speaker=speaker, text=text, fold=fold))
     notes += skipped.notes("recording", "skipped") + unread.notes("transcript", "ignored")
     if not recordings:
         kinds = ", ".join(audio.EXTENSIONS)
@@ -127,7 +108,7 @@ def _read_table(folder: Path, table: Path, conditions: Sequence[str]) -> tuple[l
     for row in passing:
         path = folder / row["path"]
         speaker = row["speaker"] if "speaker" in columns else _speaker_folder(path, folder)
-        files[path] = _File(path, (speaker or "").strip() or None, (row.get("text") or "").strip() or None)
+        files[path] = (path, (speaker or "").strip() or None, (row.get("text") or "").strip() or None)
     failing = len(rows) - len(passing)
     notes = []
     if failing and tests:
@@ -171,12 +152,12 @@ def _speaker_folder(path: Path, folder: Path) -> str | None:
 def _text_beside(path: Path, unread: Omissions) -> str | None:
     """The text of "<stem>.txt", on one line."""
     transcript = path.with_suffix(".txt")
-    try:
-        return " ".join(transcript.read_text(encoding="utf-8-sig").split()) or None
-    except FileNotFoundError:
+    if not transcript.exists():
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        unread.add("unreadable", f"{transcript}: {error}")
+    try:
+        return " ".join(read_text(transcript).split()) or None
+    except DataError as error:
+        unread.add("unreadable", str(error))
         return None
 
 

@@ -14,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, attach_phones, recordings_of
+from phonemi.data.alignment import read_text
+from phonemi.data.corpora.alignment_files import attach_phones
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
@@ -37,16 +39,7 @@ def download_librispeech(
 ) -> list[str]:
     """Download subsets into `folder`/LibriSpeech and their phone alignments into `folder`/alignments.
 
-    Args:
-        folder: where to put them.
-        subset: names of subsets; by default the 8 hours on which Han et al. (2026) train and test their probes.
-        progress: called after every chunk.
-
-    Returns:
-        Notes for the user; none.
-
-    Raises:
-        DataError: for an unknown subset, or as `download.fetch_and_extract`.
+    The subsets are by default the 8 hours on which Han et al. (2026) train and test their probes.
     """
     for name in subset:
         if name not in MD5:
@@ -65,8 +58,7 @@ def prepare_librispeech(
     Args:
         folder: contains the subsets, at any depth; flac as published, or any other sound format.
         subset: names of subsets, for instance "dev-clean"; by default all in the folder.
-        alignments: CTM files, folders or zip archives of TextGrids, or tables (`alignment_table`), matched by id; by
-            default `folder`/alignments if that exists.
+        alignments: as in `attach_phones`; by default `folder`/alignments if that exists.
 
     Raises:
         DataError: if there are no recordings, or a subset is missing.
@@ -101,12 +93,8 @@ def prepare_librispeech(
 def _texts_of_chapter(transcript: Path, skipped: Omissions) -> dict[Path, str]:
     """The text of each sound file beside a transcript."""
     files = {path.stem: path for path in sorted(transcript.parent.iterdir()) if path.suffix.lower() in audio.EXTENSIONS}
-    try:
-        lines = transcript.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{transcript} cannot be read ({error})") from None
     texts = {}
-    for line in lines:
+    for line in read_text(transcript).splitlines():
         id, _, text = line.strip().partition(" ")
         if path := files.pop(id, None):
             texts[path] = text.strip()

@@ -19,18 +19,10 @@ from phonemi.errors import DataError, nearest
 URL = "https://www.openslr.org/resources/17/musan.tar.gz"
 MD5 = "0c472d4fc0c5141eca47ad1ffeb2a7df"
 PARTS = ("noise", "music", "speech")
-FOLDS = 5
 
 
 def download_musan(folder: str | Path, *, progress: Progress | None = None) -> list[str]:
-    """Download MUSAN (11 GB, all parts in one archive) into `folder`/musan.
-
-    Returns:
-        Notes for the user; none.
-
-    Raises:
-        DataError: as `download.fetch_and_extract`.
-    """
+    """Download MUSAN (11 GB, all parts in one archive) into `folder`/musan."""
     fetch_and_extract(URL, folder, md5=MD5, progress=progress)
     return []
 
@@ -43,8 +35,7 @@ def prepare_musan(folder: str | Path, *, part: str = "noise") -> Listing:
 
     Args:
         folder: the corpus, or a folder that contains it at any depth, or the part itself. Any sound format.
-        part: "noise", "music" or "speech". All files are read to their end to find silent ones: that takes minutes for
-            music and speech, which are hours long.
+        part: "noise", "music" or "speech"; finding silent files takes minutes for the last two, which are hours long.
 
     Raises:
         DataError: if the part is unknown or not there, or has no usable recording.
@@ -68,18 +59,16 @@ def fold_of(id: str) -> int:
     >>> [fold_of(f"noise-free-sound-000{number}") for number in range(4)]
     [2, 1, 5, 3]
     """
-    return 1 + int.from_bytes(hashlib.sha256(id.encode()).digest()) % FOLDS
+    return 1 + int.from_bytes(hashlib.sha256(id.encode()).digest()) % 5
 
 
 def _part_folder(folder: Path, part: str) -> Path:
-    candidates = sorted(
-        (path for path in folder.rglob(part) if path.is_dir()), key=lambda path: (len(path.parts), path)
-    )
+    candidates = [path for path in folder.rglob(part) if path.is_dir()]
     if not candidates and folder.resolve().name == part and folder.is_dir():
-        candidates = [folder]
+        return folder
     if not candidates:
         raise DataError(f"no MUSAN {part} in {folder}: found no folder {part} with sound files in it")
-    return candidates[0]
+    return min(candidates, key=lambda path: (len(path.parts), path))
 
 
 def _licence_note(part_folder: Path) -> str:

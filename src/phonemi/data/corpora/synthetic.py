@@ -17,7 +17,7 @@ from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.corpora.corpus import Corpus, Listing
 from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
-from phonemi.data.corpora.procedural_noise import FAMILIES, babble, procedural_noise
+from phonemi.data.corpora.procedural_noise import FAMILIES, LEVEL_DB, MAX_PEAK, babble, procedural_noise
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.data.mixing import generator
 from phonemi.errors import DataError
@@ -25,7 +25,6 @@ from phonemi.files import write_text
 
 VERSION = 1  # of the corpus: raise it when the same arguments give other files
 MARKER = ".phonemi-synthetic.json"
-LEVEL_DB = -23.0
 # Family, number and fold of each noise clip. The three clips of a family are two folds apart, so that no fold has the
 # families of the next.
 _CLIPS: tuple[tuple[str, int, int], ...] = tuple(
@@ -35,7 +34,6 @@ _CLIPS: tuple[tuple[str, int, int], ...] = tuple(
 )
 _CLIP_S = 6.0
 _FLOOR_DB = -50.0  # noise floor relative to the speech: no recording is digitally silent
-_MAX_PEAK = 0.95
 
 # A smaller number of speakers takes the first ones, so both sexes and several accents come early. No variant has echo,
 # which would fill the closures of stops, or breath, which would draw from the C library's `rand`.
@@ -187,17 +185,15 @@ def speak(
     waveform = np.pad(audio.resample(spoken.waveform[sounding_part], spoken.sample_rate, SAMPLE_RATE), (before, after))
     level = np.sqrt(np.mean(np.square(waveform)))
     waveform = waveform + rng.standard_normal(len(waveform)) * level * 10 ** (_FLOOR_DB / 20)
-    gain = min(10 ** ((LEVEL_DB + rng.uniform(-2, 2)) / 20) / level, _MAX_PEAK / np.abs(waveform).max())
+    gain = min(10 ** ((LEVEL_DB + rng.uniform(-2, 2)) / 20) / level, MAX_PEAK / np.abs(waveform).max())
     shift_s, duration_s = before / SAMPLE_RATE - start_s, len(waveform) / SAMPLE_RATE
-    return (waveform * gain).astype(np.float32), (
-        Interval(0.0, round(start_s + shift_s, 5), "SIL"),
-        *(
-            Interval(round(phone.start_s + shift_s, 5), round(phone.end_s + shift_s, 5), phone.phone)
-            for phone in phones
-            if start_s <= phone.start_s < end_s
-        ),
-        Interval(round(end_s + shift_s, 5), duration_s, "SIL"),
-    )
+    moved = [
+        Interval(round(phone.start_s + shift_s, 5), round(phone.end_s + shift_s, 5), phone.phone)
+        for phone in phones
+        if start_s <= phone.start_s < end_s
+    ]
+    silences = Interval(0.0, moved[0].start_s, "SIL"), Interval(moved[-1].end_s, duration_s, "SIL")
+    return (waveform * gain).astype(np.float32), (silences[0], *moved, silences[1])
 
 
 def _utterance(espeak: Espeak, folder: Path, index: int, speaker: int, seed: int) -> tuple[Recording, np.ndarray]:

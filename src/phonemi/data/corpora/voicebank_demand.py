@@ -18,51 +18,40 @@ from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
+from phonemi.data.alignment import parse_lines, read_text
 from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
-from phonemi.data.corpora.download import Progress, extract, fetch, is_extracted
+from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
 URL = "https://datashare.ed.ac.uk/server/api/core/bitstreams/{bitstream}/content"
 
-_HELD_OUT, _TEST = ("p226", "p287"), ("p232", "p257")
 _TRAIN = (
     *("p227", "p228", "p230", "p231", "p233", "p236", "p239", "p243", "p244", "p250", "p254", "p256", "p258"),
     *("p259", "p267", "p268", "p269", "p270", "p273", "p274", "p276", "p277", "p278", "p279", "p282", "p286"),
 )
-SPEAKERS = {"train": _TRAIN, "validation": _HELD_OUT, "test": _TEST}
+SPEAKERS = {"train": _TRAIN, "validation": ("p226", "p287"), "test": ("p232", "p257")}
 """Speakers of each split. Two of the 28 training speakers are held out for validation, as S3PRL and others do."""
 
-PUBLISHED = {"train": 10_802, "validation": 770, "test": 824}
-"""Recordings in each split of the published corpus."""
+PUBLISHED = {"train": 10_802, "validation": 770, "test": 824}  # recordings in each split
 
 LOGS = ("log_trainset_28spk.txt", "log_testset.txt")
 
 
 class Archive(NamedTuple):
-    """A file of the repository: the id of its contents, the splits that need it, and its checksum, if known."""
+    """A file of the repository: the id of its contents, and its checksum, if known."""
 
     bitstream: str
-    splits: tuple[str, ...]
     md5: str | None = None
 
 
-_TRAINING_SPLITS, _TEST_SPLIT = ("train", "validation"), ("test",)
 ARCHIVES = {
-    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd", (*_TRAINING_SPLITS, *_TEST_SPLIT)),
-    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6", _TEST_SPLIT),
-    "clean_testset_wav.zip": Archive(
-        "dec213d3-bf57-4777-9663-c24bdce92d5e", _TEST_SPLIT, "34eb1c0ba7ef667e9b966866c542fc16"
-    ),
-    "noisy_testset_wav.zip": Archive(
-        "13c1bfbf-14a6-41db-9b41-8f7310f01ad5", _TEST_SPLIT, "fb1b86caa31e8ba5b506c0c64da9aab5"
-    ),
-    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa", _TRAINING_SPLITS),
-    "clean_trainset_28spk_wav.zip": Archive(
-        "245452b6-6235-44b6-a6f9-e7eb19797769", _TRAINING_SPLITS, "d2d5a45ec32f8fcbf201bde0447e20ba"
-    ),
-    "noisy_trainset_28spk_wav.zip": Archive(
-        "ecb5a102-bb00-46d3-8af5-40c79823b837", _TRAINING_SPLITS, "1fca9e8bafb8cd069f6653c6d92f9e9c"
-    ),
+    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd"),
+    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6"),
+    "clean_testset_wav.zip": Archive("dec213d3-bf57-4777-9663-c24bdce92d5e", "34eb1c0ba7ef667e9b966866c542fc16"),
+    "noisy_testset_wav.zip": Archive("13c1bfbf-14a6-41db-9b41-8f7310f01ad5", "fb1b86caa31e8ba5b506c0c64da9aab5"),
+    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa"),
+    "clean_trainset_28spk_wav.zip": Archive("245452b6-6235-44b6-a6f9-e7eb19797769", "d2d5a45ec32f8fcbf201bde0447e20ba"),
+    "noisy_trainset_28spk_wav.zip": Archive("ecb5a102-bb00-46d3-8af5-40c79823b837", "1fca9e8bafb8cd069f6653c6d92f9e9c"),
 }
 
 _NAME = re.compile(r"(p\d{3})_\d{3}")
@@ -75,24 +64,14 @@ def download_voicebank_demand(
 ) -> list[str]:
     """Download the archives into `folder` and unpack them there; archives that are there already are used.
 
-    Args:
-        folder: where to put them.
-        split: one of `SPEAKERS`, to fetch only what it needs (test: 330 MB); by default all (5.6 GB).
-        progress: called after every chunk.
-
-    Returns:
-        Notes for the user; none.
-
-    Raises:
-        DataError: for an unknown split, or as `download.fetch` and `download.extract`.
+    With a `split`, one of `SPEAKERS`, only what it needs is fetched (test: 330 MB); by default all (5.6 GB).
     """
     _check_split(split or "test")
+    part = {None: "", "test": "testset"}.get(split, "trainset")
     for name, archive in ARCHIVES.items():
-        if (split is None or split in archive.splits) and not is_extracted(name, folder):
+        if part in name or name == "logfiles.zip":
             url = URL.format(bitstream=archive.bitstream)
-            file = fetch(url, Path(folder) / name, md5=archive.md5, progress=progress)
-            extract(file, folder)
-            file.unlink()
+            fetch_and_extract(url, folder, name=name, md5=archive.md5, progress=progress)
     return []
 
 
@@ -118,28 +97,19 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     _check_split(split)
     skipped, missing = Omissions(), Omissions()
     pairs, notes = _pairs(folder, split, skipped)
-    readable = recordings_of([pair.noisy for pair in pairs.values()], skipped)
+    readable = recordings_of([noisy for noisy, _ in pairs.values()], skipped)
     texts, conditions = _texts(folder, pairs, missing), _conditions(folder)
     recordings = []
-    for id, pair in sorted(pairs.items()):
-        if pair.noisy not in readable:
-            continue
-        noise, snr_db = conditions.get(id, (None, None))
-        recordings.append(
-            replace(
-                readable[pair.noisy],
-                id=id,
-                clean=os.path.abspath(pair.clean),
-                speaker=f"vb-{id.split('_')[0]}",
-                text=texts.get(id),
-                noise=noise,
-                snr_db=snr_db,
-            )
-        )
-        if id not in texts:
-            missing.add("no text", id)
-        if noise is None:
-            missing.add("no line in a log file", id)
+    for id, (noisy, clean) in sorted(pairs.items()):
+        if recording := readable.get(noisy):
+            noise, snr_db = conditions.get(id, (None, None))
+            speaker = f"vb-{id.split('_')[0]}"
+            recording = replace(recording, speaker=speaker, text=texts.get(id), noise=noise, snr_db=snr_db)
+            recordings.append(replace(recording, clean=os.path.abspath(clean)))
+            if id not in texts:
+                missing.add("no text", id)
+            if noise is None:
+                missing.add("no line in a log file", id)
     notes += skipped.notes("recording", "skipped") + missing.notes("gap", "in what is known of the recordings")
     if not recordings:
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: {'; '.join(notes)}")
@@ -148,17 +118,12 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     return Listing(recordings, notes)
 
 
-class _Pair(NamedTuple):
-    noisy: Path
-    clean: Path
-
-
 def _check_split(split: str) -> None:
     if split not in SPEAKERS:
         raise DataError(f"VoiceBank-DEMAND has no split {split!r}; {nearest(split, SPEAKERS)}")
 
 
-def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pair], list[str]]:
+def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
     """Pairs by id, and notes on folders that were left out."""
     files: dict[str, dict[str, Path]] = defaultdict(dict)  # path below `folder`, in small letters -> id -> file
     for path in audio.find_recordings(folder):
@@ -171,7 +136,7 @@ def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pai
         hint = f"; {archives[0]} is there, which --download unpacks" if archives else ""
         example = f"noisy_testset_wav/{SPEAKERS[split][0]}_001.wav"
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: found no folders such as {example}{hint}")
-    pairs: dict[str, _Pair] = {}
+    pairs: dict[str, tuple[Path, Path]] = {}
     notes = []
     for below in sorted(noisy_folders, key=lambda below: (not _AT_16_KHZ.search(below), below)):
         noisy = files[below]
@@ -181,14 +146,13 @@ def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, _Pai
         if clean is None:
             notes.append(f"{noisy_folder} has no clean counterpart {folder / candidates[0]}")
             continue
-        repeated = noisy.keys() & pairs.keys()
-        if repeated:
+        if repeated := len(noisy.keys() & pairs.keys()):
             notes.append(
-                f"{len(repeated)} of the recordings in {noisy_folder} are in another folder too, and taken from there"
+                f"{repeated} of the recordings in {noisy_folder} are in another folder too, and taken from there"
             )
         for id in sorted((noisy.keys() | clean.keys()) - pairs.keys()):
             if id in noisy and id in clean:
-                pairs[id] = _Pair(noisy[id], clean[id])
+                pairs[id] = noisy[id], clean[id]
             else:
                 skipped.add("without a clean counterpart" if id in noisy else "without a noisy one", id)
     return pairs, notes
@@ -217,31 +181,21 @@ def _texts(folder: Path, ids: Iterable[str], missing: Omissions) -> dict[str, st
     for path in sorted(folder.rglob("p*.txt")):
         if path.stem in ids:
             try:
-                texts.setdefault(path.stem, " ".join(path.read_text(encoding="utf-8-sig").split()))
-            except (OSError, UnicodeDecodeError):
+                texts.setdefault(path.stem, " ".join(read_text(path).split()))
+            except DataError:
                 missing.add("unreadable text", str(path))
     return {id: text for id, text in texts.items() if text}
 
 
 def _conditions(folder: Path) -> dict[str, tuple[str, float]]:
     """Noise and SNR in dB by id, from lines such as "p232_001 bus 17.5"."""
-    conditions = {}
-    for path in sorted(path for log in LOGS for path in folder.rglob(log)):
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read ({error})") from None
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                id, noise, snr_db = line.split()
-                conditions[id.removesuffix(".wav")] = noise, float(snr_db)
-            except ValueError:
-                raise DataError(
-                    f"{path}:{number}: expected 'utterance noise snr_db', found {line.strip()[:80]!r}"
-                ) from None
-    return conditions
+
+    def parse(fields: list[str]) -> tuple[str, tuple[str, float]]:
+        id, noise, snr_db = fields
+        return id.removesuffix(".wav"), (noise, float(snr_db))
+
+    logs = sorted(path for log in LOGS for path in folder.rglob(log))
+    return dict(line for log in logs for line in parse_lines(log, parse, "utterance noise snr_db"))
 
 
 CORPUS = Corpus(
