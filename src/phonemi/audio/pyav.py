@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phonemi.audio.faults import reason, truncated
+from phonemi.audio.formats import reason, truncated
 from phonemi.errors import AudioError
 
 # Formats that hold sound. Playlists and the like are left out: they make FFmpeg open other files or the network.
@@ -30,17 +30,11 @@ _TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber",
 
 
 class FFmpegFile:
-    """The first sound track of a file.
+    """The first sound track of a file. To know its length in samples, it is decoded once.
 
     Args:
         path: the file.
         objection: why soundfile does not read it, for error messages.
-
-    Attributes:
-        sample_rate: in Hz.
-        channels: their number.
-        samples: length of each channel. To know it, the track is decoded once.
-        texts: title, artist, ...
 
     Raises:
         AudioError: if PyAV is not installed, or FFmpeg cannot read the file, finds it damaged or cut short.
@@ -62,12 +56,12 @@ class FFmpegFile:
             raise truncated(path, round(promised_s * self.sample_rate), self.samples)
 
     def close(self) -> None:
-        """End reading; the next `read` begins at the start again."""
+        """End reading; the next `read_channels` begins at the start again."""
         if self._frames is not None:
             self._frames.close()  # type: ignore[attr-defined]
             self._frames = None
 
-    def read(self, samples: int) -> np.ndarray:
+    def read_channels(self, samples: int) -> np.ndarray:
         """The next samples, float32 `[channel, sample]`; fewer at the end of the track."""
         if self._frames is None:
             self._frames = self._decode()

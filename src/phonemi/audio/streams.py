@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from phonemi.audio.faults import reason
+from phonemi.audio.formats import reason
 from phonemi.errors import AudioError
 
 _BLOCK_BYTES = 1 << 20
@@ -18,9 +18,6 @@ _BLOCK_BYTES = 1 << 20
 @contextmanager
 def from_stream(stream: BinaryIO) -> Iterator[Path]:
     """Copy a stream to a temporary file, which is removed when the context ends: decoders must be able to seek.
-
-    Args:
-        stream: for instance `sys.stdin.buffer`.
 
     Raises:
         AudioError: if the stream is empty, or the disk is full.

@@ -12,11 +12,12 @@ import numpy as np
 import soundfile
 
 from phonemi.audio import headers
-from phonemi.audio.faults import check_finite, reason
-from phonemi.audio.formats import check_vorbis, coding, library_name
+from phonemi.audio.formats import coding, library_name, reason
+from phonemi.audio.waveforms import check_finite
 from phonemi.errors import AudioError
 from phonemi.files import replacing
 
+_VORBIS_MAX_RATE, _VORBIS_MAX_CHANNELS = 200_000, 255  # libsndfile crashes when it is asked for more
 _BLOCK_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for Ogg in one call
 _MAX_BYTES = 0xFFFF0000  # what the 32 bits of the formats below can count, less their headers
 _FORMATS_OF_32_BITS = ("WAV", "WAVEX", "AIFF", "AU")
@@ -77,11 +78,8 @@ class Writer:
         """Choose format and coding; the file is created by the first `write`.
 
         Args:
-            path: see `save`.
-            sample_rate: see `save`.
+            path, sample_rate, format, subtype: see `save`.
             channels: number of channels of every block.
-            format: see `save`.
-            subtype: see `save`.
             metadata: title, artist, ... as in `AudioInfo.metadata`. Texts that the format cannot hold are left out
                 (w64 and au hold none), each is cut at 1000 bytes, and `software` is not copied.
             samples: length of each channel, if it is known in advance; wav above 4 GiB then becomes RF64.
@@ -93,9 +91,8 @@ class Writer:
         expected_bytes = (samples or 0) * channels * _BYTES_PER_SAMPLE.get(self.subtype, 0)
         if self.format in ("WAV", "WAVEX") and expected_bytes > _MAX_BYTES:
             self.format = "RF64"
-        self.metadata = {name: (metadata or {}).get(name, "") for name in _TEXTS}
+        self.metadata = metadata or {}
         self.samples = 0
-
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> Writer:
@@ -103,19 +100,21 @@ class Writer:
 
     def _open(self) -> None:
         with self._explaining_errors(), ExitStack() as stack:
-            check_vorbis(self.subtype, self.sample_rate, self.channels)
+            if self.subtype == "VORBIS" and (
+                self.sample_rate > _VORBIS_MAX_RATE or self.channels > _VORBIS_MAX_CHANNELS
+            ):
+                raise ValueError(f"Vorbis ends at {_VORBIS_MAX_RATE} Hz and {_VORBIS_MAX_CHANNELS} channels")
             self._temporary = stack.enter_context(replacing(self.path))
             self._file = soundfile.SoundFile(
                 library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format,
                 # LAME's V0 instead of V4, because the sound has lost something to a first coding already.
                 compression_level=0.0 if self.format == "MP3" else None,
             )  # fmt: skip
-            for name, text in self.metadata.items():
-                with suppress(RuntimeError):  # the format does not hold this text
-                    if text:
-                        setattr(
-                            self._file, name, text.encode(errors="replace")[:_MAX_TEXT_BYTES].decode(errors="ignore")
-                        )
+            for name in _TEXTS:
+                text = self.metadata.get(name, "").encode(errors="replace")[:_MAX_TEXT_BYTES].decode(errors="ignore")
+                if text:
+                    with suppress(RuntimeError):  # the format does not hold this text
+                        setattr(self._file, name, text)
             stack.push(self._finish)
             self._stack = stack.pop_all()
 
