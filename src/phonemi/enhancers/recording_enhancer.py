@@ -14,7 +14,7 @@ from phonemi.enhancers.band import UpperBand
 from phonemi.enhancers.condition import Condition, examine, warn
 from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip
 from phonemi.errors import PhonemiError
-from phonemi.inference.protocol import EnhancedChunk
+from phonemi.inference import EnhancedChunk
 from phonemi.signal import FFT, SAMPLE_RATE
 
 # The gain above 8 kHz is the mean gain from 6 to 7.3 kHz. Bins above that are in the slope of the resampler's filters.

@@ -1,10 +1,11 @@
-"""Cutting a long recording into overlapping chunks, and joining the enhanced chunks without a seam."""
+"""Cutting a long recording into overlapping chunks, enhancing them, and joining them again without a seam."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -17,11 +18,61 @@ OVERLAP_S = 1.0
 FRAMES_PER_S = 50  # of the speech encoders
 
 
+class Condition(Protocol):
+    """What an enhancer noticed about a recording, for instance that it is clipped."""
+
+    def __add__(self, other: Self, /) -> Self:
+        """Combine what was noticed about two pieces of the same recording."""
+
+    def texts(self) -> list[str]:
+        """One sentence for each thing that a listener should know."""
+
+
+class EnhancedChunk(NamedTuple):
+    """The enhanced version of a chunk, float32 and of its shape, and what was noticed about the noisy one."""
+
+    waveform: np.ndarray
+    condition: Condition
+
+
+class ChunkEnhancer(Protocol):
+    """Anything that enhances chunks of recordings, such as `phonemi.Enhancer`."""
+
+    def enhance_chunks(self, chunks: Sequence[np.ndarray], sample_rate: int, **options: Any) -> list[EnhancedChunk]:
+        """Enhance several chunks together; the results are those of each chunk alone, to rounding.
+
+        Args:
+            chunks: float32 `[channel, sample]` each, full scale 1; they may belong to different recordings.
+            sample_rate: of all chunks, in Hz.
+            options: settings of the enhancer, such as `mix`.
+
+        Raises:
+            PhonemiError: if one of the chunks cannot be enhanced.
+        """
+
+
+@dataclass(eq=False)
+class Chunk:
+    """A piece of a recording.
+
+    Attributes:
+        noisy: float32 `[channel, sample]` at the rate of the recording.
+        new_samples: how many of its samples no earlier chunk contains.
+        is_last: whether the recording ends with it.
+        enhanced: its enhanced version, once there is one.
+    """
+
+    noisy: np.ndarray
+    new_samples: int
+    is_last: bool
+    enhanced: EnhancedChunk | None = None
+
+
 class Cut(NamedTuple):
     """How a recording is cut into chunks.
 
     Attributes:
-        new_samples: for each chunk, how many of its samples no earlier chunk contains; their sum is the recording.
+        new_samples: of each chunk; their sum is the recording.
         overlap: how many of its first samples a chunk shares with the chunk before it, where that has so many.
     """
 
@@ -53,38 +104,27 @@ def plan_cut(samples: int, sample_rate: int, chunk_s: float, overlap_s: float) -
     return Cut([end - start for start, end in zip([0, *ends], ends, strict=False)], overlap)
 
 
-def overlapping(blocks: Iterator[np.ndarray], overlap: int) -> Iterator[tuple[np.ndarray, int, bool]]:
-    """Put the end of what came before in front of every block.
+def overlapping(blocks: Iterator[np.ndarray], overlap: int) -> Iterator[Chunk]:
+    """Put the last `overlap` samples of what came before in front of each of consecutive blocks `[channel, sample]`.
 
-    Args:
-        blocks: consecutive `[channel, sample]` pieces of a recording.
-        overlap: how many samples to repeat.
-
-    Yields:
-        A chunk `[channel, overlap + sample]` (the first ones may be shorter), how many of its samples are new, and
-        whether it is the last one.
-
-    >>> [(chunk.tolist(), is_last) for chunk, _, is_last in overlapping(iter([np.eye(1), np.ones((1, 2))]), 1)]
+    >>> [(chunk.noisy.tolist(), chunk.is_last) for chunk in overlapping(iter([np.eye(1), np.ones((1, 2))]), 1)]
     [([[1.0]], False), ([[1.0, 1.0, 1.0]], True)]
     """
     block = next(blocks, None)
-    chunk = block
-    while block is not None and chunk is not None:
+    noisy = block
+    while block is not None and noisy is not None:
         following = next(blocks, None)
-        yield chunk, block.shape[1], following is None
+        yield Chunk(noisy, block.shape[1], following is None)
         if following is not None:
-            chunk = np.concatenate([chunk[:, max(0, chunk.shape[1] - overlap) :], following], axis=1)
+            noisy = np.concatenate([noisy[:, max(0, noisy.shape[1] - overlap) :], following], axis=1)
         block = following
 
 
 class OverlapAdd:
-    """Joins enhanced chunks by cross-fading where they overlap.
+    """Joins enhanced chunks by cross-fading where they overlap, by `Cut.overlap` samples.
 
     Of an overlap, the first quarter is taken from the earlier chunk and the last quarter from the later one, because
     a network knows little context at the border of a chunk; in the half between, one fades into the other linearly.
-
-    Args:
-        overlap: as in `Cut`.
     """
 
     def __init__(self, overlap: int) -> None:

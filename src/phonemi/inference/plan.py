@@ -1,4 +1,4 @@
-"""Planning which files are read and where their enhanced versions go, before any work starts."""
+"""Planning which files are read, where their enhanced versions go, and which of those are up to date already."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from itertools import takewhile
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.errors import AudioError, nearest
-from phonemi.inference.existing import has_same_form
+from phonemi.errors import AudioError, PhonemiError, nearest
+
+# Codings of which every file has its exact length, by the beginnings of their names.
+EXACT_CODINGS = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+LENGTH_TOLERANCE_S = 0.25  # for all others, which pad or miscount: frames of mp3, blocks of ADPCM
 
 
 def plan(
@@ -112,7 +115,7 @@ def _without_results(pairs: list[tuple[Path, Path]], named_inputs: set[Path]) ->
         if path in named_inputs or path not in sources:
             return False
         try:
-            return has_same_form(audio.probe(sources[path]), audio.probe(path))
+            return _has_same_form(audio.probe(sources[path]), audio.probe(path))
         except AudioError:
             return False
 
@@ -129,3 +132,23 @@ def _without_conflicts(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]
         if target.resolve() in sources:
             raise AudioError(f"{target} is an input and would be overwritten: choose another output")
     return [(source, target) for target, source in source_of.items()]
+
+
+def is_enhanced(source: audio.AudioInfo, target: Path) -> bool:
+    """Whether the target has the rate, channels and length of its source and is not older.
+
+    That it is complete need not be checked: a file appears under its name only when it is complete.
+    """
+    try:
+        is_newer = target.stat().st_mtime_ns >= Path(source.path).stat().st_mtime_ns
+        return is_newer and _has_same_form(source, audio.probe(target))
+    except (PhonemiError, OSError):
+        return False
+
+
+def _has_same_form(source: audio.AudioInfo, output: audio.AudioInfo) -> bool:
+    """Whether rate and channels are equal, and the lengths as far as the codings state them exactly."""
+    if (output.sample_rate, output.channels) != (source.sample_rate, source.channels):
+        return False
+    exact = all(coding.startswith(EXACT_CODINGS) for coding in (source.subtype, output.subtype))
+    return abs(output.samples - source.samples) <= (0 if exact else LENGTH_TOLERANCE_S * source.sample_rate)

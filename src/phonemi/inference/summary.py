@@ -15,11 +15,10 @@ class NamedModel(Protocol):
 
     name: str
 
-    def state_dict(self) -> dict[str, Any]:
-        """Its weights by their names."""
+    def state_dict(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """What became of one recording.
 
@@ -28,14 +27,14 @@ class Outcome:
         target: its enhanced version, unless it failed.
         state: "skipped": the target existed already.
         reason: why it was skipped or failed.
-        duration_s: of the recording, if its header was read.
+        duration_s: of the recording, if it was to be enhanced.
         time_s: its share of the time that its batches took, with reading and writing.
         notes: what a listener should know of the recording.
     """
 
     source: Path
     target: Path
-    state: Literal["done", "skipped", "failed"]
+    state: Literal["done", "skipped", "failed"] = "done"
     reason: str | None = None
     duration_s: float | None = None
     time_s: float = 0.0
