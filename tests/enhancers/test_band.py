@@ -1,4 +1,4 @@
-"""phonemi.enhancers.round_trip: both bands together are the recording again, the upper one with the gain of its time."""
+"""phonemi.enhancers.round_trip: both bands together are the recording again, the upper with the gain of its time."""
 
 from __future__ import annotations
 

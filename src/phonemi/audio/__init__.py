@@ -5,7 +5,6 @@
     formats       which names are sound, what can be written, recordings in a folder; error messages
     headers       what headers say about length that libsndfile does not
     pyav          files that soundfile cannot read
-    streams       standard input and output
     waveforms     level, resampling, samples that are not finite
 
 Waveforms are float32 `[sample]` or `[channel, sample]`. soundfile (libsndfile) reads and writes; PyAV (FFmpeg) reads
@@ -15,7 +14,6 @@ one line that names the file and what is wrong with it.
 
 from phonemi.audio.formats import EXTENSIONS, WRITABLE, find_recordings, output_coding, output_suffix
 from phonemi.audio.reading import AudioInfo, Reader, blocks, load, load_channels, probe
-from phonemi.audio.streams import from_stream, to_stream
 from phonemi.audio.waveforms import check_finite, level_db, resample
 from phonemi.audio.writing import Writer, save
 
@@ -28,7 +26,6 @@ __all__ = [
     "blocks",
     "check_finite",
     "find_recordings",
-    "from_stream",
     "level_db",
     "load",
     "load_channels",
@@ -37,5 +34,4 @@ __all__ = [
     "probe",
     "resample",
     "save",
-    "to_stream",
 ]
