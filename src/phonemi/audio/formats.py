@@ -76,13 +76,7 @@ def output_suffix(source: str | Path) -> str:
 def output_coding(format: str, subtype: str, target: str | Path) -> tuple[str | None, str | None]:
     """Format and subtype of the output for a recording: those of the recording, as far as the output's name allows.
 
-    Args:
-        format: of the recording, as in `AudioInfo`; it need not fit the recording's name.
-        subtype: of the recording.
-        target: file that will be written.
-
-    Returns:
-        Arguments for `Writer`; None: the usual one for that extension.
+    For `Writer`, where None stands for the usual one. The recording's own name need not fit its format.
 
     >>> output_coding("WAVEX", "PCM_24", "a.wav"), output_coding("WAV", "PCM_24", "a.flac")
     (('WAVEX', 'PCM_24'), ('FLAC', 'PCM_24'))

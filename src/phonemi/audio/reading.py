@@ -30,8 +30,7 @@ class AudioInfo:
 
     Attributes:
         samples: length of each channel.
-        format: libsndfile's name of the container, such as "WAV".
-        subtype: libsndfile's name of the coding, such as "PCM_16".
+        format, subtype: libsndfile's names of container and coding, such as "WAV" and "PCM_16".
         metadata: those of title, artist, album, comment, date, genre, tracknumber, copyright, license and software
             that it holds. Pictures and other tags are not read.
         is_converted: libsndfile does not know the format, so FFmpeg reads it. `format` and `subtype` are then "WAV"
@@ -49,7 +48,6 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float:
-        """Duration in seconds."""
         return self.samples / self.sample_rate
 
 
@@ -102,12 +100,13 @@ def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
 
 
 class Reader:
-    """A sound file that is open for reading; `info` says what its header does. Errors as for `probe`.
+    """A sound file that is open for reading; `info` is what its header says. Errors as for `probe`.
 
     >>> import tempfile
-    >>> from phonemi.audio import save
+    >>> from phonemi.audio import Writer
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder) / "a.wav", np.zeros((2, 100)), 16_000)
+    ...     with Writer(Path(folder) / "a.wav", 16_000, channels=2) as writer:
+    ...         writer.write(np.zeros((2, 100)))
     ...     with Reader(Path(folder) / "a.wav") as reader:
     ...         reader.info.channels, [block.shape for block in reader.blocks(60)]
     (2, [(2, 60), (2, 40)])
@@ -175,11 +174,9 @@ class Reader:
     def blocks(self, lengths: int | Sequence[int]) -> Iterator[np.ndarray]:
         """Read from the start to the end, piece by piece; the memory taken does not grow with the length of the file.
 
-        Args:
-            lengths: samples in every block, or in each of them one after the other, all of the file together.
-
         Yields:
-            float32 `[channel, sample]` at the rate of the file. The last block may be shorter.
+            float32 `[channel, sample]` at the rate of the file, of `lengths` samples each, or one after the other. The
+            last block may be shorter.
 
         Raises:
             AudioError: as `load`, when the fault is reached; or if the file changed since its header was read.

@@ -55,14 +55,6 @@ class Writer:
     aiff, and G.721 and G.723, have no place for the number of samples: silence fills the last block (aiff: 64 samples,
     the others: 120). mp3, ogg and opus change the samples, not their number (mp3: from the LAME tag, which libsndfile
     writes and reads; a player that ignores it adds some 50 ms), and choose their own bit rate.
-
-    >>> import tempfile
-    >>> from phonemi.audio import probe
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with Writer(Path(folder) / "a.wav", 16_000, channels=1) as writer:
-    ...         writer.write(np.zeros((1, 100)))
-    ...     probe(Path(folder) / "a.wav").samples
-    100
     """
 
     def __init__(
@@ -122,8 +114,8 @@ class Writer:
         """Append a block `[channel, sample]` (or `[sample]` to a file of one channel).
 
         Raises:
-            AudioError: if the block has another number of channels, a sample is not finite, the disk is full, or the
-                file has become too long for its format.
+            AudioError: for another number of channels, a sample that is not finite, a full disk, or a file that has
+                become too long for its format.
         """
         block = np.atleast_2d(np.asarray(block, dtype=np.float32))
         if block.ndim != 2 or len(block) != self.channels:

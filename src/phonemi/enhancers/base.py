@@ -33,7 +33,7 @@ class Enhancement(NamedTuple):
 
 
 class EnhancerNetwork(nn.Module, ABC):
-    """What every enhancer network offers. `pretrained.NETWORKS` lists the kinds that can be saved and loaded.
+    """What `Enhancer` needs of a network. `pretrained.NETWORKS` lists the kinds that can be saved and loaded.
 
     Attributes:
         kind: name in `pretrained.NETWORKS` and in the config.json of saved models.
@@ -87,9 +87,6 @@ def minimum_gain(attenuation_limit_db: float | None) -> float:
 
     >>> minimum_gain(20.0), minimum_gain(None)
     (0.1, 0.0)
-
-    Raises:
-        ModelError: for a limit below 0 dB.
     """
     if attenuation_limit_db is None:
         return 0.0

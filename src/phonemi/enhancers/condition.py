@@ -46,11 +46,9 @@ class Condition:
     removed_power: float = 0.0
 
     def __add__(self, other: Condition) -> Condition:
-        """The condition of two pieces of a recording together."""
         return Condition(*map(add, astuple(self), astuple(other)))
 
     def texts(self) -> list[str]:
-        """One sentence for each thing that a listener should know."""
         is_long_enough = self.samples >= MIN_DURATION_S * SAMPLE_RATE
         texts = []
         if self.clipped_channels:
@@ -73,8 +71,7 @@ def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.nda
 
     Args:
         noisy: channels that are not silent, [channel, sample] at `sample_rate`.
-        network_input: the same at 16 kHz, without constant offset.
-        network_output: what the network made of it.
+        network_input, network_output: the same at 16 kHz, without constant offset, and what the network made of it.
         sample_rate: in Hz.
     """
     total_power = upper_power = 0.0

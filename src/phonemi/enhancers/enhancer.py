@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # The gain above 8 kHz is the mean gain from 6 to 7.3 kHz. Bins above that are in the slope of the resampler's filters.
 TOP_BINS = slice(6000 * FFT // SAMPLE_RATE, 7300 * FFT // SAMPLE_RATE)
 
-# Maximum number of channels per pass of the network, or the number of recordings if that is larger. Additional channels
-# take additional passes, not additional memory; the results are the same.
+# In each pass of the network, or the number of recordings if that is larger. More channels take more passes, not more
+# memory; the results are the same.
 MAX_CHANNELS_PER_PASS = 8
 
 Waveform = TypeVar("Waveform", bound=np.ndarray | Tensor)
@@ -106,13 +106,7 @@ class Enhancer(nn.Module):
     def with_gains(
         self, noisy: Tensor, lengths: Tensor | None = None, limit_db: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """`forward`, and the gains of the STFT, [batch, frame, 257].
-
-        Args:
-            noisy: [batch, sample] at 16 kHz.
-            lengths: valid samples, [batch]; None: all.
-            limit_db: the most that is taken off any frequency; None: as the network was made; infinite: no limit.
-        """
+        """`forward`, and the gains of the STFT, [batch, frame, 257]; `limit_db` as in `EnhancerNetwork.denoise`."""
         samples = noisy.shape[-1]
         valid = None if lengths is None else valid_mask(lengths, samples)
         if valid is not None:
@@ -172,8 +166,7 @@ class Enhancer(nn.Module):
     ) -> list[Waveform]:
         """Enhance recordings of one rate together; results, options and errors are those of `enhance`, to rounding.
 
-        Memory is that of the longest recording times their number, so that recordings of similar length go together
-        best.
+        Memory is that of the longest recording times their number: recordings of similar length go together best.
         """
         chunks = self.enhance_chunks(waveforms, sample_rate, **options)
         for chunk in chunks:
@@ -224,7 +217,7 @@ class Enhancer(nn.Module):
     def enhance_file(
         self, source: str | Path, target: str | Path, *, progress: Progress | None = None, **options: Any
     ) -> list[str]:
-        """Enhance a sound file of any length, as `phonemi enhance` does: see `inference.enhance_file`.
+        """Enhance a sound file of any length, as `phonemi enhance` does, without taking more memory for a longer one.
 
         Args:
             source: any sound file.
@@ -250,7 +243,7 @@ class Enhancer(nn.Module):
         progress: Progress | None = None,
         **options: Any,
     ) -> Summary:
-        """Enhance every recording in a folder and its subfolders: see `inference.plan` and `inference.enhance_files`.
+        """Enhance every recording in a folder and its subfolders; returns what became of each, and why.
 
         Outputs that exist already and are no older than their source are skipped. A recording that fails does not stop
         the others.
@@ -260,11 +253,7 @@ class Enhancer(nn.Module):
             output: folder for the enhanced recordings, with the same subfolders; created if absent.
             suffix: added to the name of every output, before its extension.
             extension: of every output, such as "flac"; None: that of its source.
-            progress: shows the seconds of sound that are done; None: no display.
-            options: `overwrite`, and those of `enhance_file`.
-
-        Returns:
-            What became of each recording, and why.
+            progress, options: as for `enhance_file`, and `overwrite`.
 
         Raises:
             AudioError: if there is nothing to enhance, or an input would be overwritten.
@@ -305,7 +294,7 @@ class Enhancer(nn.Module):
         commit_message: str = "Upload an enhancer of phonemi",
         revision: str | None = None,
     ) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face hub, in one commit.
+        """Upload what `save_pretrained` writes to the Hugging Face hub, in one commit; returns the address of the page.
 
         Args:
             repo_id: "account/model", created if absent. `from_pretrained` takes the same.
@@ -313,9 +302,6 @@ class Enhancer(nn.Module):
             token: with the right to write; None: the one of `hf auth login` or HF_TOKEN.
             commit_message: first line of the commit.
             revision: branch, created if absent; None: main.
-
-        Returns:
-            Address of the page.
 
         Raises:
             ModelError: if the hub cannot be reached or refuses; the message says what to do.

@@ -75,7 +75,6 @@ class MaskEnhancer(EnhancerNetwork):
         self.output = nn.Linear(2 * hidden, signal.BINS)
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments, for saving."""
         return {
             "dim": self.dim,
             "log1p": self.log1p,
@@ -89,20 +88,16 @@ class MaskEnhancer(EnhancerNetwork):
         }
 
     def description(self) -> str:
-        """Size and inputs of the BLSTM."""
         inputs = [name for name, is_input in (("fused features", self.dim), ("log1p spectrum", self.log1p)) if is_input]
         return f"BLSTM of {self.blstm.num_layers} layers of {self.blstm.hidden_size} on {' and '.join(inputs)}"
 
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        """Predict the mask.
+        """Predict the amplitude mask in (0, 1), [batch, frame, 257]; arbitrary values beyond `lengths`.
 
         Args:
             log1p: noisy log1p magnitude, [batch, frame, 257].
             features: [batch, frame or half as many, dim], or None when dim is 0.
             lengths: valid STFT frames of each item, [batch]; None: all. On the CPU, so that a GPU is not waited for.
-
-        Returns:
-            Amplitude mask in (0, 1), [batch, frame, 257]; arbitrary values beyond `lengths`.
 
         Raises:
             ModelError: for features of another size, or 5 frames or more away from the number of frames of `log1p`.
@@ -131,8 +126,7 @@ class MaskEnhancer(EnhancerNetwork):
         """L1 distance of masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
 
         Args:
-            noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
-            features: see `forward`.
+            noisy, clean, features: see `denoise`.
             lengths: valid samples, [batch]; None: all. On the CPU, so that a GPU is not waited for.
             si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform; 0 in the recipe. Magnitudes
                 alone do not tell the network that a bin with a wrong phase should be faint.

@@ -85,12 +85,9 @@ def estimated_snr_db(log1p: Tensor, mask: Tensor) -> Tensor:
 
     Noise that is kept counts as speech, and speech that is removed as noise. An attenuation limit plays no part.
 
-    Args:
-        log1p: noisy log1p magnitude, `[frame, bin]`.
-        mask: amplitude mask on it, `[frame, bin]` in 0 to 1.
-
     Returns:
-        `[frame]` in -30 to 30 dB, energies averaged over 0.11 s; NaN in digital silence.
+        `[frame]` in -30 to 30 dB, from log1p magnitude and mask `[frame, bin]`; energies averaged over 0.11 s, NaN in
+        digital silence.
 
     >>> estimated_snr_db(torch.full((3, 257), 0.1), torch.full((3, 257), 0.5)).round(decimals=1)
     tensor([-0.4000, -0.4000, -0.4000])

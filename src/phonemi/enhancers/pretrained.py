@@ -169,10 +169,9 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
 def _store_encoder(
     encoder: Representation, folder: Path, half: bool, shipped_encoder: str | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Store an encoder in the folder of an enhancer, or refer to where it can be loaded from.
+    """Store an encoder in the folder of an enhancer, unless it can be loaded from elsewhere.
 
-    Returns:
-        The entries of config.json that say how to load it, and the files written, relative to `folder`.
+    Returns the entries of config.json that say how to load it, and the files written, relative to `folder`.
     """
     options = encoder.settings()
     settings: dict[str, Any] = {
