@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -51,57 +51,34 @@ class ChunkEnhancer(Protocol):
         """
 
 
-@dataclass(eq=False)
-class Chunk:
-    """A piece of a recording.
+class Chunk(NamedTuple):
+    """A piece of a recording."""
 
-    Attributes:
-        noisy: float32 `[channel, sample]` at the rate of the recording.
-        new_samples: how many of its samples no earlier chunk contains.
-        is_last: whether the recording ends with it.
-        enhanced: its enhanced version, once there is one.
-    """
-
-    noisy: np.ndarray
-    new_samples: int
+    noisy: np.ndarray  # float32 [channel, sample] at the rate of the recording
+    new_samples: int  # how many of its samples no earlier chunk contains
     is_last: bool
-    enhanced: EnhancedChunk | None = None
 
 
-class Cut(NamedTuple):
-    """How a recording is cut into chunks.
-
-    Attributes:
-        new_samples: of each chunk; their sum is the recording.
-        overlap: how many of its first samples a chunk shares with the chunk before it, where that has so many.
-    """
-
-    new_samples: list[int]
-    overlap: int
-
-
-def plan_cut(samples: int, sample_rate: int, chunk_s: float, overlap_s: float) -> Cut:
+def plan_cut(samples: int, sample_rate: int, chunk_s: float, overlap_s: float) -> tuple[list[int], int]:
     """Cut a recording into chunks of nearly equal length, so that the last one does not lack context.
 
     All chunks begin on the 20 ms grid of the encoder's frames; so their frames are those of the whole recording.
 
-    Args:
-        samples: length of the recording.
-        sample_rate: in Hz.
-        chunk_s: longest chunk, in seconds; infinite: one chunk.
-        overlap_s: overlap of neighbouring chunks, in seconds.
+    Returns:
+        The samples of each chunk that no earlier one contains, and the overlap: how many of its first samples a chunk
+        shares with the chunk before it, where that has so many.
 
     >>> plan_cut(42, sample_rate=150, chunk_s=0.08, overlap_s=0.0)
-    Cut(new_samples=[12, 9, 12, 9], overlap=0)
+    ([12, 9, 12, 9], 0)
     """
     frame = max(1, sample_rate // FRAMES_PER_S)
     overlap = round(overlap_s * sample_rate / frame) * frame
     if chunk_s == math.inf:
-        return Cut([samples], overlap)
+        return [samples], overlap
     longest_step = max(1, round(chunk_s * sample_rate - overlap) // frame) * frame
     chunks = math.ceil(samples / longest_step)
     ends = [math.ceil(index * samples / (chunks * frame)) * frame for index in range(1, chunks)] + [samples]
-    return Cut([end - start for start, end in zip([0, *ends], ends, strict=False)], overlap)
+    return [end - start for start, end in pairwise([0, *ends])], overlap
 
 
 def overlapping(blocks: Iterator[np.ndarray], overlap: int) -> Iterator[Chunk]:
@@ -121,7 +98,7 @@ def overlapping(blocks: Iterator[np.ndarray], overlap: int) -> Iterator[Chunk]:
 
 
 class OverlapAdd:
-    """Joins enhanced chunks by cross-fading where they overlap, by `Cut.overlap` samples.
+    """Joins enhanced chunks by cross-fading where they overlap, by `overlap` samples.
 
     Of an overlap, the first quarter is taken from the earlier chunk and the last quarter from the later one, because
     a network knows little context at the border of a chunk; in the half between, one fades into the other linearly.

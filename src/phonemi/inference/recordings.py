@@ -1,6 +1,6 @@
 """The way of recordings from file to file: read, cut into chunks, enhanced in batches, joined and written.
 
-`enhance_file` and `enhance_files` make a `Job` of each recording. A job reads chunks and writes enhanced ones; between,
+`enhance_file` and `enhance_files` make a `Job` of each recording, which reads chunks and writes enhanced ones. Between,
 `run_jobs` passes batches of them, perhaps of several recordings, through the network.
 """
 
@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
-from itertools import chain, repeat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from phonemi.inference.chunks import (
     Chunk,
     ChunkEnhancer,
     Condition,
+    EnhancedChunk,
     OverlapAdd,
     overlapping,
     plan_cut,
@@ -51,26 +50,14 @@ def enhance_file(
 ) -> list[str]:
     """Enhance one file: same sample rate, channels, length and, for the same extension, format and sample format.
 
-    Memory does not grow with the length of the file. A failure leaves nothing under the target's name.
-
     Args:
-        enhancer: for instance a `phonemi.Enhancer`.
-        source: any sound file.
-        target: where to write; another extension than the source's chooses another format, with 16 bits for wav and
-            flac.
+        enhancer: for instance a `phonemi.Enhancer`, whose `enhance_file` says what is the same here.
+        source, target, progress: see there. Another extension than the source's chooses another format, with 16 bits
+            for wav and flac.
         chunk_s: longest piece that is enhanced at once, in seconds; infinite: the whole file.
-        overlap_s: overlap of neighbouring chunks, in seconds. A quarter at each end of it is context only; in the half
-            between, one chunk is faded into the next.
+        overlap_s: overlap of neighbouring chunks, in seconds; see `OverlapAdd`.
         batch_size: how many waveforms are enhanced together, where a chunk has one for each channel.
-        progress: shows seconds of sound; None: shows nothing.
-        options: `mix`, `attenuation_limit_db` and `upper_band` of `Enhancer.enhance`.
-
-    Returns:
-        What a listener should know of the recording, one sentence each: it is clipped, narrow-band, or clean already.
-
-    Raises:
-        AudioError: naming the file and what is wrong with it.
-        ConfigError: if an option is out of its range.
+        options: `mix`, `attenuation_limit_db` and `upper_band` of `Enhancer.enhance`; ConfigError out of their range.
     """
     _refuse_overwriting(source, target)
     outcome = Outcome(Path(source), Path(target))
@@ -100,11 +87,9 @@ def enhance_files(
     settings produced it. Half-written files that killed runs left beside the targets are removed.
 
     Args:
-        enhancer: for instance a `phonemi.Enhancer`.
+        enhancer, progress, chunk_s, overlap_s, options: see `enhance_file`.
         pairs: (source, target), as `plan` returns them.
-        progress: shows seconds of sound; None: shows nothing.
         overwrite: enhance also what would be skipped.
-        chunk_s, overlap_s, options: see `enhance_file`.
         batch_size: see `enhance_file`; above 1, the recordings are enhanced in the order of their lengths.
     """
     start_s = time.perf_counter()
@@ -137,78 +122,70 @@ def _refuse_overwriting(source: Path, target: Path) -> None:
 
 
 class Job:
-    """A recording that is to be enhanced; what became of it is written into `outcome`.
-
-    The network is not called here, because it may enhance chunks of several recordings together: whoever calls `resume`
-    sets `enhanced` of the chunks that it gave.
+    """A recording that is to be enhanced: gives its chunks, and writes them once they are enhanced.
 
     Attributes:
         info: what the header of the recording says.
+        outcome: what became of it; filled in here.
         error: what went wrong; the other jobs go on.
         has_ended: whether it is enhanced or failed.
     """
 
     def __init__(self, reader: audio.Reader, outcome: Outcome, chunk_s: float, overlap_s: float) -> None:
-        self.info = reader.info
-        self.outcome = outcome
+        self.info, self.outcome = reader.info, outcome
         self.outcome.duration_s = reader.info.duration_s
         self.error: PhonemiError | OSError | None = None
         self.has_ended = False
-        self._work = self._enhance(reader, chunk_s, overlap_s)
+        self._reader = reader
+        self._blocks, self._overlap = plan_cut(self.info.samples, self.info.sample_rate, chunk_s, overlap_s)
+        self._overlap_add = OverlapAdd(self._overlap)
+        self._output = ExitStack()
+        self._condition: Condition | None = None  # sum over the chunks
 
-    def resume(self, failure: PhonemiError | None = None) -> Chunk | None:
-        """Write the chunks that were enhanced meanwhile, and read the next one.
+    def chunks(self) -> Iterator[Chunk]:
+        """Read the recording chunk by chunk, until the job has ended."""
+        info, target = self.info, self.outcome.target
+        keeps_format = Path(info.path).suffix.lower() == target.suffix.lower() and not info.is_converted
+        with self._failing():
+            coding = audio.output_coding(info.format, info.subtype, target) if keeps_format else (None, None)
+            writer = audio.Writer(target, info.sample_rate, info.channels, *coding, info.metadata, info.samples)
+            self._writer = self._output.enter_context(writer)
+            for chunk in overlapping(self._reader.blocks(self._blocks), self._overlap):
+                yield chunk
+                if self.has_ended:
+                    break
 
-        Args:
-            failure: why a chunk could not be enhanced; it ends the job.
+    def write(self, chunk: Chunk, enhanced: EnhancedChunk) -> None:
+        """Write the samples that are final with this chunk; after the last one, the job has ended."""
+        with self._failing():
+            self._condition = enhanced.condition if self._condition is None else self._condition + enhanced.condition
+            self._writer.write(self._overlap_add.add(enhanced.waveform, chunk.is_last))
+            if chunk.is_last:
+                self._reader.check_unchanged()
+                self._output.close()
+                self.outcome.notes = self._condition.texts()
+                self.has_ended = True
 
-        Returns:
-            The next chunk; None: the recording is read to its end, or the job has ended.
-        """
-        if self.has_ended:
-            return None
-        try:
-            return next(self._work) if failure is None else self._work.throw(failure)
-        except StopIteration:
-            pass
-        except (PhonemiError, OSError) as error:
-            self.error = error
-        except MemoryError:
-            source = self.outcome.source
-            self.error = AudioError(f"{source} takes more memory than is free here: make the chunks shorter")
-        if self.error is not None:
-            self.outcome.state, self.outcome.reason = "failed", str(self.error)
-        self.has_ended = True
-        return None
+    def fail(self, error: PhonemiError | OSError) -> None:
+        """End the job with an error."""
+        self.outcome.state, self.outcome.reason = "failed", str(error)
+        self.error, self.has_ended = error, True
+        self.close()
 
     def close(self) -> None:
-        """Remove what is written so far, unless the job has ended."""
-        self._work.close()
+        """Remove what is written so far, unless the job is done."""
+        self._output.__exit__(GeneratorExit, GeneratorExit(), None)
+        self._reader.close()
 
-    def _enhance(self, reader: audio.Reader, chunk_s: float, overlap_s: float) -> Generator[Chunk | None, None, None]:
-        """Yield each chunk as soon as it is read, then None for as long as some are not enhanced; write those that are.
-
-        If an exception is thrown in, or the generator is closed, nothing is left under the target's name.
-        """
-        info, target = reader.info, self.outcome.target
-        keeps_format = Path(info.path).suffix.lower() == target.suffix.lower() and not info.is_converted
-        coding = audio.output_coding(info.format, info.subtype, target) if keeps_format else (None, None)
-        cut = plan_cut(info.samples, info.sample_rate, chunk_s, overlap_s)
-        overlap_add = OverlapAdd(cut.overlap)
-        waiting: deque[Chunk] = deque()  # read, but not written yet
-        condition: Condition | None = None  # sum over the chunks
-        with audio.Writer(target, info.sample_rate, info.channels, *coding, info.metadata, info.samples) as writer:
-            for chunk in chain(overlapping(reader.blocks(cut.new_samples), cut.overlap), repeat(None)):
-                if chunk is not None:
-                    waiting.append(chunk)
-                elif not waiting:
-                    break
-                yield chunk
-                while waiting and (enhanced := waiting[0].enhanced) is not None:
-                    condition = enhanced.condition if condition is None else condition + enhanced.condition
-                    writer.write(overlap_add.add(enhanced.waveform, waiting.popleft().is_last))
-            reader.check_unchanged()
-        self.outcome.notes = condition.texts() if condition is not None else []
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except (PhonemiError, OSError) as error:
+            self.fail(error)
+        except MemoryError:
+            source = self.outcome.source
+            self.fail(AudioError(f"{source} takes more memory than is free here: make the chunks shorter"))
 
 
 def run_jobs(
@@ -231,9 +208,6 @@ def run_jobs(
             stack.callback(job.close)  # so that nothing half-written is left after Ctrl-C either
         for batch in _batches(jobs, batch_size):
             _enhance_batch(batch, enhancer, options)
-            for job, chunk in batch:
-                if chunk.is_last:
-                    job.resume()  # writes the rest and ends
             now_s = time.perf_counter()
             total_size = sum(chunk.noisy.size for _, chunk in batch)
             for job, chunk in batch:
@@ -251,7 +225,7 @@ def _batches(jobs: Sequence[Job], batch_size: int) -> Iterator[list[tuple[Job, C
     """Group chunks of consecutive jobs. A batch must be enhanced before the next one is asked for."""
     batch: list[tuple[Job, Chunk]] = []
     for job in jobs:
-        while (chunk := job.resume()) is not None:
+        for chunk in job.chunks():
             if batch and not _fit_together([*batch, (job, chunk)], batch_size):
                 yield batch
                 batch = []
@@ -280,12 +254,12 @@ def _enhance_batch(batch: list[tuple[Job, Chunk]], enhancer: ChunkEnhancer, opti
     except (PhonemiError, RuntimeError, MemoryError) as error:
         failure = _translated(error, first_job, first_chunk)
     else:
-        for (_, chunk), enhanced in zip(batch, enhanced_chunks, strict=True):
-            chunk.enhanced = enhanced
+        for (job, chunk), enhanced in zip(batch, enhanced_chunks, strict=True):
+            job.write(chunk, enhanced)
         return
     # Outside the except block, because the traceback would keep the tensors of the failed batch in memory.
     if len(batch) == 1:
-        first_job.resume(failure)
+        first_job.fail(failure)
     else:
         for member in batch:
             _enhance_batch([member], enhancer, options)
