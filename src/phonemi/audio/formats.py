@@ -28,6 +28,7 @@ _READ_BY_FFMPEG = (
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ac3", ".amr", ".ape", ".wv"),
     *(".mov", ".mkv", ".mp2", ".3gp", ".aifc", ".avi", ".tta"),
 )
+TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 _NOT_WRITTEN = ("MPEG_LAYER_I", "MPEG_LAYER_II", "DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
 EXTENSIONS: tuple[str, ...] = WRITABLE + _READ_BY_FFMPEG
 _SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system, whose text it does not give

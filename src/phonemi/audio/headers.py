@@ -31,23 +31,14 @@ MORE_THAN_32_BITS = "it holds more sound than the 4 GiB that its header can coun
 
 @dataclass
 class Header:
-    """What a header says about length; the defaults stand for nothing.
+    """What a header says about length; the defaults stand for nothing."""
 
-    Attributes:
-        samples: of each channel.
-        padding: fewer samples than this may follow the last true one.
-        present: share of the stated sound that the file holds, below 1 if it is cut short.
-        doubt: why libsndfile does not know the length.
-        samples_at: where in the file `samples` is stated, in bytes, if it is a number of its own.
-        byte_order: of that number, as in `struct`.
-    """
-
-    samples: int | None = None
-    padding: int = 0
-    present: float = 1.0
-    doubt: str | None = None
-    samples_at: int | None = None
-    byte_order: str = "<"
+    samples: int | None = None  # of each channel
+    padding: int = 0  # fewer samples than this may follow the last true one
+    present: float = 1.0  # share of the stated sound that the file holds, below 1 if it is cut short
+    doubt: str | None = None  # why libsndfile does not know the length
+    samples_at: int | None = None  # where in the file `samples` is stated, in bytes, if it is a number of its own
+    byte_order: str = "<"  # of that number, as in `struct`
 
 
 class _Chunk(NamedTuple):

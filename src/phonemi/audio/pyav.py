@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phonemi.audio.formats import reason, truncated
+from phonemi.audio.formats import TEXTS, reason, truncated
 from phonemi.errors import AudioError
 
 # Formats that hold sound. Playlists and the like are left out: they make FFmpeg open other files or the network.
@@ -26,7 +26,6 @@ _BUFFER_BYTES = 1 << 18
 # Files of these formats say how long they are. For others FFmpeg guesses it from the size of the file.
 _FORMATS_WITH_DURATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi"}
 _TOLERANCE_S = 0.25  # between the duration that a file says and the one it has; matroska counts milliseconds
-_TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 
 
 class FFmpegFile:
@@ -131,7 +130,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     texts = {name.lower(): text for name, text in metadata.items() if text}
     if "track" in texts:
         texts.setdefault("tracknumber", texts["track"])
-    return {name: texts[name] for name in _TEXTS if name in texts}
+    return {name: texts[name] for name in TEXTS if name in texts}
 
 
 def _duration_s(container: Any, stream: Any) -> float | None:

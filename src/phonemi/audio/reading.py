@@ -72,7 +72,7 @@ def load(path: str | Path, sample_rate: int | None = 16_000) -> np.ndarray:
         sample_rate: to resample to, in Hz; None: that of the file.
 
     Returns:
-        float32 `[sample]`, the mean of the channels, as long as `resample` makes it.
+        float32 `[sample]`, the mean of the channels.
 
     Raises:
         AudioError: as `probe`, and for a file that ends before its header says, or holds samples that are NaN, infinite

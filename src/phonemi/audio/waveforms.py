@@ -55,16 +55,9 @@ def check_finite(
     first_sample: int = 0,
     total_samples: int | None = None,
 ) -> None:
-    """Refuse samples of `[sample]` or `[channel, sample]` that are NaN, infinite, or above 1e15.
+    """Raise AudioError if samples of `[sample]` or `[channel, sample]` are NaN, infinite or above 1e15.
 
-    Args:
-        waveform: the samples.
-        path: the file that it comes from or goes to, for the message.
-        first_sample: position in the file where the waveform begins.
-        total_samples: length of the file; None: the waveform is all of it.
-
-    Raises:
-        AudioError: saying how many such samples there are in the waveform, and where the first one is.
+    The message names `path`, where the waveform begins at `first_sample` of `total_samples` (None: it is all of it).
 
     >>> check_finite(np.array([[0.0, 0.5], [0.0, np.inf]]))
     Traceback (most recent call last):

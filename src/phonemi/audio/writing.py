@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from phonemi.audio import headers
-from phonemi.audio.formats import coding, library_name, reason
+from phonemi.audio.formats import TEXTS, coding, library_name, reason
 from phonemi.audio.waveforms import check_finite
 from phonemi.errors import AudioError
 from phonemi.files import replacing
@@ -22,7 +22,6 @@ _BLOCK_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for
 _MAX_BYTES = 0xFFFF0000  # what the 32 bits of the formats below can count, less their headers
 _FORMATS_OF_32_BITS = ("WAV", "WAVEX", "AIFF", "AU")
 _BYTES_PER_SAMPLE = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-_TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 _MAX_TEXT_BYTES = 1_000  # of texts of many pages libsndfile drops all in wav files, and spoils aiff and opus files
 
 
@@ -35,8 +34,8 @@ def save(
         path: where to; the extension chooses the format unless `format` is given.
         waveform: `[sample]` or `[channel, sample]`, full scale 1. Clipped to [-1, 1] unless the subtype is a float.
         sample_rate: in Hz.
-        format: libsndfile's name of a container, for instance `"WAV"`.
-        subtype: libsndfile's name of a coding, for instance `"PCM_24"` or `"FLOAT"`; 16 bits for wav and flac.
+        format, subtype: libsndfile's names of container and coding, such as `"WAV"` and `"PCM_24"`; by default 16 bits
+            for wav and flac.
 
     Raises:
         AudioError: if the format cannot hold the waveform, a sample is not finite, or the disk is full.
@@ -102,7 +101,7 @@ class Writer:
                 # LAME's V0 instead of V4, because the sound has lost something to a first coding already.
                 compression_level=0.0 if self.format == "MP3" else None,
             )  # fmt: skip
-            for name in _TEXTS:
+            for name in TEXTS:
                 text = self.metadata.get(name, "").encode(errors="replace")[:_MAX_TEXT_BYTES].decode(errors="ignore")
                 if text:
                     with suppress(RuntimeError):  # the format does not hold this text

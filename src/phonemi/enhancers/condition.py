@@ -27,23 +27,14 @@ CLEAN = "clean already: enhancement removed less than 0.1 % of its power; the or
 
 @dataclass(frozen=True)
 class Condition:
-    """What was measured on a recording. The conditions of its chunks add up to that of the whole.
+    """What was measured on a recording. The conditions of its chunks add up to that of the whole."""
 
-    Attributes:
-        samples: at 16 kHz, of all channels that are not silent.
-        clipped_channels: their number, in each chunk anew.
-        total_power: over all frequencies; 0 at sample rates below 10 kHz.
-        upper_power: above 4.5 kHz; 0 at sample rates below 10 kHz.
-        noisy_power: of the input of the network.
-        removed_power: of the difference between that and its output.
-    """
-
-    samples: int = 0
-    clipped_channels: int = 0
-    total_power: float = 0.0
-    upper_power: float = 0.0
-    noisy_power: float = 0.0
-    removed_power: float = 0.0
+    samples: int = 0  # at 16 kHz, of all channels that are not silent
+    clipped_channels: int = 0  # in each chunk anew
+    total_power: float = 0.0  # over all frequencies; 0 at sample rates below 10 kHz
+    upper_power: float = 0.0  # above 4.5 kHz; 0 at sample rates below 10 kHz
+    noisy_power: float = 0.0  # of the input of the network
+    removed_power: float = 0.0  # of the difference between that and its output
 
     def __add__(self, other: Condition) -> Condition:
         return Condition(*map(add, astuple(self), astuple(other)))

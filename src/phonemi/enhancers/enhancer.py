@@ -226,7 +226,7 @@ class Enhancer(nn.Module):
             options: `batch_size`, `chunk_s`, `overlap_s`, and `mix`, `attenuation_limit_db`, `upper_band` of `enhance`.
 
         Returns:
-            What a listener should know about the recording, one sentence each.
+            What a listener should know of the recording, one sentence each: it is clipped, narrow-band, clean already.
 
         Raises:
             AudioError: naming the file and what is wrong with it. The target is then not written.

@@ -5,7 +5,7 @@ Model, loss and reconstruction are those of the recipe `enhancement_stft2` (S3PR
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -167,11 +167,14 @@ class MaskEnhancer(EnhancerNetwork):
         enhanced = enhanced * signal.valid_mask(lengths, samples)
         return Enhancement(enhanced, {"gains": stft_gains, "mask": mask, "log1p": log1p})
 
-    def _analyse(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None) -> _Analysis:
-        """The spectrum of each item, with `TAIL_FRAMES` more frames, which overlap the last samples; and its mask.
+    def _analyse(
+        self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | float, Tensor, Tensor, Tensor, Tensor]:
+        """Lengths on the device, gain to `level_db`, spectrum at that level, its magnitude and log1p, and the mask.
 
-        Without them the inverse STFT would divide the last samples by the edge of one window, which makes a click, and
-        the end of an item would differ from its end beside longer items, where these frames exist.
+        The spectrum has `TAIL_FRAMES` more frames, which overlap the last samples. Without them the inverse STFT would
+        divide the last samples by the edge of one window, which makes a click, and the end of an item would differ from
+        its end beside longer items, where these frames exist.
         """
         if lengths is None:
             lengths = torch.full((noisy.shape[0],), noisy.shape[1])
@@ -184,7 +187,7 @@ class MaskEnhancer(EnhancerNetwork):
         spectrum = signal.stft(padded, self.stft_pad, device_lengths)
         magnitude = signal.magnitude(spectrum)
         log1p = magnitude.log1p()
-        return _Analysis(device_lengths, gain, spectrum, magnitude, log1p, self._mask(log1p, features, lengths))
+        return device_lengths, gain, spectrum, magnitude, log1p, self._mask(log1p, features, lengths)
 
     def _mask(self, log1p: Tensor, features: Tensor | None, lengths: Tensor) -> Tensor:
         """The mask of each item, float32 [batch, frame + TAIL_FRAMES, 257]; its last valid frame is held to the end."""
@@ -224,24 +227,6 @@ class MaskEnhancer(EnhancerNetwork):
             self.blstm(packed)[0], batch_first=True, total_length=sequence.shape[1]
         )
         return hidden.index_select(0, inverse_order)
-
-
-class _Analysis(NamedTuple):
-    """What the mask is applied to.
-
-    Attributes:
-        lengths: valid samples on the device of the waveforms, [batch].
-        gain: what brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set.
-        spectrum: of the waveforms times that gain.
-        magnitude, log1p, mask: [batch, frame, 257].
-    """
-
-    lengths: Tensor
-    gain: Tensor | float
-    spectrum: Tensor
-    magnitude: Tensor
-    log1p: Tensor
-    mask: Tensor
 
 
 def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:

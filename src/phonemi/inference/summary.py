@@ -20,25 +20,15 @@ class NamedModel(Protocol):
 
 @dataclass
 class Outcome:
-    """What became of one recording.
-
-    Attributes:
-        source: the recording.
-        target: its enhanced version, unless it failed.
-        state: "skipped": the target existed already.
-        reason: why it was skipped or failed.
-        duration_s: of the recording, if it was to be enhanced.
-        time_s: its share of the time that its batches took, with reading and writing.
-        notes: what a listener should know of the recording.
-    """
+    """What became of one recording."""
 
     source: Path
-    target: Path
+    target: Path  # its enhanced version, unless it failed
     state: Literal["done", "skipped", "failed"] = "done"
-    reason: str | None = None
-    duration_s: float | None = None
-    time_s: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    reason: str | None = None  # why it was skipped or failed
+    duration_s: float | None = None  # of the recording, if it was to be enhanced
+    time_s: float = 0.0  # its share of the time that its batches took, with reading and writing
+    notes: list[str] = field(default_factory=list)  # what a listener should know of the recording
 
 
 @dataclass(frozen=True)
