@@ -31,12 +31,7 @@ _TOLERANCE_S = 0.25  # between the duration that a file says and the one it has;
 class FFmpegFile:
     """The first sound track of a file. To know its length in samples, it is decoded once.
 
-    Args:
-        path: the file.
-        objection: why soundfile does not read it, for error messages.
-
-    Raises:
-        AudioError: if PyAV is not installed, or FFmpeg cannot read the file, finds it damaged or cut short.
+    AudioError, with the `objection` of soundfile to the file, if PyAV is not installed or FFmpeg cannot read it either.
     """
 
     def __init__(self, path: Path, objection: str) -> None:

@@ -25,17 +25,11 @@ MAX_SNR_DB = 30.0  # beyond it, an estimate says no more than "speech" or "noise
 
 @dataclass
 class Observation:
-    """What was observed in the first chunk that an enhancer was given: its first channel that is not silent.
+    """What was observed in the first chunk that an enhancer was given: its first channel that is not silent."""
 
-    Attributes:
-        local_snr_db: `estimated_snr_db` of each STFT frame (100 Hz), `[frame]`; None before anything was enhanced.
-        layer_weights: share of each layer in each frame of the encoder, `[frame, layer]`; None without an encoder.
-        frame_s: seconds from one frame of the encoder to the next.
-    """
-
-    local_snr_db: np.ndarray | None = None
-    layer_weights: np.ndarray | None = None
-    frame_s: float = 0.02
+    local_snr_db: np.ndarray | None = None  # of each STFT frame (100 Hz); None before anything was enhanced
+    layer_weights: np.ndarray | None = None  # shares, [frame of the encoder, layer]; None without an encoder
+    frame_s: float = 0.02  # from one frame of the encoder to the next
 
     @property
     def duration_s(self) -> float:

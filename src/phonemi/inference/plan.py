@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from glob import glob
 from itertools import takewhile
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.errors import AudioError, PhonemiError, nearest
+from phonemi.errors import AudioError, nearest
 
 # Codings of which every file has its exact length, by the beginnings of their names.
 EXACT_CODINGS = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
@@ -112,12 +113,10 @@ def _without_results(pairs: list[tuple[Path, Path]], named_inputs: set[Path]) ->
     sources = {target.resolve(): source for source, target in pairs if target.resolve() != source.resolve()}
 
     def is_result(path: Path) -> bool:
-        if path in named_inputs or path not in sources:
-            return False
-        try:
-            return _has_same_form(audio.probe(sources[path]), audio.probe(path))
-        except AudioError:
-            return False
+        with suppress(AudioError):
+            if path in sources and path not in named_inputs:
+                return _has_same_form(audio.probe(sources[path]), audio.probe(path))
+        return False
 
     return [(source, target) for source, target in pairs if not is_result(source.resolve())]
 
@@ -139,11 +138,10 @@ def is_enhanced(source: audio.AudioInfo, target: Path) -> bool:
 
     That it is complete need not be checked: a file appears under its name only when it is complete.
     """
-    try:
+    with suppress(AudioError, OSError):
         is_newer = target.stat().st_mtime_ns >= Path(source.path).stat().st_mtime_ns
         return is_newer and _has_same_form(source, audio.probe(target))
-    except (PhonemiError, OSError):
-        return False
+    return False
 
 
 def _has_same_form(source: audio.AudioInfo, output: audio.AudioInfo) -> bool:

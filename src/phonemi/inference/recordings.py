@@ -124,11 +124,7 @@ def _refuse_overwriting(source: Path, target: Path) -> None:
 class Job:
     """A recording that is to be enhanced: gives its chunks, and writes them once they are enhanced.
 
-    Attributes:
-        info: what the header of the recording says.
-        outcome: what became of it; filled in here.
-        error: what went wrong; the other jobs go on.
-        has_ended: whether it is enhanced or failed.
+    What became of it is filled into `outcome`; `has_ended`: it is enhanced or failed.
     """
 
     def __init__(self, reader: audio.Reader, outcome: Outcome, chunk_s: float, overlap_s: float) -> None:
