@@ -13,6 +13,7 @@ from sounds import uniform_noise
 
 from phonemi import audio
 from phonemi.errors import AudioError
+from phonemi.inference.streams import from_stream
 
 RATE = 16_000
 FRAME = 576  # samples at this rate
@@ -150,7 +151,7 @@ def test_a_file_of_anything_is_read_or_refused_soon(tmp_path: Path, filling: byt
 def test_what_ffmpeg_writes_to_a_pipe(tmp_path: Path, halves, codec: str, encode) -> None:
     format = codec.replace("libmp3lame", "mp3")
     path = encode(tmp_path / "a.bin", np.concatenate(halves)[None], RATE, codec, format, write_xing="0")
-    with audio.from_stream(io.BytesIO(path.read_bytes())) as path:
+    with from_stream(io.BytesIO(path.read_bytes())) as path:
         read = audio.load(path)
         assert 8 * RATE - 100 <= len(read) < 8 * RATE + 4 * 1152
         assert [level_db > -20 for level_db in _levels_db(read)] == 4 * [True] + 4 * [False]

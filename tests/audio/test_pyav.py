@@ -14,6 +14,7 @@ import pytest
 
 from phonemi import audio
 from phonemi.errors import AudioError
+from phonemi.inference.streams import from_stream
 
 Encode = Callable[..., Path]
 RATE = 44_100
@@ -73,7 +74,7 @@ def test_a_flac_file_without_a_length_stays_one_of_24_bits(tmp_path: Path) -> No
     content = bytearray((tmp_path / "a.flac").read_bytes())
     content[21] &= 0xF0  # the 36 bits of the total in STREAMINFO
     content[22:26] = bytes(4)
-    with audio.from_stream(io.BytesIO(content)) as path:
+    with from_stream(io.BytesIO(content)) as path:
         info = audio.probe(path)
         assert (info.format, info.subtype, info.samples, info.is_converted) == ("FLAC", "PCM_24", 22_050, False)
         assert info.metadata["title"] == "Grüße"

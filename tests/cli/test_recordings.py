@@ -288,9 +288,9 @@ def test_a_folder_of_another_format_beside_its_recordings_is_resumed(
 AT_WORK = """
 import sys, time
 from phonemi import cli
-from phonemi.enhancers.recording_enhancer import RecordingEnhancer
+from phonemi.enhancers.enhancer import Enhancer
 
-enhance_chunks = RecordingEnhancer.enhance_chunks
+enhance_chunks = Enhancer.enhance_chunks
 waiting = []
 
 def enhance_or_wait(*arguments, **options):
@@ -300,7 +300,7 @@ def enhance_or_wait(*arguments, **options):
     waiting.append(1)
     return enhance_chunks(*arguments, **options)
 
-RecordingEnhancer.enhance_chunks = enhance_or_wait
+Enhancer.enhance_chunks = enhance_or_wait
 cli.main()
 """
 

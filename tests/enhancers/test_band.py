@@ -1,11 +1,11 @@
-"""phonemi.enhancers.band: both bands together are the recording again, and the upper one gets the gain of its time."""
+"""phonemi.enhancers.round_trip: both bands together are the recording again, the upper with the gain of its time."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from phonemi.enhancers.band import join_bands, to_16_khz
+from phonemi.enhancers.round_trip import join_bands, to_16_khz
 
 RATES = [17_000, 22_050, 44_100, 48_000, 192_000]
 

@@ -16,7 +16,7 @@ from sounds import noise
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
 from phonemi.aggregations.single_layer import SingleLayer
 from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.enhancers import enhancer as module
+from phonemi.enhancers import pretrained as module
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import AudioError, ModelError
@@ -248,7 +248,7 @@ def test_options_of_the_encoder_are_kept(tmp_path, normalise, layer_norm_states)
     assert torch.equal(loaded.enhance(noise(2000)), enhancer.enhance(noise(2000)))
 
 
-@pytest.mark.parametrize("broken", ["store_encoder", "save_weights", "write_text", "write_json"])
+@pytest.mark.parametrize("broken", ["_store_encoder", "save_weights", "write_text", "write_json"])
 def test_interrupted_save_over_another_model_is_noticed(tmp_path, monkeypatch, broken):
     joined(mel_transformer()).save_pretrained(tmp_path)
     intact = getattr(module, broken)

@@ -244,7 +244,8 @@ def test_conditions_of_chunks_add_up_and_warn_of_nothing():
 def test_gains_come_with_the_waveform():
     model = OwnFrameOnly(0, True, hidden=1, layers=1, level_db=-6.0)
     noisy = torch.from_numpy(noise(2, 5000))
-    enhanced, gains = model.enhance_with_gains(noisy, None)
+    enhanced, diagnostics = model.denoise(noisy, None)
+    gains = diagnostics["gains"]
     spectrum = signal.stft(nn.functional.pad(noisy, (0, 320)))
     torch.testing.assert_close(signal.istft(spectrum * gains, 5000), enhanced)
     assert 0 <= gains.min() < 0.2 < 0.8 < gains.max() <= 1

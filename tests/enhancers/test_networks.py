@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.enhancers import networks
+from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.enhancers.networks import build_network
 from phonemi.enhancers.observation import observing
+from phonemi.enhancers.pretrained import build_network
 from phonemi.errors import ConfigError, ModelError
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.signal import valid_mask
@@ -50,7 +50,7 @@ class WaveformFilter(EnhancerNetwork):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setitem(networks.NETWORKS, WaveformFilter.kind, WaveformFilter)
+    monkeypatch.setitem(pretrained.NETWORKS, WaveformFilter.kind, WaveformFilter)
 
 
 def gain_of(value):

@@ -1,4 +1,4 @@
-"""phonemi.inference.batches: files keep their form, and what is enhanced together comes out as if alone."""
+"""phonemi.inference.recordings: files keep their form, and what is enhanced together comes out as if alone."""
 
 from __future__ import annotations
 

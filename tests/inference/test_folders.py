@@ -1,4 +1,4 @@
-"""phonemi.inference.folders: one broken file harms no other, and whatever ends a run leaves whole files only."""
+"""phonemi.inference.recordings: one broken file harms no other, and whatever ends a run leaves whole files only."""
 
 from __future__ import annotations
 

@@ -2,28 +2,23 @@
 
     reading       Reader, probe, load, load_channels, blocks; `AudioInfo`
     writing       Writer, save; a file is complete or absent
-    formats       which file names are sound, what can be written, recordings in a folder
+    formats       which names are sound, what can be written, recordings in a folder; error messages
     headers       what headers say about length that libsndfile does not
     pyav          files that soundfile cannot read
-    streams       standard input and output
-    waveforms     level, resampling
-    faults        samples that are not finite; error messages
+    waveforms     level, resampling, samples that are not finite
 
 Waveforms are float32 `[sample]` or `[channel, sample]`. soundfile (libsndfile) reads and writes; PyAV (FFmpeg) reads
 what soundfile does not know, if it is installed; soxr resamples. Every file that cannot be used is an `AudioError` of
 one line that names the file and what is wrong with it.
 """
 
-from phonemi.audio.faults import MAX_ABS_SAMPLE, check_finite
 from phonemi.audio.formats import EXTENSIONS, WRITABLE, find_recordings, output_coding, output_suffix
 from phonemi.audio.reading import AudioInfo, Reader, blocks, load, load_channels, probe
-from phonemi.audio.streams import from_stream, to_stream
-from phonemi.audio.waveforms import level_db, resample
+from phonemi.audio.waveforms import check_finite, level_db, resample
 from phonemi.audio.writing import Writer, save
 
 __all__ = [
     "EXTENSIONS",
-    "MAX_ABS_SAMPLE",
     "WRITABLE",
     "AudioInfo",
     "Reader",
@@ -31,7 +26,6 @@ __all__ = [
     "blocks",
     "check_finite",
     "find_recordings",
-    "from_stream",
     "level_db",
     "load",
     "load_channels",
@@ -40,5 +34,4 @@ __all__ = [
     "probe",
     "resample",
     "save",
-    "to_stream",
 ]

@@ -1,4 +1,4 @@
-"""File names of sound: which are read, and in which format a file of a name is written."""
+"""Names and formats of sound files, how libsndfile takes them, and what it and the system say when they refuse one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import soundfile
 
-from phonemi.audio.faults import reason
 from phonemi.errors import AudioError
 
 _USUAL_CODING = {  # extension: (libsndfile format, subtype)
@@ -29,12 +28,10 @@ _READ_BY_FFMPEG = (
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ac3", ".amr", ".ape", ".wv"),
     *(".mov", ".mkv", ".mp2", ".3gp", ".aifc", ".avi", ".tta"),
 )
+TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 _NOT_WRITTEN = ("MPEG_LAYER_I", "MPEG_LAYER_II", "DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
 EXTENSIONS: tuple[str, ...] = WRITABLE + _READ_BY_FFMPEG
-
-# The limits of Vorbis; libsndfile crashes when it is asked for more.
-_VORBIS_MAX_RATE = 200_000
-_VORBIS_MAX_CHANNELS = 255
+_SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system, whose text it does not give
 
 
 def find_recordings(folder: str | Path) -> list[Path]:
@@ -80,13 +77,7 @@ def output_suffix(source: str | Path) -> str:
 def output_coding(format: str, subtype: str, target: str | Path) -> tuple[str | None, str | None]:
     """Format and subtype of the output for a recording: those of the recording, as far as the output's name allows.
 
-    Args:
-        format: of the recording, as in `AudioInfo`; it need not fit the recording's name.
-        subtype: of the recording.
-        target: file that will be written.
-
-    Returns:
-        Arguments for `Writer`; None stands for the usual choice for that extension.
+    For `Writer`, where None stands for the usual one. The recording's own name need not fit its format.
 
     >>> output_coding("WAVEX", "PCM_24", "a.wav"), output_coding("WAV", "PCM_24", "a.flac")
     (('WAVEX', 'PCM_24'), ('FLAC', 'PCM_24'))
@@ -103,11 +94,7 @@ def output_coding(format: str, subtype: str, target: str | Path) -> tuple[str | 
 
 
 def coding(path: Path, format: str | None, subtype: str | None) -> tuple[str, str]:
-    """libsndfile's format and subtype for a file name.
-
-    Raises:
-        AudioError: if neither the name nor `format` says the format, or libsndfile cannot write this subtype in it.
-    """
+    """libsndfile's format and subtype for a file name; AudioError if it cannot write them."""
     usual_format, usual_subtype = _USUAL_CODING.get(path.suffix.lower(), (None, None))
     if (format := format or usual_format) is None:
         raise AudioError(f"{path}: cannot write the sound format {path.suffix!r}; use one of {', '.join(WRITABLE)}")
@@ -117,12 +104,20 @@ def coding(path: Path, format: str | None, subtype: str | None) -> tuple[str, st
     return format, subtype or soundfile.default_subtype(format)
 
 
-def check_vorbis(subtype: str, sample_rate: int, channels: int) -> None:
-    """Raise ValueError for what would crash the encoder."""
-    if subtype == "VORBIS" and (sample_rate > _VORBIS_MAX_RATE or channels > _VORBIS_MAX_CHANNELS):
-        raise ValueError(f"Vorbis ends at {_VORBIS_MAX_RATE} Hz and {_VORBIS_MAX_CHANNELS} channels")
-
-
 def library_name(path: str | Path) -> str | bytes:
     """A path in the form that libsndfile takes: on POSIX as bytes, which need not be UTF-8."""
     return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+def reason(error: BaseException) -> str:
+    """The text of an error of the operating system, libsndfile or FFmpeg, in one line."""
+    # soundfile raises AssertionError when fewer samples were written than it was given.
+    if isinstance(error, AssertionError) or getattr(error, "code", None) == _SYSTEM_ERROR:
+        return "the system refused; is the disk full?"
+    text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def truncated(path: str | os.PathLike[str], promised: int, found: int) -> AudioError:
+    """The error for a file that ends before its header says."""
+    return AudioError(f"{path} is cut short: its header promises {promised} samples, {found} can be read")

@@ -31,23 +31,14 @@ MORE_THAN_32_BITS = "it holds more sound than the 4 GiB that its header can coun
 
 @dataclass
 class Header:
-    """What a header says about length; the defaults stand for nothing.
+    """What a header says about length; the defaults stand for nothing."""
 
-    Attributes:
-        samples: of each channel.
-        padding: fewer samples than this may follow the last true one.
-        present: share of the stated sound that the file holds, below 1 if it is cut short.
-        doubt: why libsndfile does not know the length.
-        samples_at: where in the file `samples` is stated, in bytes, if it is a number of its own.
-        byte_order: of that number, as in `struct`.
-    """
-
-    samples: int | None = None
-    padding: int = 0
-    present: float = 1.0
-    doubt: str | None = None
-    samples_at: int | None = None
-    byte_order: str = "<"
+    samples: int | None = None  # of each channel
+    padding: int = 0  # fewer samples than this may follow the last true one
+    present: float = 1.0  # share of the stated sound that the file holds, below 1 if it is cut short
+    doubt: str | None = None  # why libsndfile does not know the length
+    samples_at: int | None = None  # where in the file `samples` is stated, in bytes, if it is a number of its own
+    byte_order: str = "<"  # of that number, as in `struct`
 
 
 class _Chunk(NamedTuple):
@@ -80,13 +71,12 @@ def read_header(raw: BinaryIO) -> Header:
 def read_mp3_header(raw: BinaryIO) -> Header:
     """Read the count of frames and bytes that encoders write into the first frame of an mp3 file.
 
-    Without it libsndfile guesses the length; and it reads no further than the count, though files may have been put
-    behind each other.
+    Without it libsndfile guesses the length. With it libsndfile reads no further, though more files may follow.
     """
     length = os.fstat(raw.fileno()).st_size
     raw.seek(0)
     tag = raw.read(10)
-    start = 10 + from_sevens(tag[6:10]) if tag[:3] == b"ID3" and len(tag) == 10 else 0
+    start = 10 + _from_sevens(tag[6:10]) if tag[:3] == b"ID3" and len(tag) == 10 else 0
     raw.seek(start)
     match = _MP3_COUNT.search(raw.read(_MP3_COUNT_END))
     if match is None:
@@ -101,15 +91,7 @@ def read_mp3_header(raw: BinaryIO) -> Header:
 
 
 def _read_chunks(raw: BinaryIO, layout: str, at: int, alignment: int, size_includes: int = 0) -> dict[bytes, _Chunk]:
-    """The first chunk of each name.
-
-    Args:
-        raw: the open file.
-        layout: of name and size, as in `struct`.
-        at: position of the first chunk, in bytes.
-        alignment: chunks start at multiples of it.
-        size_includes: bytes of name and size that the stated size includes.
-    """
+    """The first chunk of each name; `layout`: of name and size, which count as `size_includes` bytes of the size."""
     head = struct.Struct(layout)
     chunks: dict[bytes, _Chunk] = {}
     for _ in range(_MAX_CHUNKS):
@@ -165,10 +147,7 @@ def _share(stated: int, present: int) -> float:
 
 
 def correct(path: str | os.PathLike[str], samples: int) -> None:
-    """Correct what libsndfile writes wrongly into the header of a finished file.
-
-    The number of samples in wav, W64 and aiff includes padding. The texts of an mp3 file are UTF-8 labelled as Latin-1.
-    """
+    """Correct the header of a finished file: libsndfile counts the padding of wav, W64 and aiff files as samples."""
     with open(path, "r+b") as file:
         header = read_header(file)
         if header.samples_at is not None:
@@ -180,11 +159,11 @@ def correct(path: str | os.PathLike[str], samples: int) -> None:
 
 
 def _label_as_utf8(file: BinaryIO) -> None:
-    """Make the ID3v2.3 tag that LAME writes one of ID3v2.4, which knows UTF-8; its sizes have 7 bits in a byte."""
+    """Make the ID3v2.3 tag of an mp3 file, whose texts are UTF-8 labelled as Latin-1, one of ID3v2.4."""
     file.seek(3)
     file.write(b"\4")
     file.seek(6)
-    end = 10 + from_sevens(file.read(4))
+    end = 10 + _from_sevens(file.read(4))
     at = 10
     while at + 11 <= end:
         file.seek(at)
@@ -196,18 +175,14 @@ def _label_as_utf8(file: BinaryIO) -> None:
         at += 10 + size
 
 
-def from_sevens(packed: bytes) -> int:
+def _from_sevens(packed: bytes) -> int:
     """The size in an ID3v2 tag, of 7 bits in a byte.
 
-    >>> from_sevens(bytes([0, 0, 2, 1]))
-    257
+    >>> _from_sevens(bytes([0, 0, 2, 1])), hex(_to_sevens(257))
+    (257, '0x201')
     """
     return sum((byte & 127) << shift for byte, shift in zip(packed, (21, 14, 7, 0), strict=True))
 
 
 def _to_sevens(number: int) -> int:
-    """
-    >>> _to_sevens(257) == 0x0201
-    True
-    """
     return sum((number >> 7 * place & 127) << 8 * place for place in range(4))

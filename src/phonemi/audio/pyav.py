@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from phonemi.audio.faults import reason, truncated
+from phonemi.audio.formats import TEXTS, reason, truncated
 from phonemi.errors import AudioError
 
 # Formats that hold sound. Playlists and the like are left out: they make FFmpeg open other files or the network.
@@ -26,24 +26,12 @@ _BUFFER_BYTES = 1 << 18
 # Files of these formats say how long they are. For others FFmpeg guesses it from the size of the file.
 _FORMATS_WITH_DURATION = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "avi"}
 _TOLERANCE_S = 0.25  # between the duration that a file says and the one it has; matroska counts milliseconds
-_TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 
 
 class FFmpegFile:
-    """The first sound track of a file.
+    """The first sound track of a file. To know its length in samples, it is decoded once.
 
-    Args:
-        path: the file.
-        objection: why soundfile does not read it, for error messages.
-
-    Attributes:
-        sample_rate: in Hz.
-        channels: their number.
-        samples: length of each channel. To know it, the track is decoded once.
-        texts: title, artist, ...
-
-    Raises:
-        AudioError: if PyAV is not installed, or FFmpeg cannot read the file, finds it damaged or cut short.
+    AudioError, with the `objection` of soundfile to the file, if PyAV is not installed or FFmpeg cannot read it either.
     """
 
     def __init__(self, path: Path, objection: str) -> None:
@@ -62,12 +50,12 @@ class FFmpegFile:
             raise truncated(path, round(promised_s * self.sample_rate), self.samples)
 
     def close(self) -> None:
-        """End reading; the next `read` begins at the start again."""
+        """End reading; the next `read_channels` begins at the start again."""
         if self._frames is not None:
             self._frames.close()  # type: ignore[attr-defined]
             self._frames = None
 
-    def read(self, samples: int) -> np.ndarray:
+    def read_channels(self, samples: int) -> np.ndarray:
         """The next samples, float32 `[channel, sample]`; fewer at the end of the track."""
         if self._frames is None:
             self._frames = self._decode()
@@ -137,7 +125,7 @@ def _texts(metadata: Mapping[str, str]) -> dict[str, str]:
     texts = {name.lower(): text for name, text in metadata.items() if text}
     if "track" in texts:
         texts.setdefault("tracknumber", texts["track"])
-    return {name: texts[name] for name in _TEXTS if name in texts}
+    return {name: texts[name] for name in TEXTS if name in texts}
 
 
 def _duration_s(container: Any, stream: Any) -> float | None:

@@ -9,16 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import soundfile
 
-from phonemi.audio.faults import check_finite, reason, truncated
-from phonemi.audio.formats import library_name
+from phonemi.audio.formats import library_name, reason, truncated
 from phonemi.audio.headers import NO_LENGTH, Header, read_header, read_mp3_header
 from phonemi.audio.pyav import FFmpegFile, read_texts
-from phonemi.audio.waveforms import resample
+from phonemi.audio.waveforms import check_finite, resample
 from phonemi.errors import AudioError
 
 _MAX_VALUES_AT_ONCE = 1 << 21  # in one call, all channels together; a header that lies cannot ask for more memory
@@ -31,12 +29,8 @@ class AudioInfo:
     """What the header of a sound file says.
 
     Attributes:
-        path: the file.
-        sample_rate: in Hz.
         samples: length of each channel.
-        channels: their number.
-        format: libsndfile's name of the container, such as "WAV".
-        subtype: libsndfile's name of the coding, such as "PCM_16".
+        format, subtype: libsndfile's names of container and coding, such as "WAV" and "PCM_16".
         metadata: those of title, artist, album, comment, date, genre, tracknumber, copyright, license and software
             that it holds. Pictures and other tags are not read.
         is_converted: libsndfile does not know the format, so FFmpeg reads it. `format` and `subtype` are then "WAV"
@@ -54,7 +48,6 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float:
-        """Duration in seconds."""
         return self.samples / self.sample_rate
 
 
@@ -76,10 +69,10 @@ def load(path: str | Path, sample_rate: int | None = 16_000) -> np.ndarray:
 
     Args:
         path: a file that libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), or FFmpeg if PyAV is installed.
-        sample_rate: rate to resample to, in Hz; None: that of the file.
+        sample_rate: to resample to, in Hz; None: that of the file.
 
     Returns:
-        float32 `[sample]`, the mean of the channels, as long as `resample` makes it.
+        float32 `[sample]`, the mean of the channels.
 
     Raises:
         AudioError: as `probe`, and for a file that ends before its header says, or holds samples that are NaN, infinite
@@ -94,57 +87,35 @@ def load(path: str | Path, sample_rate: int | None = 16_000) -> np.ndarray:
 
 
 def load_channels(path: str | Path) -> tuple[np.ndarray, int]:
-    """Read a whole sound file with all its channels at its own sample rate.
-
-    Returns:
-        float32 `[channel, sample]` and the sample rate in Hz.
-
-    Raises:
-        AudioError: as `load`.
-    """
+    """Read a whole sound file: float32 `[channel, sample]`, and its sample rate in Hz; errors as for `load`."""
     with Reader(path) as reader:
         (waveform,) = reader.blocks(reader.info.samples)
     return waveform, reader.info.sample_rate
 
 
 def blocks(path: str | Path, block_samples: int) -> Iterator[np.ndarray]:
-    """Read a sound file piece by piece: the memory taken does not grow with its length.
-
-    Yields:
-        float32 `[channel, block_samples]`, the last one shorter, at the rate of the file.
-
-    Raises:
-        AudioError: as `load`, when the fault is reached.
-    """
+    """Read a sound file in pieces `[channel, block_samples]`, the last one shorter: see `Reader.blocks`."""
     with Reader(path) as reader:
         yield from reader.blocks(block_samples)
 
 
 class Reader:
-    """A sound file that is open for reading.
+    """A sound file that is open for reading; `info` is what its header says. Errors as for `probe`.
 
     >>> import tempfile
-    >>> from phonemi.audio import save
+    >>> from phonemi.audio import Writer
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder) / "a.wav", np.zeros((2, 100)), 16_000)
+    ...     with Writer(Path(folder) / "a.wav", 16_000, channels=2) as writer:
+    ...         writer.write(np.zeros((2, 100)))
     ...     with Reader(Path(folder) / "a.wav") as reader:
     ...         reader.info.channels, [block.shape for block in reader.blocks(60)]
     (2, [(2, 60), (2, 40)])
-
-    Args:
-        path: see `load`.
-
-    Attributes:
-        info: what its header says.
-
-    Raises:
-        AudioError: as `probe`.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._state = _file_state(self._path)
-        self._decoder: _Decoder | None = None
+        self._decoder: _SoundfileDecoder | FFmpegFile | None = None
         self.info = self._open()
 
     def __enter__(self) -> Reader:
@@ -161,27 +132,30 @@ class Reader:
 
     def _open(self) -> AudioInfo:
         """Open the file with soundfile or, where soundfile cannot read it or does not know its length, with PyAV."""
-        path = self._path
-        _refuse_what_is_no_file(path)
-        file, header, objection = None, Header(), None
+        path, file, header, objection = self._path, None, Header(), ""
         try:
-            file = _ForwardFile(library_name(path))
-            if file.format == "RAW":  # by some extensions libsndfile takes any bytes for samples
-                raise RuntimeError("Format not recognised")
-            header = _read_header(path, is_mp3=file.format == "MP3")
-            objection = header.doubt or (NO_LENGTH if file.frames > _MAX_SAMPLES else None)
+            kind = os.stat(path).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+                raise AudioError(f"{path} is a pipe or a device: give its content to standard input")
+            with open(path, "rb") as raw:
+                if not raw.read(1):
+                    raise AudioError(f"{path} is empty (0 bytes)")
+                file = _SoundfileDecoder(library_name(path))
+                if file.format == "RAW":  # by some extensions libsndfile takes any bytes for samples
+                    raise RuntimeError("Format not recognised")
+                header = read_mp3_header(raw) if file.format == "MP3" else read_header(raw)
+            objection = header.doubt or (NO_LENGTH if file.frames > _MAX_SAMPLES else "")
         except (RuntimeError, TypeError) as error:  # TypeError: an extension that means raw samples
-            objection = reason(error)
-            file = None
-        if objection is not None:
-            decoder = FFmpegFile(path, objection)
-            self._decoder = decoder
+            file, objection = None, reason(error)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise AudioError(f"cannot read {path}: {reason(error)}") from None
+        if file is None or objection:
+            self._decoder = decoder = FFmpegFile(path, objection)
             form = decoder.sample_rate, decoder.samples, decoder.channels
             if file is None:
                 return AudioInfo(str(path), *form, "WAV", "FLOAT", decoder.texts, is_converted=True)
             with file:
                 return AudioInfo(str(path), *form, file.format, file.subtype, _texts(path, file))
-        assert file is not None
         samples = file.frames
         stated, present = header.samples, samples
         if file.format == "MP3":
@@ -192,7 +166,7 @@ class Reader:
             samples = header.samples
         if samples == 0:
             raise AudioError(f"{path} is empty (0 samples)")
-        self._decoder = _SoundfileDecoder(file, path, samples)
+        file.samples, self._decoder = samples, file
         return AudioInfo(
             str(path), file.samplerate, samples, file.channels, file.format, file.subtype, _texts(path, file)
         )
@@ -200,11 +174,9 @@ class Reader:
     def blocks(self, lengths: int | Sequence[int]) -> Iterator[np.ndarray]:
         """Read from the start to the end, piece by piece; the memory taken does not grow with the length of the file.
 
-        Args:
-            lengths: samples in every block, or in each of them one after the other, all of the file together.
-
         Yields:
-            float32 `[channel, sample]` at the rate of the file. The last block may be shorter.
+            float32 `[channel, sample]` at the rate of the file, of `lengths` samples each, or one after the other. The
+            last block may be shorter.
 
         Raises:
             AudioError: as `load`, when the fault is reached; or if the file changed since its header was read.
@@ -218,7 +190,7 @@ class Reader:
         try:
             for length in repeat(lengths) if isinstance(lengths, int) else lengths:
                 wanted = min(length, info.samples - done)
-                block = decoder.read(wanted)
+                block = decoder.read_channels(wanted)
                 check_finite(block, self._path, done, info.samples)
                 done += block.shape[1]
                 if block.size:
@@ -248,71 +220,36 @@ def _file_state(path: Path) -> tuple[int, int] | None:
     return state.st_mtime_ns, state.st_size
 
 
-class _Decoder(Protocol):
-    def read(self, samples: int) -> np.ndarray:
-        """The next samples, float32 `[channel, sample]`; fewer at the end."""
-
-    def close(self) -> None:
-        """Close the file."""
-
-
-class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+class _SoundfileDecoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
     """Is read from the start to the end only. python-soundfile seeks after every read of a file that says it can.
 
     DWVW cannot, and mp3 goes on with wrong samples for a fifth of a second.
     """
 
+    samples = 0  # of each channel, as `AudioInfo` has them
+    position = 0
+
     def seekable(self) -> bool:
         return False
 
-
-class _SoundfileDecoder:
-    def __init__(self, file: _ForwardFile, path: Path, samples: int) -> None:
-        self._file, self._path, self._samples = file, path, samples
-        self._position = 0
-
-    def close(self) -> None:
-        self._file.close()
-
-    def read(self, samples: int) -> np.ndarray:
-        """See `_Decoder`; in pieces, because the header may lie about the length."""
-        max_piece = max(1, _MAX_VALUES_AT_ONCE // self._file.channels)
+    def read_channels(self, samples: int) -> np.ndarray:
+        """See `FFmpegFile.read_channels`; in pieces, because the header may lie about the length."""
+        max_piece = max(1, _MAX_VALUES_AT_ONCE // self.channels)
         pieces: list[np.ndarray] = []
-        end = self._position + samples
-        while self._position < end or not pieces:
-            wanted = min(max_piece, end - self._position)
+        end = self.position + samples
+        while self.position < end or not pieces:
+            wanted = min(max_piece, end - self.position)
             try:
-                piece = self._file.read(wanted, dtype="float32", always_2d=True)
+                piece = self.read(wanted, dtype="float32", always_2d=True)
             except RuntimeError:
-                position = self._position
-                with suppress(RuntimeError):  # libsndfile may not know it
-                    position = max(position, self._file.tell())
-                raise truncated(self._path, self._samples, position) from None
+                with suppress(RuntimeError):  # libsndfile may not know where it is
+                    self.position = max(self.position, self.tell())
+                raise truncated(os.fsdecode(self.name), self.samples, self.position) from None
             pieces.append(np.ascontiguousarray(piece.T))
-            self._position += len(piece)
+            self.position += len(piece)
             if len(piece) < wanted:
                 break
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
-
-
-def _refuse_what_is_no_file(path: Path) -> None:
-    try:
-        kind = os.stat(path).st_mode
-        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            raise AudioError(f"{path} is a pipe or a device: give its content to standard input")
-        with open(path, "rb") as raw:
-            if not raw.read(1):
-                raise AudioError(f"{path} is empty (0 bytes)")
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise AudioError(f"cannot read {path}: {reason(error)}") from None
-
-
-def _read_header(path: Path, is_mp3: bool) -> Header:
-    try:
-        with open(path, "rb") as raw:
-            return read_mp3_header(raw) if is_mp3 else read_header(raw)
-    except OSError as error:
-        raise AudioError(f"cannot read {path}: {reason(error)}") from None
 
 
 def _texts(path: Path, file: soundfile.SoundFile) -> dict[str, str]:

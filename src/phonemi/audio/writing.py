@@ -12,16 +12,16 @@ import numpy as np
 import soundfile
 
 from phonemi.audio import headers
-from phonemi.audio.faults import check_finite, reason
-from phonemi.audio.formats import check_vorbis, coding, library_name
+from phonemi.audio.formats import TEXTS, coding, library_name, reason
+from phonemi.audio.waveforms import check_finite
 from phonemi.errors import AudioError
 from phonemi.files import replacing
 
+_VORBIS_MAX_RATE, _VORBIS_MAX_CHANNELS = 200_000, 255  # libsndfile crashes when it is asked for more
 _BLOCK_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for Ogg in one call
 _MAX_BYTES = 0xFFFF0000  # what the 32 bits of the formats below can count, less their headers
 _FORMATS_OF_32_BITS = ("WAV", "WAVEX", "AIFF", "AU")
 _BYTES_PER_SAMPLE = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
-_TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 _MAX_TEXT_BYTES = 1_000  # of texts of many pages libsndfile drops all in wav files, and spoils aiff and opus files
 
 
@@ -34,8 +34,8 @@ def save(
         path: where to; the extension chooses the format unless `format` is given.
         waveform: `[sample]` or `[channel, sample]`, full scale 1. Clipped to [-1, 1] unless the subtype is a float.
         sample_rate: in Hz.
-        format: libsndfile's name of a container, for instance `"WAV"`.
-        subtype: libsndfile's name of a coding, for instance `"PCM_24"` or `"FLOAT"`; 16 bits for wav and flac.
+        format, subtype: libsndfile's names of container and coding, such as `"WAV"` and `"PCM_24"`; by default 16 bits
+            for wav and flac.
 
     Raises:
         AudioError: if the format cannot hold the waveform, a sample is not finite, or the disk is full.
@@ -54,14 +54,6 @@ class Writer:
     aiff, and G.721 and G.723, have no place for the number of samples: silence fills the last block (aiff: 64 samples,
     the others: 120). mp3, ogg and opus change the samples, not their number (mp3: from the LAME tag, which libsndfile
     writes and reads; a player that ignores it adds some 50 ms), and choose their own bit rate.
-
-    >>> import tempfile
-    >>> from phonemi.audio import probe
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     with Writer(Path(folder) / "a.wav", 16_000, channels=1) as writer:
-    ...         writer.write(np.zeros((1, 100)))
-    ...     probe(Path(folder) / "a.wav").samples
-    100
     """
 
     def __init__(
@@ -77,11 +69,8 @@ class Writer:
         """Choose format and coding; the file is created by the first `write`.
 
         Args:
-            path: see `save`.
-            sample_rate: see `save`.
+            path, sample_rate, format, subtype: see `save`.
             channels: number of channels of every block.
-            format: see `save`.
-            subtype: see `save`.
             metadata: title, artist, ... as in `AudioInfo.metadata`. Texts that the format cannot hold are left out
                 (w64 and au hold none), each is cut at 1000 bytes, and `software` is not copied.
             samples: length of each channel, if it is known in advance; wav above 4 GiB then becomes RF64.
@@ -93,9 +82,8 @@ class Writer:
         expected_bytes = (samples or 0) * channels * _BYTES_PER_SAMPLE.get(self.subtype, 0)
         if self.format in ("WAV", "WAVEX") and expected_bytes > _MAX_BYTES:
             self.format = "RF64"
-        self.metadata = {name: (metadata or {}).get(name, "") for name in _TEXTS}
+        self.metadata = metadata or {}
         self.samples = 0
-
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> Writer:
@@ -103,19 +91,21 @@ class Writer:
 
     def _open(self) -> None:
         with self._explaining_errors(), ExitStack() as stack:
-            check_vorbis(self.subtype, self.sample_rate, self.channels)
+            if self.subtype == "VORBIS" and (
+                self.sample_rate > _VORBIS_MAX_RATE or self.channels > _VORBIS_MAX_CHANNELS
+            ):
+                raise ValueError(f"Vorbis ends at {_VORBIS_MAX_RATE} Hz and {_VORBIS_MAX_CHANNELS} channels")
             self._temporary = stack.enter_context(replacing(self.path))
             self._file = soundfile.SoundFile(
                 library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format,
                 # LAME's V0 instead of V4, because the sound has lost something to a first coding already.
                 compression_level=0.0 if self.format == "MP3" else None,
             )  # fmt: skip
-            for name, text in self.metadata.items():
-                with suppress(RuntimeError):  # the format does not hold this text
-                    if text:
-                        setattr(
-                            self._file, name, text.encode(errors="replace")[:_MAX_TEXT_BYTES].decode(errors="ignore")
-                        )
+            for name in TEXTS:
+                text = self.metadata.get(name, "").encode(errors="replace")[:_MAX_TEXT_BYTES].decode(errors="ignore")
+                if text:
+                    with suppress(RuntimeError):  # the format does not hold this text
+                        setattr(self._file, name, text)
             stack.push(self._finish)
             self._stack = stack.pop_all()
 
@@ -123,8 +113,8 @@ class Writer:
         """Append a block `[channel, sample]` (or `[sample]` to a file of one channel).
 
         Raises:
-            AudioError: if the block has another number of channels, a sample is not finite, the disk is full, or the
-                file has become too long for its format.
+            AudioError: for another number of channels, a sample that is not finite, a full disk, or a file that has
+                become too long for its format.
         """
         block = np.atleast_2d(np.asarray(block, dtype=np.float32))
         if block.ndim != 2 or len(block) != self.channels:

@@ -11,7 +11,6 @@ import typer
 from phonemi.cli.commands import command, explain
 
 if TYPE_CHECKING:
-    from phonemi.enhancers.enhancer import Enhancer
     from phonemi.inference import Summary
 
 
@@ -31,31 +30,29 @@ class UpperBand(str, Enum):
     keep = "keep"
 
 
-Inputs = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="INPUT", help="Sound files, folders, patterns such as 'in/**/*.wav', or - (standard input)."
-    ),
-]
-Output = Annotated[
-    str,
-    typer.Option(
-        "--output", "-o", metavar="PATH", help="Output file (for one input), folder/, or - (standard output)."
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        "--model", "-m", metavar="MODEL", help="default, folder of a trained model, or name on the Hugging Face hub."
-    ),
-]
-
-
 @command("enhance", "phonemi enhance noisy.wav -o clean.wav")
 def enhance(
-    inputs: Inputs,
-    output: Output,
-    model: Model = "default",
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT", help="Sound files, folders, patterns such as 'in/**/*.wav', or - (standard input)."
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Output file (for one input), folder/, or - (standard output)."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="default, folder of a trained model, or name on the Hugging Face hub.",
+        ),
+    ] = "default",
     device: Annotated[
         Device, typer.Option(metavar="DEVICE", help="auto (a GPU if there is one), cpu or cuda.")
     ] = Device.auto,
@@ -108,6 +105,7 @@ def enhance(
     """Enhance recordings. Outputs keep sample rate, channels, length and format; folders keep their tree."""
     from phonemi.devices import choose_device
     from phonemi.enhancers.enhancer import Enhancer
+    from phonemi.files import write_json
     from phonemi.inference import enhance_files, name_streams, plan, standard_streams
     from phonemi.progress import Progress
 
@@ -115,13 +113,13 @@ def enhance(
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
-        enhancer = Enhancer.from_pretrained(model)
-        enhancer = enhancer.to(choose_device(device.value))
+        enhancer = Enhancer.from_pretrained(model).to(choose_device(device.value))
         summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **settings)
         summary = name_streams(summary, inputs, output)
         _report(summary)
         if summary_file is not None:
-            _write_json(summary_file, summary, enhancer, {"model": model, **settings})
+            used_device = str(next(enhancer.parameters()).device)
+            write_json(summary_file, summary.to_json(enhancer, {"model": model, **settings, "device": used_device}))
         if summary.of("failed"):
             raise typer.Exit(1)
 
@@ -145,10 +143,3 @@ def _report(summary: Summary) -> None:
     for reason in failed:
         typer.echo(f"failed: {reason}", err=True)
     typer.echo(f"phonemi: {summary.line()}", err=True)
-
-
-def _write_json(file: Path, summary: Summary, enhancer: Enhancer, settings: dict[str, Any]) -> None:
-    from phonemi.files import write_json
-
-    device = str(next(enhancer.parameters()).device)
-    write_json(file, summary.to_json(enhancer, settings | {"device": device}))

@@ -1,7 +1,7 @@
 """What every enhancer network offers: noisy waveform and one sequence of features in, enhanced waveform out.
 
 A network works on 16 kHz waveforms of any level. Other sample rates, the band above 8 kHz, constant offsets, channels
-and long recordings are dealt with around it, in `recording_enhancer`.
+and long recordings are dealt with around it, by `Enhancer`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Enhancement(NamedTuple):
 
 
 class EnhancerNetwork(nn.Module, ABC):
-    """What every enhancer network offers. `networks.NETWORKS` lists the kinds that can be saved and loaded.
+    """What `Enhancer` needs of a network. `pretrained.NETWORKS` lists the kinds that can be saved and loaded.
 
     Attributes:
-        kind: name in `networks.NETWORKS` and in the config.json of saved models.
+        kind: name in `pretrained.NETWORKS` and in the config.json of saved models.
         dim: size of the conditioning features; 0 when the network takes none.
         hop: samples between two frames of the features, 320 or 160.
         attenuation_limit_db: the most that the network takes off any frequency; None: no limit.
@@ -71,7 +71,7 @@ class EnhancerNetwork(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments, JSON-able, from which `networks.build_network` makes this network again."""
+        """Constructor arguments, JSON-able, from which `pretrained.build_network` makes this network again."""
 
     def description(self) -> str:
         """What the network is made of, in a few words for the model card."""
@@ -87,9 +87,6 @@ def minimum_gain(attenuation_limit_db: float | None) -> float:
 
     >>> minimum_gain(20.0), minimum_gain(None)
     (0.1, 0.0)
-
-    Raises:
-        ModelError: for a limit below 0 dB.
     """
     if attenuation_limit_db is None:
         return 0.0

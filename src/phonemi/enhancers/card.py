@@ -58,41 +58,28 @@ def model_card(facts: Mapping[str, Any]) -> str:
             - licence: SPDX identifier in lower case, such as "apache-2.0"; language: codes; tags: additional ones.
             - parts: {part, what, parameters} of each, where "what" describes the part.
             - size_mb: of the files, in 10^6 bytes; sample_rate: of the model, in Hz.
-            - data: {name, licence, use, hub} of each corpus; hub is its id there, if it has one.
+            - data: {name, licence, use, hub} of each corpus; hub is its id there.
             - speed: measured values by description.
             - metrics: content of a metrics.json (`rows`, `comparisons`); measured_on: the recordings they are of.
             - weak: sentences about what the model is bad at.
             - load: the name to give to `from_pretrained`.
-
-    >>> print(model_card({"name": "small", "licence": "apache-2.0"}).split("---")[1].strip())
-    library_name: phonemi
-    pipeline_tag: audio-to-audio
-    license: apache-2.0
-    tags:
-    - speech-enhancement
-    - noise-suppression
     """
     remaining = {key: value for key, value in facts.items() if value not in (None, "", [], {})}
     kind = remaining.pop("kind", "enhancer")
     _, _, usage = KINDS[kind]
-    sections = [
-        _front_matter(remaining, kind),
-        f"# {remaining.pop('name', kind)}",
-        remaining.pop("summary", ""),
-        _titled("How to use it", usage.format(load=remaining.pop("load", "FOLDER_OR_HUB_ID"))),
-        _titled(
-            "What it is made of", _made_of(*(remaining.pop(key, None) for key in ("parts", "size_mb", "sample_rate")))
-        ),
-        _titled("Data", _data(remaining.pop("data", ()))),
-        _titled("Speed", _bullets(remaining.pop("speed", {}))),
-        _titled("Quality", _quality(remaining.pop("metrics", {}), remaining.pop("measured_on", ""))),
-        _titled("What it is bad at", "\n".join(f"- {sentence}" for sentence in remaining.pop("weak", ()))),
-    ]
-    header = ("licence", "language", "tags")
-    sections.append(
-        _titled("Training", _bullets({key: value for key, value in remaining.items() if key not in header}))
-    )
-    return "\n\n".join(section for section in sections if section) + "\n"
+    start = [_front_matter(remaining, kind), f"# {remaining.pop('name', kind)}", remaining.pop("summary", "")]
+    for key in ("licence", "language", "tags"):  # of the front matter
+        remaining.pop(key, None)
+    sections = {
+        "How to use it": usage.format(load=remaining.pop("load", "FOLDER_OR_HUB_ID")),
+        "What it is made of": _made_of(*(remaining.pop(key, None) for key in ("parts", "size_mb", "sample_rate"))),
+        "Data": _data(remaining.pop("data", ())),
+        "Speed": _bullets(remaining.pop("speed", {})),
+        "Quality": _quality(remaining.pop("metrics", {}), remaining.pop("measured_on", "")),
+        "What it is bad at": "\n".join(f"- {sentence}" for sentence in remaining.pop("weak", ())),
+        "Training": _bullets(remaining),
+    }
+    return _joined(*start, *(f"## {title}\n\n{text}" for title, text in sections.items() if text)) + "\n"
 
 
 def _front_matter(facts: Mapping[str, Any], kind: str) -> str:
@@ -113,8 +100,8 @@ def _front_matter(facts: Mapping[str, Any], kind: str) -> str:
     return f"---\n{yaml.safe_dump({key: value for key, value in values.items() if value}, sort_keys=False)}---"
 
 
-def _titled(title: str, text: str) -> str:
-    return f"## {title}\n\n{text}" if text else ""
+def _joined(*paragraphs: str) -> str:
+    return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
 def _made_of(parts: Sequence[Mapping[str, Any]] | None, size_mb: float | None, sample_rate: int | None) -> str:
@@ -127,13 +114,11 @@ def _made_of(parts: Sequence[Mapping[str, Any]] | None, size_mb: float | None, s
         sentences.append(f"The files take {size_mb:.3g} MB.")
     if sample_rate is not None:
         sentences.append(f"It works at {sample_rate / 1000:g} kHz; other rates are resampled there and back.")
-    texts = (Table(["part", "what", "parameters"], rows).markdown() if rows else "", " ".join(sentences))
-    return "\n\n".join(text for text in texts if text)
+    return _joined(Table(["part", "what", "parameters"], rows).markdown() if rows else "", " ".join(sentences))
 
 
 def _count(parameters: int) -> str:
-    """A number of parameters in a few characters.
-
+    """
     >>> _count(4_794_624), _count(7)
     ('4.79 M', '7')
     """
@@ -154,7 +139,7 @@ def _quality(metrics: Mapping[str, Any], measured_on: str) -> str:
     if evaluation.comparisons:
         texts += ["Differences on the same recordings, significant ones in bold:"]
         texts += [comparisons_table(evaluation).markdown()]
-    return "\n\n".join(text for text in texts if text)
+    return _joined(*texts)
 
 
 def _bullets(values: Mapping[str, Any]) -> str:
@@ -162,8 +147,7 @@ def _bullets(values: Mapping[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as text in one line.
-
+    """
     >>> _text({"steps": 3000, "shares": [0.2, 1 / 3]})
     'steps 3000, shares 0.2, 0.3333'
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 
 import numpy as np
 
@@ -26,40 +27,22 @@ CLEAN = "clean already: enhancement removed less than 0.1 % of its power; the or
 
 @dataclass(frozen=True)
 class Condition:
-    """What was measured on a recording. The conditions of its chunks add up to that of the whole.
+    """What was measured on a recording. The conditions of its chunks add up to that of the whole."""
 
-    Attributes:
-        samples: at 16 kHz, of all channels that are not silent.
-        is_clipped: whether any channel is.
-        total_power: over all frequencies; 0 at sample rates below 10 kHz.
-        upper_power: above 4.5 kHz; 0 at sample rates below 10 kHz.
-        noisy_power: of the input of the network.
-        removed_power: of the difference between that and its output.
-    """
-
-    samples: int = 0
-    is_clipped: bool = False
-    total_power: float = 0.0
-    upper_power: float = 0.0
-    noisy_power: float = 0.0
-    removed_power: float = 0.0
+    samples: int = 0  # at 16 kHz, of all channels that are not silent
+    clipped_channels: int = 0  # in each chunk anew
+    total_power: float = 0.0  # over all frequencies; 0 at sample rates below 10 kHz
+    upper_power: float = 0.0  # above 4.5 kHz; 0 at sample rates below 10 kHz
+    noisy_power: float = 0.0  # of the input of the network
+    removed_power: float = 0.0  # of the difference between that and its output
 
     def __add__(self, other: Condition) -> Condition:
-        """The condition of two pieces of a recording together."""
-        return Condition(
-            self.samples + other.samples,
-            self.is_clipped or other.is_clipped,
-            self.total_power + other.total_power,
-            self.upper_power + other.upper_power,
-            self.noisy_power + other.noisy_power,
-            self.removed_power + other.removed_power,
-        )
+        return Condition(*map(add, astuple(self), astuple(other)))
 
     def texts(self) -> list[str]:
-        """One sentence for each thing that a listener should know."""
         is_long_enough = self.samples >= MIN_DURATION_S * SAMPLE_RATE
         texts = []
-        if self.is_clipped:
+        if self.clipped_channels:
             texts.append(CLIPPED)
         if is_long_enough and self.upper_power < MAX_NARROW_BAND_SHARE * self.total_power:
             texts.append(NARROW)
@@ -79,8 +62,7 @@ def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.nda
 
     Args:
         noisy: channels that are not silent, [channel, sample] at `sample_rate`.
-        network_input: the same at 16 kHz, without constant offset.
-        network_output: what the network made of it.
+        network_input, network_output: the same at 16 kHz, without constant offset, and what the network made of it.
         sample_rate: in Hz.
     """
     total_power = upper_power = 0.0
@@ -90,7 +72,7 @@ def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.nda
         upper_power = float(power[round(NARROW_BAND_HZ * FFT / SAMPLE_RATE) :].sum())
     return Condition(
         network_input.size,
-        any(is_clipped(channel) for channel in noisy),
+        sum(map(is_clipped, noisy)),
         total_power,
         upper_power,
         float(np.square(network_input).sum(dtype=np.float64)),

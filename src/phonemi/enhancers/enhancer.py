@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from phonemi import signal
 from phonemi.aggregations.base import Aggregation
-from phonemi.aggregations.storage import build_aggregation
+from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.networks import build_network
-from phonemi.enhancers.pretrained import ENCODER, MODEL_TYPE, check_version, find, store_encoder
-from phonemi.enhancers.recording_enhancer import RecordingEnhancer
+from phonemi.enhancers.condition import Condition, examine, warn
+from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand
 from phonemi.errors import ModelError, PhonemiError
-from phonemi.files import read_json, write_json, write_text
+from phonemi.inference import EnhancedChunk, enhance_file, enhance_files, plan
 from phonemi.representations.base import Representation
-from phonemi.representations.names import load_representation
-from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
-from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
-from phonemi.weights.tensors import load_weights, save_weights
+from phonemi.signal import FFT, SAMPLE_RATE, SSL_FIELD, valid_mask
 
 if TYPE_CHECKING:
     from phonemi.inference import Summary
     from phonemi.progress import Progress
 
-CARD_FILE = "README.md"  # the hub shows it as the page of the model
+# The gain above 8 kHz is the mean gain from 6 to 7.3 kHz. Bins above that are in the slope of the resampler's filters.
+TOP_BINS = slice(6000 * FFT // SAMPLE_RATE, 7300 * FFT // SAMPLE_RATE)
+
+# In each pass of the network, or the number of recordings if that is larger. More channels take more passes, not more
+# memory; the results are the same.
+MAX_CHANNELS_PER_PASS = 8
+
+Waveform = TypeVar("Waveform", bound=np.ndarray | Tensor)
 
 
-class Enhancer(RecordingEnhancer):
+class Enhancer(nn.Module):
     """An encoder, an aggregation of its layers and a network, joined; in evaluation mode from the start.
+
+    Enhancing sets no attribute, so that threads may share an enhancer.
 
     Args:
         representation: encoder; None for a network that hears the noisy waveform alone.
@@ -98,7 +106,7 @@ class Enhancer(RecordingEnhancer):
     def with_gains(
         self, noisy: Tensor, lengths: Tensor | None = None, limit_db: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """`forward`, and the gains of the STFT; see `RecordingEnhancer.with_gains`."""
+        """`forward`, and the gains of the STFT, [batch, frame, 257]; `limit_db` as in `EnhancerNetwork.denoise`."""
         samples = noisy.shape[-1]
         valid = None if lengths is None else valid_mask(lengths, samples)
         if valid is not None:
@@ -120,10 +128,96 @@ class Enhancer(RecordingEnhancer):
             gains = _measure_gains(noisy, enhanced)
         return enhanced[:, :samples] if valid is None else enhanced[:, :samples] * valid, gains
 
+    def enhance(
+        self,
+        waveform: Waveform,
+        sample_rate: int = SAMPLE_RATE,
+        *,
+        mix: float = 1.0,
+        attenuation_limit_db: float | None = None,
+        upper_band: UpperBand = "attenuate",
+    ) -> Waveform:
+        """Enhance one recording, all of it at once (`enhance_file` takes long ones in chunks).
+
+        docs/enhance-rules.md says what happens to level, silence, odd input and the band above 8 kHz.
+
+        Args:
+            waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
+            sample_rate: in Hz, 4000 to 768 000.
+            mix: share of the enhanced signal, 0 to 1; the rest is the noisy one.
+            attenuation_limit_db: the most taken off any frequency; None: as the model has it; infinite: no limit.
+            upper_band: whether to scale the band above 8 kHz with the gain just below it, to remove it, or to keep it.
+
+        Returns:
+            A new array or tensor of the same type, shape and rate. Digital silence stays digital silence.
+
+        Raises:
+            AudioError: for integers, another number of dimensions, [sample, channel], samples that are not finite, or
+                an impossible rate.
+            ConfigError: for options out of their range.
+        """
+        options = {"mix": mix, "attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band}
+        [chunk] = self.enhance_chunks([waveform], sample_rate, **options)
+        warn(chunk.condition.texts())
+        return cast(Waveform, chunk.waveform)
+
+    def enhance_batch(
+        self, waveforms: Sequence[Waveform], sample_rate: int = SAMPLE_RATE, **options: Any
+    ) -> list[Waveform]:
+        """Enhance recordings of one rate together; results, options and errors are those of `enhance`, to rounding.
+
+        Memory is that of the longest recording times their number: recordings of similar length go together best.
+        """
+        chunks = self.enhance_chunks(waveforms, sample_rate, **options)
+        for chunk in chunks:
+            warn(chunk.condition.texts())
+        return [cast(Waveform, chunk.waveform) for chunk in chunks]
+
+    def enhance_chunks(
+        self, chunks: Sequence[Any], sample_rate: int = SAMPLE_RATE, **options: Any
+    ) -> list[EnhancedChunk]:
+        """`enhance_batch` of recordings or chunks of some, with what was noticed about each instead of warnings."""
+        wanted = EnhanceOptions(**options)
+        round_trips = _round_trips(chunks, sample_rate)
+
+        # Each channel that is not silent is one row of the network's batches.
+        rows = [torch.from_numpy(row) for round_trip in round_trips for row in round_trip.inputs]
+        enhanced_rows: list[tuple[np.ndarray, np.ndarray]] = []  # [sample or more], top gain [frame or more]
+        rows_per_pass = max(len(round_trips), MAX_CHANNELS_PER_PASS)
+        device = next(self.parameters()).device
+        # Inference mode ends before the results are made: tensors made in it cannot be changed by the caller.
+        with torch.inference_mode():
+            for start in range(0, len(rows), rows_per_pass):
+                pass_rows = rows[start : start + rows_per_pass]
+                lengths = torch.tensor([len(row) for row in pass_rows])
+                has_one_length = bool((lengths == lengths[0]).all())
+                batch = nn.utils.rnn.pad_sequence(pass_rows, batch_first=True).to(device)
+                enhanced, gains = self.with_gains(
+                    batch, None if has_one_length else lengths.to(device), wanted.attenuation_limit_db
+                )
+                top_gains = gains[..., TOP_BINS].mean(-1).float().cpu().numpy()
+                enhanced_rows += zip(enhanced.float().cpu().numpy(), top_gains, strict=True)
+
+        # Give every recording its rows back. Rows of one recording may come from two passes that were padded to
+        # different lengths, so they are cut to what they have in common.
+        results = []
+        remaining_rows = iter(enhanced_rows)
+        for round_trip in round_trips:
+            inputs, condition = round_trip.inputs, Condition()
+            outputs = top_gain = inputs  # right for a recording without audible channels: no rows
+            if len(inputs):
+                outputs_of_rows, gains_of_rows = zip(*islice(remaining_rows, len(inputs)), strict=True)
+                outputs = np.stack([row[: inputs.shape[1]] for row in outputs_of_rows])
+                frames = min(map(len, gains_of_rows))
+                top_gain = np.stack([gain[:frames] for gain in gains_of_rows])
+                condition = examine(round_trip.audible, inputs, outputs, sample_rate)
+            results.append(EnhancedChunk(round_trip.restore(outputs, top_gain, wanted), condition))
+        return results
+
     def enhance_file(
         self, source: str | Path, target: str | Path, *, progress: Progress | None = None, **options: Any
     ) -> list[str]:
-        """Enhance a sound file of any length, as `phonemi enhance` does: see `inference.enhance_file`.
+        """Enhance a sound file of any length, as `phonemi enhance` does, without taking more memory for a longer one.
 
         Args:
             source: any sound file.
@@ -132,13 +226,11 @@ class Enhancer(RecordingEnhancer):
             options: `batch_size`, `chunk_s`, `overlap_s`, and `mix`, `attenuation_limit_db`, `upper_band` of `enhance`.
 
         Returns:
-            What a listener should know about the recording, one sentence each.
+            What a listener should know of the recording, one sentence each: it is clipped, narrow-band, clean already.
 
         Raises:
             AudioError: naming the file and what is wrong with it. The target is then not written.
         """
-        from phonemi.inference import enhance_file  # imported here, because enhancing waveforms needs no files
-
         return enhance_file(self, Path(source), Path(target), progress=progress, **options)
 
     def enhance_folder(
@@ -151,7 +243,7 @@ class Enhancer(RecordingEnhancer):
         progress: Progress | None = None,
         **options: Any,
     ) -> Summary:
-        """Enhance every recording in a folder and its subfolders: see `inference.plan` and `inference.enhance_files`.
+        """Enhance every recording in a folder and its subfolders; returns what became of each, and why.
 
         Outputs that exist already and are no older than their source are skipped. A recording that fails does not stop
         the others.
@@ -161,19 +253,12 @@ class Enhancer(RecordingEnhancer):
             output: folder for the enhanced recordings, with the same subfolders; created if absent.
             suffix: added to the name of every output, before its extension.
             extension: of every output, such as "flac"; None: that of its source.
-            progress: shows the seconds of sound that are done; None: no display.
-            options: `overwrite`, and those of `enhance_file`.
-
-        Returns:
-            What became of each recording, and why.
+            progress, options: as for `enhance_file`, and `overwrite`.
 
         Raises:
             AudioError: if there is nothing to enhance, or an input would be overwritten.
         """
-        from phonemi.inference import enhance_files, plan
-
-        pairs = plan([Path(folder)], Path(output), suffix, extension)
-        return enhance_files(self, pairs, progress, **options)
+        return enhance_files(self, plan([Path(folder)], Path(output), suffix, extension), progress, **options)
 
     def save_pretrained(
         self,
@@ -189,9 +274,6 @@ class Enhancer(RecordingEnhancer):
         different weights under the same name. Only models inside the package refer to an encoder of the package, by its
         name and the hash of its weights, which `from_pretrained` checks.
 
-        config.json is written last and holds a hash of every other file, so that `from_pretrained` notices when saving
-        over an older model was interrupted.
-
         Args:
             folder: created if absent.
             facts: what else to record and to say in the card: data, metrics, licence; None: the attribute `facts`.
@@ -201,32 +283,7 @@ class Enhancer(RecordingEnhancer):
         Raises:
             ModelError: if no encoder of that name ships, or it is another one.
         """
-        from phonemi.enhancers.card import model_card  # not needed for enhancing
-
-        folder = Path(folder)
-        facts = self.facts if facts is None else facts
-        settings: dict[str, Any] = {
-            "model_type": MODEL_TYPE,
-            "name": self.name,
-            "sample_rate": SAMPLE_RATE,
-            "mask_enhancer": {"kind": self.network.kind, **self.network.settings()},
-            "representation": None,
-            "aggregation": None,
-            "facts": facts,
-        }
-        files = [WEIGHTS_FILE]
-        if self.representation is not None and self.aggregation is not None:
-            settings["aggregation"] = self.aggregation.settings()
-            encoder_settings, encoder_files = store_encoder(self.representation, folder, half, shipped_encoder)
-            settings |= encoder_settings
-            files += encoder_files
-        save_weights(_without_encoder(self.network, self.aggregation), folder / WEIGHTS_FILE, half, {"format": "pt"})
-        settings["files"] = {file: sha256(folder / file) for file in files}
-        size_mb = sum((folder / file).stat().st_size for file in files) / 1e6
-        parts = self._parts(settings["representation"])
-        card = model_card({"name": self.name, "parts": parts, "size_mb": size_mb, "sample_rate": SAMPLE_RATE, **facts})
-        write_text(folder / CARD_FILE, card)
-        write_json(folder / CONFIG_FILE, settings)
+        pretrained.save(self, Path(folder), self.facts if facts is None else facts, half, shipped_encoder)
 
     def push_to_hub(
         self,
@@ -237,7 +294,7 @@ class Enhancer(RecordingEnhancer):
         commit_message: str = "Upload an enhancer of phonemi",
         revision: str | None = None,
     ) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face hub, in one commit.
+        """Upload what `save_pretrained` writes to the Hugging Face hub, in one commit; returns the address of the page.
 
         Args:
             repo_id: "account/model", created if absent. `from_pretrained` takes the same.
@@ -245,9 +302,6 @@ class Enhancer(RecordingEnhancer):
             token: with the right to write; None: the one of `hf auth login` or HF_TOKEN.
             commit_message: first line of the commit.
             revision: branch, created if absent; None: main.
-
-        Returns:
-            Address of the page.
 
         Raises:
             ModelError: if the hub cannot be reached or refuses; the message says what to do.
@@ -257,22 +311,6 @@ class Enhancer(RecordingEnhancer):
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, self.facts | {"load": repo_id})
             return push(Path(folder), repo_id, private, token, commit_message, revision)
-
-    def _parts(self, encoder: str | None) -> list[dict[str, Any]]:
-        """The parts of this enhancer for its card; `encoder` is the name under which config.json refers to it."""
-        parts: list[tuple[str, str, nn.Module]] = []
-        if self.representation is not None and self.aggregation is not None:
-            size = f"{self.representation.layers} hidden states of {self.representation.dim}"
-            kind = self.aggregation.kind.replace("_", " ")
-            parts = [
-                ("encoder", size if encoder == ENCODER else f"{encoder}: {size}", self.representation),
-                ("aggregation", f"{kind} of {self.aggregation.layers} layers", self.aggregation),
-            ]
-        parts.append((f"{self.network.kind} enhancer", self.network.description(), self.network))
-        return [
-            {"part": part, "what": what, "parameters": sum(values.numel() for values in module.parameters())}
-            for part, what, module in parts
-        ]
 
     @classmethod
     def from_pretrained(
@@ -289,50 +327,20 @@ class Enhancer(RecordingEnhancer):
         Raises:
             ModelError: if there is no such model, or its files are missing, damaged or do not fit each other.
         """
-        folder = find(name, revision, token)
+        return pretrained.load(cls, name, revision, token)
+
+
+def _round_trips(waveforms: Sequence[Any], sample_rate: int) -> list[RoundTrip]:
+    """A round trip for each waveform; an error names the waveform if there are several."""
+    round_trips = []
+    for index, waveform in enumerate(waveforms):
         try:
-            return cls._load(folder, token)
+            round_trips.append(RoundTrip(waveform, sample_rate))
         except PhonemiError as error:
-            raise ModelError(f"loading enhancer {name}: {error}") from None
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"loading enhancer {name}: {CONFIG_FILE} does not describe one ({error!r})") from None
-
-    @classmethod
-    def _load(cls, folder: Path, token: str | bool | None) -> Enhancer:
-        settings = read_json(folder / CONFIG_FILE)
-        if settings.get("model_type") != MODEL_TYPE:
-            raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
-        if settings["sample_rate"] != SAMPLE_RATE:
-            raise ModelError(
-                f"it was trained at {settings['sample_rate']} Hz; this version runs {SAMPLE_RATE} Hz models"
-            )
-        for file, digest in settings.get("files", {}).items():
-            if not (folder / file).is_file():
-                raise ModelError(f"{file} is missing: copy or train the model again")
-            if sha256(folder / file) != digest:
-                raise ModelError(
-                    f"{file} is not the one that {CONFIG_FILE} was written with, because a save was interrupted or the "
-                    "file damaged: copy or train the model again"
-                )
-        representation = aggregation = None
-        if settings["representation"] is not None:
-            encoder = settings["representation"]
-            check_version(encoder, settings.get("representation_sha256"))
-            representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder, token)
-            for option, value in settings.get("representation_options", {}).items():
-                setattr(representation, option, value)
-            aggregation = build_aggregation(settings["aggregation"])
-        model = cls(representation, aggregation, build_network(settings["mask_enhancer"]), settings["name"])
-        load_weights(_without_encoder(model.network, aggregation), folder / WEIGHTS_FILE)
-        # "load" is where this copy was uploaded to, which is not true of the next one.
-        model.facts = {key: fact for key, fact in settings.get("facts", {}).items() if key != "load"}
-        return model
-
-
-def _without_encoder(network: EnhancerNetwork, aggregation: Aggregation | None) -> nn.Module:
-    """The parts whose weights are in model.safetensors, under the names that they have there."""
-    parts: dict[str, nn.Module] = {"mask_enhancer": network}
-    return nn.ModuleDict(parts if aggregation is None else parts | {"aggregation": aggregation})
+            if len(waveforms) == 1:
+                raise
+            raise type(error)(f"recording {index} of the batch: {error}") from None
+    return round_trips
 
 
 def _measure_gains(noisy: Tensor, enhanced: Tensor) -> Tensor:

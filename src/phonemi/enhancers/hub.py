@@ -18,14 +18,7 @@ def fetch(repo_id: str, revision: str | None = None, token: str | bool | None = 
     """Download the JSON and safetensors files of a repository; returns the local folder.
 
     Files in the cache are not downloaded again. Without a network, or with HF_HUB_OFFLINE=1, only the cache is used.
-
-    Args:
-        repo_id: "account/model".
-        revision: branch, tag or commit; None: main.
-        token: of the hub; None: the one of `hf auth login` or HF_TOKEN, if there is one; False: none.
-
-    Raises:
-        ModelError: if the repository cannot be downloaded and is not in the cache.
+    Arguments and errors are those of `Enhancer.from_pretrained`; token False: none.
     """
     from huggingface_hub import snapshot_download
 
@@ -46,16 +39,8 @@ def push(
 ) -> str:
     """Commit every file of a folder to a repository, which is created if absent; returns its address.
 
-    Args:
-        folder: to upload. Files of the same names in the repository are replaced, others stay.
-        repo_id: "account/model".
-        private: whether a newly created repository is visible to its account only.
-        token: as for `fetch`; it needs the right to write.
-        commit_message: None: that of the hub's client.
-        revision: branch, created if absent; None: main.
-
-    Raises:
-        ModelError: if the hub cannot be reached or refuses.
+    Files of the same names in the repository are replaced, others stay. Arguments and errors are those of
+    `Enhancer.push_to_hub`.
     """
     from huggingface_hub import HfApi
 

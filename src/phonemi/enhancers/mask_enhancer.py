@@ -75,7 +75,6 @@ class MaskEnhancer(EnhancerNetwork):
         self.output = nn.Linear(2 * hidden, signal.BINS)
 
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments, for saving."""
         return {
             "dim": self.dim,
             "log1p": self.log1p,
@@ -89,20 +88,16 @@ class MaskEnhancer(EnhancerNetwork):
         }
 
     def description(self) -> str:
-        """Size and inputs of the BLSTM."""
         inputs = [name for name, is_input in (("fused features", self.dim), ("log1p spectrum", self.log1p)) if is_input]
         return f"BLSTM of {self.blstm.num_layers} layers of {self.blstm.hidden_size} on {' and '.join(inputs)}"
 
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        """Predict the mask.
+        """Predict the amplitude mask in (0, 1), [batch, frame, 257]; arbitrary values beyond `lengths`.
 
         Args:
             log1p: noisy log1p magnitude, [batch, frame, 257].
             features: [batch, frame or half as many, dim], or None when dim is 0.
             lengths: valid STFT frames of each item, [batch]; None: all. On the CPU, so that a GPU is not waited for.
-
-        Returns:
-            Amplitude mask in (0, 1), [batch, frame, 257]; arbitrary values beyond `lengths`.
 
         Raises:
             ModelError: for features of another size, or 5 frames or more away from the number of frames of `log1p`.
@@ -110,7 +105,10 @@ class MaskEnhancer(EnhancerNetwork):
         dim = 0 if features is None else features.shape[-1]
         if dim != self.dim:
             raise ModelError(f"the mask enhancer expects {self.dim} features a frame, got {dim}")
-        inputs = [] if features is None else [self._on_stft_grid(features, log1p.shape[1])]
+        inputs = []
+        if features is not None:
+            to_stft_grid = signal.repeat_to_stft if self.hop == signal.SSL_HOP else signal.match_frames
+            inputs.append(to_stft_grid(features, log1p.shape[1]))
         if self.log1p:
             inputs.append(log1p)
         hidden = self._run_blstm(torch.cat(inputs, dim=-1), lengths)
@@ -128,28 +126,22 @@ class MaskEnhancer(EnhancerNetwork):
         """L1 distance of masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
 
         Args:
-            noisy, clean: waveforms [batch, sample], zero beyond `lengths`.
-            features: see `forward`.
+            noisy, clean, features: see `denoise`.
             lengths: valid samples, [batch]; None: all. On the CPU, so that a GPU is not waited for.
             si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform; 0 in the recipe. Magnitudes
                 alone do not tell the network that a bin with a wrong phase should be faint.
         """
-        lengths, device_lengths = _lengths_here_and_on_device(noisy, lengths)
-        gain = self._gain_to_level(noisy, device_lengths)
-        spectrum = self._spectrum(gain * noisy, device_lengths)
-        magnitude = signal.magnitude(spectrum)
-        noisy_log1p = magnitude.log1p()
-        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, device_lengths)
-        mask = self._mask(noisy_log1p, features, lengths)
+        lengths, gain, spectrum, magnitude, noisy_log1p, mask = self._analyse(noisy, features, lengths)
+        clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, lengths)
         # The frames of the recipe, without the tail.
-        frames = signal.stft_frames(device_lengths)
+        frames = signal.stft_frames(lengths)
         max_frames = noisy_log1p.shape[1] - TAIL_FRAMES
         distance = (mask[:, :max_frames] * noisy_log1p[:, :max_frames] - clean_log1p).abs().sum(-1)
         loss = ((distance * signal.valid_mask(frames, max_frames)).sum(1) / frames).mean()
         if si_sdr_weight:
             samples = noisy.shape[-1]
             enhanced = signal.istft(signal.scale(spectrum, _stft_gains(mask, magnitude, noisy_log1p)), samples)
-            enhanced = enhanced * signal.valid_mask(device_lengths, samples)
+            enhanced = enhanced * signal.valid_mask(lengths, samples)
             loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
         return loss
 
@@ -162,47 +154,40 @@ class MaskEnhancer(EnhancerNetwork):
     ) -> Enhancement:
         """Masked magnitude, noisy phase: expm1(M log1p|X|) X / (|X| + 1e-10), never louder than X in any bin.
 
-        Args: see `EnhancerNetwork.denoise`.
-
-        Returns:
-            The waveforms; with them the gains (after the limit), the mask (before it) and the log1p magnitude, each
-            [batch, frame, 257] with `TAIL_FRAMES` more frames than the STFT of the noisy waveform.
-
-        Raises:
-            ModelError: for a limit below 0.
+        The diagnostics are the gains (after the limit), the mask (before it) and the log1p magnitude, each
+        [batch, frame, 257] with `TAIL_FRAMES` more frames than the STFT of the noisy waveform. ModelError for a limit
+        below 0.
         """
         limit_db = self.attenuation_limit_db if attenuation_limit_db is None else attenuation_limit_db
         min_gain = minimum_gain(limit_db)
         samples = noisy.shape[-1]
-        lengths, device_lengths = _lengths_here_and_on_device(noisy, lengths)
-        gain = self._gain_to_level(noisy, device_lengths)
-        spectrum = self._spectrum(gain * noisy, device_lengths)
-        magnitude = signal.magnitude(spectrum)
-        log1p = magnitude.log1p()
-        mask = self._mask(log1p, features, lengths)
+        lengths, gain, spectrum, magnitude, log1p, mask = self._analyse(noisy, features, lengths)
         stft_gains = _stft_gains(mask, magnitude, log1p).clamp_min(min_gain)
         enhanced = signal.istft(signal.scale(spectrum, stft_gains), samples) / gain
-        enhanced = enhanced * signal.valid_mask(device_lengths, samples)
+        enhanced = enhanced * signal.valid_mask(lengths, samples)
         return Enhancement(enhanced, {"gains": stft_gains, "mask": mask, "log1p": log1p})
 
-    def enhance_with_gains(
-        self,
-        noisy: Tensor,
-        features: Tensor | None,
-        lengths: Tensor | None = None,
-        attenuation_limit_db: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The waveforms and the gains of `denoise`, [batch, sample] and [batch, frame, 257]."""
-        enhanced, diagnostics = self.denoise(noisy, features, lengths, attenuation_limit_db)
-        return enhanced, diagnostics["gains"]
+    def _analyse(
+        self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | float, Tensor, Tensor, Tensor, Tensor]:
+        """Lengths on the device, gain to `level_db`, spectrum at that level, its magnitude and log1p, and the mask.
 
-    def _spectrum(self, noisy: Tensor, lengths: Tensor) -> Tensor:
-        """STFT with `TAIL_FRAMES` more frames, which overlap the last samples.
-
-        Without them the inverse STFT would divide the last samples by the edge of one window, which makes a click, and
-        the end of an item would differ from its end beside longer items, where these frames exist.
+        The spectrum has `TAIL_FRAMES` more frames, which overlap the last samples. Without them the inverse STFT would
+        divide the last samples by the edge of one window, which makes a click, and the end of an item would differ from
+        its end beside longer items, where these frames exist.
         """
-        return signal.stft(functional.pad(noisy, (0, TAIL_FRAMES * signal.HOP)), self.stft_pad, lengths)
+        if lengths is None:
+            lengths = torch.full((noisy.shape[0],), noisy.shape[1])
+        device_lengths = lengths.to(noisy.device, non_blocking=True)
+        gain: Tensor | float = 1.0
+        if self.level_db is not None:
+            rms = (noisy.float().square().sum(1, keepdim=True) / device_lengths[:, None]).sqrt()
+            gain = torch.where(rms > 0, 10 ** (self.level_db / 20) / rms, torch.ones_like(rms))
+        padded = functional.pad(gain * noisy, (0, TAIL_FRAMES * signal.HOP))
+        spectrum = signal.stft(padded, self.stft_pad, device_lengths)
+        magnitude = signal.magnitude(spectrum)
+        log1p = magnitude.log1p()
+        return device_lengths, gain, spectrum, magnitude, log1p, self._mask(log1p, features, lengths)
 
     def _mask(self, log1p: Tensor, features: Tensor | None, lengths: Tensor) -> Tensor:
         """The mask of each item, float32 [batch, frame + TAIL_FRAMES, 257]; its last valid frame is held to the end."""
@@ -211,13 +196,6 @@ class MaskEnhancer(EnhancerNetwork):
         last_frame = frames.to(log1p.device, non_blocking=True)[:, None] - 1
         nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(last_frame)
         return mask.gather(1, nearest_valid[..., None].expand(-1, -1, mask.shape[2]))
-
-    def _gain_to_level(self, noisy: Tensor, lengths: Tensor) -> Tensor | float:
-        """What brings each item to `level_db`, [batch, 1]; 1 for digital silence, and where no level is set."""
-        if self.level_db is None:
-            return 1.0
-        rms = (noisy.float().square().sum(1, keepdim=True) / lengths[:, None]).sqrt()
-        return torch.where(rms > 0, 10 ** (self.level_db / 20) / rms, torch.ones_like(rms))
 
     def _run_blstm(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
         """BLSTM of each item alone, [batch, frame, feature] -> [batch, frame, 2 * hidden]; zero beyond `lengths`."""
@@ -250,22 +228,10 @@ class MaskEnhancer(EnhancerNetwork):
         )
         return hidden.index_select(0, inverse_order)
 
-    def _on_stft_grid(self, features: Tensor, frames: int) -> Tensor:
-        if self.hop == signal.SSL_HOP:
-            return signal.repeat_to_stft(features, frames)
-        return signal.match_frames(features, frames)
-
 
 def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:
     """Amplitude gains that do to the magnitude what the mask does to its log1p, all [batch, frame, 257]."""
     return signal.expm1(mask * log1p) / (magnitude + 1e-10)
-
-
-def _lengths_here_and_on_device(noisy: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The valid samples of each item, all if None: as they were given, and on the device of the waveforms."""
-    if lengths is None:
-        lengths = torch.full((noisy.shape[0],), noisy.shape[1])
-    return lengths, lengths.to(noisy.device, non_blocking=True)
 
 
 def _si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:

@@ -25,17 +25,11 @@ MAX_SNR_DB = 30.0  # beyond it, an estimate says no more than "speech" or "noise
 
 @dataclass
 class Observation:
-    """What was observed in the first chunk that an enhancer was given: its first channel that is not silent.
+    """What was observed in the first chunk that an enhancer was given: its first channel that is not silent."""
 
-    Attributes:
-        local_snr_db: `estimated_snr_db` of each STFT frame (100 Hz), `[frame]`; None before anything was enhanced.
-        layer_weights: share of each layer in each frame of the encoder, `[frame, layer]`; None without an encoder.
-        frame_s: seconds from one frame of the encoder to the next.
-    """
-
-    local_snr_db: np.ndarray | None = None
-    layer_weights: np.ndarray | None = None
-    frame_s: float = 0.02
+    local_snr_db: np.ndarray | None = None  # of each STFT frame (100 Hz); None before anything was enhanced
+    layer_weights: np.ndarray | None = None  # shares, [frame of the encoder, layer]; None without an encoder
+    frame_s: float = 0.02  # from one frame of the encoder to the next
 
     @property
     def duration_s(self) -> float:
@@ -85,12 +79,9 @@ def estimated_snr_db(log1p: Tensor, mask: Tensor) -> Tensor:
 
     Noise that is kept counts as speech, and speech that is removed as noise. An attenuation limit plays no part.
 
-    Args:
-        log1p: noisy log1p magnitude, `[frame, bin]`.
-        mask: amplitude mask on it, `[frame, bin]` in 0 to 1.
-
     Returns:
-        `[frame]` in -30 to 30 dB, energies averaged over 0.11 s; NaN in digital silence.
+        `[frame]` in -30 to 30 dB, from log1p magnitude and mask `[frame, bin]`; energies averaged over 0.11 s, NaN in
+        digital silence.
 
     >>> estimated_snr_db(torch.full((3, 257), 0.1), torch.full((3, 257), 0.5)).round(decimals=1)
     tensor([-0.4000, -0.4000, -0.4000])

@@ -1,44 +1,177 @@
-"""Where the parts of an enhancer are: the files of its encoder, and the folder that a name stands for."""
+"""Saving enhancers to a folder, and loading them from a folder, the package or the hub.
+
+config.json is written last and holds a hash of every other file, so that loading notices when saving over an older
+model was interrupted.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
+from phonemi.aggregations.base import Aggregation
+from phonemi.aggregations.storage import build_aggregation
+from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.hub import fetch
-from phonemi.errors import ModelError
-from phonemi.files import replacing
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest
+from phonemi.files import read_json, replacing, write_json, write_text
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.signal import SAMPLE_RATE
 from phonemi.weights import shipped
-from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
-from phonemi.weights.tensors import save_weights
+from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
+from phonemi.weights.tensors import load_weights, save_weights
 
+if TYPE_CHECKING:
+    from phonemi.enhancers.enhancer import Enhancer
+
+NETWORKS: dict[str, type[EnhancerNetwork]] = {network.kind: network for network in (MaskEnhancer,)}
 MODEL_TYPE = "phonemi-enhancer"
+CARD_FILE = "README.md"  # the hub shows it as the page of the model
 ENCODER = "encoder"  # folder of the encoder's files, inside the enhancer's
 ENCODER_OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transformers config.json cannot record
 
 
-def store_encoder(
-    encoder: Representation, folder: Path, half: bool, shipped_encoder: str | None
-) -> tuple[dict[str, Any], list[str]]:
-    """Store an encoder in the folder of an enhancer, or refer to where it can be loaded from.
+def build_network(settings: dict[str, Any]) -> EnhancerNetwork:
+    """Make a network with untrained weights from its `settings()` and its `kind`.
 
-    Args:
-        encoder: to be loaded again with the enhancer.
-        folder: of the enhancer.
-        half: store parameters in half precision.
-        shipped_encoder: name of the encoder of the package that this one is, to refer to it; None: do not.
-
-    Returns:
-        The entries of config.json that say how to load it, and the files written, relative to `folder`.
+    Models of phonemi 0.1 have no kind: all are mask enhancers.
 
     Raises:
-        ModelError: if `shipped_encoder` does not ship or is another encoder.
+        ConfigError: for an unknown kind.
+        TypeError: for settings that the kind does not take.
+
+    >>> build_network({"kind": "mask", "dim": 0, "log1p": True}).kind
+    'mask'
+    """
+    settings = dict(settings)
+    kind = settings.pop("kind", MaskEnhancer.kind)
+    if kind not in NETWORKS:
+        raise ConfigError(f"unknown kind of enhancer network {kind!r}: {nearest(str(kind), NETWORKS)}")
+    return NETWORKS[kind](**settings)
+
+
+def load(kind: type[Enhancer], name: str | Path, revision: str | None, token: str | bool | None) -> Enhancer:
+    """See `Enhancer.from_pretrained`."""
+    folder = _find(name, revision, token)
+    try:
+        return _load_folder(kind, folder, token)
+    except PhonemiError as error:
+        raise ModelError(f"loading enhancer {name}: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"loading enhancer {name}: {CONFIG_FILE} does not describe one ({error!r})") from None
+
+
+def _find(name: str | Path, revision: str | None, token: str | bool | None) -> Path:
+    """Folder of an enhancer: shipped in the package, local, or from the hub, and only from there with a revision."""
+    text = str(name)
+    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
+    if revision is None:
+        if (shipped_folder := shipped.folder_of(name, MODEL_TYPE)) is not None:
+            return shipped_folder
+        if (Path(text) / CONFIG_FILE).is_file():
+            return Path(text)
+        if Path(text).exists() or not is_hub_id:
+            raise ModelError(
+                f"no enhancer {text!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder with "
+                f"{CONFIG_FILE} (phonemi train makes one) or a hub id"
+            )
+    elif not is_hub_id:
+        raise ModelError(f"no enhancer {text!r} with revision {revision!r}: expected the hub id ACCOUNT/MODEL")
+    return fetch(text, revision, token)
+
+
+def _load_folder(kind: type[Enhancer], folder: Path, token: str | bool | None) -> Enhancer:
+    settings = read_json(folder / CONFIG_FILE)
+    if settings.get("model_type") != MODEL_TYPE:
+        raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
+    if settings["sample_rate"] != SAMPLE_RATE:
+        raise ModelError(f"it was trained at {settings['sample_rate']} Hz; this version runs {SAMPLE_RATE} Hz models")
+    for file, digest in settings.get("files", {}).items():
+        if not (folder / file).is_file():
+            raise ModelError(f"{file} is missing: copy or train the model again")
+        if sha256(folder / file) != digest:
+            raise ModelError(
+                f"{file} is not the one that {CONFIG_FILE} was written with, because a save was interrupted or the "
+                "file damaged: copy or train the model again"
+            )
+    representation = aggregation = None
+    if settings["representation"] is not None:
+        encoder, expected = settings["representation"], settings.get("representation_sha256")
+        version = None if expected is None else shipped.version_of(encoder)
+        if version != expected:
+            raise ModelError(
+                f"it was trained on the encoder {encoder!r} of another version of phonemi (weights {expected[:8]}, "
+                f"here {(version or 'none')[:8]}): use the enhancer that comes with this version, or that version"
+            )
+        representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder, token)
+        for option, value in settings.get("representation_options", {}).items():
+            setattr(representation, option, value)
+        aggregation = build_aggregation(settings["aggregation"])
+    enhancer = kind(representation, aggregation, build_network(settings["mask_enhancer"]), settings["name"])
+    load_weights(_without_encoder(enhancer.network, aggregation), folder / WEIGHTS_FILE)
+    # "load" is where this copy was uploaded to, which is not true of the next one.
+    enhancer.facts = {key: fact for key, fact in settings.get("facts", {}).items() if key != "load"}
+    return enhancer
+
+
+def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, shipped_encoder: str | None) -> None:
+    """See `Enhancer.save_pretrained`."""
+    from phonemi.enhancers.card import model_card  # not needed for enhancing
+
+    network, aggregation = enhancer.network, enhancer.aggregation
+    settings: dict[str, Any] = {
+        "model_type": MODEL_TYPE,
+        "name": enhancer.name,
+        "sample_rate": SAMPLE_RATE,
+        "mask_enhancer": {"kind": network.kind, **network.settings()},
+        "representation": None,
+        "aggregation": None,
+        "facts": facts,
+    }
+    files = [WEIGHTS_FILE]
+    parts: list[tuple[str, str, nn.Module]] = []  # for the card
+    if enhancer.representation is not None and aggregation is not None:
+        encoder = enhancer.representation
+        settings["aggregation"] = aggregation.settings()
+        encoder_settings, encoder_files = _store_encoder(encoder, folder, half, shipped_encoder)
+        settings |= encoder_settings
+        files += encoder_files
+        size = f"{encoder.layers} hidden states of {encoder.dim}"
+        name = settings["representation"]
+        kind = aggregation.kind.replace("_", " ")
+        parts = [
+            ("encoder", size if name == ENCODER else f"{name}: {size}", encoder),
+            ("aggregation", f"{kind} of {aggregation.layers} layers", aggregation),
+        ]
+    parts.append((f"{network.kind} enhancer", network.description(), network))
+    save_weights(_without_encoder(network, aggregation), folder / WEIGHTS_FILE, half, {"format": "pt"})
+    settings["files"] = {file: sha256(folder / file) for file in files}
+    own_facts = {
+        "name": enhancer.name,
+        "parts": [
+            {"part": part, "what": what, "parameters": sum(values.numel() for values in module.parameters())}
+            for part, what, module in parts
+        ],
+        "size_mb": sum((folder / file).stat().st_size for file in files) / 1e6,
+        "sample_rate": SAMPLE_RATE,
+    }
+    write_text(folder / CARD_FILE, model_card(own_facts | facts))
+    write_json(folder / CONFIG_FILE, settings)
+
+
+def _store_encoder(
+    encoder: Representation, folder: Path, half: bool, shipped_encoder: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Store an encoder in the folder of an enhancer, unless it can be loaded from elsewhere.
+
+    Returns the entries of config.json that say how to load it, and the files written, relative to `folder`.
     """
     options = encoder.settings()
     settings: dict[str, Any] = {
@@ -65,16 +198,6 @@ def _version_of(encoder: Representation, name: str) -> str:
     return version
 
 
-def check_version(encoder: str, expected: str | None) -> None:
-    """Raise ModelError if the encoder that ships under a name is not the one that the enhancer was trained on."""
-    version = None if expected is None else shipped.version_of(encoder)
-    if version != expected:
-        raise ModelError(
-            f"it was trained on the encoder {encoder!r} of another version of phonemi (weights {str(expected)[:8]}, "
-            f"here {(version or 'none')[:8]}): use the enhancer that comes with this version, or that version"
-        )
-
-
 def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
     """Write the files of an encoder; False if it has none, or if they are those that the hub has."""
     if isinstance(encoder, MelTransformer):
@@ -91,29 +214,7 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
     return True
 
 
-def find(name: str | Path, revision: str | None = None, token: str | bool | None = None) -> Path:
-    """Folder of an enhancer, with config.json: shipped in the package, local, or from the hub.
-
-    Args:
-        name: shipped name, folder or hub id.
-        revision: branch, tag or commit on the hub. If it is given, `name` is looked for on the hub only.
-        token: see `hub.fetch`.
-
-    Raises:
-        ModelError: if there is none, or the hub cannot be reached.
-    """
-    text = str(name)
-    is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
-    if revision is None:
-        if (shipped_folder := shipped.folder_of(name, MODEL_TYPE)) is not None:
-            return shipped_folder
-        if (Path(text) / CONFIG_FILE).is_file():
-            return Path(text)
-        if Path(text).exists() or not is_hub_id:
-            raise ModelError(
-                f"no enhancer {text!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder with "
-                f"{CONFIG_FILE} (phonemi train makes one) or a hub id"
-            )
-    elif not is_hub_id:
-        raise ModelError(f"no enhancer {text!r} with revision {revision!r}: expected the hub id ACCOUNT/MODEL")
-    return fetch(text, revision, token)
+def _without_encoder(network: EnhancerNetwork, aggregation: Aggregation | None) -> nn.Module:
+    """The parts whose weights are in model.safetensors, under the names that they have there."""
+    parts: dict[str, nn.Module] = {"mask_enhancer": network}
+    return nn.ModuleDict(parts if aggregation is None else parts | {"aggregation": aggregation})

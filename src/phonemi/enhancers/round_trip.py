@@ -1,21 +1,26 @@
 """Turn a user's waveform into inputs of the network, and the outputs into a waveform of the same kind.
 
 Type, shape, sample rate, constant offset and silence are dealt with here, so that the network need not know of them.
+
+Nor does it hear the band above 8 kHz, which is the recording minus its own round trip through 16 kHz. Both ways use the
+same filters, so that with a gain of 1 everywhere the sum of both bands restores the recording, to rounding.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phonemi import audio
-from phonemi.enhancers.band import UpperBand, join_bands, to_16_khz
 from phonemi.errors import AudioError, ConfigError, nearest
-from phonemi.signal import SAMPLE_RATE
+from phonemi.signal import HOP, SAMPLE_RATE
+
+UpperBand = Literal["attenuate", "remove", "keep"]
 
 MAX_CHANNELS = 64
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4000, 768_000  # Hz; a wrong header must not make us allocate gigabytes
@@ -45,25 +50,19 @@ class EnhanceOptions:
         if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
             raise ConfigError(f"an attenuation limit of {self.attenuation_limit_db:g} dB would amplify: 0 or more")
         if self.upper_band not in get_args(UpperBand):
-            known = nearest(str(self.upper_band), get_args(UpperBand))
-            raise ConfigError(f"upper_band is {self.upper_band!r}: {known}")
+            advice = nearest(str(self.upper_band), get_args(UpperBand))
+            raise ConfigError(f"upper_band is {self.upper_band!r}: {advice}")
 
 
 class RoundTrip:
     """Turns one waveform into inputs of the network, and the network's outputs back into a waveform of its kind.
 
-    Args:
-        waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1.
-        sample_rate: in Hz.
+    Arguments and errors are those of `Enhancer.enhance`.
 
     Attributes:
         noisy: float32 [channel, sample] at `sample_rate`.
         audible: `noisy` without silent channels, [audible channel, sample].
         inputs: `audible` at 16 kHz without constant offset, float32 [audible channel, sample].
-
-    Raises:
-        AudioError: for integers, another number of dimensions, [sample, channel], samples that are NaN, infinite or
-            above 1e15, or an impossible rate.
     """
 
     def __init__(self, waveform: Any, sample_rate: int) -> None:
@@ -104,6 +103,57 @@ class RoundTrip:
         if isinstance(self.waveform, Tensor):
             return torch.from_numpy(result).to(self.waveform.detach())
         return result.astype(self.waveform.dtype, copy=False)
+
+
+def to_16_khz(channels: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Resample channels [channel, sample] of any rate to float32 [channel, sample] at 16 kHz.
+
+    From a higher rate, the result may be one sample longer than that of `audio.resample`, so that the whole end of the
+    recording can be restored.
+
+    >>> to_16_khz(np.zeros((1, 48_001)), 48_000).shape
+    (1, 16001)
+    """
+    if sample_rate > SAMPLE_RATE:
+        channels = np.pad(channels, ((0, 0), (0, math.ceil(sample_rate / SAMPLE_RATE))))
+    return audio.resample(channels, sample_rate, SAMPLE_RATE)
+
+
+def join_bands(
+    noisy: np.ndarray,
+    noisy_16_khz: np.ndarray,
+    enhanced_16_khz: np.ndarray,
+    top_gain: np.ndarray,
+    sample_rate: int,
+    upper_band: UpperBand,
+) -> np.ndarray:
+    """Resample the enhanced speech to the rate of the recording and add the band above 8 kHz, as long as `noisy`.
+
+    Args:
+        noisy: float32 [channel, sample] at `sample_rate`.
+        noisy_16_khz, enhanced_16_khz: what `to_16_khz` made of it, and the enhanced version of that.
+        top_gain: amplitude gain just below 8 kHz in each STFT frame, [channel, frame]; 0 to 1.
+        sample_rate: in Hz. At 16 kHz and below there is no upper band.
+        upper_band: whether to multiply the upper band by `top_gain`, to remove it, or to keep it as it is.
+    """
+    samples = noisy.shape[1]
+    enhanced = _from_16_khz(enhanced_16_khz, sample_rate, samples)
+    if sample_rate <= SAMPLE_RATE or upper_band == "remove":
+        return enhanced
+    upper = noisy - _from_16_khz(noisy_16_khz, sample_rate, samples)
+    if upper_band == "attenuate":
+        # Linear interpolation between the centres of the frames, which is nearly what their windows overlap to.
+        frame_position = np.arange(samples) * (SAMPLE_RATE / HOP / sample_rate)
+        for channel, gain in zip(upper, top_gain, strict=True):
+            channel *= np.interp(frame_position, np.arange(len(gain)), gain).astype(np.float32)
+    joined: np.ndarray = enhanced + upper
+    return joined
+
+
+def _from_16_khz(channels: np.ndarray, sample_rate: int, samples: int) -> np.ndarray:
+    """Resample [channel, sample at 16 kHz] to a new array [channel, samples]; zeros fill up what is missing."""
+    resampled = audio.resample(channels, SAMPLE_RATE, sample_rate)[:, :samples]
+    return np.pad(resampled, ((0, 0), (0, samples - resampled.shape[1])))
 
 
 def constant_offset(waveforms: np.ndarray) -> np.ndarray:

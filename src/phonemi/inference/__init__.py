@@ -1,21 +1,15 @@
 """Enhancing files and folders; long recordings in overlapping chunks.
 
-protocol      what an enhancer must offer
-plan          which files are read and where their enhanced versions go
-existing      whether an output is up to date
-chunks        cutting recordings into overlapping chunks, and joining them again
-recording     the way of one recording: read, cut, enhance, join, write
-batches       chunks of several recordings through the network together
-folders       many files, and what became of each
+plan          which files are read and where their enhanced versions go; whether those are up to date
+recordings    the way of recordings: read, cut, enhanced in batches, joined, written; what fails stops no other
+chunks        cutting recordings into overlapping chunks, and joining them; what an enhancer of chunks offers
 streams       standard input and output
 summary       a sentence and a JSON object about what became of the files
 """
 
-from phonemi.inference.batches import enhance_file
-from phonemi.inference.chunks import CHUNK_S, OVERLAP_S
-from phonemi.inference.folders import enhance_files
+from phonemi.inference.chunks import CHUNK_S, OVERLAP_S, ChunkEnhancer, EnhancedChunk
 from phonemi.inference.plan import plan
-from phonemi.inference.protocol import ChunkEnhancer, EnhancedChunk
+from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.inference.streams import STREAM, name_streams, standard_streams
 from phonemi.inference.summary import Outcome, Summary
 

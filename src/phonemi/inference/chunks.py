@@ -1,10 +1,11 @@
-"""Cutting a long recording into overlapping chunks, and joining the enhanced chunks without a seam."""
+"""Cutting a long recording into overlapping chunks, enhancing them, and joining them again without a seam."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -17,74 +18,90 @@ OVERLAP_S = 1.0
 FRAMES_PER_S = 50  # of the speech encoders
 
 
-class Cut(NamedTuple):
-    """How a recording is cut into chunks.
+class Condition(Protocol):
+    """What an enhancer noticed about a recording, for instance that it is clipped."""
 
-    Attributes:
-        new_samples: for each chunk, how many of its samples no earlier chunk contains; their sum is the recording.
-        overlap: how many of its first samples a chunk shares with the chunk before it, where that has so many.
-    """
+    def __add__(self, other: Self, /) -> Self:
+        """Combine what was noticed about two pieces of the same recording."""
 
-    new_samples: list[int]
-    overlap: int
+    def texts(self) -> list[str]:
+        """One sentence for each thing that a listener should know."""
 
 
-def plan_cut(samples: int, sample_rate: int, chunk_s: float, overlap_s: float) -> Cut:
+class EnhancedChunk(NamedTuple):
+    """The enhanced version of a chunk, float32 and of its shape, and what was noticed about the noisy one."""
+
+    waveform: np.ndarray
+    condition: Condition
+
+
+class ChunkEnhancer(Protocol):
+    """Anything that enhances chunks of recordings, such as `phonemi.Enhancer`."""
+
+    def enhance_chunks(self, chunks: Sequence[np.ndarray], sample_rate: int, **options: Any) -> list[EnhancedChunk]:
+        """Enhance several chunks together; the results are those of each chunk alone, to rounding.
+
+        Args:
+            chunks: float32 `[channel, sample]` each, full scale 1; they may belong to different recordings.
+            sample_rate: of all chunks, in Hz.
+            options: settings of the enhancer, such as `mix`.
+
+        Raises:
+            PhonemiError: if one of the chunks cannot be enhanced.
+        """
+
+
+class Chunk(NamedTuple):
+    """A piece of a recording."""
+
+    noisy: np.ndarray  # float32 [channel, sample] at the rate of the recording
+    new_samples: int  # how many of its samples no earlier chunk contains
+    is_last: bool
+
+
+def plan_cut(samples: int, sample_rate: int, chunk_s: float, overlap_s: float) -> tuple[list[int], int]:
     """Cut a recording into chunks of nearly equal length, so that the last one does not lack context.
 
     All chunks begin on the 20 ms grid of the encoder's frames; so their frames are those of the whole recording.
 
-    Args:
-        samples: length of the recording.
-        sample_rate: in Hz.
-        chunk_s: longest chunk, in seconds; infinite: one chunk.
-        overlap_s: overlap of neighbouring chunks, in seconds.
+    Returns:
+        The samples of each chunk that no earlier one contains, and the overlap: how many of its first samples a chunk
+        shares with the chunk before it, where that has so many.
 
     >>> plan_cut(42, sample_rate=150, chunk_s=0.08, overlap_s=0.0)
-    Cut(new_samples=[12, 9, 12, 9], overlap=0)
+    ([12, 9, 12, 9], 0)
     """
     frame = max(1, sample_rate // FRAMES_PER_S)
     overlap = round(overlap_s * sample_rate / frame) * frame
     if chunk_s == math.inf:
-        return Cut([samples], overlap)
+        return [samples], overlap
     longest_step = max(1, round(chunk_s * sample_rate - overlap) // frame) * frame
     chunks = math.ceil(samples / longest_step)
     ends = [math.ceil(index * samples / (chunks * frame)) * frame for index in range(1, chunks)] + [samples]
-    return Cut([end - start for start, end in zip([0, *ends], ends, strict=False)], overlap)
+    return [end - start for start, end in pairwise([0, *ends])], overlap
 
 
-def overlapping(blocks: Iterator[np.ndarray], overlap: int) -> Iterator[tuple[np.ndarray, int, bool]]:
-    """Put the end of what came before in front of every block.
+def overlapping(blocks: Iterator[np.ndarray], overlap: int) -> Iterator[Chunk]:
+    """Put the last `overlap` samples of what came before in front of each of consecutive blocks `[channel, sample]`.
 
-    Args:
-        blocks: consecutive `[channel, sample]` pieces of a recording.
-        overlap: how many samples to repeat.
-
-    Yields:
-        A chunk `[channel, overlap + sample]` (the first ones may be shorter), how many of its samples are new, and
-        whether it is the last one.
-
-    >>> [(chunk.tolist(), is_last) for chunk, _, is_last in overlapping(iter([np.eye(1), np.ones((1, 2))]), 1)]
+    >>> [(chunk.noisy.tolist(), chunk.is_last) for chunk in overlapping(iter([np.eye(1), np.ones((1, 2))]), 1)]
     [([[1.0]], False), ([[1.0, 1.0, 1.0]], True)]
     """
     block = next(blocks, None)
-    chunk = block
-    while block is not None and chunk is not None:
+    noisy = block
+    while block is not None and noisy is not None:
         following = next(blocks, None)
-        yield chunk, block.shape[1], following is None
+        yield Chunk(noisy, block.shape[1], following is None)
         if following is not None:
-            chunk = np.concatenate([chunk[:, max(0, chunk.shape[1] - overlap) :], following], axis=1)
+            noisy = np.concatenate([noisy[:, max(0, noisy.shape[1] - overlap) :], following], axis=1)
         block = following
 
 
 class OverlapAdd:
-    """Joins enhanced chunks by cross-fading where they overlap.
+    """Joins enhanced chunks by cross-fading where they overlap, by `overlap` samples.
 
     Of an overlap, the first quarter is taken from the earlier chunk and the last quarter from the later one, because
     a network knows little context at the border of a chunk; in the half between, one fades into the other linearly.
-
-    Args:
-        overlap: as in `Cut`.
     """
 
     def __init__(self, overlap: int) -> None:

@@ -1,16 +1,20 @@
-"""Planning which files are read and where their enhanced versions go, before any work starts."""
+"""Planning which files are read, where their enhanced versions go, and which of those are up to date already."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from glob import glob
 from itertools import takewhile
 from pathlib import Path
 
 from phonemi import audio
 from phonemi.errors import AudioError, nearest
-from phonemi.inference.existing import has_same_form
+
+# Codings of which every file has its exact length, by the beginnings of their names.
+EXACT_CODINGS = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+LENGTH_TOLERANCE_S = 0.25  # for all others, which pad or miscount: frames of mp3, blocks of ADPCM
 
 
 def plan(
@@ -109,12 +113,10 @@ def _without_results(pairs: list[tuple[Path, Path]], named_inputs: set[Path]) ->
     sources = {target.resolve(): source for source, target in pairs if target.resolve() != source.resolve()}
 
     def is_result(path: Path) -> bool:
-        if path in named_inputs or path not in sources:
-            return False
-        try:
-            return has_same_form(audio.probe(sources[path]), audio.probe(path))
-        except AudioError:
-            return False
+        with suppress(AudioError):
+            if path in sources and path not in named_inputs:
+                return _has_same_form(audio.probe(sources[path]), audio.probe(path))
+        return False
 
     return [(source, target) for source, target in pairs if not is_result(source.resolve())]
 
@@ -129,3 +131,22 @@ def _without_conflicts(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]
         if target.resolve() in sources:
             raise AudioError(f"{target} is an input and would be overwritten: choose another output")
     return [(source, target) for target, source in source_of.items()]
+
+
+def is_enhanced(source: audio.AudioInfo, target: Path) -> bool:
+    """Whether the target has the rate, channels and length of its source and is not older.
+
+    That it is complete need not be checked: a file appears under its name only when it is complete.
+    """
+    with suppress(AudioError, OSError):
+        is_newer = target.stat().st_mtime_ns >= Path(source.path).stat().st_mtime_ns
+        return is_newer and _has_same_form(source, audio.probe(target))
+    return False
+
+
+def _has_same_form(source: audio.AudioInfo, output: audio.AudioInfo) -> bool:
+    """Whether rate and channels are equal, and the lengths as far as the codings state them exactly."""
+    if (output.sample_rate, output.channels) != (source.sample_rate, source.channels):
+        return False
+    exact = all(coding.startswith(EXACT_CODINGS) for coding in (source.subtype, output.subtype))
+    return abs(output.samples - source.samples) <= (0 if exact else LENGTH_TOLERANCE_S * source.sample_rate)

@@ -1,13 +1,15 @@
-"""Standard input and output, which are called `-`, as temporary files."""
+"""Standard input and output, which are called `-`, as temporary files: decoders must be able to seek."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import BinaryIO
 
 from phonemi import audio
 from phonemi.errors import AudioError, PhonemiError
@@ -15,6 +17,7 @@ from phonemi.inference.summary import Summary
 
 STREAM = Path("-")
 EXTENSIONS = {"WAVEX": ".wav", "RF64": ".wav"}  # of the formats that are not named like them
+BLOCK_BYTES = 1 << 20
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def standard_streams(
         if STREAM in inputs:
             if len(inputs) > 1:
                 raise AudioError("- is standard input, which is one recording: name no other input beside it")
-            inputs = [stack.enter_context(_standard_input())]
+            inputs = [stack.enter_context(from_stream(sys.stdin.buffer))]
         if str(output) != str(STREAM):
             yield list(inputs), output
             return
@@ -53,7 +56,7 @@ def standard_streams(
         extension = f".{extension.removeprefix('.').lower()}" if extension else audio.output_suffix(inputs[0])
         target = Path(folder, f"enhanced{extension}")
         yield list(inputs), target
-        audio.to_stream(target, sys.stdout.buffer)
+        to_stream(target, sys.stdout.buffer)
 
 
 def name_streams(summary: Summary, inputs: Sequence[Path], output: str | Path) -> Summary:
@@ -70,12 +73,24 @@ def name_streams(summary: Summary, inputs: Sequence[Path], output: str | Path) -
 
 
 @contextmanager
-def _standard_input() -> Iterator[Path]:
-    """Yield a file with the content of standard input and the extension of its format.
+def from_stream(stream: BinaryIO) -> Iterator[Path]:
+    """Yield a temporary file with the content of a stream and the extension of its format.
 
-    Errors inside the block name standard input instead of the file.
+    Errors name standard input instead of the file, those inside the block too.
+
+    Raises:
+        AudioError: if the stream is empty or no sound, or the disk is full.
     """
-    with audio.from_stream(sys.stdin.buffer) as path:
+    with TemporaryDirectory(prefix="phonemi-") as folder:
+        path = Path(folder, "standard-input")
+        try:
+            with open(path, "wb") as file:
+                shutil.copyfileobj(stream, file, BLOCK_BYTES)
+                is_empty = file.tell() == 0
+        except OSError as error:
+            raise AudioError(f"cannot keep standard input in {folder}: {error.strerror or error}") from None
+        if is_empty:
+            raise AudioError("standard input is empty: it should hold the bytes of a sound file")
         try:
             info = audio.probe(path)
             kind = "OPUS" if info.subtype == "OPUS" else info.format
@@ -83,3 +98,13 @@ def _standard_input() -> Iterator[Path]:
             yield path
         except PhonemiError as error:
             raise type(error)(str(error).replace(str(path), "standard input")) from None
+
+
+def to_stream(path: Path, stream: BinaryIO) -> None:
+    """Copy a finished file to a stream; AudioError if it takes no more."""
+    try:
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, stream, BLOCK_BYTES)
+        stream.flush()
+    except OSError as error:
+        raise AudioError(f"cannot write to standard output: {error.strerror or error}") from None

@@ -15,31 +15,20 @@ class NamedModel(Protocol):
 
     name: str
 
-    def state_dict(self) -> dict[str, Any]:
-        """Its weights by their names."""
+    def state_dict(self) -> dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """What became of one recording.
-
-    Attributes:
-        source: the recording.
-        target: its enhanced version, unless it failed.
-        state: "skipped": the target existed already.
-        reason: why it was skipped or failed.
-        duration_s: of the recording, if its header was read.
-        time_s: its share of the time that its batches took, with reading and writing.
-        notes: what a listener should know of the recording.
-    """
+    """What became of one recording."""
 
     source: Path
-    target: Path
-    state: Literal["done", "skipped", "failed"]
-    reason: str | None = None
-    duration_s: float | None = None
-    time_s: float = 0.0
-    notes: list[str] = field(default_factory=list)
+    target: Path  # its enhanced version, unless it failed
+    state: Literal["done", "skipped", "failed"] = "done"
+    reason: str | None = None  # why it was skipped or failed
+    duration_s: float | None = None  # of the recording, if it was to be enhanced
+    time_s: float = 0.0  # its share of the time that its batches took, with reading and writing
+    notes: list[str] = field(default_factory=list)  # what a listener should know of the recording
 
 
 @dataclass(frozen=True)
@@ -82,24 +71,23 @@ class Summary:
 
         JSON is UTF-8, file names need not be: other bytes are written as escapes such as `\\xff`.
         """
-        files = []
-        for outcome in self.outcomes:
-            reason = None if outcome.reason is None else _as_text(outcome.reason)
-            names = {"source": _as_text(outcome.source), "target": _as_text(outcome.target)}
-            files.append(asdict(outcome) | names | {"reason": reason})
         model = {"name": enhancer.name, "version": _hash_of_weights(enhancer)}
-        settings = {key: _as_text(value) if isinstance(value, str) else value for key, value in settings.items()}
-        origin = {"phonemi": phonemi.__version__, "model": model, "settings": settings}
-        return {**origin, "totals": self.totals(), "files": files}
+        origin = {"phonemi": phonemi.__version__, "model": model, "settings": _in_utf8(settings)}
+        return {**origin, "totals": self.totals(), "files": [_in_utf8(asdict(outcome)) for outcome in self.outcomes]}
 
 
-def _as_text(name: str | Path) -> str:
-    """A file name, or a sentence with one, as text that can be encoded in UTF-8.
+def _in_utf8(values: dict[str, Any]) -> dict[str, Any]:
+    """File names, and sentences with one, as text that can be encoded in UTF-8.
 
-    >>> _as_text(Path("caf\\udce9.wav"))
-    'caf\\\\xe9.wav'
+    >>> _in_utf8({"source": Path("caf\\udce9.wav")})
+    {'source': 'caf\\\\xe9.wav'}
     """
-    return str(name).encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return {
+        key: str(value).encode(errors="surrogateescape").decode(errors="backslashreplace")
+        if isinstance(value, (str, Path))
+        else value
+        for key, value in values.items()
+    }
 
 
 def _hash_of_weights(enhancer: NamedModel) -> str:

@@ -24,7 +24,7 @@ from phonemi.data.mixing import Mixture
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.enhancers.networks import NETWORKS, build_network
+from phonemi.enhancers.pretrained import NETWORKS, build_network
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.files import write_json
 from phonemi.interruption import Interruption
