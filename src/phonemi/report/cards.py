@@ -26,11 +26,8 @@ class Sound:
     """A signal to listen to.
 
     Attributes:
-        title: what it is.
-        file: name of its file.
         address: where the player finds it; empty if there is none.
-        words: pieces of what a recogniser heard, see `marked_words`; None if it heard nothing of this signal.
-        scores: texts such as "STOI 0.812".
+        words: what a recogniser heard, see `marked_words`.
         is_bound: whether it is the noisy or the clean signal, rather than something that is compared.
         picture: address of its spectrogram, and `picture_text` its description.
     """
@@ -88,30 +85,20 @@ def score_texts(scores: Mapping[str, float | None]) -> list[str]:
 
 
 def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
-    """The words that a recogniser heard, in pieces that say how they differ from the words that were spoken.
+    """The words that a recogniser heard in pieces, marked by how they differ from the words that were spoken.
 
-    Capitals and punctuation, which some recognisers write, are no difference.
+    The mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed. Capitals and
+    punctuation, which some recognisers write, are no difference. None if the recogniser was not asked.
 
-    Args:
-        text: the spoken words.
-        heard: what the recogniser heard; None if it was not asked.
-
-    Returns:
-        (mark, words): mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed.
-
-    >>> marked_words("turn it off", "turn of")
-    [('', 'turn'), ('mark', 'of')]
     >>> marked_words("turn it off", "Turn off.")
     [('', 'Turn'), ('del', 'it'), ('', 'off.')]
     """
     if heard is None:
         return None
     spoken, words = text.lower().split(), heard.split()
-    plain_spoken, plain_words = (
-        ["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words)
-    )
+    plain = (["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words))
     pieces = []
-    matcher = difflib.SequenceMatcher(None, plain_spoken, plain_words, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, *plain, autojunk=False)
     for kind, start, end, first, last in matcher.get_opcodes():
         if kind == "delete":
             pieces.append(("del", " ".join(spoken[start:end])))

@@ -10,18 +10,14 @@ from numpy.typing import NDArray
 from phonemi.report.row_style import is_other_system
 from phonemi.results.evaluation import Comparison, Evaluation
 from phonemi.results.information import Information, information_tables
-from phonemi.results.metrics import METRICS, Metric
+from phonemi.results.metrics import METRICS
 from phonemi.results.run_folder import RunResults
-from phonemi.results.tables import verdict_of
 from phonemi.results.weights import DynamicWeights, LayerWeights
 from phonemi.systems.han2026 import QUESTIONS
 from phonemi.tables import number, plural, snr_text
 
 MAX_SYSTEMS = 4  # other systems that get a sentence each
 _WORDS_FIRST = (METRICS[-1], *METRICS[:-1])
-
-Tested = Mapping[str, Comparison]
-"""Key of a metric -> the comparison of one pair of rows."""
 
 
 def headlines(results: RunResults) -> list[str]:
@@ -107,7 +103,7 @@ def concentrated_layers(weights: NDArray[np.float64]) -> tuple[int, int]:
 
 def dynamic_headlines(dynamic: DynamicWeights) -> list[str]:
     """How the mean layer of each dynamic row goes with the local SNR, in the one utterance shown."""
-    local_snr_db = np.array([np.nan if value is None else value for value in dynamic.local_snr_db], dtype=float)
+    local_snr_db = np.array(dynamic.local_snr_db, dtype=float)  # NaN for None
     phrases = []
     for row in dynamic.rows:
         weights = np.asarray(row.weights, dtype=float)
@@ -129,10 +125,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     A single other system, or the first pair of rows where there is nothing else, is told in full; of several other
     systems each gets a short sentence, and of more than `MAX_SYSTEMS` only the best one.
     """
-    titles = evaluation.titles
-    tested: dict[tuple[str, str], dict[str, Comparison]] = {}
-    for comparison in evaluation.comparisons:
-        tested.setdefault((comparison.row, comparison.against), {})[comparison.metric] = comparison
+    titles, tested = evaluation.titles, evaluation.tested
     in_full = [pair for pair in QUESTIONS if pair in tested]
     in_short = [pair for pair in tested if is_other_system(pair[0]) and pair[1] == "noisy"]
     if len(in_short) < 2:
@@ -143,27 +136,26 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     rates = {row.row: rate for row in evaluation.rows if (rate := row.value("wer")) is not None}
     phrases = [f"{titles[name]} {number(rates[name], 3)}" for name in names if name in rates]
     sentences = [f"Word error rate: {', '.join(phrases)}."] if phrases else []
-    for row, against in in_full:
-        comparisons = tested[row, against]
+    for pair in in_full:
         parts = [
-            f"{metric.title} {difference_text(comparisons[metric.key], metric.digits)}"
+            f"{metric.title} {difference_text(tested[pair][metric.key], metric.digits)}"
             for metric in _WORDS_FIRST
-            if metric.key in comparisons
+            if metric.key in tested[pair]
         ]
         if parts:
-            sentences.append(f"{titles.get(row, row)} against {titles.get(against, against)}: {'; '.join(parts)}.")
+            sentences.append(f"{' against '.join(titles.get(name, name) for name in pair)}: {'; '.join(parts)}.")
 
     systems = [(titles.get(row, row), tested[row, against]) for row, against in in_short]
     if len(systems) <= MAX_SYSTEMS:
         return sentences + [system_text(name, comparisons) for name, comparisons in systems]
     common = [metric for metric in _WORDS_FIRST if all(metric.key in comparisons for _, comparisons in systems)]
     if common:
-        best = max(systems, key=lambda system: _gain(system[1], common[0]))
+        best = max(systems, key=lambda system: common[0].gain(system[1][common[0].key].difference or 0.0))
         sentences.append(f"Of {len(systems)} systems, the best in {common[0].title}: {system_text(*best)}")
     return sentences
 
 
-def system_text(name: str, tested: Tested) -> str:
+def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
     """A system against the noisy input, in short; the intervals are in the tables.
 
     >>> pair = {"row": "ours", "against": "noisy"}
@@ -176,14 +168,10 @@ def system_text(name: str, tested: Tested) -> str:
     for metric in _WORDS_FIRST:
         if metric.key in tested:
             difference = number(tested[metric.key].difference, metric.digits, signed=True)
-            phrases[verdict_of(tested[metric.key])].append(f"{metric.title} ({difference})")
+            phrases[tested[metric.key].verdict].append(f"{metric.title} ({difference})")
     starts = {"better": "better in", "worse": "worse in", "not significant": "no significant difference in"}
     parts = [f"{starts[verdict]} {', '.join(metrics)}" for verdict, metrics in phrases.items() if metrics]
     return f"{name} against noisy: {'; '.join(parts)}."
-
-
-def _gain(tested: Tested, metric: Metric) -> float:
-    return metric.gain(tested[metric.key].difference or 0.0)
 
 
 def difference_text(comparison: Comparison, digits: int) -> str:
@@ -231,11 +219,7 @@ def protocol_text(information: Information) -> str:
 
 
 def data_text(evaluation: Evaluation, unknown_speakers: int = 0) -> str:
-    """What the rows were evaluated on; empty if nothing is known of it.
-
-    Args:
-        evaluation: the results.
-        unknown_speakers: number of utterances whose speaker is unknown.
+    """What the rows were evaluated on, with so many utterances of unknown speakers; empty if nothing is known of it.
 
     >>> data = {"utterances": 6, "speakers": 1, "snrs_db": [0.0, 5.0]}
     >>> data_text(Evaluation.from_json({"data": data, "rows": []}), unknown_speakers=4)

@@ -1,16 +1,18 @@
-"""Results of the evaluation: scores of each utterance, means of each row with intervals, and tested differences."""
+"""Results of the evaluation: scores of each utterance, means of each row with intervals, and tested differences.
+
+In the files, what is known of each metric stands beside the other values: `stoi` and `stoi_low` of a row, for instance.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from phonemi.metrics.score import Score
 from phonemi.metrics.statistics import is_significant
 from phonemi.metrics.words.word_errors import WordCounts
-from phonemi.results.metrics import METRICS
+from phonemi.results.metrics import METRIC
 from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 
@@ -23,7 +25,7 @@ class UtteranceScore(Record):
 
     @classmethod
     def of(cls, score: Score) -> Self:
-        """The record of a score."""
+        """The record of a score: NaN becomes None, which JSON has."""
         return cls(value=score.value if math.isfinite(score.value) else None, reason=score.reason)
 
     @property
@@ -37,13 +39,9 @@ class ScoredUtterance(Record):
     """One utterance of the test set under one row.
 
     Attributes:
-        id: name of the utterance.
-        speaker, noise, text: who speaks, in which noise, which words; None if unknown.
-        snr_db: signal-to-noise ratio of the mixture.
-        scores: by key of a metric. In the file each score stands under its key beside the other values.
-        heard: what the recogniser heard; None if it did not hear this utterance.
-        words: those words counted against the transcript.
-        word_failure: why there are no words.
+        text: the words that are spoken.
+        scores: by key of a metric.
+        heard: what the recogniser heard, and `words`, counted against the text; `word_failure`, why there are none.
     """
 
     id: str
@@ -58,14 +56,14 @@ class ScoredUtterance(Record):
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
-        """Read an utterance, whose scores stand beside its other values."""
-        scores = {key: content[key] for key in _KEYS if key in content} if isinstance(content, dict) else {}
-        return super().from_json({**content, "scores": scores} if scores else content, where)
+        if isinstance(content, dict):
+            content = {**content, "scores": {key: content[key] for key in METRIC if key in content}}
+        return super().from_json(content, where)
 
     def to_json(self) -> dict[str, Any]:
-        """The utterance with its scores beside its other values."""
         content = super().to_json()
-        return {**{key: content[key] for key in content if key != "scores"}, **content["scores"]}
+        scores: dict[str, Any] = content.pop("scores")
+        return content | scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +74,6 @@ class Scores(Record):
     utterances: tuple[ScoredUtterance, ...]
 
 
-_KEYS = [metric.key for metric in METRICS]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Record):
     """One metric of one row over the test set.
@@ -86,11 +81,10 @@ class Estimate(Record):
     Attributes:
         value: the mean, or for word errors the rate over the whole corpus; None if nothing was scored.
         low, high: ends of the 95 % interval.
+        insertions: inserted words per reference word; of word errors only, as `words`, the number of reference words.
         scored, total: how many utterances have a score, and how many there are.
         reasons: how many utterances have none for which reason.
         spread: standard deviation over several models of the row, or several probes.
-        insertions: inserted words per reference word; of word errors only.
-        words: reference words; of word errors only.
     """
 
     value: float | None = None
@@ -104,7 +98,7 @@ class Estimate(Record):
     spread: float | None = omitted_if_none()
 
 
-_PARTS = ("low", "high", "insertions", "scored", "total", "words", "reasons", "spread")
+_PARTS = [part.name for part in fields(Estimate)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +106,9 @@ class EvaluatedRow(RowRecord):
     """One row of the results, over the whole test set or at one SNR.
 
     Attributes:
-        snr_db: the SNR, in the results by SNR.
+        snr_db: None where all SNRs are pooled.
         models: how many models of the row were evaluated; None for one.
-        estimates: by key of a metric. In the file they stand beside the other values, as in `stoi`, `stoi_low`, ....
+        estimates: by key of a metric.
     """
 
     snr_db: float | None = omitted_if_none()
@@ -127,25 +121,29 @@ class EvaluatedRow(RowRecord):
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
-        """Read a row, whose estimates stand beside its other values."""
-        if not isinstance(content, dict):
-            return super().from_json(content, where)
-        estimates = {
-            key: {
-                "value": content[key],
-                **{part: content[name] for part in _PARTS if (name := f"{key}_{part}") in content},
+        if isinstance(content, dict):
+            estimates = {
+                key: {part: content[name] for part in _PARTS if (name := _name(key, part)) in content}
+                for key in METRIC
+                if key in content
             }
-            for key in _KEYS
-            if key in content
-        }
-        return super().from_json({**content, "estimates": estimates}, where)
+            content = {**content, "estimates": estimates}
+        return super().from_json(content, where)
 
     def to_json(self) -> dict[str, Any]:
-        """The row with its estimates beside its other values."""
         content = super().to_json()
         for key, estimate in content.pop("estimates").items():
-            content |= {key if part == "value" else f"{key}_{part}": value for part, value in estimate.items()}
+            content |= {_name(key, part): value for part, value in estimate.items()}
         return content
+
+
+def _name(key: str, part: str) -> str:
+    """Where a part of an estimate stands in the row.
+
+    >>> _name("stoi", "value"), _name("stoi", "low")
+    ('stoi', 'stoi_low')
+    """
+    return key if part == "value" else f"{key}_{part}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +151,7 @@ class Comparison(Record):
     """The difference of two rows in one metric, over the utterances for which both have a score.
 
     Attributes:
-        row, against: the names of the rows; the difference is the first minus the second.
-        metric: key of the metric.
-        difference, low, high: the mean difference and the ends of its 95 % interval.
+        difference, low, high: mean of `row` minus `against`, and the ends of its 95 % interval.
         p_value: of the permutation test of "no difference".
         pairs: how many utterances were compared.
         by_model: the difference of each pair of models, where several were trained.
@@ -176,6 +172,13 @@ class Comparison(Record):
         """Whether the difference is significant at 5 %, see `phonemi.metrics.statistics.is_significant`."""
         return is_significant(self.low, self.high, self.p_value, self.by_model or ())
 
+    @property
+    def verdict(self) -> str:
+        """Whether the row is "better" or "worse" than the one it is compared with, or "not significant"."""
+        if not self.is_significant:
+            return "not significant"
+        return "better" if METRIC[self.metric].gain(self.difference or 0.0) > 0 else "worse"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationData(Record):
@@ -184,9 +187,7 @@ class EvaluationData(Record):
     Attributes:
         utterances, speakers: how many; None if the speakers are unknown.
         intervals_over: "speakers", or "utterances" where there are too few speakers to draw from.
-        snrs_db: signal-to-noise ratios that occur.
-        recogniser: what heard the words; "none" if nothing did.
-        recogniser_settings: all that its output depends on.
+        recogniser: what heard the words; "none" if nothing did. Its settings are all that its output depends on.
     """
 
     utterances: int | None = None
@@ -208,21 +209,28 @@ class Evaluation(Record):
     by_snr: tuple[EvaluatedRow, ...] = ()
 
     @property
-    def titles(self) -> Mapping[str, str]:
+    def titles(self) -> dict[str, str]:
         """Name of each row -> what tables and sentences call it."""
         return {row.row: row.title for row in self.rows}
+
+    @property
+    def tested(self) -> dict[tuple[str, str], dict[str, Comparison]]:
+        """(row, against) -> key of a metric -> their difference."""
+        pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
+        for comparison in self.comparisons:
+            pairs.setdefault((comparison.row, comparison.against), {})[comparison.metric] = comparison
+        return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example(Record):
-    """One utterance of examples.json, to listen to.
+    """One utterance of examples.json, to listen to: all but the first three by name of a row.
 
     Attributes:
-        id, snr_db, text: of the mixture.
-        files: name of a row -> its sound file, relative to the run folder.
-        labels: name of a row -> what pages call it.
-        words: name of a row -> what the recogniser heard.
-        scores: name of a row -> key of a metric -> value.
+        files: paths relative to the run folder.
+        labels: what pages call the row.
+        words: what the recogniser heard.
+        scores: by key of a metric.
     """
 
     id: str
@@ -232,3 +240,43 @@ class Example(Record):
     labels: dict[str, str] = field(default_factory=dict)
     words: dict[str, str | None] = field(default_factory=dict)
     scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRow(EvaluatedRow):
+    """A row as it was evaluated here, and what the paper prints of it, by key of a metric.
+
+    `encoder` is empty for rows that are the same for every encoder.
+    """
+
+    encoder: str
+    published: dict[str, float | None] | None = omitted_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperComparison(Comparison):
+    """The difference of two rows of one encoder."""
+
+    encoder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperTable(Record):
+    """Content of tableNUMBER.json, which `phonemi table` writes: a table of the paper with our numbers and the printed.
+
+    Attributes:
+        number: of the table in the paper.
+        scale: "paper" or "mini".
+        encoders: name of each encoder -> the model that it is.
+        rows: in the order of the paper.
+        comparisons: of each row with the acoustic row of the same encoder.
+        made_by: version and commit of the software.
+    """
+
+    number: int
+    scale: str
+    encoders: dict[str, str]
+    intervals_over: str = "speakers"
+    rows: tuple[PaperRow, ...]
+    comparisons: tuple[PaperComparison, ...] = ()
+    made_by: dict[str, Any] = field(default_factory=dict)

@@ -17,11 +17,10 @@ class Bound(Record):
 
     Attributes:
         mi_bits, mi_nats: entropy of the phones minus cross-entropy of the probe.
+        accuracy: share of the frames whose phone the probe tells.
+        frames, utterances: how many were evaluated.
         mi_bits_low, mi_bits_high: ends of the 95 % interval.
         mi_bits_spread: standard deviation over several probes; None for one probe.
-        entropy_bits, cross_entropy_bits: the two terms.
-        accuracy: share of the frames whose phone the probe tells.
-        frames, utterances: what was evaluated.
     """
 
     mi_bits: float | None
@@ -50,7 +49,6 @@ class Information(Record):
     """Content of information.json.
 
     Attributes:
-        key: hash of what the result depends on.
         classes: how many phones are told apart.
         protocol: settings of the analysis, and the data that it was made with.
         rows: MI of each layer at each SNR of the test split.
@@ -105,7 +103,6 @@ class InformationTable:
     """MI of one representation as arrays.
 
     Attributes:
-        representation: its name.
         snrs_db: `[snr]`, ascending.
         mi_bits, low_bits, high_bits: `[layer, snr]`, the bound and the ends of its 95 % interval; NaN where nothing was
             measured.
@@ -136,14 +133,16 @@ class InformationTable:
 
 def information_tables(information: Information) -> list[InformationTable]:
     """The MI by layer and SNR of each representation, in order of appearance."""
-    rows = [(row, row.snr_db) for row in information.rows if row.snr_db is not None]
-    snrs_db = np.array(sorted({snr_db for _, snr_db in rows}), dtype=float)
+    by_name: dict[str, dict[tuple[int, float], list[float | None]]] = {}
+    for row in information.rows:
+        if row.snr_db is not None:
+            cells = by_name.setdefault(row.representation, {})
+            cells[row.layer, row.snr_db] = [row.mi_bits, row.mi_bits_low, row.mi_bits_high]
+    snrs_db = np.unique([snr_db for cells in by_name.values() for _, snr_db in cells])
     tables = []
-    for name in dict.fromkeys(row.representation for row, _ in rows):
-        rows_of_name = [(row, snr_db) for row, snr_db in rows if row.representation == name]
-        values = np.full((3, 1 + max(row.layer for row, _ in rows_of_name), len(snrs_db)), np.nan)
-        for row, snr_db in rows_of_name:
-            bounds = [row.mi_bits, row.mi_bits_low, row.mi_bits_high]
-            values[:, row.layer, np.searchsorted(snrs_db, snr_db)] = [np.nan if b is None else b for b in bounds]
+    for name, cells in by_name.items():
+        values = np.full((3, 1 + max(layer for layer, _ in cells), len(snrs_db)), np.nan)
+        for (layer, snr_db), bounds in cells.items():
+            values[:, layer, np.searchsorted(snrs_db, snr_db)] = np.array(bounds, float)  # NaN for None
         tables.append(InformationTable(name, snrs_db, *values))
     return tables

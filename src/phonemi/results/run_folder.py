@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from phonemi.errors import DataError
 from phonemi.results.evaluation import Evaluation, Example
 from phonemi.results.information import Information
-from phonemi.results.record import R, Record, read_file, read_list, read_record
+from phonemi.results.record import Record, T, read_record
 from phonemi.results.weights import DynamicWeights, LayerWeights
 
 STAGES = {
@@ -43,11 +42,6 @@ class Timings(Record):
 
     stages: tuple[StageTime, ...]
 
-    @property
-    def total_s(self) -> float:
-        """Seconds of all stages together."""
-        return sum(stage.seconds or 0.0 for stage in self.stages)
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunResults:
@@ -57,7 +51,6 @@ class RunResults:
         files: names of the files of `STAGES` that are there.
         per_utterance: lines of per_utterance.csv.
         log: lines of log.jsonl, what was logged while training.
-        config: text of config.yaml.
     """
 
     files: tuple[str, ...] = ()
@@ -72,7 +65,7 @@ class RunResults:
     config: str = ""
 
     @property
-    def titles(self) -> Mapping[str, str]:
+    def titles(self) -> dict[str, str]:
         """Name of each row -> what tables and sentences call it."""
         weighted = {row.row: row.title for row in self.layer_weights.rows} if self.layer_weights else {}
         return {**weighted, **(self.evaluation.titles if self.evaluation else {})}
@@ -89,7 +82,7 @@ def read_results(run_dir: str | Path) -> RunResults:
         raise DataError(f"{folder} is not a folder: expected the folder of a run")
     files = tuple(name for name in STAGES if (folder / name).is_file())
 
-    def read(name: str, kind: type[R]) -> R | None:
+    def read(name: str, kind: type[T]) -> T | None:
         return read_record(folder / name, kind) if name in files else None
 
     return RunResults(
@@ -98,21 +91,12 @@ def read_results(run_dir: str | Path) -> RunResults:
         layer_weights=read("layer_weights.json", LayerWeights),
         dynamic_weights=read("dynamic_weights.json", DynamicWeights),
         evaluation=read("metrics.json", Evaluation),
-        examples=read_examples(folder / "examples.json") if "examples.json" in files else (),
+        examples=read("examples.json", tuple[Example, ...]) or (),
         per_utterance=_read_csv(folder / "per_utterance.csv") if "per_utterance.csv" in files else (),
         log=_read_log(folder / "log.jsonl") if "log.jsonl" in files else (),
         timings=read("timings.json", Timings),
         config=_read_text(folder / "config.yaml") if "config.yaml" in files else "",
     )
-
-
-def read_examples(path: Path) -> tuple[Example, ...]:
-    """Read examples.json.
-
-    Raises:
-        DataError: as `read_record`.
-    """
-    return read_file(path, lambda content: read_list(content, Example))
 
 
 def _read_text(path: Path) -> str:

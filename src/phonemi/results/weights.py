@@ -34,12 +34,10 @@ class DynamicWeights(Record):
     """Content of dynamic_weights.json: one noisy utterance and how the weights follow it.
 
     Attributes:
-        utterance: its name.
         snr_db: None, because the SNR changes within the utterance.
         frame_s: seconds from one frame of the weights to the next; spectrum and local SNR have half of it.
         log_mel: `[2 * frame][mel]`, log power.
         local_snr_db: `[2 * frame]`; None where it is not defined.
-        rows: the dynamic rows.
     """
 
     utterance: str | None = omitted_if_none()
