@@ -66,12 +66,7 @@ def information_headlines(information: Information) -> list[str]:
 
 
 def weights_headline(weights: LayerWeights) -> str:
-    """Where each row of Fig. 2 puts its weight.
-
-    >>> rows = [{"row": "ws-acoustic", "label": "WS (Acoustic)", "weights": [0.7, 0.2, 0.1]}]
-    >>> weights_headline(LayerWeights.from_json({"rows": rows}))
-    'WS (Acoustic) puts 70 % of its weight on layer 0.'
-    """
+    """Where each row of Fig. 2 puts its weight, in one sentence."""
     phrases: list[str] = []
     for row in weights.rows:
         layer_weights = np.asarray(row.weights, dtype=float)
@@ -156,14 +151,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
 
 
 def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
-    """A system against the noisy input, in short; the intervals are in the tables.
-
-    >>> pair = {"row": "ours", "against": "noisy"}
-    >>> pesq = Comparison(**pair, metric="pesq_wb_lqo", difference=0.64, low=0.36, high=0.95, p_value=0.01)
-    >>> wer = Comparison(**pair, metric="wer", difference=0.05, low=-0.1, high=0.2)
-    >>> system_text("ours", {"pesq_wb_lqo": pesq, "wer": wer})
-    'ours against noisy: better in PESQ (+0.64); no significant difference in WER (+0.050).'
-    """
+    """A system against the noisy input, in short; the intervals are in the tables."""
     phrases: dict[str, list[str]] = {"better": [], "worse": [], "not significant": []}
     for metric in _WORDS_FIRST:
         if metric.key in tested:
@@ -175,12 +163,7 @@ def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
 
 
 def difference_text(comparison: Comparison, digits: int) -> str:
-    """A tested difference in words.
-
-    >>> pair = {"row": "ours", "against": "noisy", "metric": "wer"}
-    >>> difference_text(Comparison(**pair, difference=-0.01, low=-0.02, high=0.004), 3)
-    '−0.010 (95 % [−0.020, +0.004], not significant)'
-    """
+    """A tested difference in words."""
     difference, low, high = (
         number(value, digits, signed=True) for value in (comparison.difference, comparison.low, comparison.high)
     )
@@ -219,12 +202,7 @@ def protocol_text(information: Information) -> str:
 
 
 def data_text(evaluation: Evaluation, unknown_speakers: int = 0) -> str:
-    """What the rows were evaluated on, with so many utterances of unknown speakers; empty if nothing is known of it.
-
-    >>> data = {"utterances": 6, "speakers": 1, "snrs_db": [0.0, 5.0]}
-    >>> data_text(Evaluation.from_json({"data": data, "rows": []}), unknown_speakers=4)
-    'Test data: 6 utterances; 1 speaker, unknown of 4 utterances; SNR 0, 5 dB.'
-    """
+    """What the rows were evaluated on, with so many utterances of unknown speakers; empty if nothing is known of it."""
     data = evaluation.data
     parts = [plural(data.utterances, "utterance")] if data.utterances else []
     if data.speakers:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phonemi.report.figure_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style
-from phonemi.report.row_style import encoder_styles, series_styles
+from phonemi.report.row_style import SeriesStyle, encoder_styles, series_styles
 from phonemi.results.information import InformationTable
+from phonemi.results.weights import RowWeights
 from phonemi.tables import snr_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _MI = "MI with the phones (bits)"
 _HEAT = "cividis"
@@ -36,10 +38,8 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
     last = max((len(table.mi_bits) - 1 for table in layered), default=1)
     for index, table in enumerate(layered):
         style, mean, layers = styles[index], table.by_layer, np.arange(len(table.mi_bits))
-        axes.fill_between(
-            layers, table.low_bits.mean(1), table.high_bits.mean(1), color=style.colour, alpha=0.2, linewidth=0
-        )
-        (line,) = axes.plot(layers, mean, color=style.colour, marker=style.marker, label=table.representation)
+        line = _curve(axes, layers, mean, table.low_bits.mean(1), table.high_bits.mean(1), style)
+        line.set_label(table.representation)
         if not np.isfinite(mean).any():
             continue
         peak = int(np.nanargmax(mean))
@@ -116,27 +116,28 @@ def information_by_snr(table: InformationTable) -> Figure:
 @figure_style()
 def information_heatmap(table: InformationTable) -> Figure:
     """MI `[layer, snr]` as numbers on colours; the best layer of every SNR is boxed."""
+    from matplotlib.patches import Rectangle
+
     layers, snrs = table.mi_bits.shape
     figure, ((axes,),) = axes_grid(NARROW_IN, max(3.5, 1.2 + 0.3 * layers))
     image = heat(axes, table.mi_bits, (-0.5, snrs - 0.5, -0.5, layers - 0.5))
     peaks = table.peak_layers
-    for layer in range(layers):
-        for index in range(snrs):
-            value = table.mi_bits[layer, index]
-            text = f"{value:.2f}" if np.isfinite(value) else "–"
-            # Black and near-white text are outside THEME on purpose: they sit on the cell, not on the page.
-            dark = np.isfinite(value) and image.norm(value) < 0.55
-            weight = "bold" if peaks[index] == layer else "normal"
-            axes.text(
-                index, layer, text, ha="center", va="center", color="#fdfdfd" if dark else "#000000", weight=weight
-            )
+    # Black and near-white are outside THEME on purpose: they sit on the cells, not on the page.
+    black, white = "#000000", "#fdfdfd"
+    for (layer, index), value in np.ndenumerate(table.mi_bits):
+        is_dark = np.isfinite(value) and image.norm(value) < 0.55
+        axes.text(
+            index, layer, f"{value:.2f}" if np.isfinite(value) else "–", ha="center", va="center",
+            color=white if is_dark else black, weight="bold" if peaks[index] == layer else "normal",
+        )  # fmt: skip
     for index, layer in enumerate(peaks):
         if layer >= 0:
-            for colour, width in (("#000000", 4), ("#fdfdfd", 2)):
-                axes.add_patch(_box(index - 0.47, layer - 0.46, 0.94, 0.92, colour, width))
+            for colour, width in ((black, 4), (white, 2)):
+                place = (index - 0.47, layer - 0.46)
+                axes.add_patch(Rectangle(place, 0.94, 0.92, fill=False, edgecolor=colour, linewidth=width))
     axes.set_xticks(range(snrs), [snr_text(snr_db) for snr_db in table.snrs_db])
     axes.set(title=table.representation, xlabel="SNR (dB)", ylabel="Layer", yticks=range(layers))
-    figure.colorbar(image, ax=axes, label="MI (bits)", pad=0.02).outline.set_visible(False)
+    add_scale(image, axes, "MI (bits)", pad=0.02)
     return figure
 
 
@@ -151,20 +152,12 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
         measured = layers >= 0
         peaks = np.where(measured, table.mi_bits[layers, np.arange(len(layers))], np.nan)
         low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
-        axes.fill_between(table.snrs_db, low, high, color=style.colour, alpha=0.2, linewidth=0)
-        axes.plot(
-            table.snrs_db, peaks, color=style.colour, marker=style.marker, label=f"{table.representation}, best layer"
-        )
+        _curve(axes, table.snrs_db, peaks, low, high, style).set_label(f"{table.representation}, best layer")
         for snr_db, peak, layer in zip(table.snrs_db[measured], peaks[measured], layers[measured], strict=True):
             axes.annotate(
-                f"L{layer}",
-                (snr_db, peak),
-                xytext=(0, -17 if index % 2 else 8),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=THEME["ink"] if len(layered) == 1 else style.colour,
-            )
+                f"L{layer}", (snr_db, peak), xytext=(0, -17 if index % 2 else 8), textcoords="offset points",
+                ha="center", fontsize=9, color=THEME["ink"] if len(layered) == 1 else style.colour,
+            )  # fmt: skip
     for table in tables:
         if not table.has_layers:
             axes.plot(
@@ -179,18 +172,18 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
 
 
 @figure_style()
-def layer_weights(rows: Sequence[tuple[str, str, Sequence[float]]]) -> Figure:
-    """Fig. 2: share of each layer in the fused representation; rows of (row, label, weights `[layer]`)."""
+def layer_weights(rows: Sequence[RowWeights]) -> Figure:
+    """Fig. 2: share of each layer in the fused representation."""
     figure, ((axes,),) = axes_grid(WIDE_IN, 3.6)
-    layers = max(len(weights) for _, _, weights in rows)
+    layers = max(len(row.weights) for row in rows)
     width = 0.84 / len(rows)
-    styles = series_styles([row for row, _, _ in rows])
-    for index, (row, label, weights) in enumerate(rows):
-        style = styles[row]
-        positions = np.arange(len(weights)) + (index - (len(rows) - 1) / 2) * width
+    styles = series_styles([row.row for row in rows])
+    for index, row in enumerate(rows):
+        style = styles[row.row]
+        positions = np.arange(len(row.weights)) + (index - (len(rows) - 1) / 2) * width
         axes.bar(
-            positions, np.asarray(weights, float), 0.9 * width, label=label, color=style.colour, hatch=style.hatch,
-            edgecolor=THEME["paper"], linewidth=0,
+            positions, np.asarray(row.weights, float), 0.9 * width, label=row.title, color=style.colour,
+            hatch=style.hatch, edgecolor=THEME["paper"], linewidth=0,
         )  # fmt: skip
     axes.axhline(1 / layers, color=THEME["ink"], linestyle=":", linewidth=1.2)
     axes.annotate(
@@ -211,16 +204,12 @@ def dynamic_weights(
     """Fig. 3: one noisy utterance and how the layer weights follow it, on one time axis.
 
     Args:
-        log_mel: `[2 * frame, mel]`, log power.
+        log_mel: `[2 * frame, mel]`.
         local_snr_db: `[2 * frame]`, NaN where undefined.
-        rows: (label, layer weights `[frame, layer]`), non-negative, summing to 1 over the layers.
+        rows: (label, layer weights `[frame, layer]`).
         frame_s: seconds from one weight frame to the next; spectrum and SNR have half of it.
     """
-    heights = [1.5, 0.9, *[1.15] * len(rows)]
-    figure, grid = axes_grid(
-        WIDE_IN, 0.7 + 1.15 * sum(heights), len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}
-    )
-    panels = list(grid[:, 0])
+    figure, panels = panels_over_time([1.5, 0.9, *[1.15] * len(rows)], 1.15)
     # Frame t is centred at (320 t + 200) / 16000 s, so its cell begins 2.5 ms after 0.02 t.
     start_s, step_s = 0.125 * frame_s, 0.5 * frame_s
     end_s = start_s + step_s * len(log_mel)
@@ -230,15 +219,13 @@ def dynamic_weights(
     panels[1].plot(times_s, local_snr_db, color=THEME["ink"], linewidth=1.4)
     panels[1].axhline(0, color=THEME["muted"], linewidth=0.8)
     panels[1].set(title="Local SNR", ylabel="dB")
-    figure.colorbar(spectrum, ax=panels[0], label="log power", pad=0.01).outline.set_visible(False)
+    add_scale(spectrum, panels[0], "log power")
     peak = max((float(np.nanmax(weights)) for _, weights in rows), default=1.0)
     for axes, (label, weights) in zip(panels[2:], rows, strict=True):
-        frames, layers = weights.shape
-        image = heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5), _HEAT)
-        image.set_clim(0, peak)
-        axes.set(title=label, ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
+        image = heat_of_layers(axes, weights, start_s, frame_s, peak)
+        axes.set_title(label)
     if rows:
-        figure.colorbar(image, ax=panels[2:], label="weight", pad=0.01).outline.set_visible(False)
+        add_scale(image, panels[2:], "weight")
     panels[-1].set(xlabel="Time (s)", xlim=(0, end_s))
     return figure
 
@@ -248,11 +235,6 @@ def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure
     """One panel per quantity, one line per row, one legend: metrics by SNR, and training curves.
 
     Models of a row (NAME@2, ...) look the same; a label is in the legend once.
-
-    Args:
-        panels: title -> row -> (label, x, y).
-        xlabel: what the horizontal axes count.
-        markers: mark the single measurements.
     """
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
     lines = -(-len(panels) // columns)
@@ -298,7 +280,28 @@ def heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, floa
     return axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, interpolation="nearest")
 
 
-def _box(left: float, bottom: float, width: float, height: float, colour: str, line_width: float) -> Any:
-    from matplotlib.patches import Rectangle
+def heat_of_layers(axes: Axes, weights: np.ndarray, start_s: float, frame_s: float, peak: float) -> Any:
+    """Draw layer weights `[frame, layer]` over time on a scale from 0 to `peak`."""
+    frames, layers = weights.shape
+    image = heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5))
+    image.set_clim(0, peak)
+    axes.set(ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
+    return image
 
-    return Rectangle((left, bottom), width, height, fill=False, edgecolor=colour, linewidth=line_width)
+
+def add_scale(image: Any, axes: Any, label: str, pad: float = 0.01) -> None:
+    """Say what the colours of an image mean, beside one or several axes."""
+    image.figure.colorbar(image, ax=axes, label=label, pad=pad).outline.set_visible(False)
+
+
+def panels_over_time(heights: list[float], unit_in: float) -> tuple[Figure, list[Axes]]:
+    """A wide figure with axes below each other that share their time."""
+    height_in, ratios = 0.7 + unit_in * sum(heights), {"height_ratios": heights}
+    figure, grid = axes_grid(WIDE_IN, height_in, len(heights), sharex=True, gridspec_kw=ratios)
+    return figure, list(grid[:, 0])
+
+
+def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray, style: SeriesStyle) -> Line2D:
+    """Draw a curve and its interval as a band."""
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
+    return axes.plot(x, y, color=style.colour, marker=style.marker)[0]

@@ -18,19 +18,17 @@ from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 @dataclass(frozen=True, kw_only=True)
 class UtteranceScore(Record):
-    """One metric of one utterance: a value, or the reason why there is none."""
+    """A `Score` with None, which JSON has, for NaN."""
 
     value: float | None
     reason: str | None = None
 
     @classmethod
     def of(cls, score: Score) -> Self:
-        """The record of a score: NaN becomes None, which JSON has."""
         return cls(value=score.value if math.isfinite(score.value) else None, reason=score.reason)
 
     @property
     def score(self) -> Score:
-        """The score of the record."""
         return Score(math.nan if self.value is None else self.value, self.reason)
 
 
@@ -98,7 +96,8 @@ class Estimate(Record):
     spread: float | None = omitted_if_none()
 
 
-_PARTS = [part.name for part in fields(Estimate)]
+# How a key in a row ends for each part of an estimate: `stoi` is the value, `stoi_low` the lower end.
+_ENDINGS = {part.name: "" if part.name == "value" else f"_{part.name}" for part in fields(Estimate)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +115,13 @@ class EvaluatedRow(RowRecord):
     estimates: dict[str, Estimate] = field(default_factory=dict)
 
     def value(self, key: str) -> float | None:
-        """The value of a metric; None if it was not measured."""
         return self.estimates[key].value if key in self.estimates else None
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
         if isinstance(content, dict):
             estimates = {
-                key: {part: content[name] for part in _PARTS if (name := _name(key, part)) in content}
+                key: {part: content[key + end] for part, end in _ENDINGS.items() if key + end in content}
                 for key in METRIC
                 if key in content
             }
@@ -133,17 +131,8 @@ class EvaluatedRow(RowRecord):
     def to_json(self) -> dict[str, Any]:
         content = super().to_json()
         for key, estimate in content.pop("estimates").items():
-            content |= {_name(key, part): value for part, value in estimate.items()}
+            content |= {key + _ENDINGS[part]: value for part, value in estimate.items()}
         return content
-
-
-def _name(key: str, part: str) -> str:
-    """Where a part of an estimate stands in the row.
-
-    >>> _name("stoi", "value"), _name("stoi", "low")
-    ('stoi', 'stoi_low')
-    """
-    return key if part == "value" else f"{key}_{part}"
 
 
 @dataclass(frozen=True, kw_only=True)
