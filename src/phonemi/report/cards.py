@@ -56,23 +56,19 @@ class Card:
 
 def example_card(example: Example, run_dir: Path) -> Card:
     """The card of an example of a run; a file that is missing is named on it."""
-    sounds = data_addresses({row: run_dir / path for row, path in example.files.items()})
-    return Card(
-        example.id,
-        [
-            Sound(
-                title=example.labels.get(row, row),
-                file=file,
-                address=sounds.get(row, ""),
-                words=marked_words(example.text or "", example.words.get(row)),
-                scores=score_texts(example.scores.get(row, {})),
-                is_bound=row in ("noisy", "clean"),
-            )
-            for row, file in example.files.items()
-        ],
-        text=example.text or "",
-        snr_db=example.snr_db,
-    )
+    text, addresses = example.text or "", data_addresses({row: run_dir / path for row, path in example.files.items()})
+    sounds = [
+        Sound(
+            title=example.labels.get(row, row),
+            file=file,
+            address=addresses.get(row, ""),
+            words=marked_words(text, example.words.get(row)),
+            scores=score_texts(example.scores.get(row, {})),
+            is_bound=row in ("noisy", "clean"),
+        )
+        for row, file in example.files.items()
+    ]
+    return Card(example.id, sounds, text, example.snr_db)
 
 
 def score_texts(scores: Mapping[str, float | None]) -> list[str]:
@@ -108,10 +104,7 @@ def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
 
 
 def data_addresses(files: Mapping[str, Path]) -> dict[str, str]:
-    """Sound files as `data:` addresses of at most 200 kB of Ogg each, all with one gain so that none clips.
-
-    Files that do not exist are left out.
-    """
+    """Those sound files that exist as `data:` addresses of 200 kB of Ogg at most, all with one gain: none clips."""
     waveforms = {row: audio.load(path, SAMPLE_RATE) for row, path in files.items() if path.is_file()}
     peak = max((float(np.abs(waveform).max()) for waveform in waveforms.values()), default=0.0)
     gain = np.float32(min(1.0, 0.99 / peak) if peak > 0 else 1.0)

@@ -80,7 +80,9 @@ def build_listening_page(
         sections={"files": "All recordings", "listen": "Listen"},
         noisy=noisy,
         enhanced=enhanced,
-        notes=[_order_note(ranked_by, recogniser), *skipped, *notes],
+        order=ranked_by.title if ranked_by else "share of clipped samples",
+        hears_words=recogniser.name if recogniser and ranked_by == METRIC["wer"] else "",
+        notes=[*skipped, *notes],
         recordings=recordings_table(pairs, columns),
         terms=explain([], [metric.key for metric in columns]),
         pictured=MAX_PICTURED if len(pairs) > MAX_PICTURED else 0,
@@ -132,18 +134,6 @@ def _corpus_wer(pairs: Sequence[RecordingPair]) -> tuple[float, float]:
     counts = [(side[0], side[1]) for side in sides if len(side) == 2]
     words = sum(before.reference_words for before, _ in counts) or 1
     return sum(before.errors for before, _ in counts) / words, sum(after.errors for _, after in counts) / words
-
-
-def _order_note(ranked_by: Metric | None, recogniser: Recogniser | None) -> str:
-    order = ranked_by.title if ranked_by else "share of clipped samples"
-    text = (
-        f"First what got worse by most in {order}, after against before; click a heading to sort. Below each number "
-        "what it was before. "
-        f"Scores are of the first {SCORED_S} s of a recording, level and clipping of all of it."
-    )
-    if recogniser is not None and ranked_by == METRIC["wer"]:
-        text += f" Words as {recogniser.name} hears them."
-    return text
 
 
 def recordings_table(pairs: Sequence[RecordingPair], columns: Sequence[Metric]) -> Table:

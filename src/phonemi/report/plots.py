@@ -27,10 +27,10 @@ _SNR_RAMP = ("#5d4fc0", "#2f80bd", "#2fa595", "#93b83f")
 
 @figure_style()
 def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
-    """Fig. 1a: MI `[layer]` averaged over the SNRs, its interval as a band, the peak marked.
+    """Fig. 1a: MI `[layer]` averaged over the SNRs, its interval as a band, the peak marked; log1p is a dashed line.
 
     The band averages the bounds of the single SNRs, as if their errors were the same: the careful side, since the
-    test utterances are. A representation of one layer (log1p) is a dashed line.
+    test utterances are.
     """
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
     layered = [table for table in tables if table.has_layers]
@@ -74,18 +74,13 @@ def _spread(values: np.ndarray, gap: float) -> np.ndarray:
     >>> _spread(np.array([1.0, 1.1, 3.0]), 0.5).tolist()
     [0.8, 1.3, 3.0]
     """
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(values, kind="stable")
     # Label k is shifted down by k * gap: then labels only must not cross, and neighbours that do meet at their mean.
-    groups: list[list[float]] = []  # [sum of the shifted positions, number of labels]
-    for rank, value in enumerate(values[order]):
-        groups.append([float(value) - rank * gap, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
-            total, count = groups.pop()
-            groups[-1][0] += total
-            groups[-1][1] += count
-    shifted = np.concatenate([np.full(int(count), total / count) for total, count in groups] or [np.zeros(0)])
+    shifts = gap * np.arange(len(values))
     spread = np.empty(len(values))
-    spread[order] = shifted + gap * np.arange(len(values))
+    spread[order] = isotonic_regression(values[order] - shifts).x + shifts
     return spread.round(6)
 
 

@@ -41,7 +41,7 @@ def spectrogram_db(waveform: Waveform, columns: int = MAX_COLUMNS) -> NDArray[np
 
 
 def scale_db(*spectrograms: NDArray[np.float64]) -> tuple[float, float]:
-    """Ends of one colour scale for several spectrograms: 70 dB below their loudest bin, and that bin."""
+    """Ends of one colour scale for several spectrograms: `RANGE_DB` below their loudest bin, and that bin."""
     top = max(float(spectrogram.max()) for spectrogram in spectrograms)
     return top - RANGE_DB, top
 

@@ -90,11 +90,9 @@ class AggregatedInformation(Record):
             lists: dict[str, list[Any]] = {"rows": [], "average": [], "validation": []}
             for row in content["rows"]:
                 place = str(row.get("snr_db")) if isinstance(row, dict) else ""
-                if place in ("average", "validation"):
-                    lists[place].append({**row, "snr_db": None})
-                else:
-                    lists["rows"].append(row)
-            content = {**lists, **{name: rows for name, rows in content.items() if name != "rows"}}
+                is_old = place in ("average", "validation")
+                lists[place if is_old else "rows"].append({**row, "snr_db": None} if is_old else row)
+            content = lists | content | {"rows": lists["rows"]}
         return super().from_json(content, where)
 
 
@@ -116,7 +114,7 @@ class InformationTable:
 
     @property
     def has_layers(self) -> bool:
-        """Whether there are several layers; a spectrum such as log1p counts as one."""
+        """Whether there are several; a spectrum such as log1p counts as one layer."""
         return len(self.mi_bits) > 1
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,10 @@ def read_results(run_dir: str | Path) -> RunResults:
     def read(name: str, kind: type[T]) -> T | None:
         return read_record(folder / name, kind) if name in files else None
 
+    def text(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8", errors="replace") if name in files else ""
+
+    lines = csv.DictReader(io.StringIO(text("per_utterance.csv")))
     return RunResults(
         files=files,
         information=read("information.json", Information),
@@ -92,24 +97,15 @@ def read_results(run_dir: str | Path) -> RunResults:
         dynamic_weights=read("dynamic_weights.json", DynamicWeights),
         evaluation=read("metrics.json", Evaluation),
         examples=read("examples.json", tuple[Example, ...]) or (),
-        per_utterance=_read_csv(folder / "per_utterance.csv") if "per_utterance.csv" in files else (),
-        log=_read_log(folder / "log.jsonl") if "log.jsonl" in files else (),
+        per_utterance=tuple({key: value or "" for key, value in line.items() if key} for line in lines),
+        log=_parse_log(text("log.jsonl"), folder / "log.jsonl"),
         timings=read("timings.json", Timings),
-        config=_read_text(folder / "config.yaml") if "config.yaml" in files else "",
+        config=text("config.yaml"),
     )
 
 
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _read_csv(path: Path) -> tuple[dict[str, str], ...]:
-    with open(path, encoding="utf-8", errors="replace", newline="") as lines:
-        return tuple({key: value or "" for key, value in row.items() if key} for row in csv.DictReader(lines))
-
-
-def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
-    lines = _read_text(path).split("\n")
+def _parse_log(text: str, path: Path) -> tuple[dict[str, Any], ...]:
+    lines = text.split("\n")
     rows = []
     for line_number, line in enumerate(lines, start=1):
         try:

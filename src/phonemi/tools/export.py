@@ -48,10 +48,7 @@ def export_onnx(enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET) 
     - `mask.onnx`, if the network is a mask enhancer: log1p [batch, frame, 257] and, if there is an encoder, features
       -> mask [batch, frame, 257].
 
-    Args:
-        enhancer: is not changed.
-        folder: created if absent.
-        opset: version of the ONNX operators, 17 to 20.
+    The enhancer is not changed; a folder that is absent is created.
 
     Raises:
         ModelError: if a part cannot be exported. Its file is then not written.
