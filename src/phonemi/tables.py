@@ -64,41 +64,24 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number or a text, and what belongs to it.
+    """A number or a text, and what belongs to it."""
 
-    Attributes:
-        value: a number, a text, or None for what was not measured.
-        digits: decimals that the number is written with, and its interval too.
-        signed: whether a plus sign is written: for differences.
-        interval: ends of the 95 % interval.
-        spread: standard deviation over, for instance, "3 models", written with one digit more than the value.
-        scored, total: how many utterances have a number, and how many there are; written where some have none.
-        details: further texts, after the number in Markdown and below it on a page.
-        notes: texts below the number that only a page has room for.
-        mark: a character right after the number.
-        bold: bold on a page and in Markdown: a significant difference.
-        best: the best of its column, which a page marks.
-        kind: further classes of the HTML element.
-        hint: what a page shows where the cell is pointed at.
-        link: address that the text of the cell leads to on a page.
-    """
-
-    value: float | str | None = None
-    digits: int = 2
-    signed: bool = False
-    interval: tuple[float | None, float | None] | None = None
-    spread: float | None = None
-    spread_over: str = ""
-    scored: int | None = None
+    value: float | str | None = None  # None: not measured
+    digits: int = 2  # decimals of the number and its interval
+    signed: bool = False  # with a plus sign, for differences
+    interval: tuple[float | None, float | None] | None = None  # ends of the 95 % interval
+    spread: float | None = None  # standard deviation, written with one digit more
+    spread_over: str = ""  # such as "3 models"
+    scored: int | None = None  # utterances that have a number, of `total`; written where some have none
     total: int | None = None
-    details: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    mark: str = ""
-    bold: bool = False
-    best: bool = False
-    kind: str = ""
-    hint: str = ""
-    link: str = ""
+    details: tuple[str, ...] = ()  # after the number in Markdown, below it on a page
+    notes: tuple[str, ...] = ()  # below the number on a page alone
+    mark: str = ""  # a character right after the number
+    bold: bool = False  # a significant difference
+    best: bool = False  # of its column; a page marks it
+    kind: str = ""  # further classes of the HTML element
+    hint: str = ""  # what a page shows where the cell is pointed at
+    link: str = ""  # where the text leads to on a page
 
     @property
     def is_text(self) -> bool:

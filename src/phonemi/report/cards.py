@@ -23,23 +23,16 @@ MAX_PLAYER_BYTES = 200_000
 
 @dataclass(frozen=True)
 class Sound:
-    """A signal to listen to.
-
-    Attributes:
-        address: where the player finds it; empty if there is none.
-        words: what a recogniser heard, see `marked_words`.
-        is_bound: whether it is the noisy or the clean signal, rather than something that is compared.
-        picture: address of its spectrogram, and `picture_text` its description.
-    """
+    """A signal to listen to."""
 
     title: str
     file: str
-    address: str
-    words: list[tuple[str, str]] | None = None
+    address: str  # where the player finds it; empty: nowhere
+    words: list[tuple[str, str]] | None = None  # what was heard, see `marked_words`
     scores: list[str] = field(default_factory=list)
-    is_bound: bool = False
-    picture: str = ""
-    picture_text: str = ""
+    is_bound: bool = False  # noisy or clean, rather than what is compared
+    picture: str = ""  # address of its spectrogram
+    picture_text: str = ""  # description of that
 
 
 @dataclass(frozen=True)

@@ -36,23 +36,15 @@ BLOCK_S = 10
 
 @dataclass
 class ScoredRecording:
-    """One recording and its scores.
-
-    Attributes:
-        level_db: root mean square in dB re full scale, minus infinity for silence.
-        clipped: share of the samples at full scale.
-        scores: by key of a metric.
-        words: what the recogniser heard; None if it was not asked.
-        counts: those words counted against the transcript.
-    """
+    """One recording and its scores, by key of a metric."""
 
     path: Path
     duration_s: float
-    level_db: float
-    clipped: float
+    level_db: float  # root mean square re full scale; minus infinity for silence
+    clipped: float  # share of the samples at full scale
     scores: dict[str, Score] = field(default_factory=dict)
-    words: str | None = None
-    counts: WordCounts | None = None
+    words: str | None = None  # what the recogniser heard; None: it was not asked
+    counts: WordCounts | None = None  # those words against the transcript
 
     def value(self, key: str) -> float | None:
         score = self.scores.get(key)
@@ -61,21 +53,14 @@ class ScoredRecording:
 
 @dataclass
 class RecordingPair:
-    """A recording before and after enhancement; a side is None if its file is missing or cannot be read.
+    """A recording before and after enhancement; a side is None if its file is missing or cannot be read."""
 
-    Attributes:
-        name: path below the folder.
-        clean: clean counterpart.
-        text: transcript.
-        problem: what is wrong with one of the files.
-    """
-
-    name: str
+    name: str  # path below the folder
     before: ScoredRecording | None
     after: ScoredRecording | None
-    clean: Path | None = None
-    text: str | None = None
-    problem: str | None = None
+    clean: Path | None = None  # counterpart
+    text: str | None = None  # transcript
+    problem: str | None = None  # what is wrong with one of the files
 
     @property
     def sides(self) -> list[ScoredRecording]:

@@ -34,23 +34,17 @@ class UtteranceScore(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredUtterance(Record):
-    """One utterance of the test set under one row.
-
-    Attributes:
-        text: the words that are spoken.
-        scores: by key of a metric.
-        heard: what the recogniser heard, and `words`, counted against the text; `word_failure`, why there are none.
-    """
+    """One utterance of the test set under one row; `scores` are by key of a metric."""
 
     id: str
     speaker: str | None = None
     snr_db: float | None = None
     noise: str | None = None
-    text: str | None = None
+    text: str | None = None  # the words that are spoken
     scores: dict[str, UtteranceScore] = field(default_factory=dict)
-    heard: str | None = omitted_if_none()
-    words: WordCounts | None = omitted_if_none()
-    word_failure: str | None = omitted_if_none()
+    heard: str | None = omitted_if_none()  # what the recogniser heard
+    words: WordCounts | None = omitted_if_none()  # that, counted against the text
+    word_failure: str | None = omitted_if_none()  # why there is none
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
@@ -74,26 +68,17 @@ class Scores(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Record):
-    """One metric of one row over the test set.
+    """One metric of one row over the test set."""
 
-    Attributes:
-        value: the mean, or for word errors the rate over the whole corpus; None if nothing was scored.
-        low, high: ends of the 95 % interval.
-        insertions: inserted words per reference word; of word errors only, as `words`, the number of reference words.
-        scored, total: how many utterances have a score, and how many there are.
-        reasons: how many utterances have none for which reason.
-        spread: standard deviation over several models of the row, or several probes.
-    """
-
-    value: float | None = None
-    low: float | None = None
+    value: float | None = None  # the mean, or for word errors the rate over the whole corpus
+    low: float | None = None  # ends of the 95 % interval
     high: float | None = None
-    insertions: float | None = omitted_if_none()
-    scored: int | None = omitted_if_none()
+    insertions: float | None = omitted_if_none()  # per reference word; of word errors only
+    scored: int | None = omitted_if_none()  # utterances that have a score, of `total`
     total: int | None = omitted_if_none()
-    words: int | None = omitted_if_none()
-    reasons: dict[str, int] | None = omitted_if_none()
-    spread: float | None = omitted_if_none()
+    words: int | None = omitted_if_none()  # reference words; of word errors only
+    reasons: dict[str, int] | None = omitted_if_none()  # reason -> utterances that have no score for it
+    spread: float | None = omitted_if_none()  # standard deviation over several models or probes
 
 
 # How a key in a row ends for each part of an estimate: `stoi` is the value, `stoi_low` the lower end.
@@ -102,16 +87,10 @@ _ENDINGS = {part.name: "" if part.name == "value" else f"_{part.name}" for part 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedRow(RowRecord):
-    """One row of the results, over the whole test set or at one SNR.
+    """One row of the results; `estimates` are by key of a metric."""
 
-    Attributes:
-        snr_db: None where all SNRs are pooled.
-        models: how many models of the row were evaluated; None for one.
-        estimates: by key of a metric.
-    """
-
-    snr_db: float | None = omitted_if_none()
-    models: int | None = omitted_if_none()
+    snr_db: float | None = omitted_if_none()  # None: all SNRs are pooled
+    models: int | None = omitted_if_none()  # how many were evaluated; None: one
     estimates: dict[str, Estimate] = field(default_factory=dict)
 
     def value(self, key: str) -> float | None:
@@ -137,24 +116,17 @@ class EvaluatedRow(RowRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
-    """The difference of two rows in one metric, over the utterances for which both have a score.
-
-    Attributes:
-        difference, low, high: mean of `row` minus `against`, and the ends of its 95 % interval.
-        p_value: of the permutation test of "no difference".
-        pairs: how many utterances were compared.
-        by_model: the difference of each pair of models, where several were trained.
-    """
+    """The difference of two rows in one metric, over the utterances for which both have a score."""
 
     row: str
     against: str
     metric: str
-    difference: float | None
-    low: float | None
+    difference: float | None  # mean of `row` minus `against`
+    low: float | None  # ends of its 95 % interval
     high: float | None
-    p_value: float | None = None
-    pairs: int | None = omitted_if_none()
-    by_model: tuple[float | None, ...] | None = omitted_if_none()
+    p_value: float | None = None  # of the permutation test of "no difference"
+    pairs: int | None = omitted_if_none()  # utterances that were compared
+    by_model: tuple[float | None, ...] | None = omitted_if_none()  # of each pair, where several were trained
 
     @property
     def is_significant(self) -> bool:
@@ -171,20 +143,14 @@ class Comparison(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationData(Record):
-    """What the rows were evaluated on.
-
-    Attributes:
-        utterances, speakers: how many; None if the speakers are unknown.
-        intervals_over: "speakers", or "utterances" where there are too few speakers to draw from.
-        recogniser: what heard the words; "none" if nothing did. Its settings are all that its output depends on.
-    """
+    """What the rows were evaluated on."""
 
     utterances: int | None = None
-    speakers: int | None = None
-    intervals_over: str | None = None
+    speakers: int | None = None  # None: unknown
+    intervals_over: str | None = None  # "speakers", or "utterances" where there are too few speakers to draw from
     snrs_db: tuple[float, ...] = ()
-    recogniser: str = "none"
-    recogniser_settings: dict[str, Any] | None = None
+    recogniser: str = "none"  # what heard the words; "none": nothing did
+    recogniser_settings: dict[str, Any] | None = None  # all that its output depends on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,22 +179,15 @@ class Evaluation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Example(Record):
-    """One utterance of examples.json, to listen to: all but the first three by name of a row.
-
-    Attributes:
-        files: paths relative to the run folder.
-        labels: what pages call the row.
-        words: what the recogniser heard.
-        scores: by key of a metric.
-    """
+    """One utterance of examples.json, to listen to; dictionaries are by name of a row."""
 
     id: str
     snr_db: float | None = None
     text: str | None = None
-    files: dict[str, str]
-    labels: dict[str, str] = field(default_factory=dict)
-    words: dict[str, str | None] = field(default_factory=dict)
-    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    files: dict[str, str]  # relative to the run folder
+    labels: dict[str, str] = field(default_factory=dict)  # what pages call the row
+    words: dict[str, str | None] = field(default_factory=dict)  # what the recogniser heard
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)  # by key of a metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,21 +210,12 @@ class PaperComparison(Comparison):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable(Record):
-    """Content of tableNUMBER.json, which `phonemi table` writes: a table of the paper with our numbers and the printed.
+    """Content of tableNUMBER.json, which `phonemi table` writes: our numbers and those that the paper prints."""
 
-    Attributes:
-        number: of the table in the paper.
-        scale: "paper" or "mini".
-        encoders: name of each encoder -> the model that it is.
-        rows: in the order of the paper.
-        comparisons: of each row with the acoustic row of the same encoder.
-        made_by: version and commit of the software.
-    """
-
-    number: int
-    scale: str
-    encoders: dict[str, str]
+    number: int  # of the table in the paper
+    scale: str  # "paper" or "mini"
+    encoders: dict[str, str]  # name -> the model that it is
     intervals_over: str = "speakers"
-    rows: tuple[PaperRow, ...]
-    comparisons: tuple[PaperComparison, ...] = ()
-    made_by: dict[str, Any] = field(default_factory=dict)
+    rows: tuple[PaperRow, ...]  # in the order of the paper
+    comparisons: tuple[PaperComparison, ...] = ()  # with the acoustic row of the same encoder
+    made_by: dict[str, Any] = field(default_factory=dict)  # version and commit of the software

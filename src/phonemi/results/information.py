@@ -13,26 +13,18 @@ from phonemi.results.record import Record, omitted_if_none
 
 @dataclass(frozen=True, kw_only=True)
 class Bound(Record):
-    """Lower bound of the MI of one sequence of features with the phones, as a probe gives it.
+    """Lower bound of the MI of one sequence of features with the phones, as a probe gives it."""
 
-    Attributes:
-        mi_bits, mi_nats: entropy of the phones minus cross-entropy of the probe.
-        accuracy: share of the frames whose phone the probe tells.
-        frames, utterances: how many were evaluated.
-        mi_bits_low, mi_bits_high: ends of the 95 % interval.
-        mi_bits_spread: standard deviation over several probes; None for one probe.
-    """
-
-    mi_bits: float | None
+    mi_bits: float | None  # entropy of the phones minus cross-entropy of the probe
     mi_nats: float | None = omitted_if_none()
     entropy_bits: float | None = omitted_if_none()
     cross_entropy_bits: float | None = omitted_if_none()
-    accuracy: float | None = omitted_if_none()
-    frames: int | None = omitted_if_none()
+    accuracy: float | None = omitted_if_none()  # share of the frames whose phone the probe tells
+    frames: int | None = omitted_if_none()  # how many were evaluated
     utterances: int | None = omitted_if_none()
-    mi_bits_low: float | None = omitted_if_none()
+    mi_bits_low: float | None = omitted_if_none()  # ends of the 95 % interval
     mi_bits_high: float | None = omitted_if_none()
-    mi_bits_spread: float | None = omitted_if_none()
+    mi_bits_spread: float | None = omitted_if_none()  # standard deviation over several probes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +38,16 @@ class LayerBound(Bound):
 
 @dataclass(frozen=True, kw_only=True)
 class Information(Record):
-    """Content of information.json.
-
-    Attributes:
-        classes: how many phones are told apart.
-        protocol: settings of the analysis, and the data that it was made with.
-        rows: MI of each layer at each SNR of the test split.
-        average: MI of each layer over all SNRs of the test split.
-        validation: the same on held-out speakers and noises; empty if nothing is held out.
-    """
+    """Content of information.json."""
 
     key: str | None = omitted_if_none()
     unit: str = "bits"
-    classes: int | None = omitted_if_none()
+    classes: int | None = omitted_if_none()  # how many phones are told apart
     snrs_db: tuple[float, ...] | None = omitted_if_none()
-    protocol: dict[str, Any] = field(default_factory=dict)
-    rows: tuple[LayerBound, ...]
-    average: tuple[LayerBound, ...] = ()
-    validation: tuple[LayerBound, ...] = ()
+    protocol: dict[str, Any] = field(default_factory=dict)  # settings, and the data that were used
+    rows: tuple[LayerBound, ...]  # each layer at each SNR of the test split
+    average: tuple[LayerBound, ...] = ()  # each layer over all SNRs of the test split
+    validation: tuple[LayerBound, ...] = ()  # the same on held-out speakers and noises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +82,12 @@ class AggregatedInformation(Record):
 
 @dataclass(frozen=True)
 class InformationTable:
-    """MI of one representation as arrays.
-
-    Attributes:
-        snrs_db: `[snr]`, ascending.
-        mi_bits, low_bits, high_bits: `[layer, snr]`, the bound and the ends of its 95 % interval; NaN where nothing was
-            measured.
-    """
+    """MI of one representation as arrays; NaN where nothing was measured."""
 
     representation: str
-    snrs_db: NDArray[np.float64]
-    mi_bits: NDArray[np.float64]
-    low_bits: NDArray[np.float64]
+    snrs_db: NDArray[np.float64]  # [snr], ascending
+    mi_bits: NDArray[np.float64]  # [layer, snr]
+    low_bits: NDArray[np.float64]  # [layer, snr], ends of the 95 % interval
     high_bits: NDArray[np.float64]
 
     @property

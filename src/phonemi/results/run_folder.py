@@ -46,22 +46,16 @@ class Timings(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RunResults:
-    """What is in a run folder; None or empty for a file that is not there.
+    """What is in a run folder; None or empty for a file that is not there."""
 
-    Attributes:
-        files: names of the files of `STAGES` that are there.
-        per_utterance: lines of per_utterance.csv.
-        log: lines of log.jsonl, what was logged while training.
-    """
-
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # names from `STAGES`
     information: Information | None = None
     layer_weights: LayerWeights | None = None
     dynamic_weights: DynamicWeights | None = None
     evaluation: Evaluation | None = None
     examples: tuple[Example, ...] = ()
-    per_utterance: tuple[dict[str, str], ...] = ()
-    log: tuple[dict[str, Any], ...] = ()
+    per_utterance: tuple[dict[str, str], ...] = ()  # lines of per_utterance.csv
+    log: tuple[dict[str, Any], ...] = ()  # lines of log.jsonl, from training
     timings: Timings | None = None
     config: str = ""
 
