@@ -129,10 +129,7 @@ def _thinned(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
 def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
     """Draw one figure of the paper: `out/figure<number>.png` and `.svg`, one for each encoder where it is for one.
 
-    Args:
-        number: "1a", "1b", "1c", "2" or "3".
-        folders: runs, or folders of runs such as `phonemi table` makes.
-        out: folder to write to.
+    The folders are runs, or hold runs, such as `phonemi table` makes.
 
     Raises:
         ConfigError: for a figure that does not exist.
@@ -151,14 +148,12 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
         if STAGES[file] == "report":
             rows = "ws or dws rows" if file == "layer_weights.json" else "dws rows"
             first = f"`phonemi report` writes it for {rows} that are trained and evaluated"
-        raise DataError(
-            f"figure {number} is drawn from {file}, which is not in {', '.join(map(str, folders))}: {first}"
-        )
-    return [
-        path
-        for name, figure in figures_of(runs).items()
-        for path in save_figure(figure, out, f"figure{number}" + (f"_{_file_name(name)}" if name else ""))
-    ]
+        places = ", ".join(map(str, folders))
+        raise DataError(f"figure {number} is drawn from {file}, which is not in {places}: {first}")
+    paths = []
+    for name, figure in figures_of(runs).items():
+        paths += save_figure(figure, out, f"figure{number}" + (f"_{_file_name(name)}" if name else ""))
+    return paths
 
 
 def _file_name(name: str) -> str:

@@ -109,9 +109,8 @@ def dynamic_headlines(dynamic: DynamicWeights) -> list[str]:
         if defined.sum() > 2 and snr_db[defined].std() > 0 and mean_layer[defined].std() > 0:
             correlation = float(np.corrcoef(snr_db[defined], mean_layer[defined])[0, 1])
             phrases.append(f"{row.title} {number(correlation, 2, signed=True)}")
-    if not phrases:
-        return []
-    return ["Correlation of mean layer and local SNR, in the one utterance shown: " + ", ".join(phrases) + "."]
+    start = "Correlation of mean layer and local SNR, in the one utterance shown"
+    return [f"{start}: {', '.join(phrases)}."] if phrases else []
 
 
 def evaluation_headlines(evaluation: Evaluation) -> list[str]:
@@ -164,9 +163,8 @@ def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
 
 def difference_text(comparison: Comparison, digits: int) -> str:
     """A tested difference in words."""
-    difference, low, high = (
-        number(value, digits, signed=True) for value in (comparison.difference, comparison.low, comparison.high)
-    )
+    values = (comparison.difference, comparison.low, comparison.high)
+    difference, low, high = (number(value, digits, signed=True) for value in values)
     verdict = "significant" if comparison.is_significant else "not significant"
     return f"{difference} (95 % [{low}, {high}], {verdict})"
 

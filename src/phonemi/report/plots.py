@@ -34,10 +34,9 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
     """
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
     layered = [table for table in tables if table.has_layers]
-    styles = encoder_styles(len(layered))
     last = max((len(table.mi_bits) - 1 for table in layered), default=1)
-    for index, table in enumerate(layered):
-        style, mean, layers = styles[index], table.by_layer, np.arange(len(table.mi_bits))
+    for table, style in zip(layered, encoder_styles(len(layered)), strict=False):
+        mean, layers = table.by_layer, np.arange(len(table.mi_bits))
         line = _curve(axes, layers, mean, table.low_bits.mean(1), table.high_bits.mean(1), style)
         line.set_label(table.representation)
         if not np.isfinite(mean).any():
@@ -47,18 +46,14 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
         line.set_label(f"{table.representation}, {text}")
         axes.plot(peak, mean[peak], "o", markersize=13, markerfacecolor="none", color=THEME["ink"])
         if len(layered) == 1:
-            axes.annotate(
-                text, (peak, mean[peak]), xytext=(0, 12), textcoords="offset points", fontweight="bold",
-                ha="right" if peak > last / 2 else "left",
-            )  # fmt: skip
+            side = "right" if peak > last / 2 else "left"
+            _label(axes, text, (peak, mean[peak]), (0, 12), fontweight="bold", ha=side)
     for table in tables:
         if not table.has_layers:
             level = float(table.by_layer[0])
             axes.axhline(level, color=THEME["muted"], linestyle="--", linewidth=1.6)
-            axes.annotate(
-                f"{table.representation}: {level:.2f} bits", (last, level), xytext=(0, -5),
-                textcoords="offset points", ha="right", va="top", color=THEME["muted"],
-            )  # fmt: skip
+            text = f"{table.representation}: {level:.2f} bits"
+            _label(axes, text, (last, level), (0, -5), ha="right", va="top", color=THEME["muted"])
     averages = [bound.mean(axis=1) for table in tables for bound in (table.low_bits, table.high_bits)]
     axes.set(xlabel="Layer", ylabel=_MI, xticks=np.arange(last + 1), ylim=_limits(averages))
     if len(layered) > 1:
@@ -149,10 +144,9 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
         low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
         _curve(axes, table.snrs_db, peaks, low, high, style).set_label(f"{table.representation}, best layer")
         for snr_db, peak, layer in zip(table.snrs_db[measured], peaks[measured], layers[measured], strict=True):
-            axes.annotate(
-                f"L{layer}", (snr_db, peak), xytext=(0, -17 if index % 2 else 8), textcoords="offset points",
-                ha="center", fontsize=9, color=THEME["ink"] if len(layered) == 1 else style.colour,
-            )  # fmt: skip
+            colour = THEME["ink"] if len(layered) == 1 else style.colour
+            offset = (0, -17 if index % 2 else 8)
+            _label(axes, f"L{layer}", (snr_db, peak), offset, ha="center", fontsize=9, color=colour)
     for table in tables:
         if not table.has_layers:
             axes.plot(
@@ -181,9 +175,7 @@ def layer_weights(rows: Sequence[RowWeights]) -> Figure:
             hatch=style.hatch, edgecolor=THEME["paper"], linewidth=0,
         )  # fmt: skip
     axes.axhline(1 / layers, color=THEME["ink"], linestyle=":", linewidth=1.2)
-    axes.annotate(
-        "equal", (layers - 0.5, 1 / layers), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9
-    )
+    _label(axes, "equal", (layers - 0.5, 1 / layers), (3, 0), va="center", fontsize=9)
     axes.set(xlabel="Layer", ylabel="Weight (sums to 1)", xticks=np.arange(layers), xlim=(-0.5, layers - 0.5))
     figure.legend(loc="outside upper left", ncols=_legend_columns(len(rows)))
     return figure
@@ -262,6 +254,11 @@ def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
     low = min(float(np.nanmin(array, initial=0.0)) for array in values)
     high = max(float(np.nanmax(array, initial=0.0)) for array in values) or 1.0
     return low, high + 0.15 * (high - low)
+
+
+def _label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Write a text beside a point, `offset` points away."""
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
 
 
 def _legend_columns(entries: int) -> int:

@@ -120,11 +120,10 @@ def _expect(kind: Any, value: Any, where: str) -> Any:
 
 
 def _object_of(record: Any) -> dict[str, Any]:
-    values = {field: getattr(record, field.name) for field in dataclasses.fields(record)}
     return {
         field.name: _json_of(value)
-        for field, value in values.items()
-        if value is not None or not field.metadata.get("omitted_if_none")
+        for field in dataclasses.fields(record)
+        if (value := getattr(record, field.name)) is not None or not field.metadata.get("omitted_if_none")
     }
 
 

@@ -27,13 +27,10 @@ def metrics_table(evaluation: Evaluation) -> Table:
     """One row a line and one metric a column, with intervals, spreads and counts; the best of each column is marked."""
     columns = measured_metrics(evaluation.rows)
     best = {metric.key: _best_value(evaluation.rows, metric) for metric in columns}
-    rows = [
-        Row(
-            (Cell(row.title), *(metric_cell(row, metric, best[metric.key]) for metric in columns)),
-            _BOUNDS.get(row.row),
-        )
-        for row in evaluation.rows
-    ]
+    rows = []
+    for row in evaluation.rows:
+        cells = (Cell(row.title), *(metric_cell(row, metric, best[metric.key]) for metric in columns))
+        rows.append(Row(cells, _BOUNDS.get(row.row)))
     return Table(["row", *(metric.column for metric in columns)], rows, "metrics sortable")
 
 
@@ -94,10 +91,7 @@ def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
 
 
 def information_table(information: Information, for_terminal: bool = False) -> Table:
-    """MI of every layer at every SNR and on average, in bits.
-
-    For a terminal, with layer numbers alone, and a star at the best layer of each column.
-    """
+    """Bits of every layer at every SNR and on average; for a terminal, with a star at the best layer of each column."""
     tables = information_tables(information)
     rows: list[list[Cell | str]] = []
     for table in tables:
@@ -134,10 +128,7 @@ def timings_table(timings: Timings) -> Table:
 
 
 def paper_table(result: PaperTable) -> Table:
-    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints.
-
-    There is a column for every metric that was measured here or that the paper prints.
-    """
+    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints."""
     printed_keys = {key for row in result.rows for key in row.published or {}}
     measured = measured_metrics(result.rows)
     columns = [metric for metric in METRICS if metric in measured or metric.key in printed_keys]

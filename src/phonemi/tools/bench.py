@@ -95,10 +95,8 @@ class Bench:
             labels = self.test_labels.repeat(len(self.test))
             frames = np.arange(len(labels)).reshape(len(self.test), -1)
             who = np.zeros(len(labels), dtype=int)
-            tests = {
-                snr_db: EvaluationSet(together, labels, who, frames=own)
-                for snr_db, own in zip(self.test, frames, strict=True)
-            }
+            sets = (EvaluationSet(together, labels, who, frames=own) for own in frames)
+            tests = dict(zip(self.test, sets, strict=True))
             bounds = measure(
                 _as_stored(self.states(self.train)), self.labels, tests, classes=CLASSES, seed=0, device=self.device,
                 bf16=self.bf16, hidden=HIDDEN, epochs=self.size.epochs, batch_frames=BATCH_FRAMES, resamples=2,
@@ -110,8 +108,8 @@ class Bench:
     def _one_layer(self, layer: int) -> float:
         """Encode, train the probe of one layer, and judge it at every SNR: nats of cross-entropy."""
         train, labels = self.states(self.train)[layer], self.labels.to(self.device)
-        sizes = (train.shape[1], HIDDEN, HIDDEN)
-        layers = [part for n in sizes[:-1] for part in (nn.Linear(n, HIDDEN), nn.ReLU(), nn.Dropout(0.1))]
+        sizes = (train.shape[1], HIDDEN)
+        layers = [part for size in sizes for part in (nn.Linear(size, HIDDEN), nn.ReLU(), nn.Dropout(0.1))]
         probe = nn.Sequential(*layers, nn.Linear(HIDDEN, CLASSES)).to(self.device)
         optimiser = torch.optim.Adam(probe.parameters(), lr=1e-3)
         for _ in range(self.size.epochs):
@@ -154,9 +152,6 @@ def _as_stored(states: Tensor) -> FrameStates:
     return FrameStates(states.permute(1, 0, 2).contiguous().cpu())
 
 
-_USUAL = Size()
-
-
 class Comparison(NamedTuple):
     """What was measured; memory is what the work adds at its peak, NaN where it cannot be measured."""
 
@@ -168,7 +163,6 @@ class Comparison(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times as fast ours is."""
         return self.plain_s / self.ours_s
 
 
@@ -176,7 +170,7 @@ NAMES = ("encoder", "information", "aggregation")
 
 
 def run(
-    names: Sequence[str] = (), model_type: str = "wavlm", size: Size = _USUAL, device: str = "auto",
+    names: Sequence[str] = (), model_type: str = "wavlm", size: Size | None = None, device: str = "auto",
     bf16: bool = False, dim: int = 768,
 ) -> list[Comparison]:  # fmt: skip
     """Compare; all of `NAMES` by default.
@@ -187,6 +181,7 @@ def run(
     for name in names:
         if name not in NAMES:
             raise ConfigError(f"unknown comparison {name!r}; {nearest(name, NAMES)}")
+    size = size or Size()
     bench = Bench(model_type, size, choose_device(device), bf16, dim)
     comparisons = []
     with tempfile.TemporaryDirectory() as folder:
@@ -204,12 +199,11 @@ def run(
 
 
 def _seconds(work: Work, device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
     start = time.perf_counter()
     work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - start
 
 

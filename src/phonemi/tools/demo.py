@@ -42,11 +42,8 @@ _CSS = """
 def run(models: Sequence[str], host: str, port: int, say: Any = print) -> None:
     """Serve the page until it is interrupted, and `say` its address once it is there.
 
-    Args:
-        models: names, folders or hub ids to choose from, beginning with the first; none: what ships.
-        host: address to listen on; "127.0.0.1" is this machine alone.
-        port: port of that address.
-        say: prints a line.
+    The models are names, folders or hub ids to choose from, beginning with the first; none: what ships. The host
+    "127.0.0.1" is this machine alone.
 
     Raises:
         MissingExtra: if gradio is not installed.
