@@ -87,7 +87,6 @@ def compare_folders(
     are transcripts and a recogniser. Of a recording longer than a minute the first one is scored, without its words.
 
     Args:
-        noisy: folder that was enhanced.
         enhanced: folder of the results; it may lie in `noisy`.
         clean: folder with the clean counterparts, under the same relative paths.
         transcripts: CSV file with the columns path (relative to `noisy`) and text; recordings that it does not list are

@@ -47,10 +47,9 @@ def build_listening_page(
     progress: Progress | None = None,
     words: bool = True,
 ) -> Path:
-    """Score the recordings of two folders and write the page about them; returns its path.
+    """Score the recordings of two folders (see `compare_folders`) and write the page about them; returns its path.
 
     Args:
-        noisy, enhanced, clean, transcripts, suffix, progress: see `folder_comparison.compare_folders`.
         output: the page; sounds that are too long for it are linked relatively to where it is.
         whisper: folder or hub id of the Whisper that recognises the words; None: pocketsphinx.
         words: whether words are recognised, which takes longer than all other scores together.

@@ -91,10 +91,6 @@ def series_styles(rows: Sequence[str]) -> dict[str, SeriesStyle]:
 
     Rows of the paper look the same in every figure: colour and marker tell how the aggregation was tuned, dashes tell
     dynamic from static weights, hollow markers stand for "+ log1p". Other systems take what is left, in their order.
-
-    >>> looks = series_styles(["ws-linguistic", "theirs", "dws-linguistic+log1p", "ours"])
-    >>> looks["ws-linguistic"].colour == looks["dws-linguistic+log1p"].colour, looks["theirs"] == looks["ours"]
-    (True, False)
     """
     names = list(dict.fromkeys(name.partition("@")[0] for name in rows))
     looks: dict[str, SeriesStyle] = {}

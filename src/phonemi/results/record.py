@@ -99,14 +99,18 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     if origin is dict:
         items = _expect(dict, value, where).items()
         return {key: _read(arguments[1], item, f"{where}[{key!r}]") for key, item in items}
-    if issubclass(kind, Record):
-        return kind.from_json(value, where)
-    return _read_object(kind, value, where) if dataclasses.is_dataclass(kind) else kind(_expect(kind, value, where))
+    if kind in _NAMES:
+        return kind(_expect(kind, value, where))
+    return kind.from_json(value, where) if issubclass(kind, Record) else _read_object(kind, value, where)
 
 
-_NAMES = {
-    **{int: "a whole number", float: "a number", str: "a text", bool: "true or false"},
-    **{tuple: "a list", dict: "an object"},
+_NAMES: dict[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    tuple: "a list",
+    dict: "an object",
 }
 
 
