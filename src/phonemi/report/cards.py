@@ -85,9 +85,9 @@ def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
     if heard is None:
         return None
     spoken, words = text.lower().split(), heard.split()
-    plain = (["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words))
+    plain = [["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words)]
     pieces = []
-    matcher = difflib.SequenceMatcher(None, *plain, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False)
     for kind, start, end, first, last in matcher.get_opcodes():
         if kind == "delete":
             pieces.append(("del", " ".join(spoken[start:end])))

@@ -185,7 +185,7 @@ def run(
     bench = Bench(model_type, size, choose_device(device), bf16, dim)
     comparisons = []
     with tempfile.TemporaryDirectory() as folder:
-        ways_of = {
+        ways_of: dict[str, Callable[[], tuple[Work, Work]]] = {
             "encoder": bench.encoder_ways,
             "information": bench.information_ways,
             "aggregation": lambda: bench.aggregation_ways(Path(folder)),
@@ -199,11 +199,12 @@ def run(
 
 
 def _seconds(work: Work, device: torch.device) -> float:
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    wait()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     start = time.perf_counter()
     work()
-    wait()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -239,7 +240,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     """Seconds and memory of both ways, at most 60 columns of text."""
     columns = [Column(title, unit) for unit in ("s", "MB") for title in ("plain", "ours")]
     columns.insert(2, Column("ratio"))
-    rows = [
+    rows: list[list[Cell | str]] = [
         [one.name, *(Cell(value, 3) for value in (one.plain_s, one.ours_s)), Cell(one.ratio, 1),
          *(Cell(value, 0) for value in (one.plain_mb, one.ours_mb))]
         for one in comparisons

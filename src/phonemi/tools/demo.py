@@ -156,8 +156,8 @@ def _picture(observation: Observation, source: Path, target: Path) -> dict[str, 
     channels = np.flatnonzero(before.any(axis=1))
     if observation.local_snr_db is None or not len(channels):
         return {"explanation": "There is nothing to show: the beginning is silent.", "drawing": None}
-    pair = (audio.resample(waveform[channels[0]], rate, SAMPLE_RATE) for waveform in (before, after))
-    figure = recording_view(*pair, observation.local_snr_db, observation.layer_weights, observation.frame_s)
+    before, after = (audio.resample(waveform[channels[0]], rate, SAMPLE_RATE) for waveform in (before, after))
+    figure = recording_view(before, after, observation.local_snr_db, observation.layer_weights, observation.frame_s)
     explanation = f"The pictures show the first {observation.duration_s:.1f} s."
     description = "Spectrograms before and after, local SNR"
     if observation.layer_weights is None:
