@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from pages import as_html
 
 from phonemi.tables import Cell, Column, Row, Table
 
@@ -55,18 +56,18 @@ def test_markdown_has_everything_that_belongs_to_a_number() -> None:
 
 
 def test_html_shows_details_below_the_number_and_sorts_by_the_exact_value() -> None:
-    html = Table(["row", "SI-SDR"], [["a", INTERVAL]], "metrics sortable").html()
+    html = as_html(Table(["row", "SI-SDR"], [["a", INTERVAL]], "metrics sortable"))
     assert (
         '<td data-value="-1.234">−1.23<small>[−2.00, 0.50]</small><small><em>822 of 824 scored</em></small></td>'
         in html
     )
     assert html.count('<button type="button">') == 2
-    assert "button" not in Table(["row"], [["a"]]).html()
+    assert "button" not in as_html(Table(["row"], [["a"]]))
 
 
 def test_html_escapes_every_text() -> None:
     cell = Cell("<b>", details=("<i>",), hint='"<u>', link="?a&b", kind="verdict")
-    html = Table([Column("<h>", "<v>", meaning="<w>")], [["<r>"], [cell]]).html()
+    html = as_html(Table([Column("<h>", "<v>", meaning="<w>")], [["<r>"], [cell]]))
     assert not re.search("<[bihruvw]>", html)
     assert 'href="?a&amp;b"' in html
     assert 'title="&#34;&lt;u&gt;"' in html
@@ -77,7 +78,7 @@ def test_bounds_stand_above_and_below_the_rows_that_are_compared() -> None:
         Row((Cell("clean"), Cell(1.0)), "upper"), Row((Cell("a"), Cell(0.8, best=True))),
         Row((Cell("noisy"), Cell(0.5)), "lower"),
     ]  # fmt: skip
-    html = Table(["row", Column("STOI", higher_is_better=True)], rows).html()
+    html = as_html(Table(["row", Column("STOI", higher_is_better=True)], rows))
     assert re.findall('scope="row">(.*?)<', html) == ["noisy", "a", "clean"]
     assert re.findall('<tbody class="(.*?)">', html) == ["bound", "compared", "bound"]
     assert 'class="best" data-value="0.8"><strong>0.80</strong>' in html

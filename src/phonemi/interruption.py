@@ -18,11 +18,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked for the end.
-
-    Attributes:
-        number: which one.
-    """
+    """A signal asked for the end; `number` says which one."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(number)

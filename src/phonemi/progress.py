@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     import rich.progress
@@ -25,9 +25,7 @@ class Progress:
     one stays on the screen, so a stage with a hundred validations leaves one line. In a file, a pipe or a notebook a
     task writes at most one line every ten seconds and one when it ends.
 
-    Args:
-        enabled: False for no output at all.
-        file: where to; by default standard error, so that standard output stays free for results.
+    It goes to standard error by default, so that standard output stays free for results.
 
     >>> import io
     >>> out = io.StringIO()
@@ -44,12 +42,9 @@ class Progress:
 
     @contextmanager
     def task(self, label: str, total: int | None = None, completed: int = 0) -> Iterator[Task]:
-        """Show one piece of work while the block runs.
+        """Show one piece of work of `total` steps, None when nobody knows, while the block runs.
 
-        Args:
-            label: what is being done, a word or two.
-            total: how many steps there are; None when nobody knows.
-            completed: steps done by an earlier run, which say nothing about the speed of this one.
+        `completed` were done by an earlier run, which say nothing about the speed of this one.
         """
         if not self._enabled:
             yield Task(total, completed)
@@ -59,19 +54,15 @@ class Progress:
                 yield task
         else:
             plain = _PlainTask(label, total, completed, self._file)
+            end = "stopped after"
             try:
                 yield plain
-            except BaseException:
-                plain.write_end("stopped after")
-                raise
-            plain.write_end("in")
+                end = "in"
+            finally:
+                plain.write(f"{end} {_clock(plain.elapsed_s)}")
 
     def over(self, iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-        """Yield the items of `iterable`, showing how many have been dealt with.
-
-        >>> list(Progress(enabled=False).over("ab", "letters"))
-        ['a', 'b']
-        """
+        """Yield the items of `iterable`, showing how many have been dealt with."""
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         with self.task(label, total) as task:
@@ -104,7 +95,7 @@ class Progress:
         display = self._display
         bar = display.add_task(escape(label), total=total, completed=completed, note="")
         try:
-            yield _BarTask(total, completed, display, bar)
+            yield Task(total, completed, lambda task: display.update(bar, completed=task.completed, note=task.note))
         finally:
             if outermost:
                 display.stop()
@@ -116,43 +107,32 @@ class Progress:
 class Task:
     """One piece of work; on its own it shows nothing."""
 
-    def __init__(self, total: int | None, completed: int) -> None:
+    def __init__(self, total: int | None, completed: int, show: Callable[[Task], object] = lambda task: None) -> None:
         self.total = total
         self.completed = completed
+        self.note = ""
+        self._show = show
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
-        """Count `steps` more as done.
-
-        Args:
-            steps: how many.
-            note: a few words to show beside the count, for instance the loss; they stay until the next note.
-        """
+        """Count `steps` more as done; the note, for instance the loss, stands beside the count until the next one."""
         self.completed += steps
-
-
-class _BarTask(Task):
-    def __init__(
-        self, total: int | None, completed: int, display: rich.progress.Progress, bar: rich.progress.TaskID
-    ) -> None:
-        super().__init__(total, completed)
-        self._display, self._bar = display, bar
-
-    def advance(self, steps: int = 1, note: str | None = None) -> None:
-        super().advance(steps)
-        fields: dict[str, Any] = {} if note is None else {"note": note}
-        self._display.update(self._bar, completed=self.completed, **fields)
+        self.note = self.note if note is None else note
+        self._show(self)
 
 
 class _PlainTask(Task):
     def __init__(self, label: str, total: int | None, completed: int, file: TextIO) -> None:
         super().__init__(total, completed)
-        self._label, self._file, self._note = label, file, ""
+        self._label, self._file = label, file
         self._completed_before = completed
         self._started_s = self._written_s = time.monotonic()
 
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
     def advance(self, steps: int = 1, note: str | None = None) -> None:
-        super().advance(steps)
-        self._note = self._note if note is None else note
+        super().advance(steps, note)
         now_s = time.monotonic()
         if now_s - self._written_s < PLAIN_INTERVAL_S:
             return
@@ -161,14 +141,11 @@ class _PlainTask(Task):
         left = ""
         if self.total is not None and done > 0:
             left = f", {_clock(elapsed_s / done * max(0, self.total - self.completed))} left"
-        self._write(f"after {_clock(elapsed_s)}{left}")
+        self.write(f"after {_clock(elapsed_s)}{left}")
 
-    def write_end(self, word: str) -> None:
-        self._write(f"{word} {_clock(time.monotonic() - self._started_s)}")
-
-    def _write(self, timing: str) -> None:
+    def write(self, timing: str) -> None:
         count = f"{self.completed}" if self.total is None else f"{self.completed}/{self.total}"
-        note = f", {self._note}" if self._note else ""
+        note = f", {self.note}" if self.note else ""
         print(f"{self._label}: {count} {timing}{note}", file=self._file, flush=True)
 
 
@@ -200,5 +177,4 @@ def _clock(seconds: float) -> str:
     '1:02:05'
     """
     minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"

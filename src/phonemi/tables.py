@@ -1,14 +1,14 @@
-"""Tables of numbers, printed as plain text, as Markdown and as HTML, and the way numbers are written everywhere."""
+"""Tables of numbers, printed as plain text and as Markdown, and the way numbers are written everywhere.
+
+As HTML they are printed by `report/templates/table.html`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
-
-from phonemi.errors import require_extra
+from typing import Literal
 
 NOT_MEASURED = "–"
 
@@ -48,18 +48,11 @@ def duration_text(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """The heading of a column.
-
-    Attributes:
-        title: what is in the column.
-        unit: of its numbers.
-        higher_is_better: which direction is better; None where there is no better.
-        meaning: a sentence that a page shows where the heading is pointed at.
-    """
+    """The heading of a column; `meaning` is what a page shows where the heading is pointed at."""
 
     title: str
     unit: str = ""
-    higher_is_better: bool | None = None
+    higher_is_better: bool | None = None  # None: neither direction is better
     meaning: str = ""
 
     @property
@@ -71,46 +64,27 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number or a text, and what belongs to it.
+    """A number or a text, and what belongs to it."""
 
-    Attributes:
-        value: a number, a text, or None for what was not measured.
-        digits: decimals that the number is written with, and its interval too.
-        signed: whether a plus sign is written: for differences.
-        interval: ends of the 95 % interval.
-        spread: standard deviation over several models or probes, written with one digit more than the value.
-        spread_over: what the spread is over, such as "3 models".
-        scored, total: how many utterances have a number, and how many there are; written where some have none.
-        details: further texts, after the number in Markdown and below it on a page.
-        notes: texts below the number that only a page has room for.
-        mark: a character right after the number.
-        bold: bold on a page and in Markdown: a significant difference.
-        best: the best of its column, which a page marks.
-        kind: further classes of the HTML element.
-        hint: what a page shows where the cell is pointed at.
-        link: address that the text of the cell leads to on a page.
-    """
-
-    value: float | str | None = None
-    digits: int = 2
-    signed: bool = False
-    interval: tuple[float | None, float | None] | None = None
-    spread: float | None = None
-    spread_over: str = ""
-    scored: int | None = None
+    value: float | str | None = None  # None: not measured
+    digits: int = 2  # decimals of the number and its interval
+    signed: bool = False  # with a plus sign, for differences
+    interval: tuple[float | None, float | None] | None = None  # ends of the 95 % interval
+    spread: float | None = None  # standard deviation, written with one digit more
+    spread_over: str = ""  # such as "3 models"
+    scored: int | None = None  # utterances that have a number, of `total`; written where some have none
     total: int | None = None
-    details: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    mark: str = ""
-    bold: bool = False
-    best: bool = False
-    kind: str = ""
-    hint: str = ""
-    link: str = ""
+    details: tuple[str, ...] = ()  # after the number in Markdown, below it on a page
+    notes: tuple[str, ...] = ()  # below the number on a page alone
+    mark: str = ""  # a character right after the number
+    bold: bool = False  # a significant difference
+    best: bool = False  # of its column; a page marks it
+    kind: str = ""  # further classes of the HTML element
+    hint: str = ""  # what a page shows where the cell is pointed at
+    link: str = ""  # where the text leads to on a page
 
     @property
     def is_text(self) -> bool:
-        """Whether the cell holds a text rather than a number or nothing."""
         return isinstance(self.value, str)
 
     @property
@@ -127,14 +101,13 @@ class Cell:
 
     @property
     def spread_text(self) -> str:
-        """The spread with its sign; empty if there is none."""
         return "" if self.spread is None else f"±{number(self.spread, self.digits + 1)}"
 
     @property
     def scored_text(self) -> str:
         """How many utterances have a number, where some have none."""
-        missing = self.scored is not None and self.total is not None and self.scored < self.total
-        return f"{self.scored} of {self.total} scored" if missing else ""
+        is_incomplete = self.scored is not None and self.total is not None and self.scored < self.total
+        return f"{self.scored} of {self.total} scored" if is_incomplete else ""
 
 
 @dataclass(frozen=True)
@@ -150,7 +123,7 @@ class Row:
 
 
 class Table:
-    """Columns and rows, and three ways to print them.
+    """Columns and rows, and the ways to print them.
 
     Args:
         columns: headings; a text is a heading without a unit.
@@ -175,11 +148,9 @@ class Table:
         self.kind = kind
 
     def text(self, columns: int | None = None) -> str:
-        """The values for a terminal: numbers at the right of their columns, no intervals.
+        """The values for a terminal that is so many characters wide: numbers at the right, no intervals.
 
-        Args:
-            columns: width of the terminal in characters. Columns that do not fit beside the others go below them, each
-                block with the first column again. None: as wide as it needs to be.
+        Columns that do not fit beside the others go below them, each block with the first column again.
         """
         mark_width = max((len(cell.mark) for row in self.rows for cell in row.cells), default=0)
         has_units = any(column.unit for column in self.columns)
@@ -220,71 +191,12 @@ class Table:
         texts = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
         return "\n".join([texts[0], "|---" * len(titles) + "|", *texts[1:]])
 
-    def html(self) -> str:
-        """An HTML table, all its texts escaped; `data-value` holds each number in full, to sort by."""
-        lower, compared, upper = (
-            [row for row in self.rows if row.bound == bound] for bound in ("lower", None, "upper")
-        )
-        bodies = [("bound", lower), ("compared", compared), ("bound", upper)]
-        return str(_template().render(table=self, bodies=bodies, sortable="sortable" in self.kind.split()))
-
-    def __html__(self) -> str:
-        """What a Jinja2 template inserts where it prints a table."""
-        return self.html()
-
 
 def _markdown_cell(cell: Cell) -> str:
     counts = cell.scored_text and f"({cell.scored_text})"
     parts = (cell.text + cell.mark, cell.interval_text, cell.spread_text, counts, *cell.details)
     text = " ".join(part for part in parts if part)
     return f"**{text}**" if cell.bold else text
-
-
-# Every tag stands where no white space is printed around it: the text of a cell is exactly its value.
-_HTML = """\
-<div class="scroll"><table class="{{ table.kind }}"><thead><tr>
-{%- for column in table.columns -%}
-<th scope="col"{% if column.meaning %} title="{{ column.meaning }}"{% endif %}>
-{%- if sortable %}<button type="button">{% endif -%}
-{{ column.title }}{% if column.unit_and_arrow %} <span>{{ column.unit_and_arrow }}</span>{% endif -%}
-{% if sortable %}</button>{% endif %}</th>
-{%- endfor -%}
-</tr></thead>
-{%- for kind, rows in bodies if rows -%}
-<tbody class="{{ kind }}">
-{%- for row in rows -%}
-<tr>{% for cell in row.cells %}{{ print_cell(cell, loop.first) }}{% endfor %}</tr>
-{%- endfor -%}
-</tbody>
-{%- endfor -%}
-</table></div>
-"""
-_CELL = """\
-{%- macro print_cell(cell, is_first) -%}
-{%- set tag = "th" if is_first else "td" -%}
-{%- set kinds = ["best" if cell.best, "text" if cell.is_text and not is_first, cell.kind]|select|join(" ") -%}
-<{{ tag }}{% if is_first %} scope="row"{% endif -%}
-{% if kinds %} class="{{ kinds }}"{% endif -%}
-{% if cell.hint %} title="{{ cell.hint }}"{% endif -%}
-{% if not cell.is_text and cell.text != dash %} data-value="{{ cell.value|float }}"{% endif %}>
-{%- if cell.link %}<a href="{{ cell.link }}">{% elif cell.bold or cell.best %}<strong>{% endif -%}
-{{ cell.text }}{{ cell.mark -}}
-{% if cell.link %}</a>{% elif cell.bold or cell.best %}</strong>{% endif -%}
-{% if cell.interval_text %}<small>{{ cell.interval_text }}</small>{% endif -%}
-{% if cell.spread_text %}<small>{{ cell.spread_text }}{{ " over " if cell.spread_over }}{{ cell.spread_over }}</small>
-{%- endif -%}
-{% if cell.scored_text %}<small><em>{{ cell.scored_text }}</em></small>{% endif -%}
-{% for detail in cell.details + cell.notes %}<small>{{ detail }}</small>{% endfor -%}
-</{{ tag }}>
-{%- endmacro -%}
-"""
-
-
-@cache
-def _template() -> Any:
-    environment = require_extra("jinja2", "research").Environment(autoescape=True)
-    environment.globals["dash"] = NOT_MEASURED
-    return environment.from_string(_CELL + _HTML)
 
 
 def plural(count: int, noun: str) -> str:

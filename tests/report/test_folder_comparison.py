@@ -87,7 +87,7 @@ def test_results_may_lie_inside_and_have_a_suffix(tmp_path: Path) -> None:
     audio.save(tmp_path / "out" / "a-clean.wav", tone(), RATE)
     with pytest.raises(AudioError, match="--suffix"):
         compare_folders(tmp_path, tmp_path / "out")
-    [pair] = compare_folders(tmp_path, tmp_path / "out", suffix="-clean").pairs
+    [pair] = compare_folders(tmp_path, tmp_path / "out", suffix="-clean")[0]
     assert pair.after is not None
     assert pair.after.path == tmp_path / "out" / "a-clean.wav"
 
@@ -127,7 +127,7 @@ def test_dnsmos_needs_nothing_beside_the_recordings(tmp_path: Path) -> None:
     for package in DNSMOS_PACKAGES:
         pytest.importorskip(package, reason=f"{package} is not installed: pip install 'phonemi[dnsmos]'")
     noisy, enhanced = folders(tmp_path, ["a.wav"])
-    [pair] = compare_folders(noisy, enhanced).pairs
+    [pair] = compare_folders(noisy, enhanced)[0]
     assert pair.before is not None
     assert pair.after is not None
     assert pair.before.scores.keys() == pair.after.scores.keys() == set(DNSMOS_KEYS)
@@ -138,7 +138,7 @@ def test_another_length_is_said_and_not_scored(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path, ["a.wav"])
     audio.save(tmp_path / "clean" / "a.wav", tone(), RATE)
     audio.save(enhanced / "a.wav", noisy_tone(-20, 0.8), RATE)
-    [pair] = compare_folders(noisy, enhanced, clean=tmp_path / "clean").pairs
+    [pair] = compare_folders(noisy, enhanced, clean=tmp_path / "clean")[0]
     assert pair.problem == "1.00 s before, 0.80 s after"
     assert pair.after is not None
     assert pair.after.scores["stoi"].reason == OTHER_LENGTH
@@ -147,7 +147,7 @@ def test_another_length_is_said_and_not_scored(tmp_path: Path) -> None:
 def test_a_result_that_cannot_be_read_is_a_problem_of_its_pair(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     (enhanced / "a.wav").write_bytes(b"RIFF")
-    broken, whole = compare_folders(noisy, enhanced).pairs
+    broken, whole = compare_folders(noisy, enhanced)[0]
     assert broken.after is None
     assert "a.wav" in str(broken.problem)
     assert whole.problem is None
@@ -157,7 +157,7 @@ def test_words_are_heard_where_there_is_a_transcript(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     (noisy / "a.txt").write_text("See me, too!")
     parrot = Parrot()
-    with_text, without = compare_folders(noisy, enhanced, recogniser=parrot).pairs
+    with_text, without = compare_folders(noisy, enhanced, recogniser=parrot)[0]
     assert with_text.after is not None
     assert with_text.after.scores["wer"].value == 0
     assert with_text.after.words == "see me too"
@@ -166,7 +166,7 @@ def test_words_are_heard_where_there_is_a_transcript(tmp_path: Path) -> None:
     assert parrot.lengths == [RATE, RATE]
 
     (tmp_path / "table.csv").write_text("path,text\ndeep/b.flac,see you\n")
-    [listed] = compare_folders(noisy, enhanced, transcripts=tmp_path / "table.csv", recogniser=parrot).pairs
+    [listed] = compare_folders(noisy, enhanced, transcripts=tmp_path / "table.csv", recogniser=parrot)[0]
     assert listed.name == "deep/b.flac"
     assert listed.after is not None
     assert listed.after.scores["wer"].value == 1.0, "two errors, two words"

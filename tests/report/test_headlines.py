@@ -15,6 +15,7 @@ from phonemi.report.headlines import (
     information_headlines,
     protocol_text,
     snrs_text,
+    weights_headline,
 )
 from phonemi.results.evaluation import Evaluation
 from phonemi.results.information import Information
@@ -53,6 +54,12 @@ def test_equal_weights_are_not_called_a_peak():
     assert headlines(RunResults(layer_weights=LayerWeights.from_json({"rows": rows}))) == [
         "WS spreads over 4 layers, most on layer 1."
     ]
+
+
+def test_weights_on_few_layers_are_said_with_their_share():
+    rows = [{"row": "ws-acoustic", "label": "WS (Acoustic)", "weights": [0.7, 0.2, 0.1]}]
+    sentence = weights_headline(LayerWeights.from_json({"rows": rows}))
+    assert sentence == "WS (Acoustic) puts 70 % of its weight on layer 0."
 
 
 def test_dynamic_weights_that_follow_the_snr_correlate():

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from pages import as_html
 
 from phonemi import audio
 from phonemi.errors import ConfigError
@@ -90,7 +91,7 @@ def test_what_is_beyond_the_size_is_linked(
 
 def test_rows_show_both_numbers_and_why_one_is_missing() -> None:
     def html(*pairs: RecordingPair) -> str:
-        return recordings_table(pairs, [STOI]).html()
+        return as_html(recordings_table(pairs, [STOI]))
 
     row = html(RecordingPair("a <b>", heard(0.5), heard(0.625), problem="shorter"))
     assert '<a href="#r0">a &lt;b&gt;</a><small>shorter</small>' in row

@@ -11,6 +11,7 @@ from phonemi.report import plots
 from phonemi.report.figure_style import THEME, save_figure
 from phonemi.report.row_style import series_styles
 from phonemi.results.information import InformationTable
+from phonemi.results.weights import RowWeights
 
 
 def table(name: str, mi_bits: list[list[float]]) -> InformationTable:
@@ -77,10 +78,13 @@ def test_information_peak_names_the_layer_of_each_point():
 
 
 def test_layer_weights_are_the_heights_of_the_bars():
-    rows = [("ws-acoustic", "WS (Acoustic)", [0.7, 0.2, 0.1]), ("ws-linguistic", "WS (Linguistic)", [0.1, 0.3, 0.6])]
+    rows = [
+        RowWeights(row="ws-acoustic", label="WS (Acoustic)", weights=(0.7, 0.2, 0.1)),
+        RowWeights(row="ws-linguistic", label="WS (Linguistic)", weights=(0.1, 0.3, 0.6)),
+    ]
     figure = plots.layer_weights(rows)
     bars = figure.axes[0].containers
-    assert [[bar.get_height() for bar in group] for group in bars] == [weights for _, _, weights in rows]
+    assert [tuple(bar.get_height() for bar in group) for group in bars] == [row.weights for row in rows]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["WS (Acoustic)", "WS (Linguistic)"]
 
 
@@ -151,5 +155,7 @@ def test_saved_figures_are_the_same_bytes_again_and_change_no_settings(tmp_path)
 
 
 def test_a_dollar_sign_in_a_name_is_not_mathematics(tmp_path):
-    save_figure(plots.layer_weights([("a", "cost $x_$ $", [0.5, 0.5])]), tmp_path, "weights")
+    save_figure(
+        plots.layer_weights([RowWeights(row="a", label="cost $x_$ $", weights=(0.5, 0.5))]), tmp_path, "weights"
+    )
     assert "cost $x_$ $" in (tmp_path / "weights.svg").read_text()

@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 import pytest
+from pages import as_html
 
-from phonemi.results.evaluation import Evaluation
+from phonemi.results.evaluation import Evaluation, PaperTable
 from phonemi.results.information import Information
-from phonemi.results.paper_table import PaperTable
 from phonemi.results.run_folder import StageTime, Timings
 from phonemi.results.tables import (
     comparisons_table,
@@ -31,7 +31,7 @@ def test_the_best_row_is_marked_among_the_compared_only() -> None:
         {"row": "b", "stoi": 0.8099, "wer": 0.2},
         {"row": "c", "stoi": 0.8121, "wer": None},
     ]
-    html = metrics_table(Evaluation.from_json({"rows": rows})).html()
+    html = as_html(metrics_table(Evaluation.from_json({"rows": rows})))
     assert re.findall(r'class="best"[^>]*><strong>(.*?)</strong>', html) == ["0.200", "0.812"]
     assert re.findall(r'scope="row">(.*?)<', html) == ["noisy", "a", "b", "c", "clean"]
     assert "PESQ" not in html
@@ -43,8 +43,8 @@ def test_a_cell_has_its_interval_and_what_failed_in_every_form() -> None:
     table = metrics_table(Evaluation.from_json({"rows": [{**row, "models": 3}]}))
     assert table.text().splitlines() == ["row SI-SDR   WER", "        dB", "a    −1.23 0.300"]
     assert table.markdown().splitlines()[2] == "| a | −1.23 [−2.00, 0.50] (822 of 824 scored) | 0.300 ±0.0200 |"
-    assert "−1.23<small>[−2.00, 0.50]</small><small><em>822 of 824 scored</em></small>" in table.html()
-    assert "0.300<small>±0.0200 over 3 models</small><small>insertions 0.010</small>" in table.html()
+    assert "−1.23<small>[−2.00, 0.50]</small><small><em>822 of 824 scored</em></small>" in as_html(table)
+    assert "0.300<small>±0.0200 over 3 models</small><small>insertions 0.010</small>" in as_html(table)
 
 
 def test_differences_say_whether_they_are_significant_and_for_the_better() -> None:
@@ -60,7 +60,7 @@ def test_differences_say_whether_they_are_significant_and_for_the_better() -> No
         "| A & co | b | **−0.020 [−0.030, −0.010] p 0.010** | +0.02 [−0.01, +0.05] p 0.200 "
         "| **−0.020 [−0.030, −0.010] p < 0.001** |"
     )
-    html = table.html()
+    html = as_html(table)
     assert re.findall(r"<small>(better|worse|not significant), 9 pairs</small>", html) == [
         "worse", "not significant", "better",
     ]  # fmt: skip

@@ -84,18 +84,16 @@ Overrides = Annotated[
 ]
 
 
-def command(
-    name: str, example: str, help_text: str | None = None
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a function as a command.
+Function = Callable[..., None]
 
-    Args:
-        name: of the command.
-        example: printed below the help, to copy; in lines of up to 38 columns, to fit a terminal of 40.
-        help_text: None: the docstring of the function.
+
+def command(name: str, example: str, help_text: str | None = None) -> Callable[[Function], Function]:
+    """Register a function as a command; its help is its docstring, or `help_text`.
+
+    The example is printed below the help, to copy: in lines of up to 38 columns, to fit a terminal of 40.
     """
 
-    def register(function: Callable[..., None]) -> Callable[..., None]:
+    def register(function: Function) -> Function:
         text = help_text or function.__doc__ or ""
         return app.command(name, short_help=text, help=f"{text}\n\n\b\nExample:\n{example}")(function)
 

@@ -18,7 +18,7 @@ from phonemi.progress import Progress
 from phonemi.recipes.corpus import as_setting, synthetic_data
 from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
-from phonemi.results.paper_table import PaperTable
+from phonemi.results.evaluation import PaperTable
 from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.run import Run
 from phonemi.systems import find_system, find_systems

@@ -23,26 +23,16 @@ MAX_PLAYER_BYTES = 200_000
 
 @dataclass(frozen=True)
 class Sound:
-    """A signal to listen to.
-
-    Attributes:
-        title: what it is.
-        file: name of its file.
-        address: where the player finds it; empty if there is none.
-        words: pieces of what a recogniser heard, see `marked_words`; None if it heard nothing of this signal.
-        scores: texts such as "STOI 0.812".
-        is_bound: whether it is the noisy or the clean signal, rather than something that is compared.
-        picture: address of its spectrogram, and `picture_text` its description.
-    """
+    """A signal to listen to."""
 
     title: str
     file: str
-    address: str
-    words: list[tuple[str, str]] | None = None
+    address: str  # where the player finds it; empty: nowhere
+    words: list[tuple[str, str]] | None = None  # what was heard, see `marked_words`
     scores: list[str] = field(default_factory=list)
-    is_bound: bool = False
-    picture: str = ""
-    picture_text: str = ""
+    is_bound: bool = False  # noisy or clean, rather than what is compared
+    picture: str = ""  # address of its spectrogram
+    picture_text: str = ""  # description of that
 
 
 @dataclass(frozen=True)
@@ -59,23 +49,19 @@ class Card:
 
 def example_card(example: Example, run_dir: Path) -> Card:
     """The card of an example of a run; a file that is missing is named on it."""
-    sounds = data_addresses({row: run_dir / path for row, path in example.files.items()})
-    return Card(
-        example.id,
-        [
-            Sound(
-                title=example.labels.get(row, row),
-                file=file,
-                address=sounds.get(row, ""),
-                words=marked_words(example.text or "", example.words.get(row)),
-                scores=score_texts(example.scores.get(row, {})),
-                is_bound=row in ("noisy", "clean"),
-            )
-            for row, file in example.files.items()
-        ],
-        text=example.text or "",
-        snr_db=example.snr_db,
-    )
+    text, addresses = example.text or "", data_addresses({row: run_dir / path for row, path in example.files.items()})
+    sounds = [
+        Sound(
+            title=example.labels.get(row, row),
+            file=file,
+            address=addresses.get(row, ""),
+            words=marked_words(text, example.words.get(row)),
+            scores=score_texts(example.scores.get(row, {})),
+            is_bound=row in ("noisy", "clean"),
+        )
+        for row, file in example.files.items()
+    ]
+    return Card(example.id, sounds, text, example.snr_db)
 
 
 def score_texts(scores: Mapping[str, float | None]) -> list[str]:
@@ -88,30 +74,20 @@ def score_texts(scores: Mapping[str, float | None]) -> list[str]:
 
 
 def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
-    """The words that a recogniser heard, in pieces that say how they differ from the words that were spoken.
+    """The words that a recogniser heard in pieces, marked by how they differ from the words that were spoken.
 
-    Capitals and punctuation, which some recognisers write, are no difference.
+    The mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed. Capitals and
+    punctuation, which some recognisers write, are no difference. None if the recogniser was not asked.
 
-    Args:
-        text: the spoken words.
-        heard: what the recogniser heard; None if it was not asked.
-
-    Returns:
-        (mark, words): mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed.
-
-    >>> marked_words("turn it off", "turn of")
-    [('', 'turn'), ('mark', 'of')]
     >>> marked_words("turn it off", "Turn off.")
     [('', 'Turn'), ('del', 'it'), ('', 'off.')]
     """
     if heard is None:
         return None
     spoken, words = text.lower().split(), heard.split()
-    plain_spoken, plain_words = (
-        ["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words)
-    )
+    plain = [["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words)]
     pieces = []
-    matcher = difflib.SequenceMatcher(None, plain_spoken, plain_words, autojunk=False)
+    matcher = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False)
     for kind, start, end, first, last in matcher.get_opcodes():
         if kind == "delete":
             pieces.append(("del", " ".join(spoken[start:end])))
@@ -121,10 +97,7 @@ def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
 
 
 def data_addresses(files: Mapping[str, Path]) -> dict[str, str]:
-    """Sound files as `data:` addresses of at most 200 kB of Ogg each, all with one gain so that none clips.
-
-    Files that do not exist are left out.
-    """
+    """Those sound files that exist as `data:` addresses of 200 kB of Ogg at most, all with one gain: none clips."""
     waveforms = {row: audio.load(path, SAMPLE_RATE) for row, path in files.items() if path.is_file()}
     peak = max((float(np.abs(waveform).max()) for waveform in waveforms.values()), default=0.0)
     gain = np.float32(min(1.0, 0.99 / peak) if peak > 0 else 1.0)

@@ -64,7 +64,7 @@ def axes_grid(
 @figure_style()
 def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write `folder/name.png` (200 dots per inch) and `folder/name.svg`, each complete or absent; return the paths."""
-    paths = [Path(folder) / f"{name}.png", Path(folder) / f"{name}.svg"]
+    paths = [Path(folder) / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         with replacing(path) as temporary:
             # Without a date the same numbers give the same bytes.

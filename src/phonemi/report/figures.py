@@ -26,7 +26,7 @@ from phonemi.results.information import Information, InformationTable, informati
 from phonemi.results.metrics import METRICS
 from phonemi.results.record import read_record
 from phonemi.results.run_folder import STAGES, RunResults
-from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeights, RowWeightsOverTime
+from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeightsOverTime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,9 +45,9 @@ def run_figures(results: RunResults) -> dict[str, Figure]:
     if results.information is not None:
         figures |= information_figures(results.information)
     if results.layer_weights is not None and results.layer_weights.rows:
-        figures["layer_weights"] = weights_of_layers(results.layer_weights.rows)
+        figures["layer_weights"] = plots.layer_weights(results.layer_weights.rows)
     if results.dynamic_weights is not None:
-        figures["dynamic_weights"] = weights_over_time(results.dynamic_weights, results.dynamic_weights.rows)
+        figures["dynamic_weights"] = _weights_over_time(results.dynamic_weights, results.dynamic_weights.rows)
     if results.evaluation is not None and (panels := _panels_by_snr(results.evaluation)):
         figures["metrics_by_snr"] = plots.small_multiples(panels, "SNR (dB)")
     if panels := _training_panels(results.log, results.titles):
@@ -73,16 +73,10 @@ def information_figures(information: Information) -> dict[str, Figure]:
     return figures
 
 
-def weights_of_layers(rows: Sequence[RowWeights]) -> Figure:
-    """Fig. 2."""
-    return plots.layer_weights([(row.row, row.title, row.weights) for row in rows])
-
-
-def weights_over_time(dynamic: DynamicWeights, rows: Sequence[RowWeightsOverTime]) -> Figure:
-    """Fig. 3, with some of the rows of the result."""
-    local_snr_db = np.array([np.nan if value is None else value for value in dynamic.local_snr_db], dtype=float)
-    weights = [(row.title, np.asarray(row.weights, dtype=float)) for row in rows]
-    return plots.dynamic_weights(np.asarray(dynamic.log_mel, dtype=float), local_snr_db, weights, dynamic.frame_s)
+def _weights_over_time(dynamic: DynamicWeights, rows: Sequence[RowWeightsOverTime]) -> Figure:
+    log_mel, local_snr_db = (np.array(values, dtype=float) for values in (dynamic.log_mel, dynamic.local_snr_db))
+    weights = [(row.title, np.array(row.weights, dtype=float)) for row in rows]
+    return plots.dynamic_weights(log_mel, local_snr_db, weights, dynamic.frame_s)
 
 
 def _panels_by_snr(evaluation: Evaluation) -> plots.Panels:
@@ -133,15 +127,9 @@ def _thinned(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
 
 
 def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
-    """Draw one figure of the paper.
+    """Draw one figure of the paper: `out/figure<number>.png` and `.svg`, one for each encoder where it is for one.
 
-    Args:
-        number: "1a", "1b", "1c", "2" or "3".
-        folders: runs, or folders of runs such as `phonemi table` makes.
-        out: folder to write `figure<number>.png` and `.svg` to; one for each encoder where it is for one.
-
-    Returns:
-        The paths written.
+    The folders are runs, or hold runs, such as `phonemi table` makes.
 
     Raises:
         ConfigError: for a figure that does not exist.
@@ -150,27 +138,22 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
     if number not in FIGURES:
         raise ConfigError(f"there is no figure {number!r}: the paper has {', '.join(FIGURES)}")
     file, figures_of = FIGURES[number]
-    runs = [run for folder in folders for run in _runs(folder, file)]
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder: expected a run, or a folder of runs")
+    candidates = [run for folder in folders for run in (folder, *sorted(folder.iterdir()))]
+    runs = [run for run in candidates if (run / file).is_file()]
     if not runs:
         first = f"run `phonemi {STAGES[file]}` first"
         if STAGES[file] == "report":
             rows = "ws or dws rows" if file == "layer_weights.json" else "dws rows"
             first = f"`phonemi report` writes it for {rows} that are trained and evaluated"
-        raise DataError(
-            f"figure {number} is drawn from {file}, which is not in {', '.join(map(str, folders))}: {first}"
-        )
-    return [
-        path
-        for name, figure in figures_of(runs).items()
-        for path in save_figure(figure, out, f"figure{number}" + (f"_{_file_name(name)}" if name else ""))
-    ]
-
-
-def _runs(folder: Path, file: str) -> list[Path]:
-    """The run itself, or those in the folder, that have the result."""
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder: expected a run, or a folder of runs")
-    return [run for run in (folder, *sorted(folder.iterdir())) if (run / file).is_file()]
+        places = ", ".join(map(str, folders))
+        raise DataError(f"figure {number} is drawn from {file}, which is not in {places}: {first}")
+    paths = []
+    for name, figure in figures_of(runs).items():
+        paths += save_figure(figure, out, f"figure{number}" + (f"_{_file_name(name)}" if name else ""))
+    return paths
 
 
 def _file_name(name: str) -> str:
@@ -193,29 +176,25 @@ def _figure_1b(runs: Sequence[Path]) -> dict[str, Figure]:
     return {table.representation if len(layered) > 1 else "": plots.information_by_snr(table) for table in layered}
 
 
-def _figure_2(runs: Sequence[Path]) -> dict[str, Figure]:
-    figures = {}
-    for run in runs:
-        rows = read_record(run / "layer_weights.json", LayerWeights).rows
-        static = [row for row in rows if not is_dynamic(row.row)]
-        figures[run.name if len(runs) > 1 else ""] = weights_of_layers(static or rows)
-    return figures
+def _figure_2(run: Path) -> Figure:
+    rows = read_record(run / "layer_weights.json", LayerWeights).rows
+    return plots.layer_weights([row for row in rows if not is_dynamic(row.row)] or rows)
 
 
-def _figure_3(runs: Sequence[Path]) -> dict[str, Figure]:
-    figures = {}
-    for run in runs:
-        dynamic = read_record(run / "dynamic_weights.json", DynamicWeights)
-        of_the_paper = [row for row in dynamic.rows if is_in_figure_3(row.row)]
-        figures[run.name if len(runs) > 1 else ""] = weights_over_time(dynamic, of_the_paper or dynamic.rows)
-    return figures
+def _figure_3(run: Path) -> Figure:
+    dynamic = read_record(run / "dynamic_weights.json", DynamicWeights)
+    return _weights_over_time(dynamic, [row for row in dynamic.rows if is_in_figure_3(row.row)] or dynamic.rows)
+
+
+def _for_each(figure_of: Callable[[Path], Figure]) -> Callable[[Sequence[Path]], dict[str, Figure]]:
+    return lambda runs: {run.name if len(runs) > 1 else "": figure_of(run) for run in runs}
 
 
 FIGURES: dict[str, tuple[str, Callable[[Sequence[Path]], dict[str, Figure]]]] = {
     "1a": ("information.json", lambda runs: {"": plots.information_by_layer(_tables(runs))}),
     "1b": ("information.json", _figure_1b),
     "1c": ("information.json", lambda runs: {"": plots.information_peak(_tables(runs))}),
-    "2": ("layer_weights.json", _figure_2),
-    "3": ("dynamic_weights.json", _figure_3),
+    "2": ("layer_weights.json", _for_each(_figure_2)),
+    "3": ("dynamic_weights.json", _for_each(_figure_3)),
 }
 """Number -> the result file it is drawn from, and the figures by the name of their encoder."""

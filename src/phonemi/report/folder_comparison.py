@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,67 +36,40 @@ BLOCK_S = 10
 
 @dataclass
 class ScoredRecording:
-    """One recording and its scores.
-
-    Attributes:
-        path: its file.
-        duration_s: its length.
-        level_db: root mean square in dB re full scale, minus infinity for silence.
-        clipped: share of the samples at full scale.
-        scores: by key of a metric.
-        words: what the recogniser heard; None if it was not asked.
-        counts: those words counted against the transcript.
-    """
+    """One recording and its scores, by key of a metric."""
 
     path: Path
     duration_s: float
-    level_db: float
-    clipped: float
+    level_db: float  # root mean square re full scale; minus infinity for silence
+    clipped: float  # share of the samples at full scale
     scores: dict[str, Score] = field(default_factory=dict)
-    words: str | None = None
-    counts: WordCounts | None = None
+    words: str | None = None  # what the recogniser heard; None: it was not asked
+    counts: WordCounts | None = None  # those words against the transcript
 
     def value(self, key: str) -> float | None:
-        """The value of a metric; None if there is none."""
         score = self.scores.get(key)
         return score.value if score and score.ok else None
 
 
 @dataclass
 class RecordingPair:
-    """A recording before and after enhancement.
+    """A recording before and after enhancement; a side is None if its file is missing or cannot be read."""
 
-    Attributes:
-        name: its path below the folder.
-        before, after: None for a file that is missing or cannot be read.
-        clean: its clean counterpart.
-        text: its transcript.
-        problem: what is wrong with one of the files.
-    """
-
-    name: str
+    name: str  # path below the folder
     before: ScoredRecording | None
     after: ScoredRecording | None
-    clean: Path | None = None
-    text: str | None = None
-    problem: str | None = None
+    clean: Path | None = None  # counterpart
+    text: str | None = None  # transcript
+    problem: str | None = None  # what is wrong with one of the files
 
     @property
     def sides(self) -> list[ScoredRecording]:
-        """The recordings that there are, of the two."""
         return [side for side in (self.before, self.after) if side]
 
     def change(self, key: str) -> tuple[float, float] | None:
         """The value of a metric before and after; None if one of them is missing."""
         before, after = (side.value(key) if side else None for side in (self.before, self.after))
         return None if before is None or after is None else (before, after)
-
-
-class FolderComparison(NamedTuple):
-    """All pairs, and sentences about files that were left out."""
-
-    pairs: list[RecordingPair]
-    notes: list[str]
 
 
 def compare_folders(
@@ -108,21 +80,21 @@ def compare_folders(
     recogniser: Recogniser | None = None,
     suffix: str = "",
     progress: Progress | None = None,
-) -> FolderComparison:
+) -> tuple[list[RecordingPair], list[str]]:
     """Pair the recordings of two folders by relative path, whatever their audio extension, and score both sides.
 
     DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech; word errors where there
     are transcripts and a recogniser. Of a recording longer than a minute the first one is scored, without its words.
 
     Args:
-        noisy: folder that was enhanced.
         enhanced: folder of the results; it may lie in `noisy`.
         clean: folder with the clean counterparts, under the same relative paths.
         transcripts: CSV file with the columns path (relative to `noisy`) and text; recordings that it does not list are
             left out. None: "<stem>.txt" beside a recording, where there is one.
-        recogniser: recognises the words.
         suffix: what the stems of the enhanced files have at their end.
-        progress: where progress is shown.
+
+    Returns:
+        The pairs, and sentences about files that were left out.
 
     Raises:
         AudioError: if `enhanced` is no folder or holds nothing that belongs to `noisy`.
@@ -141,17 +113,13 @@ def compare_folders(
         )
     items = zip([name.as_posix() for name in names], recordings, outputs, strict=True)
     tasks = (progress or Progress(False)).over(items, "listening", len(recordings))
-    return FolderComparison([_score_pair(*item, recogniser) for item in tasks], prepared.notes)
+    return [_score_pair(*item, recogniser) for item in tasks], prepared.notes
 
 
 def worst_first(pairs: Sequence[RecordingPair], metric: Metric | None) -> list[RecordingPair]:
-    """Pairs with a problem, then those that got worse by most; pairs without both scores come last.
+    """Pairs with a problem, then those that got worse by most in a metric; pairs without both scores come last.
 
-    Of two that changed by as much, the one that is worse afterwards comes first.
-
-    Args:
-        pairs: in any order.
-        metric: what is compared; None: the share of clipped samples.
+    Of two that changed by as much, the one that is worse afterwards comes first. None: the share of clipped samples.
     """
 
     def order(pair: RecordingPair) -> tuple[bool, float, float]:
@@ -168,10 +136,7 @@ def worst_first(pairs: Sequence[RecordingPair], metric: Metric | None) -> list[R
 
 
 def read_recording(path: Path) -> tuple[ScoredRecording, NDArray[np.float32]]:
-    """Read a recording once, in blocks.
-
-    Returns:
-        What is known of it without scores, and its first minute: `[sample]` at 16 kHz, the mean of its channels.
+    """Read a recording once, in blocks: without scores, and its first minute, the mean of its channels at 16 kHz.
 
     Raises:
         AudioError: as `audio.load`.
@@ -191,12 +156,11 @@ def read_recording(path: Path) -> tuple[ScoredRecording, NDArray[np.float32]]:
 
 
 def _score_pair(name: str, recording: Recording, output: Path | None, recogniser: Recogniser | None) -> RecordingPair:
-    clean_path = Path(recording.clean) if recording.clean else None
-    pair = RecordingPair(name, None, None, clean_path, recording.text)
+    pair = RecordingPair(name, None, None, Path(recording.clean) if recording.clean else None, recording.text)
     if output is None:
         pair.problem = "no enhanced file"
     try:
-        clean = read_recording(clean_path)[1] if clean_path else None
+        clean = read_recording(pair.clean)[1] if pair.clean else None
         pair.before = _score_recording(Path(recording.path), clean, recording.text, recogniser)
         pair.after = _score_recording(output, clean, recording.text, recogniser) if output else None
     except AudioError as error:

@@ -10,18 +10,14 @@ from numpy.typing import NDArray
 from phonemi.report.row_style import is_other_system
 from phonemi.results.evaluation import Comparison, Evaluation
 from phonemi.results.information import Information, information_tables
-from phonemi.results.metrics import METRICS, Metric
+from phonemi.results.metrics import METRICS
 from phonemi.results.run_folder import RunResults
-from phonemi.results.tables import verdict_of
 from phonemi.results.weights import DynamicWeights, LayerWeights
 from phonemi.systems.han2026 import QUESTIONS
 from phonemi.tables import number, plural, snr_text
 
 MAX_SYSTEMS = 4  # other systems that get a sentence each
 _WORDS_FIRST = (METRICS[-1], *METRICS[:-1])
-
-Tested = Mapping[str, Comparison]
-"""Key of a metric -> the comparison of one pair of rows."""
 
 
 def headlines(results: RunResults) -> list[str]:
@@ -70,12 +66,7 @@ def information_headlines(information: Information) -> list[str]:
 
 
 def weights_headline(weights: LayerWeights) -> str:
-    """Where each row of Fig. 2 puts its weight.
-
-    >>> rows = [{"row": "ws-acoustic", "label": "WS (Acoustic)", "weights": [0.7, 0.2, 0.1]}]
-    >>> weights_headline(LayerWeights.from_json({"rows": rows}))
-    'WS (Acoustic) puts 70 % of its weight on layer 0.'
-    """
+    """Where each row of Fig. 2 puts its weight, in one sentence."""
     phrases: list[str] = []
     for row in weights.rows:
         layer_weights = np.asarray(row.weights, dtype=float)
@@ -107,7 +98,7 @@ def concentrated_layers(weights: NDArray[np.float64]) -> tuple[int, int]:
 
 def dynamic_headlines(dynamic: DynamicWeights) -> list[str]:
     """How the mean layer of each dynamic row goes with the local SNR, in the one utterance shown."""
-    local_snr_db = np.array([np.nan if value is None else value for value in dynamic.local_snr_db], dtype=float)
+    local_snr_db = np.array(dynamic.local_snr_db, dtype=float)  # NaN for None
     phrases = []
     for row in dynamic.rows:
         weights = np.asarray(row.weights, dtype=float)
@@ -118,9 +109,8 @@ def dynamic_headlines(dynamic: DynamicWeights) -> list[str]:
         if defined.sum() > 2 and snr_db[defined].std() > 0 and mean_layer[defined].std() > 0:
             correlation = float(np.corrcoef(snr_db[defined], mean_layer[defined])[0, 1])
             phrases.append(f"{row.title} {number(correlation, 2, signed=True)}")
-    if not phrases:
-        return []
-    return ["Correlation of mean layer and local SNR, in the one utterance shown: " + ", ".join(phrases) + "."]
+    start = "Correlation of mean layer and local SNR, in the one utterance shown"
+    return [f"{start}: {', '.join(phrases)}."] if phrases else []
 
 
 def evaluation_headlines(evaluation: Evaluation) -> list[str]:
@@ -129,10 +119,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     A single other system, or the first pair of rows where there is nothing else, is told in full; of several other
     systems each gets a short sentence, and of more than `MAX_SYSTEMS` only the best one.
     """
-    titles = evaluation.titles
-    tested: dict[tuple[str, str], dict[str, Comparison]] = {}
-    for comparison in evaluation.comparisons:
-        tested.setdefault((comparison.row, comparison.against), {})[comparison.metric] = comparison
+    titles, tested = evaluation.titles, evaluation.tested
     in_full = [pair for pair in QUESTIONS if pair in tested]
     in_short = [pair for pair in tested if is_other_system(pair[0]) and pair[1] == "noisy"]
     if len(in_short) < 2:
@@ -143,59 +130,41 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     rates = {row.row: rate for row in evaluation.rows if (rate := row.value("wer")) is not None}
     phrases = [f"{titles[name]} {number(rates[name], 3)}" for name in names if name in rates]
     sentences = [f"Word error rate: {', '.join(phrases)}."] if phrases else []
-    for row, against in in_full:
-        comparisons = tested[row, against]
+    for pair in in_full:
         parts = [
-            f"{metric.title} {difference_text(comparisons[metric.key], metric.digits)}"
+            f"{metric.title} {difference_text(tested[pair][metric.key], metric.digits)}"
             for metric in _WORDS_FIRST
-            if metric.key in comparisons
+            if metric.key in tested[pair]
         ]
         if parts:
-            sentences.append(f"{titles.get(row, row)} against {titles.get(against, against)}: {'; '.join(parts)}.")
+            sentences.append(f"{' against '.join(titles.get(name, name) for name in pair)}: {'; '.join(parts)}.")
 
     systems = [(titles.get(row, row), tested[row, against]) for row, against in in_short]
     if len(systems) <= MAX_SYSTEMS:
         return sentences + [system_text(name, comparisons) for name, comparisons in systems]
     common = [metric for metric in _WORDS_FIRST if all(metric.key in comparisons for _, comparisons in systems)]
     if common:
-        best = max(systems, key=lambda system: _gain(system[1], common[0]))
+        best = max(systems, key=lambda system: common[0].gain(system[1][common[0].key].difference or 0.0))
         sentences.append(f"Of {len(systems)} systems, the best in {common[0].title}: {system_text(*best)}")
     return sentences
 
 
-def system_text(name: str, tested: Tested) -> str:
-    """A system against the noisy input, in short; the intervals are in the tables.
-
-    >>> pair = {"row": "ours", "against": "noisy"}
-    >>> pesq = Comparison(**pair, metric="pesq_wb_lqo", difference=0.64, low=0.36, high=0.95, p_value=0.01)
-    >>> wer = Comparison(**pair, metric="wer", difference=0.05, low=-0.1, high=0.2)
-    >>> system_text("ours", {"pesq_wb_lqo": pesq, "wer": wer})
-    'ours against noisy: better in PESQ (+0.64); no significant difference in WER (+0.050).'
-    """
+def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
+    """A system against the noisy input, in short; the intervals are in the tables."""
     phrases: dict[str, list[str]] = {"better": [], "worse": [], "not significant": []}
     for metric in _WORDS_FIRST:
         if metric.key in tested:
             difference = number(tested[metric.key].difference, metric.digits, signed=True)
-            phrases[verdict_of(tested[metric.key])].append(f"{metric.title} ({difference})")
+            phrases[tested[metric.key].verdict].append(f"{metric.title} ({difference})")
     starts = {"better": "better in", "worse": "worse in", "not significant": "no significant difference in"}
     parts = [f"{starts[verdict]} {', '.join(metrics)}" for verdict, metrics in phrases.items() if metrics]
     return f"{name} against noisy: {'; '.join(parts)}."
 
 
-def _gain(tested: Tested, metric: Metric) -> float:
-    return metric.gain(tested[metric.key].difference or 0.0)
-
-
 def difference_text(comparison: Comparison, digits: int) -> str:
-    """A tested difference in words.
-
-    >>> pair = {"row": "ours", "against": "noisy", "metric": "wer"}
-    >>> difference_text(Comparison(**pair, difference=-0.01, low=-0.02, high=0.004), 3)
-    '−0.010 (95 % [−0.020, +0.004], not significant)'
-    """
-    difference, low, high = (
-        number(value, digits, signed=True) for value in (comparison.difference, comparison.low, comparison.high)
-    )
+    """A tested difference in words."""
+    values = (comparison.difference, comparison.low, comparison.high)
+    difference, low, high = (number(value, digits, signed=True) for value in values)
     verdict = "significant" if comparison.is_significant else "not significant"
     return f"{difference} (95 % [{low}, {high}], {verdict})"
 
@@ -231,16 +200,7 @@ def protocol_text(information: Information) -> str:
 
 
 def data_text(evaluation: Evaluation, unknown_speakers: int = 0) -> str:
-    """What the rows were evaluated on; empty if nothing is known of it.
-
-    Args:
-        evaluation: the results.
-        unknown_speakers: number of utterances whose speaker is unknown.
-
-    >>> data = {"utterances": 6, "speakers": 1, "snrs_db": [0.0, 5.0]}
-    >>> data_text(Evaluation.from_json({"data": data, "rows": []}), unknown_speakers=4)
-    'Test data: 6 utterances; 1 speaker, unknown of 4 utterances; SNR 0, 5 dB.'
-    """
+    """What the rows were evaluated on, with so many utterances of unknown speakers; empty if nothing is known of it."""
     data = evaluation.data
     parts = [plural(data.utterances, "utterance")] if data.utterances else []
     if data.speakers:

@@ -19,7 +19,6 @@ from phonemi.report.cards import Card, Sound, data_address, data_addresses, mark
 from phonemi.report.folder_comparison import (
     SCORED_S,
     RecordingPair,
-    ScoredRecording,
     compare_folders,
     read_recording,
     worst_first,
@@ -29,7 +28,7 @@ from phonemi.report.row_style import explain
 from phonemi.report.spectrograms import thumbnails
 from phonemi.results.metrics import METRIC, METRICS, RANKING, Metric
 from phonemi.signal import SAMPLE_RATE
-from phonemi.tables import Cell, Column, Row, Table, duration_text, number
+from phonemi.tables import Cell, Column, Table, duration_text, number
 
 MAX_PICTURED = 12  # recordings with spectrograms, the worst ones
 MAX_EMBEDDED_BYTES = 20_000_000  # sound in the page; further sounds are linked
@@ -48,16 +47,12 @@ def build_listening_page(
     progress: Progress | None = None,
     words: bool = True,
 ) -> Path:
-    """Score the recordings of two folders and write the page about them.
+    """Score the recordings of two folders (see `compare_folders`) and write the page about them; returns its path.
 
     Args:
-        noisy, enhanced, clean, transcripts, suffix, progress: see `folder_comparison.compare_folders`.
         output: the page; sounds that are too long for it are linked relatively to where it is.
         whisper: folder or hub id of the Whisper that recognises the words; None: pocketsphinx.
         words: whether words are recognised, which takes longer than all other scores together.
-
-    Returns:
-        The path of the page.
 
     Raises:
         MissingExtra: if there is a table of transcripts, or a Whisper, and the recogniser is not installed.
@@ -84,12 +79,14 @@ def build_listening_page(
         sections={"files": "All recordings", "listen": "Listen"},
         noisy=noisy,
         enhanced=enhanced,
-        notes=[_order_note(ranked_by, recogniser), *skipped, *notes],
-        table=recordings_table(pairs, columns),
+        order=ranked_by.title if ranked_by else "share of clipped samples",
+        hears_words=recogniser.name if recogniser and ranked_by == METRIC["wer"] else "",
+        notes=[*skipped, *notes],
+        recordings=recordings_table(pairs, columns),
         terms=explain([], [metric.key for metric in columns]),
         pictured=MAX_PICTURED if len(pairs) > MAX_PICTURED else 0,
         scored_s=SCORED_S,
-        cards=_cards(pairs, columns, output),
+        cards=_cards(pairs, output),
     )
 
 
@@ -131,40 +128,25 @@ def summary_sentences(pairs: Sequence[RecordingPair], columns: Sequence[Metric])
 
 
 def _corpus_wer(pairs: Sequence[RecordingPair]) -> tuple[float, float]:
-    counts = [
-        (pair.before.counts, pair.after.counts)
-        for pair in pairs
-        if pair.before and pair.after and pair.before.counts and pair.after.counts
-    ]
+    """Word error rate before and after, of the pairs whose words were counted on both sides."""
+    sides = [[side.counts for side in pair.sides if side.counts] for pair in pairs]
+    counts = [(side[0], side[1]) for side in sides if len(side) == 2]
     words = sum(before.reference_words for before, _ in counts) or 1
     return sum(before.errors for before, _ in counts) / words, sum(after.errors for _, after in counts) / words
 
 
-def _order_note(ranked_by: Metric | None, recogniser: Recogniser | None) -> str:
-    order = ranked_by.title if ranked_by else "share of clipped samples"
-    text = (
-        f"First what got worse by most in {order}, after against before; click a heading to sort. Below each number "
-        "what it was before. "
-        f"Scores are of the first {SCORED_S} s of a recording, level and clipping of all of it."
-    )
-    is_by_words = ranked_by is not None and ranked_by.key == "wer" and recogniser is not None
-    return f"{text} Words as {recogniser.name} hears them." if is_by_words and recogniser else text
-
-
 def recordings_table(pairs: Sequence[RecordingPair], columns: Sequence[Metric]) -> Table:
     """One recording a line: each score after enhancement, and below it the score before."""
-    headings = [
-        Column("Recording"),
-        *(metric.column for metric in columns),
+    facts = [
         Column("Duration", "s"),
         Column("Level", "dB", meaning="re full scale"),
         Column("Clipped", "%", higher_is_better=False, meaning="share of the samples at full scale"),
     ]
     rows = [_row(index, pair, columns) for index, pair in enumerate(pairs)]
-    return Table(headings, rows, "metrics sortable files")
+    return Table(["Recording", *(metric.column for metric in columns), *facts], rows, "metrics sortable files")
 
 
-def _row(index: int, pair: RecordingPair, columns: Sequence[Metric]) -> Row:
+def _row(index: int, pair: RecordingPair, columns: Sequence[Metric]) -> list[Cell]:
     before, after = pair.before, pair.after
     cells = [Cell(pair.name, link=f"#r{index}", details=(pair.problem,) if pair.problem else ())]
     for metric in columns:
@@ -176,7 +158,7 @@ def _row(index: int, pair: RecordingPair, columns: Sequence[Metric]) -> Row:
     facts = [(side.duration_s, side.level_db, 100 * side.clipped) if side else (None,) * 3 for side in (before, after)]
     for first, last, digits, always in zip(*facts, (1, 1, 2), (False, True, False), strict=True):
         cells.append(_change_cell(first, last, digits, always=always))
-    return Row(tuple(cells))
+    return cells
 
 
 def _change_cell(before: float | None, after: float | None, digits: int, reason: str = "", always: bool = True) -> Cell:
@@ -185,14 +167,16 @@ def _change_cell(before: float | None, after: float | None, digits: int, reason:
     return Cell(after, digits, details=(f"was {number(before, digits)}",) if is_shown else (), hint=reason)
 
 
-def _cards(pairs: Sequence[RecordingPair], columns: Sequence[Metric], output: Path) -> list[Card]:
+def _cards(pairs: Sequence[RecordingPair], page: Path) -> list[Card]:
     cards, bytes_left = [], MAX_EMBEDDED_BYTES
     for index, pair in enumerate(pairs):
-        sides: dict[str, ScoredRecording | None] = {"noisy": pair.before, "enhanced": pair.after}
+        sides = {"noisy": pair.before, "enhanced": pair.after}
         files = {name: side.path for name, side in sides.items() if side}
         if pair.clean:
             files["clean"] = pair.clean
-        links = {name: _relative_address(path, output) for name, path in files.items()}
+        links = {
+            name: "./" + quote(Path(os.path.relpath(path, page.parent)).as_posix()) for name, path in files.items()
+        }
         addresses = links
         if bytes_left > 0 and pair.sides and max(side.duration_s for side in pair.sides) <= MAX_EMBEDDED_S:
             embedded = data_addresses(files)
@@ -203,9 +187,7 @@ def _cards(pairs: Sequence[RecordingPair], columns: Sequence[Metric], output: Pa
         sounds = []
         for name, file in files.items():
             side = sides.get(name)
-            scores = {
-                metric.key: side.scores[metric.key].value for metric in columns if side and metric.key in side.scores
-            }
+            scores = {key: score.value for key, score in side.scores.items()} if side else {}
             sounds.append(
                 Sound(
                     title=SIDES[name],
@@ -223,14 +205,9 @@ def _cards(pairs: Sequence[RecordingPair], columns: Sequence[Metric], output: Pa
     return cards
 
 
-def _relative_address(path: Path, page: Path) -> str:
-    """Address of a file, relative to the page."""
-    return "./" + quote(Path(os.path.relpath(path, Path(page).parent)).as_posix())
-
-
 def _pictures(pair: RecordingPair, files: Mapping[str, Path]) -> tuple[dict[str, str], str]:
     """Address of each spectrogram, and what they show; none if one side is missing, since they share a colour scale."""
-    if pair.before is None or pair.after is None:
+    if len(pair.sides) < 2:
         return {}, ""
     waveforms = {name: read_recording(path)[1] for name, path in files.items()}
     seconds = max(map(len, waveforms.values())) / SAMPLE_RATE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from phonemi.files import write_text
 from phonemi.report.headlines import headlines
-from phonemi.results.paper_table import PaperTable
+from phonemi.results.evaluation import PaperTable
 from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
     comparisons_table,

@@ -21,19 +21,9 @@ if TYPE_CHECKING:
 
 
 def write_page(path: str | Path, template: str, linked_sounds: bool = False, **values: Any) -> Path:
-    """Fill a template that extends base.html, and write the page.
+    """Fill a template that extends base.html, and write the page; returns its path.
 
-    Args:
-        path: file to write.
-        template: name of a file in `report/templates`.
-        linked_sounds: whether players may read files beside the page too.
-        values: what the template prints; texts are escaped.
-
-    Returns:
-        The path.
-
-    Raises:
-        MissingExtra: if jinja2 is not installed.
+    With `linked_sounds`, players may read files beside the page too.
     """
     # A page opened from a disk is of no origin in some browsers, so that 'self' alone would not do.
     media = "data: 'self' file:" if linked_sounds else "data:"
@@ -42,16 +32,17 @@ def write_page(path: str | Path, template: str, linked_sounds: bool = False, **v
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template of `report/templates`; texts are escaped.
+    """Fill a template of `report/templates`; texts are escaped."""
+    return templates().get_template(template).render(values)
+
+
+@cache
+def templates() -> Environment:
+    """The templates of `report/templates`.
 
     Raises:
         MissingExtra: if jinja2 is not installed.
     """
-    return _environment().get_template(template).render(values)
-
-
-@cache
-def _environment() -> Environment:
     jinja2 = require_extra("jinja2", "research")
     environment: Environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phonemi", "report/templates"),
@@ -83,11 +74,7 @@ def require_writable(path: str | Path) -> None:
 
 
 def inline_svg(drawing: str, name: str) -> Markup:
-    """An SVG file as a part of a page: with ids of its own, colours that follow the page, and no outside names.
-
-    Args:
-        drawing: text of the file, written by `figure_style`.
-        name: what its ids begin with.
+    """The text of an SVG file as a part of a page: its ids begin with a name, its colours follow the page.
 
     >>> str(inline_svg('<?xml?><svg xmlns="..."><path id="a" style="fill: #1c2126"/><use xlink:href="#a"/></svg>', "f"))
     '<svg><path id="f-a" style="fill: var(--ink)"/><use href="#f-a"/></svg>'

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phonemi.report.figure_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style
-from phonemi.report.row_style import encoder_styles, series_styles
+from phonemi.report.row_style import SeriesStyle, encoder_styles, series_styles
 from phonemi.results.information import InformationTable
+from phonemi.results.weights import RowWeights
 from phonemi.tables import snr_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 _MI = "MI with the phones (bits)"
 _HEAT = "cividis"
@@ -25,21 +27,18 @@ _SNR_RAMP = ("#5d4fc0", "#2f80bd", "#2fa595", "#93b83f")
 
 @figure_style()
 def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
-    """Fig. 1a: MI `[layer]` averaged over the SNRs, its interval as a band, the peak marked.
+    """Fig. 1a: MI `[layer]` averaged over the SNRs, its interval as a band, the peak marked; log1p is a dashed line.
 
     The band averages the bounds of the single SNRs, as if their errors were the same: the careful side, since the
-    test utterances are. A representation of one layer (log1p) is a dashed line.
+    test utterances are.
     """
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
     layered = [table for table in tables if table.has_layers]
-    styles = encoder_styles(len(layered))
     last = max((len(table.mi_bits) - 1 for table in layered), default=1)
-    for index, table in enumerate(layered):
-        style, mean, layers = styles[index], table.by_layer, np.arange(len(table.mi_bits))
-        axes.fill_between(
-            layers, table.low_bits.mean(1), table.high_bits.mean(1), color=style.colour, alpha=0.2, linewidth=0
-        )
-        (line,) = axes.plot(layers, mean, color=style.colour, marker=style.marker, label=table.representation)
+    for table, style in zip(layered, encoder_styles(len(layered)), strict=False):
+        mean, layers = table.by_layer, np.arange(len(table.mi_bits))
+        line = _curve(axes, layers, mean, table.low_bits.mean(1), table.high_bits.mean(1), style)
+        line.set_label(table.representation)
         if not np.isfinite(mean).any():
             continue
         peak = int(np.nanargmax(mean))
@@ -47,18 +46,14 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
         line.set_label(f"{table.representation}, {text}")
         axes.plot(peak, mean[peak], "o", markersize=13, markerfacecolor="none", color=THEME["ink"])
         if len(layered) == 1:
-            axes.annotate(
-                text, (peak, mean[peak]), xytext=(0, 12), textcoords="offset points", fontweight="bold",
-                ha="right" if peak > last / 2 else "left",
-            )  # fmt: skip
+            side = "right" if peak > last / 2 else "left"
+            _label(axes, text, (peak, mean[peak]), (0, 12), fontweight="bold", ha=side)
     for table in tables:
         if not table.has_layers:
             level = float(table.by_layer[0])
             axes.axhline(level, color=THEME["muted"], linestyle="--", linewidth=1.6)
-            axes.annotate(
-                f"{table.representation}: {level:.2f} bits", (last, level), xytext=(0, -5),
-                textcoords="offset points", ha="right", va="top", color=THEME["muted"],
-            )  # fmt: skip
+            text = f"{table.representation}: {level:.2f} bits"
+            _label(axes, text, (last, level), (0, -5), ha="right", va="top", color=THEME["muted"])
     averages = [bound.mean(axis=1) for table in tables for bound in (table.low_bits, table.high_bits)]
     axes.set(xlabel="Layer", ylabel=_MI, xticks=np.arange(last + 1), ylim=_limits(averages))
     if len(layered) > 1:
@@ -74,18 +69,13 @@ def _spread(values: np.ndarray, gap: float) -> np.ndarray:
     >>> _spread(np.array([1.0, 1.1, 3.0]), 0.5).tolist()
     [0.8, 1.3, 3.0]
     """
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(values, kind="stable")
     # Label k is shifted down by k * gap: then labels only must not cross, and neighbours that do meet at their mean.
-    groups: list[list[float]] = []  # [sum of the shifted positions, number of labels]
-    for rank, value in enumerate(values[order]):
-        groups.append([float(value) - rank * gap, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
-            total, count = groups.pop()
-            groups[-1][0] += total
-            groups[-1][1] += count
-    shifted = np.concatenate([np.full(int(count), total / count) for total, count in groups] or [np.zeros(0)])
+    shifts = gap * np.arange(len(values))
     spread = np.empty(len(values))
-    spread[order] = shifted + gap * np.arange(len(values))
+    spread[order] = isotonic_regression(values[order] - shifts).x + shifts
     return spread.round(6)
 
 
@@ -116,27 +106,28 @@ def information_by_snr(table: InformationTable) -> Figure:
 @figure_style()
 def information_heatmap(table: InformationTable) -> Figure:
     """MI `[layer, snr]` as numbers on colours; the best layer of every SNR is boxed."""
+    from matplotlib.patches import Rectangle
+
     layers, snrs = table.mi_bits.shape
     figure, ((axes,),) = axes_grid(NARROW_IN, max(3.5, 1.2 + 0.3 * layers))
     image = heat(axes, table.mi_bits, (-0.5, snrs - 0.5, -0.5, layers - 0.5))
     peaks = table.peak_layers
-    for layer in range(layers):
-        for index in range(snrs):
-            value = table.mi_bits[layer, index]
-            text = f"{value:.2f}" if np.isfinite(value) else "–"
-            # Black and near-white text are outside THEME on purpose: they sit on the cell, not on the page.
-            dark = np.isfinite(value) and image.norm(value) < 0.55
-            weight = "bold" if peaks[index] == layer else "normal"
-            axes.text(
-                index, layer, text, ha="center", va="center", color="#fdfdfd" if dark else "#000000", weight=weight
-            )
+    # Black and near-white are outside THEME on purpose: they sit on the cells, not on the page.
+    black, white = "#000000", "#fdfdfd"
+    for (layer, index), value in np.ndenumerate(table.mi_bits):
+        is_dark = np.isfinite(value) and image.norm(value) < 0.55
+        axes.text(
+            index, layer, f"{value:.2f}" if np.isfinite(value) else "–", ha="center", va="center",
+            color=white if is_dark else black, weight="bold" if peaks[index] == layer else "normal",
+        )  # fmt: skip
     for index, layer in enumerate(peaks):
         if layer >= 0:
-            for colour, width in (("#000000", 4), ("#fdfdfd", 2)):
-                axes.add_patch(_box(index - 0.47, layer - 0.46, 0.94, 0.92, colour, width))
+            for colour, width in ((black, 4), (white, 2)):
+                place = (index - 0.47, layer - 0.46)
+                axes.add_patch(Rectangle(place, 0.94, 0.92, fill=False, edgecolor=colour, linewidth=width))
     axes.set_xticks(range(snrs), [snr_text(snr_db) for snr_db in table.snrs_db])
     axes.set(title=table.representation, xlabel="SNR (dB)", ylabel="Layer", yticks=range(layers))
-    figure.colorbar(image, ax=axes, label="MI (bits)", pad=0.02).outline.set_visible(False)
+    add_scale(image, axes, "MI (bits)", pad=0.02)
     return figure
 
 
@@ -151,20 +142,11 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
         measured = layers >= 0
         peaks = np.where(measured, table.mi_bits[layers, np.arange(len(layers))], np.nan)
         low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
-        axes.fill_between(table.snrs_db, low, high, color=style.colour, alpha=0.2, linewidth=0)
-        axes.plot(
-            table.snrs_db, peaks, color=style.colour, marker=style.marker, label=f"{table.representation}, best layer"
-        )
+        _curve(axes, table.snrs_db, peaks, low, high, style).set_label(f"{table.representation}, best layer")
         for snr_db, peak, layer in zip(table.snrs_db[measured], peaks[measured], layers[measured], strict=True):
-            axes.annotate(
-                f"L{layer}",
-                (snr_db, peak),
-                xytext=(0, -17 if index % 2 else 8),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=THEME["ink"] if len(layered) == 1 else style.colour,
-            )
+            colour = THEME["ink"] if len(layered) == 1 else style.colour
+            offset = (0, -17 if index % 2 else 8)
+            _label(axes, f"L{layer}", (snr_db, peak), offset, ha="center", fontsize=9, color=colour)
     for table in tables:
         if not table.has_layers:
             axes.plot(
@@ -179,23 +161,21 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
 
 
 @figure_style()
-def layer_weights(rows: Sequence[tuple[str, str, Sequence[float]]]) -> Figure:
-    """Fig. 2: share of each layer in the fused representation; rows of (row, label, weights `[layer]`)."""
+def layer_weights(rows: Sequence[RowWeights]) -> Figure:
+    """Fig. 2: share of each layer in the fused representation."""
     figure, ((axes,),) = axes_grid(WIDE_IN, 3.6)
-    layers = max(len(weights) for _, _, weights in rows)
+    layers = max(len(row.weights) for row in rows)
     width = 0.84 / len(rows)
-    styles = series_styles([row for row, _, _ in rows])
-    for index, (row, label, weights) in enumerate(rows):
-        style = styles[row]
-        positions = np.arange(len(weights)) + (index - (len(rows) - 1) / 2) * width
+    styles = series_styles([row.row for row in rows])
+    for index, row in enumerate(rows):
+        style = styles[row.row]
+        positions = np.arange(len(row.weights)) + (index - (len(rows) - 1) / 2) * width
         axes.bar(
-            positions, np.asarray(weights, float), 0.9 * width, label=label, color=style.colour, hatch=style.hatch,
-            edgecolor=THEME["paper"], linewidth=0,
+            positions, np.asarray(row.weights, float), 0.9 * width, label=row.title, color=style.colour,
+            hatch=style.hatch, edgecolor=THEME["paper"], linewidth=0,
         )  # fmt: skip
     axes.axhline(1 / layers, color=THEME["ink"], linestyle=":", linewidth=1.2)
-    axes.annotate(
-        "equal", (layers - 0.5, 1 / layers), xytext=(3, 0), textcoords="offset points", va="center", fontsize=9
-    )
+    _label(axes, "equal", (layers - 0.5, 1 / layers), (3, 0), va="center", fontsize=9)
     axes.set(xlabel="Layer", ylabel="Weight (sums to 1)", xticks=np.arange(layers), xlim=(-0.5, layers - 0.5))
     figure.legend(loc="outside upper left", ncols=_legend_columns(len(rows)))
     return figure
@@ -211,16 +191,12 @@ def dynamic_weights(
     """Fig. 3: one noisy utterance and how the layer weights follow it, on one time axis.
 
     Args:
-        log_mel: `[2 * frame, mel]`, log power.
+        log_mel: `[2 * frame, mel]`.
         local_snr_db: `[2 * frame]`, NaN where undefined.
-        rows: (label, layer weights `[frame, layer]`), non-negative, summing to 1 over the layers.
+        rows: (label, layer weights `[frame, layer]`).
         frame_s: seconds from one weight frame to the next; spectrum and SNR have half of it.
     """
-    heights = [1.5, 0.9, *[1.15] * len(rows)]
-    figure, grid = axes_grid(
-        WIDE_IN, 0.7 + 1.15 * sum(heights), len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}
-    )
-    panels = list(grid[:, 0])
+    figure, panels = panels_over_time([1.5, 0.9, *[1.15] * len(rows)], 1.15)
     # Frame t is centred at (320 t + 200) / 16000 s, so its cell begins 2.5 ms after 0.02 t.
     start_s, step_s = 0.125 * frame_s, 0.5 * frame_s
     end_s = start_s + step_s * len(log_mel)
@@ -230,15 +206,13 @@ def dynamic_weights(
     panels[1].plot(times_s, local_snr_db, color=THEME["ink"], linewidth=1.4)
     panels[1].axhline(0, color=THEME["muted"], linewidth=0.8)
     panels[1].set(title="Local SNR", ylabel="dB")
-    figure.colorbar(spectrum, ax=panels[0], label="log power", pad=0.01).outline.set_visible(False)
+    add_scale(spectrum, panels[0], "log power")
     peak = max((float(np.nanmax(weights)) for _, weights in rows), default=1.0)
     for axes, (label, weights) in zip(panels[2:], rows, strict=True):
-        frames, layers = weights.shape
-        image = heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5), _HEAT)
-        image.set_clim(0, peak)
-        axes.set(title=label, ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
+        image = heat_of_layers(axes, weights, start_s, frame_s, peak)
+        axes.set_title(label)
     if rows:
-        figure.colorbar(image, ax=panels[2:], label="weight", pad=0.01).outline.set_visible(False)
+        add_scale(image, panels[2:], "weight")
     panels[-1].set(xlabel="Time (s)", xlim=(0, end_s))
     return figure
 
@@ -248,11 +222,6 @@ def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure
     """One panel per quantity, one line per row, one legend: metrics by SNR, and training curves.
 
     Models of a row (NAME@2, ...) look the same; a label is in the legend once.
-
-    Args:
-        panels: title -> row -> (label, x, y).
-        xlabel: what the horizontal axes count.
-        markers: mark the single measurements.
     """
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
     lines = -(-len(panels) // columns)
@@ -287,6 +256,11 @@ def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
     return low, high + 0.15 * (high - low)
 
 
+def _label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Write a text beside a point, `offset` points away."""
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
+
+
 def _legend_columns(entries: int) -> int:
     """Columns of a legend as wide as the page: three for five, six and nine, so that related rows stay together."""
     return 3 if entries in (3, 5, 6, 9) else min(entries, 4)
@@ -298,7 +272,28 @@ def heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, floa
     return axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=colours, interpolation="nearest")
 
 
-def _box(left: float, bottom: float, width: float, height: float, colour: str, line_width: float) -> Any:
-    from matplotlib.patches import Rectangle
+def heat_of_layers(axes: Axes, weights: np.ndarray, start_s: float, frame_s: float, peak: float) -> Any:
+    """Draw layer weights `[frame, layer]` over time on a scale from 0 to `peak`."""
+    frames, layers = weights.shape
+    image = heat(axes, weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5))
+    image.set_clim(0, peak)
+    axes.set(ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
+    return image
 
-    return Rectangle((left, bottom), width, height, fill=False, edgecolor=colour, linewidth=line_width)
+
+def add_scale(image: Any, axes: Any, label: str, pad: float = 0.01) -> None:
+    """Say what the colours of an image mean, beside one or several axes."""
+    image.figure.colorbar(image, ax=axes, label=label, pad=pad).outline.set_visible(False)
+
+
+def panels_over_time(heights: list[float], unit_in: float) -> tuple[Figure, list[Axes]]:
+    """A wide figure with axes below each other that share their time."""
+    height_in, ratios = 0.7 + unit_in * sum(heights), {"height_ratios": heights}
+    figure, grid = axes_grid(WIDE_IN, height_in, len(heights), sharex=True, gridspec_kw=ratios)
+    return figure, list(grid[:, 0])
+
+
+def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray, style: SeriesStyle) -> Line2D:
+    """Draw a curve and its interval as a band."""
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
+    return axes.plot(x, y, color=style.colour, marker=style.marker)[0]

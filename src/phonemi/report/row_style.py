@@ -22,10 +22,11 @@ class SeriesStyle(NamedTuple):
     hollow: bool = False
 
 
-_NOISY = SeriesStyle(THEME["muted"], "x", ":", "xx")
-_CLEAN = SeriesStyle(THEME["ink"], "+", ":", "++")
+_SIGNALS = {
+    "noisy": SeriesStyle(THEME["muted"], "x", ":", "xx"),
+    "clean": SeriesStyle(THEME["ink"], "+", ":", "++"),
+}
 _LOG1P = SeriesStyle(THEME["spectrum"], "v", "-.", "--")
-_LAYER = SeriesStyle(THEME["single"], "D", "-", "\\\\")
 _HUE_MARKERS = {"acoustic": "s", "linguistic": "o", "hybrid": "^"}
 # For systems that the papers do not have: colour and dash differ, and so do marker and dash, for a print in grey.
 _OTHER_STYLES = [
@@ -38,7 +39,7 @@ _OTHER_STYLES = [
 
 def is_other_system(name: str) -> bool:
     """Whether a row is neither a system of a paper nor one of the two signals that these are compared with."""
-    return name not in ("noisy", "clean") and known_system(name) is None
+    return name not in _SIGNALS and known_system(name) is None
 
 
 def is_dynamic(name: str) -> bool:
@@ -90,10 +91,6 @@ def series_styles(rows: Sequence[str]) -> dict[str, SeriesStyle]:
 
     Rows of the paper look the same in every figure: colour and marker tell how the aggregation was tuned, dashes tell
     dynamic from static weights, hollow markers stand for "+ log1p". Other systems take what is left, in their order.
-
-    >>> looks = series_styles(["ws-linguistic", "theirs", "dws-linguistic+log1p", "ours"])
-    >>> looks["ws-linguistic"].colour == looks["dws-linguistic+log1p"].colour, looks["theirs"] == looks["ours"]
-    (True, False)
     """
     names = list(dict.fromkeys(name.partition("@")[0] for name in rows))
     looks: dict[str, SeriesStyle] = {}
@@ -115,15 +112,14 @@ def encoder_styles(count: int) -> list[SeriesStyle]:
 
 
 def _style_of(name: str) -> SeriesStyle | None:
-    if name in ("noisy", "clean"):
-        return _NOISY if name == "noisy" else _CLEAN
     system = known_system(name)
     look = None if system is None else system.look
     if look is None:
-        return None
+        return _SIGNALS.get(name)
     if look.hue == "spectrum":
         return _LOG1P
+    dash = "--" if look.dashed else "-"
     if look.hue == "single":
-        return _LAYER._replace(dash="--" if look.dashed else "-", hollow=look.hollow)
+        return SeriesStyle(THEME["single"], "D", dash, "\\\\", look.hollow)
     hatch = ("////" if look.dashed else "") + (".." if look.hollow else "")
-    return SeriesStyle(THEME[look.hue], _HUE_MARKERS[look.hue], "--" if look.dashed else "-", hatch, look.hollow)
+    return SeriesStyle(THEME[look.hue], _HUE_MARKERS[look.hue], dash, hatch, look.hollow)

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from phonemi import signal
-from phonemi.report.figure_style import THEME, WIDE_IN, axes_grid, figure_style
-from phonemi.report.plots import heat
+from phonemi.report.figure_style import THEME, figure_style
+from phonemi.report.plots import add_scale, heat, heat_of_layers, panels_over_time
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,9 +28,7 @@ _SINE_DB = 40.0  # power of a sine at full scale in its bin: (200 / 2)^2, since 
 def spectrogram_db(waveform: Waveform, columns: int = MAX_COLUMNS) -> NDArray[np.float64]:
     """Power of `[sample]` at 16 kHz in dB re a sine at full scale, `[257, column]`; -200 for silence.
 
-    Args:
-        waveform: `[sample]`.
-        columns: how many there are at most. Each is the mean power of its frames, so that no click is lost.
+    Each column is the mean power of its frames, so that no click is lost; `columns` is how many there are at most.
 
     >>> sine = np.sin(2 * np.pi * 1000 / 16_000 * np.arange(16_000))
     >>> bool(abs(spectrogram_db(sine)[32, 50]) < 0.1), spectrogram_db(sine, 10).shape
@@ -43,7 +41,7 @@ def spectrogram_db(waveform: Waveform, columns: int = MAX_COLUMNS) -> NDArray[np
 
 
 def scale_db(*spectrograms: NDArray[np.float64]) -> tuple[float, float]:
-    """Ends of one colour scale for several spectrograms: 70 dB below their loudest bin, and that bin."""
+    """Ends of one colour scale for several spectrograms: `RANGE_DB` below their loudest bin, and that bin."""
     top = max(float(spectrogram.max()) for spectrogram in spectrograms)
     return top - RANGE_DB, top
 
@@ -61,14 +59,10 @@ def recording_view(
     Args:
         before, after: `[sample]` at 16 kHz, equally long.
         local_snr_db: estimate for each STFT frame, `[frame]`; NaN where there is none.
-        layer_weights: `[frame, layer]`, non-negative, summing to 1 over the layers; None where there are no layers.
+        layer_weights: `[frame, layer]`; None where there are no layers.
         frame_s: seconds from one frame of the layers to the next.
     """
-    heights = [1.5, 1.5, 0.9, *([1.5] if layer_weights is not None else [])]
-    figure, grid = axes_grid(
-        WIDE_IN, 0.7 + 1.25 * sum(heights), len(heights), 1, sharex=True, gridspec_kw={"height_ratios": heights}
-    )
-    panels = list(grid[:, 0])
+    figure, panels = panels_over_time([1.5, 1.5, 0.9, *([1.5] if layer_weights is not None else [])], 1.25)
     end_s = len(before) / signal.SAMPLE_RATE
     spectrograms = [spectrogram_db(before), spectrogram_db(after)]
     low, high = scale_db(*spectrograms)
@@ -76,7 +70,7 @@ def recording_view(
         image = heat(axes, spectrogram, (0, end_s, 0, signal.SAMPLE_RATE / 2000), _COLOURS)
         image.set_clim(low, high)
         axes.set(title=title, ylabel="kHz", yticks=range(0, 9, 2))
-    figure.colorbar(image, ax=panels[:2], label="dB re full scale", pad=0.01).outline.set_visible(False)
+    add_scale(image, panels[:2], "dB re full scale")
 
     times_s = np.arange(len(local_snr_db)) * signal.HOP / signal.SAMPLE_RATE
     panels[2].axhline(0, color=THEME["muted"], linewidth=0.8)
@@ -84,15 +78,14 @@ def recording_view(
     panels[2].set(title="Local SNR, estimated from the mask: energy kept against energy removed", ylabel="dB")
     panels[2].set(ylim=(-32, 32), yticks=range(-30, 31, 15))
     if layer_weights is not None:
-        frames, layers = layer_weights.shape
         # Frame t of the encoder starts at t * frame_s and is 25 ms long; its cell, frame_s wide, has the same centre.
         start_s = 0.5 * signal.SSL_FIELD / signal.SAMPLE_RATE - 0.5 * frame_s
-        image = heat(panels[3], layer_weights.T, (start_s, start_s + frame_s * frames, -0.5, layers - 0.5))
-        image.set_clim(0, float(layer_weights.max()))
+        image = heat_of_layers(panels[3], layer_weights, start_s, frame_s, float(layer_weights.max()))
         is_dynamic = bool((np.ptp(layer_weights, axis=0) > 1e-6).any())
-        title = f"Layers that the model listens to{'' if is_dynamic else ': the same share in every frame'}"
-        panels[3].set(title=title, ylabel="Layer", yticks=range(0, layers, 1 if layers < 8 else 3))
-        figure.colorbar(image, ax=panels[3], label="share", pad=0.01).outline.set_visible(False)
+        panels[3].set_title(
+            f"Layers that the model listens to{'' if is_dynamic else ': the same share in every frame'}"
+        )
+        add_scale(image, panels[3], "share")
     panels[-1].set(xlabel="Time (s)", xlim=(0, end_s))
     return figure
 

@@ -1,71 +1,61 @@
-"""Results of the evaluation: scores of each utterance, means of each row with intervals, and tested differences."""
+"""Results of the evaluation: scores of each utterance, means of each row with intervals, and tested differences.
+
+In the files, what is known of each metric stands beside the other values: `stoi` and `stoi_low` of a row, for instance.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from phonemi.metrics.score import Score
 from phonemi.metrics.statistics import is_significant
 from phonemi.metrics.words.word_errors import WordCounts
-from phonemi.results.metrics import METRICS
+from phonemi.results.metrics import METRIC
 from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 
 @dataclass(frozen=True, kw_only=True)
 class UtteranceScore(Record):
-    """One metric of one utterance: a value, or the reason why there is none."""
+    """A `Score` with None, which JSON has, for NaN."""
 
     value: float | None
     reason: str | None = None
 
     @classmethod
     def of(cls, score: Score) -> Self:
-        """The record of a score."""
         return cls(value=score.value if math.isfinite(score.value) else None, reason=score.reason)
 
     @property
     def score(self) -> Score:
-        """The score of the record."""
         return Score(math.nan if self.value is None else self.value, self.reason)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredUtterance(Record):
-    """One utterance of the test set under one row.
-
-    Attributes:
-        id: name of the utterance.
-        speaker, noise, text: who speaks, in which noise, which words; None if unknown.
-        snr_db: signal-to-noise ratio of the mixture.
-        scores: by key of a metric. In the file each score stands under its key beside the other values.
-        heard: what the recogniser heard; None if it did not hear this utterance.
-        words: those words counted against the transcript.
-        word_failure: why there are no words.
-    """
+    """One utterance of the test set under one row; `scores` are by key of a metric."""
 
     id: str
     speaker: str | None = None
     snr_db: float | None = None
     noise: str | None = None
-    text: str | None = None
+    text: str | None = None  # the words that are spoken
     scores: dict[str, UtteranceScore] = field(default_factory=dict)
-    heard: str | None = omitted_if_none()
-    words: WordCounts | None = omitted_if_none()
-    word_failure: str | None = omitted_if_none()
+    heard: str | None = omitted_if_none()  # what the recogniser heard
+    words: WordCounts | None = omitted_if_none()  # that, counted against the text
+    word_failure: str | None = omitted_if_none()  # why there is none
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
-        """Read an utterance, whose scores stand beside its other values."""
-        scores = {key: content[key] for key in _KEYS if key in content} if isinstance(content, dict) else {}
-        return super().from_json({**content, "scores": scores} if scores else content, where)
+        if isinstance(content, dict):
+            content = {**content, "scores": {key: content[key] for key in METRIC if key in content}}
+        return super().from_json(content, where)
 
     def to_json(self) -> dict[str, Any]:
-        """The utterance with its scores beside its other values."""
         content = super().to_json()
-        return {**{key: content[key] for key in content if key != "scores"}, **content["scores"]}
+        scores: dict[str, Any] = content.pop("scores")
+        return content | scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,125 +66,91 @@ class Scores(Record):
     utterances: tuple[ScoredUtterance, ...]
 
 
-_KEYS = [metric.key for metric in METRICS]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Record):
-    """One metric of one row over the test set.
+    """One metric of one row over the test set."""
 
-    Attributes:
-        value: the mean, or for word errors the rate over the whole corpus; None if nothing was scored.
-        low, high: ends of the 95 % interval.
-        scored, total: how many utterances have a score, and how many there are.
-        reasons: how many utterances have none for which reason.
-        spread: standard deviation over several models of the row, or several probes.
-        insertions: inserted words per reference word; of word errors only.
-        words: reference words; of word errors only.
-    """
-
-    value: float | None = None
-    low: float | None = None
+    value: float | None = None  # the mean, or for word errors the rate over the whole corpus
+    low: float | None = None  # ends of the 95 % interval
     high: float | None = None
-    insertions: float | None = omitted_if_none()
-    scored: int | None = omitted_if_none()
+    insertions: float | None = omitted_if_none()  # per reference word; of word errors only
+    scored: int | None = omitted_if_none()  # utterances that have a score, of `total`
     total: int | None = omitted_if_none()
-    words: int | None = omitted_if_none()
-    reasons: dict[str, int] | None = omitted_if_none()
-    spread: float | None = omitted_if_none()
+    words: int | None = omitted_if_none()  # reference words; of word errors only
+    reasons: dict[str, int] | None = omitted_if_none()  # reason -> utterances that have no score for it
+    spread: float | None = omitted_if_none()  # standard deviation over several models or probes
 
 
-_PARTS = ("low", "high", "insertions", "scored", "total", "words", "reasons", "spread")
+# How a key in a row ends for each part of an estimate: `stoi` is the value, `stoi_low` the lower end.
+_ENDINGS = {part.name: "" if part.name == "value" else f"_{part.name}" for part in fields(Estimate)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedRow(RowRecord):
-    """One row of the results, over the whole test set or at one SNR.
+    """One row of the results; `estimates` are by key of a metric."""
 
-    Attributes:
-        snr_db: the SNR, in the results by SNR.
-        models: how many models of the row were evaluated; None for one.
-        estimates: by key of a metric. In the file they stand beside the other values, as in `stoi`, `stoi_low`, ....
-    """
-
-    snr_db: float | None = omitted_if_none()
-    models: int | None = omitted_if_none()
+    snr_db: float | None = omitted_if_none()  # None: all SNRs are pooled
+    models: int | None = omitted_if_none()  # how many were evaluated; None: one
     estimates: dict[str, Estimate] = field(default_factory=dict)
 
     def value(self, key: str) -> float | None:
-        """The value of a metric; None if it was not measured."""
         return self.estimates[key].value if key in self.estimates else None
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
-        """Read a row, whose estimates stand beside its other values."""
-        if not isinstance(content, dict):
-            return super().from_json(content, where)
-        estimates = {
-            key: {
-                "value": content[key],
-                **{part: content[name] for part in _PARTS if (name := f"{key}_{part}") in content},
+        if isinstance(content, dict):
+            estimates = {
+                key: {part: content[key + end] for part, end in _ENDINGS.items() if key + end in content}
+                for key in METRIC
+                if key in content
             }
-            for key in _KEYS
-            if key in content
-        }
-        return super().from_json({**content, "estimates": estimates}, where)
+            content = {**content, "estimates": estimates}
+        return super().from_json(content, where)
 
     def to_json(self) -> dict[str, Any]:
-        """The row with its estimates beside its other values."""
         content = super().to_json()
         for key, estimate in content.pop("estimates").items():
-            content |= {key if part == "value" else f"{key}_{part}": value for part, value in estimate.items()}
+            content |= {key + _ENDINGS[part]: value for part, value in estimate.items()}
         return content
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
-    """The difference of two rows in one metric, over the utterances for which both have a score.
-
-    Attributes:
-        row, against: the names of the rows; the difference is the first minus the second.
-        metric: key of the metric.
-        difference, low, high: the mean difference and the ends of its 95 % interval.
-        p_value: of the permutation test of "no difference".
-        pairs: how many utterances were compared.
-        by_model: the difference of each pair of models, where several were trained.
-    """
+    """The difference of two rows in one metric, over the utterances for which both have a score."""
 
     row: str
     against: str
     metric: str
-    difference: float | None
-    low: float | None
+    difference: float | None  # mean of `row` minus `against`
+    low: float | None  # ends of its 95 % interval
     high: float | None
-    p_value: float | None = None
-    pairs: int | None = omitted_if_none()
-    by_model: tuple[float | None, ...] | None = omitted_if_none()
+    p_value: float | None = None  # of the permutation test of "no difference"
+    pairs: int | None = omitted_if_none()  # utterances that were compared
+    by_model: tuple[float | None, ...] | None = omitted_if_none()  # of each pair, where several were trained
 
     @property
     def is_significant(self) -> bool:
         """Whether the difference is significant at 5 %, see `phonemi.metrics.statistics.is_significant`."""
         return is_significant(self.low, self.high, self.p_value, self.by_model or ())
 
+    @property
+    def verdict(self) -> str:
+        """Whether the row is "better" or "worse" than the one it is compared with, or "not significant"."""
+        if not self.is_significant:
+            return "not significant"
+        return "better" if METRIC[self.metric].gain(self.difference or 0.0) > 0 else "worse"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationData(Record):
-    """What the rows were evaluated on.
-
-    Attributes:
-        utterances, speakers: how many; None if the speakers are unknown.
-        intervals_over: "speakers", or "utterances" where there are too few speakers to draw from.
-        snrs_db: signal-to-noise ratios that occur.
-        recogniser: what heard the words; "none" if nothing did.
-        recogniser_settings: all that its output depends on.
-    """
+    """What the rows were evaluated on."""
 
     utterances: int | None = None
-    speakers: int | None = None
-    intervals_over: str | None = None
+    speakers: int | None = None  # None: unknown
+    intervals_over: str | None = None  # "speakers", or "utterances" where there are too few speakers to draw from
     snrs_db: tuple[float, ...] = ()
-    recogniser: str = "none"
-    recogniser_settings: dict[str, Any] | None = None
+    recogniser: str = "none"  # what heard the words; "none": nothing did
+    recogniser_settings: dict[str, Any] | None = None  # all that its output depends on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,27 +164,58 @@ class Evaluation(Record):
     by_snr: tuple[EvaluatedRow, ...] = ()
 
     @property
-    def titles(self) -> Mapping[str, str]:
+    def titles(self) -> dict[str, str]:
         """Name of each row -> what tables and sentences call it."""
         return {row.row: row.title for row in self.rows}
+
+    @property
+    def tested(self) -> dict[tuple[str, str], dict[str, Comparison]]:
+        """(row, against) -> key of a metric -> their difference."""
+        pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
+        for comparison in self.comparisons:
+            pairs.setdefault((comparison.row, comparison.against), {})[comparison.metric] = comparison
+        return pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example(Record):
-    """One utterance of examples.json, to listen to.
-
-    Attributes:
-        id, snr_db, text: of the mixture.
-        files: name of a row -> its sound file, relative to the run folder.
-        labels: name of a row -> what pages call it.
-        words: name of a row -> what the recogniser heard.
-        scores: name of a row -> key of a metric -> value.
-    """
+    """One utterance of examples.json, to listen to; dictionaries are by name of a row."""
 
     id: str
     snr_db: float | None = None
     text: str | None = None
-    files: dict[str, str]
-    labels: dict[str, str] = field(default_factory=dict)
-    words: dict[str, str | None] = field(default_factory=dict)
-    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    files: dict[str, str]  # relative to the run folder
+    labels: dict[str, str] = field(default_factory=dict)  # what pages call the row
+    words: dict[str, str | None] = field(default_factory=dict)  # what the recogniser heard
+    scores: dict[str, dict[str, float | None]] = field(default_factory=dict)  # by key of a metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperRow(EvaluatedRow):
+    """A row as it was evaluated here, and what the paper prints of it, by key of a metric.
+
+    `encoder` is empty for rows that are the same for every encoder.
+    """
+
+    encoder: str
+    published: dict[str, float | None] | None = omitted_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperComparison(Comparison):
+    """The difference of two rows of one encoder."""
+
+    encoder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperTable(Record):
+    """Content of tableNUMBER.json, which `phonemi table` writes: our numbers and those that the paper prints."""
+
+    number: int  # of the table in the paper
+    scale: str  # "paper" or "mini"
+    encoders: dict[str, str]  # name -> the model that it is
+    intervals_over: str = "speakers"
+    rows: tuple[PaperRow, ...]  # in the order of the paper
+    comparisons: tuple[PaperComparison, ...] = ()  # with the acoustic row of the same encoder
+    made_by: dict[str, Any] = field(default_factory=dict)  # version and commit of the software

@@ -13,27 +13,18 @@ from phonemi.results.record import Record, omitted_if_none
 
 @dataclass(frozen=True, kw_only=True)
 class Bound(Record):
-    """Lower bound of the MI of one sequence of features with the phones, as a probe gives it.
+    """Lower bound of the MI of one sequence of features with the phones, as a probe gives it."""
 
-    Attributes:
-        mi_bits, mi_nats: entropy of the phones minus cross-entropy of the probe.
-        mi_bits_low, mi_bits_high: ends of the 95 % interval.
-        mi_bits_spread: standard deviation over several probes; None for one probe.
-        entropy_bits, cross_entropy_bits: the two terms.
-        accuracy: share of the frames whose phone the probe tells.
-        frames, utterances: what was evaluated.
-    """
-
-    mi_bits: float | None
+    mi_bits: float | None  # entropy of the phones minus cross-entropy of the probe
     mi_nats: float | None = omitted_if_none()
     entropy_bits: float | None = omitted_if_none()
     cross_entropy_bits: float | None = omitted_if_none()
-    accuracy: float | None = omitted_if_none()
-    frames: int | None = omitted_if_none()
+    accuracy: float | None = omitted_if_none()  # share of the frames whose phone the probe tells
+    frames: int | None = omitted_if_none()  # how many were evaluated
     utterances: int | None = omitted_if_none()
-    mi_bits_low: float | None = omitted_if_none()
+    mi_bits_low: float | None = omitted_if_none()  # ends of the 95 % interval
     mi_bits_high: float | None = omitted_if_none()
-    mi_bits_spread: float | None = omitted_if_none()
+    mi_bits_spread: float | None = omitted_if_none()  # standard deviation over several probes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +38,16 @@ class LayerBound(Bound):
 
 @dataclass(frozen=True, kw_only=True)
 class Information(Record):
-    """Content of information.json.
-
-    Attributes:
-        key: hash of what the result depends on.
-        classes: how many phones are told apart.
-        protocol: settings of the analysis, and the data that it was made with.
-        rows: MI of each layer at each SNR of the test split.
-        average: MI of each layer over all SNRs of the test split.
-        validation: the same on held-out speakers and noises; empty if nothing is held out.
-    """
+    """Content of information.json."""
 
     key: str | None = omitted_if_none()
     unit: str = "bits"
-    classes: int | None = omitted_if_none()
+    classes: int | None = omitted_if_none()  # how many phones are told apart
     snrs_db: tuple[float, ...] | None = omitted_if_none()
-    protocol: dict[str, Any] = field(default_factory=dict)
-    rows: tuple[LayerBound, ...]
-    average: tuple[LayerBound, ...] = ()
-    validation: tuple[LayerBound, ...] = ()
+    protocol: dict[str, Any] = field(default_factory=dict)  # settings, and the data that were used
+    rows: tuple[LayerBound, ...]  # each layer at each SNR of the test split
+    average: tuple[LayerBound, ...] = ()  # each layer over all SNRs of the test split
+    validation: tuple[LayerBound, ...] = ()  # the same on held-out speakers and noises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,34 +74,25 @@ class AggregatedInformation(Record):
             lists: dict[str, list[Any]] = {"rows": [], "average": [], "validation": []}
             for row in content["rows"]:
                 place = str(row.get("snr_db")) if isinstance(row, dict) else ""
-                if place in ("average", "validation"):
-                    lists[place].append({**row, "snr_db": None})
-                else:
-                    lists["rows"].append(row)
-            content = {**lists, **{name: rows for name, rows in content.items() if name != "rows"}}
+                is_old = place in ("average", "validation")
+                lists[place if is_old else "rows"].append({**row, "snr_db": None} if is_old else row)
+            content = lists | content | {"rows": lists["rows"]}
         return super().from_json(content, where)
 
 
 @dataclass(frozen=True)
 class InformationTable:
-    """MI of one representation as arrays.
-
-    Attributes:
-        representation: its name.
-        snrs_db: `[snr]`, ascending.
-        mi_bits, low_bits, high_bits: `[layer, snr]`, the bound and the ends of its 95 % interval; NaN where nothing was
-            measured.
-    """
+    """MI of one representation as arrays; NaN where nothing was measured."""
 
     representation: str
-    snrs_db: NDArray[np.float64]
-    mi_bits: NDArray[np.float64]
-    low_bits: NDArray[np.float64]
+    snrs_db: NDArray[np.float64]  # [snr], ascending
+    mi_bits: NDArray[np.float64]  # [layer, snr]
+    low_bits: NDArray[np.float64]  # [layer, snr], ends of the 95 % interval
     high_bits: NDArray[np.float64]
 
     @property
     def has_layers(self) -> bool:
-        """Whether there are several layers; a spectrum such as log1p counts as one."""
+        """Whether there are several; a spectrum such as log1p counts as one layer."""
         return len(self.mi_bits) > 1
 
     @property
@@ -136,14 +109,16 @@ class InformationTable:
 
 def information_tables(information: Information) -> list[InformationTable]:
     """The MI by layer and SNR of each representation, in order of appearance."""
-    rows = [(row, row.snr_db) for row in information.rows if row.snr_db is not None]
-    snrs_db = np.array(sorted({snr_db for _, snr_db in rows}), dtype=float)
+    by_name: dict[str, dict[tuple[int, float], list[float | None]]] = {}
+    for row in information.rows:
+        if row.snr_db is not None:
+            cells = by_name.setdefault(row.representation, {})
+            cells[row.layer, row.snr_db] = [row.mi_bits, row.mi_bits_low, row.mi_bits_high]
+    snrs_db = np.unique([snr_db for cells in by_name.values() for _, snr_db in cells])
     tables = []
-    for name in dict.fromkeys(row.representation for row, _ in rows):
-        rows_of_name = [(row, snr_db) for row, snr_db in rows if row.representation == name]
-        values = np.full((3, 1 + max(row.layer for row, _ in rows_of_name), len(snrs_db)), np.nan)
-        for row, snr_db in rows_of_name:
-            bounds = [row.mi_bits, row.mi_bits_low, row.mi_bits_high]
-            values[:, row.layer, np.searchsorted(snrs_db, snr_db)] = [np.nan if b is None else b for b in bounds]
+    for name, cells in by_name.items():
+        values = np.full((3, 1 + max(layer for layer, _ in cells), len(snrs_db)), np.nan)
+        for (layer, snr_db), bounds in cells.items():
+            values[:, layer, np.searchsorted(snrs_db, snr_db)] = np.array(bounds, float)  # NaN for None
         tables.append(InformationTable(name, snrs_db, *values))
     return tables

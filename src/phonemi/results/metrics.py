@@ -8,16 +8,7 @@ from phonemi.tables import Column
 
 
 class Metric(NamedTuple):
-    """One metric: a column of the tables.
-
-    Attributes:
-        key: its name in result files, with the unit.
-        title: its name in tables and sentences.
-        unit: of its values; empty if it has none.
-        digits: decimals that are written.
-        higher_is_better: which direction is better.
-        meaning: a short explanation.
-    """
+    """One metric: its name in result files, its name in tables, and how its numbers are written and read."""
 
     key: str
     title: str

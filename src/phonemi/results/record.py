@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from phonemi.errors import DataError
 from phonemi.files import read_json
+
+T = TypeVar("T")
 
 
 class RecordError(DataError):
@@ -26,11 +27,7 @@ class Record:
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
-        """Read a record from a JSON object.
-
-        Args:
-            content: what `json.loads` gives.
-            where: place of the object in its file, for error messages; "" for the whole file.
+        """Read a record from a JSON object; `where` is its place in its file, for error messages.
 
         Raises:
             RecordError: if a key is missing or a value has another type.
@@ -42,10 +39,6 @@ class Record:
         return _object_of(self)
 
 
-R = TypeVar("R", bound=Record)
-T = TypeVar("T")
-
-
 def omitted_if_none() -> Any:
     """Default of a field whose key is not written where there is no value."""
     return dataclasses.field(default=None, metadata={"omitted_if_none": True})
@@ -53,12 +46,7 @@ def omitted_if_none() -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RowRecord(Record):
-    """A record about one row of the tables.
-
-    Attributes:
-        row: name of the row.
-        label: what tables print; None to print the name.
-    """
+    """A record about one row of the tables; `label` is what they print, None to print the name."""
 
     row: str
     label: str | None = omitted_if_none()
@@ -69,30 +57,16 @@ class RowRecord(Record):
         return self.row if self.label is None else self.label
 
 
-def read_record(path: str | Path, kind: type[R]) -> R:
-    """Read a file that holds one record.
+def read_record(path: str | Path, kind: type[T]) -> T:
+    """Read a JSON file that holds a record, or a tuple of records.
 
     Raises:
         DataError: if the file is missing, is not JSON or does not fit; the message names the file and the value.
     """
-    return read_file(path, kind.from_json)
-
-
-def read_file(path: str | Path, parse: Callable[[Any], T]) -> T:
-    """Read a JSON file with `parse`; a `RecordError` becomes an error that names the file."""
     try:
-        return parse(read_json(path))
+        return typing.cast(T, _read(kind, read_json(path), ""))
     except RecordError as error:
         raise DataError(f"{path} is not what its stage writes: {error}") from None
-
-
-def read_list(content: Any, kind: type[R], where: str = "") -> tuple[R, ...]:
-    """Read a JSON list of records.
-
-    Raises:
-        RecordError: if it is not a list, or one of its items does not fit.
-    """
-    return tuple(kind.from_json(item, f"{where}[{index}]") for index, item in enumerate(_expect(list, content, where)))
 
 
 @cache
@@ -113,52 +87,47 @@ def _read_object(kind: type, content: Any, where: str) -> Any:
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:
-    """Read a value of a field type: number, text, truth value, record, tuple[T, ...], dict[str, T], T | None or Any."""
+    """Read a value of a field type: number, text, bool, dataclass, tuple[T, ...], dict[str, T], T | None or Any."""
     if kind is Any:
         return value
-    if kind is float:
-        return float(_expect((int, float), value, where))
-    if kind in (int, str, bool):
-        return _expect(kind, value, where)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
-        (other,) = (argument for argument in arguments if argument is not types.NoneType)
-        return None if value is None else _read(other, value, where)
+        return None if value is None else _read(arguments[0], value, where)
     if origin is tuple:
-        items = _expect((list, tuple), value, where)
-        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(items))
+        items = enumerate(_expect(tuple, value, where))
+        return tuple(_read(arguments[0], item, f"{where}[{index}]") for index, item in items)
     if origin is dict:
-        items = _expect(dict, value, where)
-        return {key: _read(arguments[1], item, f"{where}[{key!r}]") for key, item in items.items()}
+        items = _expect(dict, value, where).items()
+        return {key: _read(arguments[1], item, f"{where}[{key!r}]") for key, item in items}
+    if kind in _NAMES:
+        return kind(_expect(kind, value, where))
     return kind.from_json(value, where) if issubclass(kind, Record) else _read_object(kind, value, where)
 
 
-_NAMES = {
+_NAMES: dict[type, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
     bool: "true or false",
-    list: "a list",
+    tuple: "a list",
     dict: "an object",
 }
 
 
-def _expect(kinds: Any, value: Any, where: str) -> Any:
-    """The value, if it is of one of the types; true and false are no numbers."""
-    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        expected = _NAMES[list if tuple in kinds else kinds[-1]]
+def _expect(kind: Any, value: Any, where: str) -> Any:
+    """The value, if it is of the type; a whole number is a number, true and false are none."""
+    accepted = {float: (int, float), tuple: (list, tuple)}.get(kind, kind)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
         text = repr(value) if len(repr(value)) < 40 else type(value).__name__
-        raise RecordError(f"{where or 'the file'} is {text}, expected {expected}")
+        raise RecordError(f"{where or 'the file'} is {text}, expected {_NAMES[kind]}")
     return value
 
 
 def _object_of(record: Any) -> dict[str, Any]:
-    values = {field: getattr(record, field.name) for field in dataclasses.fields(record)}
     return {
         field.name: _json_of(value)
-        for field, value in values.items()
-        if value is not None or not field.metadata.get("omitted_if_none")
+        for field in dataclasses.fields(record)
+        if (value := getattr(record, field.name)) is not None or not field.metadata.get("omitted_if_none")
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from phonemi.errors import DataError
 from phonemi.results.evaluation import Evaluation, Example
 from phonemi.results.information import Information
-from phonemi.results.record import R, Record, read_file, read_list, read_record
+from phonemi.results.record import Record, T, read_record
 from phonemi.results.weights import DynamicWeights, LayerWeights
 
 STAGES = {
@@ -43,36 +43,24 @@ class Timings(Record):
 
     stages: tuple[StageTime, ...]
 
-    @property
-    def total_s(self) -> float:
-        """Seconds of all stages together."""
-        return sum(stage.seconds or 0.0 for stage in self.stages)
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunResults:
-    """What is in a run folder; None or empty for a file that is not there.
+    """What is in a run folder; None or empty for a file that is not there."""
 
-    Attributes:
-        files: names of the files of `STAGES` that are there.
-        per_utterance: lines of per_utterance.csv.
-        log: lines of log.jsonl, what was logged while training.
-        config: text of config.yaml.
-    """
-
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # names from `STAGES`
     information: Information | None = None
     layer_weights: LayerWeights | None = None
     dynamic_weights: DynamicWeights | None = None
     evaluation: Evaluation | None = None
     examples: tuple[Example, ...] = ()
-    per_utterance: tuple[dict[str, str], ...] = ()
-    log: tuple[dict[str, Any], ...] = ()
+    per_utterance: tuple[dict[str, str], ...] = ()  # lines of per_utterance.csv
+    log: tuple[dict[str, Any], ...] = ()  # lines of log.jsonl, from training
     timings: Timings | None = None
     config: str = ""
 
     @property
-    def titles(self) -> Mapping[str, str]:
+    def titles(self) -> dict[str, str]:
         """Name of each row -> what tables and sentences call it."""
         weighted = {row.row: row.title for row in self.layer_weights.rows} if self.layer_weights else {}
         return {**weighted, **(self.evaluation.titles if self.evaluation else {})}
@@ -89,43 +77,29 @@ def read_results(run_dir: str | Path) -> RunResults:
         raise DataError(f"{folder} is not a folder: expected the folder of a run")
     files = tuple(name for name in STAGES if (folder / name).is_file())
 
-    def read(name: str, kind: type[R]) -> R | None:
+    def read(name: str, kind: type[T]) -> T | None:
         return read_record(folder / name, kind) if name in files else None
 
+    def text(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8", errors="replace") if name in files else ""
+
+    lines = csv.DictReader(io.StringIO(text("per_utterance.csv")))
     return RunResults(
         files=files,
         information=read("information.json", Information),
         layer_weights=read("layer_weights.json", LayerWeights),
         dynamic_weights=read("dynamic_weights.json", DynamicWeights),
         evaluation=read("metrics.json", Evaluation),
-        examples=read_examples(folder / "examples.json") if "examples.json" in files else (),
-        per_utterance=_read_csv(folder / "per_utterance.csv") if "per_utterance.csv" in files else (),
-        log=_read_log(folder / "log.jsonl") if "log.jsonl" in files else (),
+        examples=read("examples.json", tuple[Example, ...]) or (),
+        per_utterance=tuple({key: value or "" for key, value in line.items() if key} for line in lines),
+        log=_parse_log(text("log.jsonl"), folder / "log.jsonl"),
         timings=read("timings.json", Timings),
-        config=_read_text(folder / "config.yaml") if "config.yaml" in files else "",
+        config=text("config.yaml"),
     )
 
 
-def read_examples(path: Path) -> tuple[Example, ...]:
-    """Read examples.json.
-
-    Raises:
-        DataError: as `read_record`.
-    """
-    return read_file(path, lambda content: read_list(content, Example))
-
-
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _read_csv(path: Path) -> tuple[dict[str, str], ...]:
-    with open(path, encoding="utf-8", errors="replace", newline="") as lines:
-        return tuple({key: value or "" for key, value in row.items() if key} for row in csv.DictReader(lines))
-
-
-def _read_log(path: Path) -> tuple[dict[str, Any], ...]:
-    lines = _read_text(path).split("\n")
+def _parse_log(text: str, path: Path) -> tuple[dict[str, Any], ...]:
+    lines = text.split("\n")
     rows = []
     for line_number, line in enumerate(lines, start=1):
         try:

@@ -8,10 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation
+from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperTable
 from phonemi.results.information import Information, information_tables
-from phonemi.results.metrics import METRIC, METRICS, Metric
-from phonemi.results.paper_table import PaperTable
+from phonemi.results.metrics import METRICS, Metric
 from phonemi.results.run_folder import Timings
 from phonemi.results.weights import LayerWeights
 from phonemi.tables import Cell, Column, Row, Table, duration_text, number, plural, snr_text
@@ -28,13 +27,10 @@ def metrics_table(evaluation: Evaluation) -> Table:
     """One row a line and one metric a column, with intervals, spreads and counts; the best of each column is marked."""
     columns = measured_metrics(evaluation.rows)
     best = {metric.key: _best_value(evaluation.rows, metric) for metric in columns}
-    rows = [
-        Row(
-            (Cell(row.title), *(metric_cell(row, metric, best[metric.key]) for metric in columns)),
-            _BOUNDS.get(row.row),
-        )
-        for row in evaluation.rows
-    ]
+    rows = []
+    for row in evaluation.rows:
+        cells = (Cell(row.title), *(metric_cell(row, metric, best[metric.key]) for metric in columns))
+        rows.append(Row(cells, _BOUNDS.get(row.row)))
     return Table(["row", *(metric.column for metric in columns)], rows, "metrics sortable")
 
 
@@ -46,20 +42,12 @@ def _best_value(rows: Sequence[EvaluatedRow], metric: Metric) -> float | None:
 
 
 def metric_cell(row: EvaluatedRow, metric: Metric, best: float | None = None, details: tuple[str, ...] = ()) -> Cell:
-    """What a row reached in a metric.
-
-    Args:
-        row: the row.
-        metric: the metric.
-        best: value that is marked as the best; None to mark nothing.
-        details: further texts beside the number.
-    """
+    """What a row reached in a metric, marked if it is `best`, the value of `_best_value`; `details` stand beside it."""
     estimate = row.estimates.get(metric.key)
     # A ratio to the clean signal has no value for the clean signal itself, which is no failure.
     if estimate is None or (estimate.value is None and row.row == "clean"):
         return Cell(digits=metric.digits, details=details)
     insertions = () if estimate.insertions is None else (f"insertions {number(estimate.insertions, 3)}",)
-    is_compared = estimate.value is not None and row.row not in _BOUNDS
     return Cell(
         estimate.value,
         metric.digits,
@@ -70,57 +58,40 @@ def metric_cell(row: EvaluatedRow, metric: Metric, best: float | None = None, de
         total=estimate.total,
         details=details,
         notes=insertions,
-        best=is_compared and estimate.value is not None and best == round(estimate.value, metric.digits),
+        best=row.row not in _BOUNDS and estimate.value is not None and best == round(estimate.value, metric.digits),
     )
 
 
 def comparisons_table(evaluation: Evaluation) -> Table:
     """The tested differences, one pair of rows a line and one metric a column; significant ones are bold."""
-    columns = [metric for metric in METRICS if any(c.metric == metric.key for c in evaluation.comparisons)]
-    pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
-    for comparison in evaluation.comparisons:
-        pairs.setdefault((comparison.row, comparison.against), {})[comparison.metric] = comparison
-    titles = evaluation.titles
+    tested, titles = evaluation.tested, evaluation.titles
+    columns = [metric for metric in METRICS if any(metric.key in comparisons for comparisons in tested.values())]
     rows: list[list[Cell | str]] = [
-        [titles.get(row, row), titles.get(against, against), *(_difference_cell(tested, metric) for metric in columns)]
-        for (row, against), tested in pairs.items()
+        [*(titles.get(name, name) for name in pair), *(_difference_cell(of_pair.get(m.key), m) for m in columns)]
+        for pair, of_pair in tested.items()
     ]
     units = [Column(metric.title, meaning=metric.meaning) for metric in columns]
     return Table(["row", "against", *units], rows)
 
 
-def _difference_cell(tested: dict[str, Comparison], metric: Metric) -> Cell:
-    if metric.key not in tested:
+def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
+    if comparison is None:
         return Cell(digits=metric.digits)
-    comparison = tested[metric.key]
     p_value, pairs = comparison.p_value, comparison.pairs
-    verdict = verdict_of(comparison)
     return Cell(
         comparison.difference,
         metric.digits,
         signed=True,
         interval=(comparison.low, comparison.high),
         details=("p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}",),
-        notes=(verdict + ("" if pairs is None else f", {plural(pairs, 'pair')}"),),
+        notes=(comparison.verdict + ("" if pairs is None else f", {plural(pairs, 'pair')}"),),
         bold=comparison.is_significant,
-        kind=f"verdict {verdict.split()[0]}",
+        kind=f"verdict {comparison.verdict.split()[0]}",
     )
 
 
-def verdict_of(comparison: Comparison) -> str:
-    """Whether a row is "better" or "worse" than the one it is compared with, or "not significant"."""
-    if not comparison.is_significant:
-        return "not significant"
-    return "better" if METRIC[comparison.metric].gain(comparison.difference or 0.0) > 0 else "worse"
-
-
 def information_table(information: Information, for_terminal: bool = False) -> Table:
-    """MI of every layer at every SNR and on average, in bits.
-
-    Args:
-        information: the result of the analysis.
-        for_terminal: print the layer numbers alone, and a star at the best layer of each column.
-    """
+    """Bits of every layer at every SNR and on average; for a terminal, with a star at the best layer of each column."""
     tables = information_tables(information)
     rows: list[list[Cell | str]] = []
     for table in tables:
@@ -151,20 +122,18 @@ def weights_table(weights: LayerWeights) -> Table:
 
 def timings_table(timings: Timings) -> Table:
     """Time of each stage, and their sum."""
-    seconds = [(stage.stage, stage.seconds or 0.0) for stage in timings.stages]
-    return Table(["stage", "time"], [[name, duration_text(s)] for name, s in [*seconds, ("all", timings.total_s)]])
+    times = [(stage.stage, stage.seconds or 0.0) for stage in timings.stages]
+    times.append(("all", sum(seconds for _, seconds in times)))
+    return Table(["stage", "time"], [[name, duration_text(seconds)] for name, seconds in times])
 
 
 def paper_table(result: PaperTable) -> Table:
-    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints.
-
-    There is a column for every metric that was measured here or that the paper prints.
-    """
+    """Our numbers; behind them an arrow for a significant difference, and in round brackets what the paper prints."""
     printed_keys = {key for row in result.rows for key in row.published or {}}
     measured = measured_metrics(result.rows)
     columns = [metric for metric in METRICS if metric in measured or metric.key in printed_keys]
     arrows = {
-        (comparison.encoder, comparison.row, comparison.metric): {"better": "▲", "worse": "▼"}[verdict_of(comparison)]
+        (comparison.encoder, comparison.row, comparison.metric): "▲" if comparison.verdict == "better" else "▼"
         for comparison in result.comparisons
         if comparison.is_significant
     }

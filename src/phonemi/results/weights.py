@@ -31,20 +31,11 @@ class RowWeightsOverTime(RowRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class DynamicWeights(Record):
-    """Content of dynamic_weights.json: one noisy utterance and how the weights follow it.
-
-    Attributes:
-        utterance: its name.
-        snr_db: None, because the SNR changes within the utterance.
-        frame_s: seconds from one frame of the weights to the next; spectrum and local SNR have half of it.
-        log_mel: `[2 * frame][mel]`, log power.
-        local_snr_db: `[2 * frame]`; None where it is not defined.
-        rows: the dynamic rows.
-    """
+    """Content of dynamic_weights.json: one noisy utterance and how the weights follow it."""
 
     utterance: str | None = omitted_if_none()
-    snr_db: float | None = None
-    frame_s: float = 0.02
-    log_mel: tuple[tuple[float | None, ...], ...]
-    local_snr_db: tuple[float | None, ...]
+    snr_db: float | None = None  # it changes within the utterance
+    frame_s: float = 0.02  # from one frame of weights to the next; spectrum and local SNR have half of it
+    log_mel: tuple[tuple[float | None, ...], ...]  # [2 * frame][mel], log power
+    local_snr_db: tuple[float | None, ...]  # [2 * frame], None where it is not defined
     rows: tuple[RowWeightsOverTime, ...]

@@ -51,14 +51,9 @@ class Size(NamedTuple):
 
 
 class Bench:
-    """Material of all comparisons: an encoder and noisy speech that is noise.
+    """Material of all comparisons: an encoder ("wavlm", "hubert" or "wav2vec2") and noisy speech that is noise.
 
-    Args:
-        model_type: "wavlm", "hubert" or "wav2vec2".
-        size: how much work.
-        device: where to do it.
-        bf16: products in bfloat16 by autocast, both ways.
-        dim: of the encoder; 768 is Base.
+    With `bf16`, products are in bfloat16 by autocast, both ways. A `dim` of 768 is Base.
     """
 
     def __init__(self, model_type: str, size: Size, device: torch.device, bf16: bool = False, dim: int = 768):
@@ -70,6 +65,7 @@ class Bench:
         self.model = AutoModel.from_config(config).eval().requires_grad_(False).to(device)
         self.encoder = HuggingFaceRepresentation(copy.deepcopy(self.model), model_type).to(device)
         self.size, self.device, self.bf16 = size, device, bf16
+        self.autocast = torch.autocast(device.type, torch.bfloat16, enabled=bf16)
         samples = round(16_000 * size.seconds)
         self.train = 0.1 * torch.randn(size.utterances, samples, device=device)
         self.test = {snr_db: 0.1 * torch.randn(1, samples, device=device) for snr_db in SNRS_DB}
@@ -79,14 +75,14 @@ class Bench:
 
     def states(self, waveforms: Tensor) -> Tensor:
         """[layer, frame, dim], half precision, of all waveforms one after the other."""
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.inference_mode(), self.autocast:
             return self.encoder(waveforms).states.flatten(1, 2).half()
 
     def encoder_ways(self) -> tuple[Work, Work]:
         """Forward passes that end in all hidden states."""
 
         def plain() -> Any:
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            with torch.inference_mode(), self.autocast:
                 return self.model(self.train, output_hidden_states=True)
 
         return plain, lambda: self.states(self.train)
@@ -94,78 +90,61 @@ class Bench:
     def information_ways(self) -> tuple[Work, Work]:
         """Probes of every layer, judged at every SNR."""
 
-        def plain() -> list[float]:
-            return [self._one_layer(layer) for layer in range(self.encoder.layers)]
-
         def ours() -> list[float]:
             together = _as_stored(self.states(torch.cat([*self.test.values()])))  # SNRs side by side
             labels = self.test_labels.repeat(len(self.test))
             frames = np.arange(len(labels)).reshape(len(self.test), -1)
             who = np.zeros(len(labels), dtype=int)
-            tests = {
-                snr_db: EvaluationSet(together, labels, who, frames=own)
-                for snr_db, own in zip(self.test, frames, strict=True)
-            }
-            options = {"hidden": HIDDEN, "epochs": self.size.epochs, "batch_frames": BATCH_FRAMES, "resamples": 2}
+            sets = (EvaluationSet(together, labels, who, frames=own) for own in frames)
+            tests = dict(zip(self.test, sets, strict=True))
             bounds = measure(
-                _as_stored(self.states(self.train)),
-                self.labels,
-                tests,
-                classes=CLASSES,
-                seed=0,
-                device=self.device,
-                bf16=self.bf16,
-                **options,
-            )
+                _as_stored(self.states(self.train)), self.labels, tests, classes=CLASSES, seed=0, device=self.device,
+                bf16=self.bf16, hidden=HIDDEN, epochs=self.size.epochs, batch_frames=BATCH_FRAMES, resamples=2,
+            )  # fmt: skip
             return [bound.mi_bits for by_layer in bounds.values() for bound in by_layer]
 
-        return plain, ours
+        return lambda: [self._one_layer(layer) for layer in range(self.encoder.layers)], ours
 
     def _one_layer(self, layer: int) -> float:
         """Encode, train the probe of one layer, and judge it at every SNR: nats of cross-entropy."""
         train, labels = self.states(self.train)[layer], self.labels.to(self.device)
-        sizes = (train.shape[1], HIDDEN, HIDDEN)
-        layers = [part for n in sizes[:-1] for part in (nn.Linear(n, HIDDEN), nn.ReLU(), nn.Dropout(0.1))]
+        sizes = (train.shape[1], HIDDEN)
+        layers = [part for size in sizes for part in (nn.Linear(size, HIDDEN), nn.ReLU(), nn.Dropout(0.1))]
         probe = nn.Sequential(*layers, nn.Linear(HIDDEN, CLASSES)).to(self.device)
         optimiser = torch.optim.Adam(probe.parameters(), lr=1e-3)
         for _ in range(self.size.epochs):
-            for chosen in torch.randperm(len(labels), device=self.device).split(BATCH_FRAMES):
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                    logits = probe(train[chosen].float())
+            for batch in torch.randperm(len(labels), device=self.device).split(BATCH_FRAMES):
+                with self.autocast:
+                    logits = probe(train[batch].float())
                 optimiser.zero_grad()
-                functional.cross_entropy(logits.float(), labels[chosen]).backward()
+                functional.cross_entropy(logits.float(), labels[batch]).backward()
                 optimiser.step()
         with torch.inference_mode():
-            wanted = self.test_labels.to(self.device)
-            losses = [
-                functional.cross_entropy(probe(self.states(waveform)[layer].float()), wanted)
-                for waveform in self.test.values()
-            ]
-        return torch.stack(losses).mean().item()
+            labels = self.test_labels.to(self.device)
+            logits_by_snr = [probe(self.states(waveform)[layer].float()) for waveform in self.test.values()]
+            return torch.stack([functional.cross_entropy(logits, labels) for logits in logits_by_snr]).mean().item()
 
     def aggregation_ways(self, folder: Path) -> tuple[Work, Work]:
         """An epoch over all utterances of a weighted sum and its linear probe; what is cached lies in `folder`."""
-        cache = folder / "states.bin"
         states = _as_stored(self.states(self.train)).values
-        states.numpy().tofile(cache)
-        per_item = len(states) // self.size.utterances
-        kept = torch.from_numpy(np.memmap(cache, np.float16, "c", shape=tuple(states.shape)))
+        states.numpy().tofile(folder / "states.bin")
+        on_disk = torch.from_numpy(np.memmap(folder / "states.bin", np.float16, "c", shape=tuple(states.shape)))
+        utterances, layers, dim = self.size.utterances, *states.shape[1:]
+        on_disk, labels = on_disk.unflatten(0, (utterances, -1)), self.labels.unflatten(0, (utterances, -1))
 
-        def epoch(batch: Callable[[int], Tensor]) -> None:
-            fuse, probe = WeightedSum(self.encoder.layers), nn.Linear(states.shape[2], CLASSES)
-            fuse, probe = fuse.to(self.device), probe.to(self.device)
+        def epoch(states_of: Callable[[int], Tensor]) -> None:
+            fuse, probe = WeightedSum(layers).to(self.device), nn.Linear(dim, CLASSES).to(self.device)
             optimiser = torch.optim.Adam([*fuse.parameters(), *probe.parameters()], lr=1e-3)
-            for item in range(self.size.utterances):
-                wanted = self.labels[item * per_item : (item + 1) * per_item].to(self.device)
+            for item in range(utterances):
                 optimiser.zero_grad()
-                functional.cross_entropy(probe(fuse(batch(item).float())[0]), wanted).backward()
+                logits = probe(fuse(states_of(item)[:, None].float())[0])
+                functional.cross_entropy(logits, labels[item].to(self.device)).backward()
                 optimiser.step()
 
-        def read(item: int) -> Tensor:
-            part = kept[item * per_item : (item + 1) * per_item].to(self.device)
-            return part.permute(1, 0, 2)[:, None]
-
-        return lambda: epoch(lambda item: self.states(self.train[item : item + 1])[:, None]), lambda: epoch(read)
+        return (
+            lambda: epoch(lambda item: self.states(self.train[item : item + 1])),
+            lambda: epoch(lambda item: on_disk[item].to(self.device).permute(1, 0, 2)),
+        )
 
 
 def _as_stored(states: Tensor) -> FrameStates:
@@ -184,7 +163,6 @@ class Comparison(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times as fast ours is."""
         return self.plain_s / self.ours_s
 
 
@@ -203,23 +181,21 @@ def run(
     for name in names:
         if name not in NAMES:
             raise ConfigError(f"unknown comparison {name!r}; {nearest(name, NAMES)}")
-    chosen = choose_device(device)
     size = size or Size()
-    bench = Bench(model_type, size, chosen, bf16, dim)
+    bench = Bench(model_type, size, choose_device(device), bf16, dim)
+    comparisons = []
     with tempfile.TemporaryDirectory() as folder:
-        ways: dict[str, Callable[[], tuple[Work, Work]]] = {
+        ways_of: dict[str, Callable[[], tuple[Work, Work]]] = {
             "encoder": bench.encoder_ways,
             "information": bench.information_ways,
             "aggregation": lambda: bench.aggregation_ways(Path(folder)),
         }
-        return [_compared(name, *ways[name](), chosen, size.repeats) for name in names or NAMES]
-
-
-def _compared(name: str, plain: Work, ours: Work, device: torch.device, repeats: int) -> Comparison:
-    memory_mb = [_memory_mb(way, device) for way in (plain, ours)]
-    turns = [[_seconds(way, device) for way in (plain, ours)] for _ in range(repeats)]
-    plain_s, ours_s = (min(times) for times in zip(*turns, strict=True))
-    return Comparison(name, plain_s, ours_s, *memory_mb)
+        for name in names or NAMES:
+            ways = ways_of[name]()
+            memory_mb = [_memory_mb(way, bench.device) for way in ways]
+            turns = [[_seconds(way, bench.device) for way in ways] for _ in range(size.repeats)]
+            comparisons.append(Comparison(name, *map(min, zip(*turns, strict=True)), *memory_mb))
+    return comparisons
 
 
 def _seconds(work: Work, device: torch.device) -> float:
@@ -253,24 +229,20 @@ def _memory_mb(work: Work, device: torch.device) -> float:
     process.start()
     sender.close()
     try:
-        memory_mb: float = receiver.recv()
-        return memory_mb
+        return float(receiver.recv())
     except EOFError:  # it was killed
         return float("nan")
     finally:
         process.join()
 
 
-def table(found: Sequence[Comparison]) -> Table:
+def table(comparisons: Sequence[Comparison]) -> Table:
     """Seconds and memory of both ways, at most 60 columns of text."""
-    seconds, megabytes = [Column("plain", "s"), Column("ours", "s")], [Column("plain", "MB"), Column("ours", "MB")]
-    return Table(
-        ["", *seconds, Column("ratio"), *megabytes],
-        [
-            [
-                *(one.name, Cell(one.plain_s, 3), Cell(one.ours_s, 3)),
-                *(Cell(one.ratio, 1), Cell(one.plain_mb, 0), Cell(one.ours_mb, 0)),
-            ]
-            for one in found
-        ],
-    )
+    columns = [Column(title, unit) for unit in ("s", "MB") for title in ("plain", "ours")]
+    columns.insert(2, Column("ratio"))
+    rows: list[list[Cell | str]] = [
+        [one.name, *(Cell(value, 3) for value in (one.plain_s, one.ours_s)), Cell(one.ratio, 1),
+         *(Cell(value, 0) for value in (one.plain_mb, one.ours_mb))]
+        for one in comparisons
+    ]  # fmt: skip
+    return Table(["", *columns], rows)

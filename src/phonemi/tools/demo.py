@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from phonemi import audio
 from phonemi.enhancers.enhancer import Enhancer
@@ -41,13 +40,10 @@ _CSS = """
 
 
 def run(models: Sequence[str], host: str, port: int, say: Any = print) -> None:
-    """Serve the page until it is interrupted.
+    """Serve the page until it is interrupted, and `say` its address once it is there.
 
-    Args:
-        models: names, folders or hub ids to choose from, beginning with the first; none: what ships.
-        host: address to listen on; "127.0.0.1" is this machine alone.
-        port: port of that address.
-        say: prints the address once the page is there.
+    The models are names, folders or hub ids to choose from, beginning with the first; none: what ships. The host
+    "127.0.0.1" is this machine alone.
 
     Raises:
         MissingExtra: if gradio is not installed.
@@ -95,17 +91,9 @@ def build(models: Sequence[str], folder: Path) -> Any:
         )
         with gradio.Row():
             # Without gradio's button that shares a recording on the web.
-            before, after = (
-                gradio.Audio(
-                    label=label,
-                    type="filepath",
-                    sources=sources,
-                    interactive=bool(sources),
-                    buttons=["download"],
-                    min_width=280,
-                )
-                for label, sources in (("Before", ["upload", "microphone"]), ("After", []))
-            )
+            look = {"type": "filepath", "buttons": ["download"], "min_width": 280}
+            before = gradio.Audio(label="Before", sources=["upload", "microphone"], interactive=True, **look)
+            after = gradio.Audio(label="After", sources=[], interactive=False, **look)
         with gradio.Row():
             model = gradio.Dropdown(list(models), value=models[0], label="Model", info="What enhances.")
             limit = gradio.Slider(
@@ -144,17 +132,9 @@ def remove_old_results(folder: Path) -> None:
 
 
 def enhance_and_show(source: Path, model: str, limit_db: float, mix: float, folder: Path) -> tuple[str, str]:
-    """Enhance a recording.
+    """Enhance a recording into a folder: path of the result, and what the page shows of it as HTML.
 
-    Args:
-        source: the recording.
-        model: name of the model.
-        limit_db: most attenuation in dB; `NO_LIMIT_DB` for none.
-        mix: share of the enhanced signal in the result, 0 to 1.
-        folder: where the result goes.
-
-    Returns:
-        Path of the result, and what the page shows of it as HTML.
+    `limit_db` is the most attenuation, `NO_LIMIT_DB` for none; `mix` the share of the enhanced signal, 0 to 1.
     """
     enhancer = _enhancer(model)
     target = folder / f"{source.stem}.enhanced.wav"
@@ -169,30 +149,19 @@ def enhance_and_show(source: Path, model: str, limit_db: float, mix: float, fold
 
 
 def _picture(observation: Observation, source: Path, target: Path) -> dict[str, Any]:
-    """What the template shows of the beginning of a recording: a drawing, its description and its explanation."""
-    pair = _beginnings(source, target, observation.duration_s)
-    if observation.local_snr_db is None or pair is None:
+    """What the template shows of the beginning of a recording, of its first channel that has sound."""
+    rate = audio.probe(target).sample_rate
+    samples = max(1, round(observation.duration_s * rate))
+    before, after = (next(audio.blocks(path, samples)) for path in (source, target))
+    channels = np.flatnonzero(before.any(axis=1))
+    if observation.local_snr_db is None or not len(channels):
         return {"explanation": "There is nothing to show: the beginning is silent.", "drawing": None}
-    figure = recording_view(*pair, observation.local_snr_db, observation.layer_weights, observation.frame_s)
+    before, after = (audio.resample(waveform[channels[0]], rate, SAMPLE_RATE) for waveform in (before, after))
+    figure = recording_view(before, after, observation.local_snr_db, observation.layer_weights, observation.frame_s)
     explanation = f"The pictures show the first {observation.duration_s:.1f} s."
     description = "Spectrograms before and after, local SNR"
     if observation.layer_weights is None:
         explanation += " This model has no encoder, so there are no layers that it could listen to."
     else:
         description += ", layers"
-    drawing = inline_svg(svg_text(figure), "view")
-    return {"explanation": explanation, "description": description, "drawing": drawing}
-
-
-def _beginnings(
-    source: Path, target: Path, duration_s: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
-    """The beginning of a recording before and after, `[sample]` at 16 kHz each: of its first channel that has sound."""
-    rate = audio.probe(target).sample_rate
-    samples = max(1, round(duration_s * rate))
-    before, after = (next(audio.blocks(path, samples)) for path in (source, target))
-    channels = np.flatnonzero(before.any(axis=1))
-    if not len(channels):
-        return None
-    first = channels[0]
-    return audio.resample(before[first], rate, SAMPLE_RATE), audio.resample(after[first], rate, SAMPLE_RATE)
+    return {"explanation": explanation, "description": description, "drawing": inline_svg(svg_text(figure), "view")}

@@ -66,11 +66,7 @@ def examine() -> Iterator[Finding]:
 
 
 def text(finding: Finding, columns: int) -> str:
-    """Print a finding in lines of at most `columns`, indented under the heading of its section.
-
-    >>> print(text(Finding("optional", "pesq", "missing", False, "install it"), 40))
-      pesq            missing: install it
-    """
+    """A finding in lines of at most `columns`, indented under the heading of its section."""
     content = ": ".join(part for part in (finding.found, finding.advice) if part)
     indent = " " * (18 if columns >= 60 or len(content) < columns - 18 else 4)
     first, *others = textwrap.wrap(content, columns, initial_indent=indent, subsequent_indent=indent)

@@ -48,13 +48,7 @@ def export_onnx(enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET) 
     - `mask.onnx`, if the network is a mask enhancer: log1p [batch, frame, 257] and, if there is an encoder, features
       -> mask [batch, frame, 257].
 
-    Args:
-        enhancer: is not changed.
-        folder: created if absent.
-        opset: version of the ONNX operators, 17 to 20.
-
-    Returns:
-        The files written.
+    The enhancer is not changed; a folder that is absent is created.
 
     Raises:
         ModelError: if a part cannot be exported. Its file is then not written.
@@ -81,10 +75,9 @@ def export_onnx(enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET) 
         "phonemi_version": __version__,
         "licence": str(enhancer.facts.get("licence", "not stated")),
     }
-    paths = []
-    for part, module, inputs, outputs in parts:
-        paths.append(Path(folder) / f"{part}.onnx")
-        _write(module, inputs, outputs, paths[-1], metadata | {"part": part}, opset)
+    paths = [Path(folder) / f"{part}.onnx" for part, *_ in parts]
+    for path, (part, module, inputs, outputs) in zip(paths, parts, strict=True):
+        _write(module, inputs, outputs, path, metadata | {"part": part}, opset)
     return paths
 
 
@@ -96,7 +89,6 @@ class _Encoder(nn.Module):
         self.representation, self.aggregation = enhancer.representation, enhancer.aggregation
 
     def forward(self, noisy: Tensor) -> tuple[Tensor, Tensor]:
-        """Hidden states [layer, batch, frame, dim] and features [batch, frame, dim] of waveforms [batch, sample]."""
         assert self.representation is not None
         assert self.aggregation is not None
         states = self.representation(noisy).states
@@ -111,16 +103,7 @@ def _write(
     metadata: dict[str, str],
     opset: int,
 ) -> None:
-    """Trace a module on example inputs and write its graph, complete or not at all.
-
-    Args:
-        module: to export.
-        inputs: example of every argument by its name in the graph; a None is passed on, but is no input of the graph.
-        outputs: names of the outputs in the graph.
-        path: file to write.
-        metadata: text to store in the file.
-        opset: version of the ONNX operators.
-    """
+    """Trace a module on example inputs and write its graph; a None is passed on, but is no input of the graph."""
     import onnx
 
     buffer = io.BytesIO()
