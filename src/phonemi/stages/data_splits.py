@@ -28,17 +28,13 @@ Split = str
 
 
 class DataSplits:
-    """What the manifests of a configuration name, divided into splits.
+    """What the manifests of a configuration name, divided into splits. Whatever is wrong with them is a DataError.
 
     Args:
         settings: the section `data`.
         seed: decides who is held out.
-        cache: folder in which the contents of sound files are remembered by their size and time, so that files are
-            hashed once.
+        cache: folder in which contents of sound files are remembered by size and time, so that files are hashed once.
         manifests: folder that the splits are written to as manifests, when they are first asked for; None: nowhere.
-
-    Raises:
-        DataError: if a manifest does not exist or cannot be read.
     """
 
     def __init__(self, settings: Data, seed: int, cache: Path, manifests: Path | None = None) -> None:
@@ -53,11 +49,7 @@ class DataSplits:
 
     @cached_property
     def version(self) -> str:
-        """Hash of all that results depend on here: what is held out, and the contents of manifests and sound files.
-
-        Raises:
-            DataError: if a manifest contradicts itself or its sound files.
-        """
+        """Hash of all that results depend on here: what is held out, and the contents of manifests and sound files."""
         settings = self.settings.settings_that_affect("data")
         for name in MANIFESTS:
             paths = settings.pop(name)
@@ -68,11 +60,7 @@ class DataSplits:
 
     @cached_property
     def speech(self) -> dict[Split, list[Recording]]:
-        """Recordings by split.
-
-        Raises:
-            DataError: if a speaker of data.test_speech is in data.speech too.
-        """
+        """Recordings by split."""
         settings = self.settings
         splits = split_by_speaker(
             self._read(settings.speech, "data.speech"),
@@ -84,8 +72,7 @@ class DataSplits:
         if settings.test_speech:
             splits["test"] = self._read(settings.test_speech, "data.test_speech")
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}
-            in_both = sorted({r.speaker for r in splits["test"] if r.speaker is not None and r.speaker in others})
-            if in_both:
+            if in_both := sorted({r.speaker for r in splits["test"] if r.speaker is not None} & others):
                 raise DataError(
                     f"data.test_speech has {len(in_both)} speakers of data.speech ({in_both[0]}): leave them out"
                 )
@@ -148,10 +135,7 @@ class DataSplits:
         return NoiseStore(AudioStore(noise), AudioStore(speech[split]) if share else None, share)
 
     def _more_speech(self, paths: tuple[str, ...], key: str) -> list[Recording]:
-        """Training speech beside the splits.
-
-        The manifests may name recordings of the splits again, under the same id or another: those are left out.
-        """
+        """Training speech beside the splits, without recordings that are in them, under the same id or another."""
         known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
         return [r for r in self._not_held_out(paths, key) if not known & {r.id, r.path}] if paths else []
 
@@ -180,11 +164,7 @@ class DataSplits:
 
 
 def manifest_version(path: str | Path, cache: Path) -> str:
-    """Hash of what a manifest says and of the contents of its sound files, wherever these are.
-
-    Raises:
-        DataError: if the manifest or one of its sound files cannot be read.
-    """
+    """Hash of what a manifest says and of the contents of its sound files, wherever these are."""
     rows = [{key: value for key, value in row.items() if key not in ("path", "clean")} for row in read_jsonl(path)]
     return content_hash(rows, fingerprint(read_manifest(path), cache))
 

@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import remove_leftovers
 from phonemi.training.checkpoint import (
-    BEST_NAME,
-    LAST_NAME,
     WeightsRecord,
     check_same,
     load_trained_state,
@@ -40,16 +38,7 @@ COUNTS = ("step", "validated", "history", "skipped", "skipped_in_a_row", "most_s
 
 
 class TrainingState:
-    """A model in training, its optimiser and how far it has come.
-
-    Args:
-        model: trained in place, and moved to the device of this process.
-        loss: see `loop.fit`.
-        settings: how to train.
-        folder: for last.pt and best.safetensors.
-        label: names the training in messages and in the log.
-        tracker: where process 0 logs.
-        processes: those that train this model together.
+    """A model in training, its optimiser and how far it has come; see `loop.fit` for what it is given.
 
     Attributes:
         step: updates done.
@@ -78,7 +67,7 @@ class TrainingState:
         self.settings, self.label, self.processes, self.device = settings, label, processes, processes.device
         self.writes = processes.rank == 0
         self.tracker = tracker if self.writes else None
-        self.last_path, self.best_path = folder / LAST_NAME, folder / BEST_NAME
+        self.last_path, self.best_path = folder / "last.pt", folder / "best.safetensors"
         self.scaler = gradient_scaler(settings.precision, self.device)
         self.model = model.to(self.device)
         self.trainable = [value for value in model.parameters() if value.requires_grad]
@@ -115,15 +104,16 @@ class TrainingState:
 
     def batch_indices(self) -> Iterator[int]:
         """Indices of the batches of this process, from the present update to the last."""
-        first, end = (step * self.settings.accumulate for step in (self.step, self.settings.steps))
-        return (number * self.processes.count + self.processes.rank for number in range(first, end))
+        accumulate, processes = self.settings.accumulate, self.processes
+        numbers = range(self.step * accumulate, self.settings.steps * accumulate)
+        return (number * processes.count + processes.rank for number in numbers)
 
     def set_training_mode(self) -> None:
         """Train mode, except for parts whose parameters are all frozen: a frozen encoder must not drop anything out."""
         self.model.train()
         for part in self.model.modules():
-            parameters = list(part.parameters())
-            if parameters and not any(value.requires_grad for value in parameters):
+            learns = [value.requires_grad for value in part.parameters()]
+            if learns and not any(learns):
                 part.eval()
 
     def update(self, batches: list[Any]) -> None:
@@ -199,11 +189,7 @@ class TrainingState:
         return f"loss {means['loss']:.4g}"
 
     def check_skips(self) -> None:
-        """Give up when training has broken down.
-
-        Raises:
-            ModelError: if more than 50 updates in a row were left out.
-        """
+        """Raise a ModelError if more than 50 updates in a row were left out: training has broken down."""
         if self.most_skipped > MAX_SKIPPED_IN_A_ROW:
             raise ModelError(
                 f"{self.label}: the gradient of {int(self.most_skipped)} updates in a row was not finite, up to step "
@@ -230,11 +216,7 @@ class TrainingState:
         return self.processes.from_first(values)
 
     def record_validation(self, values: dict[str, float]) -> None:
-        """Keep the weights when they are the best so far: strictly better than all before; NaN never is.
-
-        Raises:
-            ConfigError: if the value to select on is not among `values`.
-        """
+        """Keep the weights when they are the best so far: strictly better than all before; NaN never is."""
         name = self.settings.select_on
         if name is not None and name not in values:
             raise ConfigError(f"select_on is {name!r}, not among what validation returns: {nearest(name, values)}")
@@ -291,11 +273,7 @@ class TrainingState:
         self._logged_step = self.step
 
     def finish(self) -> None:
-        """Make best.safetensors the weights to go on with.
-
-        Raises:
-            ModelError: if there are none.
-        """
+        """Make best.safetensors the weights to go on with; a ModelError if there are none."""
         if self.settings.select_on is None and self.writes:
             write_weights(self.best_path, self.model, WeightsRecord(self.step, None))
         self.processes.wait_for_all()
@@ -354,10 +332,7 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
     """Multiplies the loss so that small gradients survive in float16, and leaves out updates that are not finite.
 
     In the other precisions it multiplies by 1 and is there for the latter alone. Devices without a fused AdamW get one
-    that does nothing.
-
-    Raises:
-        ConfigError: if the device cannot compute in `precision`.
+    that does nothing. A ConfigError if the device cannot compute in `precision`.
     """
     if precision == "fp16" and device.type != "cuda":
         raise ConfigError(f"precision is 'fp16', which needs a GPU; the device is {device}: use 'bf16' or 'no'")
