@@ -81,7 +81,7 @@ def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
 
 def test_more_resamples_judge_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     run = copy("evaluate.resamples=30")
-    monkeypatch.setattr(evaluate, "find_signal", None)
+    monkeypatch.setattr("phonemi.stages.test_sets.find_signal", None)
     before = rows_of(run)
     evaluate.evaluate_systems(run)
     after = rows_of(run)

@@ -18,7 +18,7 @@ from phonemi.config.sections import Evaluate
 from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.errors import DataError, MissingExtra, require_extra
+from phonemi.errors import MissingExtra, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
@@ -28,29 +28,11 @@ from phonemi.metrics.words.word_errors import count_words, normalise_words
 from phonemi.results.evaluation import EvaluatedRow, Evaluation, EvaluationData, ScoredUtterance, Scores, UtteranceScore
 from phonemi.results.information import AggregatedInformation, Bound, Information, RowBound
 from phonemi.results.record import read_record
-from phonemi.stages import information
+from phonemi.stages import comparison, information, test_sets
 from phonemi.stages.calibration import check_noisy_scores
-from phonemi.stages.comparison import (
-    Resampling,
-    bootstrap_unit,
-    compare_rows,
-    group_models,
-    split_by_snr,
-    summarise_row,
-    write_csv,
-)
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.run import Run
-from phonemi.stages.test_sets import (
-    TestSet,
-    check_systems_from_elsewhere,
-    find_signal,
-    find_test_set,
-    named_recordings,
-    row_label,
-    row_names,
-    signal_version,
-)
+from phonemi.stages.test_sets import TestSet
 from phonemi.stages.train import require_trained
 from phonemi.systems import System
 from phonemi.workers import Workers
@@ -80,8 +62,8 @@ def evaluate_systems(run: Run) -> None:
         run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
     for system in run.systems:
         require_trained(run, system)
-    test_set = find_test_set(settings, run.data)
-    check_systems_from_elsewhere(run, test_set)
+    test_set = test_sets.find_test_set(settings, run.data)
+    test_sets.check_systems_from_elsewhere(run, test_set)
     utterances: dict[str, list[ScoredUtterance]] = {}
     with run.folder.timed("evaluate"):
         for name, row_key in _score_keys(run).items():
@@ -91,19 +73,19 @@ def evaluate_systems(run: Run) -> None:
                     run.say(f"evaluate: {line}")
     with run.folder.timed("evaluate: information"):
         bounds = _bounds(run)
-    models = group_models(utterances, {system.name: system.base for system in run.systems})
-    resampling = Resampling(run.config.seed, settings.resamples)
+    models = comparison.group_models(utterances, {system.name: system.base for system in run.systems})
+    resampling = comparison.Resampling(run.config.seed, settings.resamples)
     rows = []
     for name, of_row in models.items():
-        cells = {"row": name, "label": row_label(run, name), **bounds.get(name, {})}
-        rows.append(EvaluatedRow.from_json({**cells, **summarise_row(of_row, resampling)}))
-    write_csv(run.folder / "per_utterance.csv", utterances)
+        cells = {"row": name, "label": test_sets.row_label(run, name), **bounds.get(name, {})}
+        rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row, resampling)}))
+    comparison.write_csv(run.folder / "per_utterance.csv", utterances)
     evaluation = Evaluation(
         key=key,
         data=_describe(utterances["noisy"], recogniser),
         rows=tuple(rows),
-        comparisons=tuple(compare_rows(models, run.systems, resampling)),
-        by_snr=tuple(split_by_snr(models, resampling)),
+        comparisons=tuple(comparison.compare_rows(models, run.systems, resampling)),
+        by_snr=tuple(comparison.split_by_snr(models, resampling)),
     )
     run.folder.write(RESULT, evaluation.to_json())
 
@@ -115,13 +97,13 @@ def current_key(run: Run) -> str:
 
 def _score_keys(run: Run) -> dict[str, str]:
     """The key of the scores of each row."""
-    missing = sorted(_missing_packages(run.config.evaluate))
-    return {name: run.keys.scores(name, signal_version(run, name), missing) for name in row_names(run)}
+    missing, names = sorted(_missing_packages(run.config.evaluate)), test_sets.row_names(run)
+    return {name: run.keys.scores(name, test_sets.signal_version(run, name), missing) for name in names}
 
 
 def find_recogniser(settings: Evaluate, seed: int, device: str) -> Recogniser | None:
     """The recogniser of the configuration; None if none is asked for, or no recording has a transcript."""
-    recordings = named_recordings(settings, seed)
+    recordings = test_sets.named_recordings(settings, seed)
     if settings.recogniser == "none" or (recordings is not None and not any(r.text for r in recordings)):
         return None
     require_extra("jiwer", "eval")
@@ -159,7 +141,7 @@ def _scores_of(
 
 def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None) -> Iterator[ScoredUtterance]:
     settings = run.config.evaluate
-    signal_of = find_signal(run, name)
+    signal_of = test_sets.find_signal(run, name)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
 
@@ -249,8 +231,7 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
         enhancers = [Enhancer.from_pretrained(run.folder.model(system.name)) for system in group]
         encoder, keys, file = run.encoder, run.keys, "encoder"
         if group[0].learns_encoder:
-            if enhancers[0].representation is None:
-                raise DataError(f"the model of row {group[0].name!r} has no encoder: train it again")
+            assert enhancers[0].representation is not None
             encoder, file = enhancers[0].representation.to(run.device), group[0].name
             keys = run.keys.with_encoder(run.keys.model(group[0]))
         splits = labelled_frames(run, encoder, file, keys)
@@ -259,9 +240,8 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
             split: torch.empty(len(group), *frames.states.values.shape[::2], dtype=torch.float16)
             for split, frames in splits.items()
         }
-        for slot, (system, enhancer) in enumerate(zip(group, enhancers, strict=True)):
-            if enhancer.aggregation is None:
-                raise DataError(f"the model of row {system.name!r} has no aggregation: train it again")
+        for slot, enhancer in enumerate(enhancers):
+            assert enhancer.aggregation is not None
             for split, frames in splits.items():
                 features[split][slot] = frames.states.aggregated(enhancer.aggregation, run.device)
         for place, bounds in information.measure_frames(run, features, splits, "aggregations").items():
@@ -283,7 +263,7 @@ def _describe(utterances: list[ScoredUtterance], recogniser: Recogniser | None) 
     return EvaluationData(
         utterances=len(utterances),
         speakers=len({utterance.speaker for utterance in utterances} - {None}) or None,
-        intervals_over=bootstrap_unit(utterances),
+        intervals_over=comparison.bootstrap_unit(utterances),
         snrs_db=tuple(sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})),
         recogniser="none" if recogniser is None else recogniser.name,
         recogniser_settings=None if recogniser is None else recogniser.settings,

@@ -104,10 +104,8 @@ class StateCache:
         if index.get("key") != key or path.stat().st_size != 2 * math.prod(_shape(index)):
             index_path.unlink(missing_ok=True)
             starts = self._encode(representation, mixtures, name, path, subset, padded_batch)
-            # Written last: without it the file beside it counts for nothing.
-            layers, dim = representation.layers, representation.dim
-            write_json(index_path, {"key": key, "starts": starts, "layers": layers, "dim": dim})
-        index = read_json(index_path)
+            index = {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
+            write_json(index_path, index)  # last: without it the file beside it counts for nothing
         # Copy-on-write, because torch has no read-only tensors; nothing writes to it.
         return StoredStates(torch.from_numpy(np.memmap(path, np.float16, "c", shape=_shape(index))), index["starts"])
 

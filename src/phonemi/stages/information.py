@@ -93,9 +93,9 @@ def measure_frames(
     settings = run.config.information
     labels, utterances, speakers, snrs_db = splits["test"].labels
     sets: dict[tuple[Place, float | None], EvaluationSet] = {}
-    for snr_db in settings.snrs_db:
-        frames = np.flatnonzero(snrs_db == snr_db)
-        sets["rows", snr_db] = EvaluationSet(features["test"], labels, utterances, speakers, frames)
+    for test_snr_db in settings.snrs_db:
+        frames = np.flatnonzero(snrs_db == test_snr_db)
+        sets["rows", test_snr_db] = EvaluationSet(features["test"], labels, utterances, speakers, frames)
     sets["average", None] = EvaluationSet(features["test"], labels, utterances, speakers)
     if "validation" in features:
         sets["validation", None] = EvaluationSet(features["validation"], *splits["validation"].labels[:3])

@@ -306,13 +306,10 @@ def _validate(
             features = model.features(noisy, [len(item.noisy)], stored)
             yield model.network.enhance(noisy, features)[0].float().cpu().numpy(), item.noisy, item.clean
 
-    scores: dict[str, list[Score]] = {}
-    for pair_scores in scoring.over(enhanced_pairs()):
-        for key, score in pair_scores.items():
-            scores.setdefault(key, []).append(score)
-    values = {key: [score.value for score in of_key if score.ok] for key, of_key in scores.items()}
+    scores = list(scoring.over(enhanced_pairs()))
+    values = {key: [of_pair[key].value for of_pair in scores if of_pair[key].ok] for key in scores[0]}
     if not values[select_on := run.config.enhance.select_on]:
-        reason = scores[select_on][0].reason
+        reason = scores[0][select_on].reason
         raise ConfigError(f"enhance.select_on is {select_on!r}, which could not be computed: {reason}")
     return {key: float(np.mean(of_key)) for key, of_key in values.items() if of_key}
 

@@ -70,10 +70,8 @@ def join_processes(device: str | torch.device | None) -> Processes:
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     device = torch.device(device)
-    if not distributed.is_available():
-        return Processes(0, 1, device)
     launched = "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if not launched and not distributed.is_initialized():
+    if not distributed.is_available() or not (launched or distributed.is_initialized()):
         return Processes(0, 1, device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -16,16 +16,7 @@ from torch import Tensor, nn
 
 from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import remove_leftovers
-from phonemi.training.checkpoint import (
-    WeightsRecord,
-    check_same,
-    load_trained_state,
-    read_checkpoint,
-    read_weights_record,
-    trained_state,
-    write_checkpoint,
-    write_weights,
-)
+from phonemi.training import checkpoint
 from phonemi.training.distributed import Processes
 from phonemi.training.settings import FitSettings
 from phonemi.training.tracking import Tracker
@@ -221,11 +212,11 @@ class TrainingState:
         if name is not None and name not in values:
             raise ConfigError(f"select_on is {name!r}, not among what validation returns: {nearest(name, values)}")
         if name is not None and self.writes:
-            best = read_weights_record(self.best_path)
+            best = checkpoint.read_weights_record(self.best_path)
             sign = 1 if self.settings.higher_is_better else -1
             lowest = -math.inf if best is None or best.value is None else sign * best.value
             if sign * values[name] > lowest:
-                write_weights(self.best_path, self.model, WeightsRecord(self.step, values[name]))
+                checkpoint.write_weights(self.best_path, self.model, checkpoint.WeightsRecord(self.step, values[name]))
         self.history.append({"stage": "validate", "step": self.step, **values})
         if self.tracker is not None:
             self.tracker.log("validate", self.label, self.step, **values)
@@ -235,7 +226,8 @@ class TrainingState:
         """What must be the same for a checkpoint to be continued."""
         # How often to write and log changes no weight, so it may change between the two.
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("checkpoint_every", "log_every")}
-        shapes = {f"shape of {name}": tuple(value.shape) for name, value in trained_state(self.model).items()}
+        state = checkpoint.trained_state(self.model)
+        shapes = {f"shape of {name}": tuple(value.shape) for name, value in state.items()}
         return settings | {"processes": self.processes.count} | shapes
 
     def save(self) -> None:
@@ -244,26 +236,26 @@ class TrainingState:
             return
         contents = {
             "identity": self.identity(),
-            "model": trained_state(self.model),
+            "model": checkpoint.trained_state(self.model),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict() if self.settings.precision == "fp16" else None,
             "counts": {name: getattr(self, name) for name in COUNTS},
         }
-        write_checkpoint(self.last_path, contents)
+        checkpoint.write_checkpoint(self.last_path, contents)
 
     def resume(self) -> None:
         """Take up last.pt when there is one, else start afresh."""
         if self.writes:
             remove_leftovers((self.last_path, self.best_path))
-        contents = read_checkpoint(self.last_path)
+        contents = checkpoint.read_checkpoint(self.last_path)
         self.processes.wait_for_all()
         if contents is None:
             # Weights without a checkpoint are of a run killed before its first one, perhaps with other settings.
             if self.writes:
                 self.best_path.unlink(missing_ok=True)
             return
-        check_same(contents["identity"], self.identity(), self.last_path)
-        load_trained_state(self.model, contents["model"], self.last_path)
+        checkpoint.check_same(contents["identity"], self.identity(), self.last_path)
+        checkpoint.load_trained_state(self.model, contents["model"], self.last_path)
         self.optimiser.load_state_dict(contents["optimiser"])
         if contents["scaler"] is not None:
             self.scaler.load_state_dict(contents["scaler"])
@@ -275,7 +267,7 @@ class TrainingState:
     def finish(self) -> None:
         """Make best.safetensors the weights to go on with; a ModelError if there are none."""
         if self.settings.select_on is None and self.writes:
-            write_weights(self.best_path, self.model, WeightsRecord(self.step, None))
+            checkpoint.write_weights(self.best_path, self.model, checkpoint.WeightsRecord(self.step, None))
         self.processes.wait_for_all()
         if not self.best_path.exists():
             raise ModelError(

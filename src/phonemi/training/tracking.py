@@ -34,7 +34,12 @@ class Tracker:
     def __init__(self, run_dir: str | Path, tensorboard: bool = False) -> None:
         self.path = Path(run_dir) / LOG_NAME
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._curves = _curves(self.path.parent / "tensorboard") if tensorboard else None
+        self._curves: Any = None
+        if tensorboard:
+            require_extra("tensorboard", "tensorboard")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._curves = SummaryWriter(str(self.path.parent / "tensorboard"))
         _repair_last_line(self.path)
         # Unbuffered and in append mode: one line is one write at the end of the file, also with several writers.
         self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115
@@ -69,13 +74,6 @@ class Tracker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _curves(folder: Path) -> Any:
-    require_extra("tensorboard", "tensorboard")
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))
 
 
 def _repair_last_line(path: Path) -> None:
