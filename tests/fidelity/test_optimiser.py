@@ -10,8 +10,7 @@ import torch
 
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.stages.train import TrainingModel
-from phonemi.stages.training_data import Batch
+from phonemi.stages.train import Batch, TrainingModel
 from phonemi.training.loop import FitSettings, fit
 
 RATE, EPS, BETAS, STEPS = 1e-3, 1e-7, (0.9, 0.999), 3

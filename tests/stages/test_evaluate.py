@@ -25,11 +25,10 @@ from phonemi.results.record import read_record
 from phonemi.results.tables import metrics_table
 from phonemi.stages import evaluate, showcase, train
 from phonemi.stages.calibration import NOISY_TRACKS, check_noisy_scores
-from phonemi.stages.comparison import compare_rows
+from phonemi.stages.comparison import Resampling, compare_rows
 from phonemi.stages.evaluate import find_recogniser
 from phonemi.stages.run import Run
-from phonemi.stages.signals import find_signal
-from phonemi.stages.test_sets import find_test_set
+from phonemi.stages.test_sets import find_signal, find_test_set
 
 
 @pytest.fixture
@@ -82,7 +81,7 @@ def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
 
 def test_more_resamples_judge_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     run = copy("evaluate.resamples=30")
-    monkeypatch.setattr(evaluate, "find_signal", None)
+    monkeypatch.setattr("phonemi.stages.test_sets.find_signal", None)
     before = rows_of(run)
     evaluate.evaluate_systems(run)
     after = rows_of(run)
@@ -260,7 +259,7 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
     stoi = {"stoi": UtteranceScore(value=1.0)}
     utterances = [ScoredUtterance(id=str(number), scores=stoi, word_failure="none") for number in range(3)]
     models = {name: [utterances] for name in ("noisy", "clean", *rows.split(", "), "theirs")}
-    comparisons = compare_rows(models, run.systems, seed=0, resamples=20)
+    comparisons = compare_rows(models, run.systems, Resampling(0, 20))
     assert {pair.row: pair.against for pair in comparisons if pair.against != "noisy"} == {
         "log1p": "ws-acoustic",
         "layer-0": "ws-acoustic",

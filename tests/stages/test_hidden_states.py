@@ -170,7 +170,7 @@ def test_most_frames_bound_what_is_stored(finished: Any, tmp_path: Path) -> None
     settings = load_config(finished.folder / "config.yaml")
 
     def log1p_frames(run: Run) -> dict[str, LabelledFrames]:
-        return labelled_frames(run.config.information, run.data, run.keys, run.states, Log1p(), "log1p")
+        return labelled_frames(run, Log1p(), "log1p")
 
     whole = log1p_frames(Run(tmp_path, settings, save=False))
     for frames in whole.values():  # these are too few to be cut

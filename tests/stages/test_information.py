@@ -26,7 +26,7 @@ from phonemi.stages.data_splits import draw_evenly
 from phonemi.stages.information import best_layer
 from phonemi.stages.labelled_frames import labelled_frames, plan_mixtures
 from phonemi.stages.run import Run
-from phonemi.stages.training_data import enhancement_mixtures
+from phonemi.stages.train import enhancement_mixtures
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_speech_without_phones_cannot_be_measured(corpus: Any, tmp_path: Path) -
     write_manifest(tmp_path / "speech.jsonl", foreign)
     run = Run(tmp_path, load_config(None, settings), save=False)
     with pytest.raises(DataError, match="no frame of the train split has a phone that is known: expected ARPAbet"):
-        labelled_frames(run.config.information, run.data, run.keys, run.states, Log1p(), "log1p")
+        labelled_frames(run, Log1p(), "log1p")
 
 
 def test_every_layer_is_measured_at_every_snr(finished: Any) -> None:

@@ -318,9 +318,9 @@ def test_files_of_a_system_from_elsewhere_are_known_by_their_contents(corpus: An
     versions = []
     for content in (b"one", b"two"):
         (tmp_path / "theirs" / "a.wav").write_bytes(content)
-        versions.append(keys.version_of_system(str(tmp_path / "theirs")))
+        versions.append(keys.model_version(str(tmp_path / "theirs")))
     assert versions[0] != versions[1]
-    assert keys.version_of_system("account/model") == "account/model"
+    assert keys.model_version("account/model") == "account/model"
 
 
 def test_every_setting_is_described() -> None:

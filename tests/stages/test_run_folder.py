@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from phonemi.errors import DataError
-from phonemi.stages.run_folder import RunFolder
+from phonemi.stages.run import RunFolder
 
 
 def test_a_result_is_current_as_long_as_its_key_is_asked_for(tmp_path: Path) -> None:

@@ -28,8 +28,14 @@ from phonemi.errors import ConfigError, PhonemiError
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
-from phonemi.stages.train import initial_aggregation, is_trained, stored_states
-from phonemi.stages.training_data import StoredInputs, TrainingBatches, enhancement_mixtures
+from phonemi.stages.train import (
+    StoredInputs,
+    TrainingBatches,
+    enhancement_mixtures,
+    initial_aggregation,
+    is_trained,
+    stored_states,
+)
 from phonemi.systems import find_system
 
 QUICK = ["enhance.steps=10", "enhance.validate_every=5"]

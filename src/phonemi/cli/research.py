@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from phonemi.cli.commands import WIDEST_HELP, ConfigFile, Overrides, RunFolder, command, open_run
 from phonemi.errors import PhonemiError
+
+Text = str | None
+Texts = list[str] | None
+File = Path | None
 
 
 def _stage(name: str, function: str, help_text: str) -> None:
@@ -25,9 +30,7 @@ def _stage(name: str, function: str, help_text: str) -> None:
 
 @command("quickstart", "phonemi quickstart --run quickstart")
 def quickstart(
-    run: Annotated[Path, typer.Option("--run", "-r", metavar="RUN", help="Folder for all results.")] = Path(
-        "quickstart"
-    ),
+    run: Annotated[Path, Option("--run", "-r", metavar="RUN", help="Folder for all results.")] = Path("quickstart"),
     set_: Overrides = None,
 ) -> None:
     """Run the whole paper in miniature on synthetic speech, offline, and write a report."""
@@ -41,44 +44,42 @@ def quickstart(
 )
 def prepare(
     corpus: Annotated[
-        str, typer.Argument(metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic.")
+        str, Argument(metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic.")
     ],
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the corpus.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write.")] = Path(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of the corpus.")],
+    output: Annotated[Path, Option("--output", "-o", metavar="FILE", help="Manifest to write.")] = Path(
         "manifest.jsonl"
     ),
-    download: Annotated[bool, typer.Option("--download", help="Download the corpus into FOLDER first.")] = False,
+    download: Annotated[bool, Option("--download", help="Download the corpus into FOLDER first.")] = False,
     alignments: Annotated[
         list[Path] | None,
-        typer.Option(
+        Option(
             metavar="PATH",
             help="Phone labels: CTM file, folder of TextGrids or HTK labels, zip of TextGrids, or table; repeatable.",
         ),
     ] = None,
-    subset: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="librispeech: only this subset; repeatable.")
-    ] = None,
+    subset: Annotated[Texts, Option(metavar="NAME", help="librispeech: only this subset; repeatable.")] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="voicebank-demand: train, validation or test (default).")
+        Text, Option(metavar="NAME", help="voicebank-demand: train, validation or test (default).")
     ] = None,
-    part: Annotated[str | None, typer.Option(metavar="NAME", help="musan: noise (default), music or speech.")] = None,
+    part: Annotated[Text, Option(metavar="NAME", help="musan: noise (default), music or speech.")] = None,
     table: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="folder: CSV file with the columns path, speaker and text.")
+        File, Option(metavar="FILE", help="folder: CSV file with the columns path, speaker and text.")
     ] = None,
     where: Annotated[
-        list[str] | None,
-        typer.Option(
+        Texts,
+        Option(
             metavar="TEST", help="folder: keep only rows of the table with 'bak>=3.5', 'speaker!=', ...; repeatable."
         ),
     ] = None,
     clean: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="folder: clean versions of the noisy recordings, same names.")
+        File, Option(metavar="FOLDER", help="folder: clean versions of the noisy recordings, same names.")
     ] = None,
     fold: Annotated[
-        int | None, typer.Option(metavar="FOLD", help="folder: cross-validation fold of these noise recordings.")
+        int | None, Option(metavar="FOLD", help="folder: cross-validation fold of these noise recordings.")
     ] = None,
-    utterances: Annotated[int | None, typer.Option(metavar="COUNT", help="synthetic: number of utterances.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="SEED", help="synthetic: random seed.")] = None,
+    utterances: Annotated[int | None, Option(metavar="COUNT", help="synthetic: number of utterances.")] = None,
+    seed: Annotated[int | None, Option(metavar="SEED", help="synthetic: random seed.")] = None,
 ) -> None:
     """Check a corpus and list its recordings in a manifest."""
     from phonemi.stages import prepare as stage
@@ -91,13 +92,12 @@ def prepare(
 
 @command("align", "phonemi align speech.jsonl \\\n  -o aligned.jsonl")
 def align(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Manifest of recordings without phones.")],
+    manifest: Annotated[Path, Argument(metavar="MANIFEST", help="Manifest of recordings without phones.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Manifest to write; default: MANIFEST.")
+        File, Option("--output", "-o", metavar="FILE", help="Manifest to write; default: MANIFEST.")
     ] = None,
     decode: Annotated[
-        bool,
-        typer.Option("--decode", help="Guess the phones of recordings without a transcript; many will be wrong."),
+        bool, Option("--decode", help="Guess the phones of recordings without a transcript; many will be wrong.")
     ] = False,
 ) -> None:
     """Find when each phone of a transcript is spoken (forced alignment by pocketsphinx)."""
@@ -113,16 +113,13 @@ _stage("pretrain", "pretrain_encoder", "Train an encoder of your own by masked p
 def information(
     run: RunFolder = Path("information"),
     model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", metavar="MODEL", help="Encoder: name in the package, folder or hub id; default: mini."
-        ),
+        Text,
+        Option("--model", "-m", metavar="MODEL", help="Encoder: name in the package, folder or hub id; default: mini."),
     ] = None,
     speech: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MANIFEST", help="Speech with phones; repeatable; default: synthetic speech."),
+        Texts, Option(metavar="MANIFEST", help="Speech with phones; repeatable; default: synthetic speech.")
     ] = None,
-    noise: Annotated[list[str] | None, typer.Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = None,
+    noise: Annotated[Texts, Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = None,
     config: ConfigFile = None,
     set_: Overrides = None,
 ) -> None:
@@ -152,9 +149,7 @@ def train(
     run: RunFolder,
     config: ConfigFile = None,
     set_: Overrides = None,
-    row: Annotated[
-        str | None, typer.Option(metavar="ROW", help="Train this row only, for instance ws-linguistic+log1p.")
-    ] = None,
+    row: Annotated[Text, Option(metavar="ROW", help="Train this row only, for instance ws-linguistic+log1p.")] = None,
 ) -> None:
     """Train the enhancers, one for each row of the configuration (Tables 1 and 2)."""
     from phonemi.stages.train import train_systems
@@ -179,8 +174,7 @@ def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = None) 
 @command("config", "phonemi config enhance")
 def config(
     section: Annotated[
-        str | None,
-        typer.Argument(metavar="SECTION", help="Section or setting, for instance enhance.steps; default: all."),
+        Text, Argument(metavar="SECTION", help="Section or setting, for instance enhance.steps; default: all.")
     ] = None,
 ) -> None:
     """Print every setting of a run: meaning, type, default, unit, the paper's value."""
@@ -191,18 +185,15 @@ def config(
 
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
 def table(
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="1 or 2.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder for the table and its runs.")],
-    scale: Annotated[
-        str, typer.Option(metavar="SCALE", help="paper, or mini: the same code on little data.")
-    ] = "paper",
+    number: Annotated[int, Argument(metavar="NUMBER", help="1 or 2.")],
+    out: Annotated[Path, Option("--out", "-o", metavar="OUT", help="Folder for the table and its runs.")],
+    scale: Annotated[str, Option(metavar="SCALE", help="paper, or mini: the same code on little data.")] = "paper",
     encoder: Annotated[
-        list[str] | None,
-        typer.Option(metavar="MODEL", help="hubert, wavlm, wav2vec2, or any other encoder; repeatable."),
+        Texts, Option(metavar="MODEL", help="hubert, wavlm, wav2vec2, or any other encoder; repeatable.")
     ] = None,
     manifests: Annotated[
-        Path | None,
-        typer.Option(
+        File,
+        Option(
             metavar="FOLDER",
             help="Folder with the manifests that the preset names; default for mini: synthetic speech.",
         ),
@@ -218,11 +209,9 @@ def table(
 
 @command("figure", "phonemi figure 1a TABLES \\\n  --out figures")
 def figure(
-    number: Annotated[str, typer.Argument(metavar="NUMBER", help="1a, 1b, 1c, 2 or 3.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or the folder of a table.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for PNG and SVG.")] = Path(
-        "figures"
-    ),
+    number: Annotated[str, Argument(metavar="NUMBER", help="1a, 1b, 1c, 2 or 3.")],
+    runs: Annotated[list[Path], Argument(metavar="RUN", help="Run folders, or the folder of a table.")],
+    out: Annotated[Path, Option("--out", "-o", metavar="FOLDER", help="Folder for PNG and SVG.")] = Path("figures"),
 ) -> None:
     """Draw a figure of the paper from the results of finished runs."""
     from phonemi.report.figures import draw
@@ -233,10 +222,9 @@ def figure(
 
 @command("report", "phonemi report OUT")
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of noisy recordings.")],
+    run: Annotated[Path, Argument(metavar="RUN", help="Folder of a run, or of noisy recordings.")],
     enhanced: Annotated[
-        Path | None,
-        typer.Argument(metavar="ENHANCED", help="Folder of the enhanced recordings: the page of `phonemi listen`."),
+        File, Argument(metavar="ENHANCED", help="Folder of the enhanced recordings: the page of `phonemi listen`.")
     ] = None,
 ) -> None:
     """Write one HTML page of a run: figures, tables, players."""
@@ -263,14 +251,13 @@ def report(
 @command("bench", "phonemi bench encoder --bf16")
 def bench(
     names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="encoder, information or aggregation; default: all three."),
+        Texts, Argument(metavar="NAME", help="encoder, information or aggregation; default: all three.")
     ] = None,
-    encoder: Annotated[str, typer.Option(metavar="TYPE", help="wavlm, hubert or wav2vec2.")] = "wavlm",
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu or cuda.")] = "auto",
-    bf16: Annotated[bool, typer.Option("--bf16", help="Multiply in bfloat16 in both implementations.")] = False,
-    utterances: Annotated[int, typer.Option(metavar="COUNT", min=1, help="Number of utterances.")] = 4,
-    seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="Length of each utterance.")] = 4.0,
+    encoder: Annotated[str, Option(metavar="TYPE", help="wavlm, hubert or wav2vec2.")] = "wavlm",
+    device: Annotated[str, Option(metavar="DEVICE", help="auto, cpu or cuda.")] = "auto",
+    bf16: Annotated[bool, Option("--bf16", help="Multiply in bfloat16 in both implementations.")] = False,
+    utterances: Annotated[int, Option(metavar="COUNT", min=1, help="Number of utterances.")] = 4,
+    seconds: Annotated[float, Option(metavar="SECONDS", min=0.1, help="Length of each utterance.")] = 4.0,
 ) -> None:
     """Compare speed and memory with a plain implementation; only the ratios mean something."""
     from phonemi.tools import bench as tool

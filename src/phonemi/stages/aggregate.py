@@ -19,7 +19,6 @@ from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config.sections import Aggregate
 from phonemi.constants import IGNORE
 from phonemi.errors import ConfigError
-from phonemi.files import write_json
 from phonemi.probes.aggregation_probe import AggregationProbe
 from phonemi.representations.base import Representation
 from phonemi.stages.data_splits import Split
@@ -36,16 +35,12 @@ def pretrain_aggregations(run: Run) -> None:
     """Pre-train every aggregation of the configuration that is not there yet."""
     splits: dict[bool, dict[Split, LabelledFrames]] = {}
     for kind in run.config.aggregate.aggregations:
-        if run.folder.is_current(_result(kind), run.keys.aggregations):
-            run.say(f"aggregate: {kind} done already")
+        if run.is_done(f"aggregate: {kind}", _result(kind), run.keys.aggregations):
             continue
         with run.folder.timed("aggregate"):
             dynamic = kind == "dws" and run.data.has_dynamic_data
             if dynamic not in splits:
-                information = run.config.information
-                splits[dynamic] = labelled_frames(
-                    information, run.data, run.keys, run.states, run.encoder, dynamic=dynamic
-                )
+                splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
             _pretrain(run, kind, splits[dynamic])
 
 
@@ -53,22 +48,15 @@ def new_aggregation(settings: Aggregate, encoder: Representation, kind: str) -> 
     """An untrained weighted sum ("ws") or dynamic weighted sum ("dws") of the encoder's layers."""
     if kind == "ws":
         return WeightedSum(encoder.layers, normalise_layers=settings.normalise_layers)
-    return DynamicWeightedSum(
-        encoder.layers,
-        encoder.dim,
-        normalise_layers=settings.normalise_layers,
-        projection_bias=settings.projection_bias,
-        projection_dim=settings.projection_dim,
-    )
+    options = settings.model_dump(include={"normalise_layers", "projection_bias", "projection_dim"})
+    return DynamicWeightedSum(encoder.layers, encoder.dim, **options)
 
 
 def linguistic_aggregation(run: Run, kind: str, needed_by: str) -> Aggregation:
     """The pre-trained aggregation of this run, "ws" or "dws".
 
     Raises:
-        ConfigError: if the configuration does not ask for it.
-        DataError: if it has not been pre-trained with this configuration.
-        ModelError: if it was made for another encoder.
+        ConfigError, DataError: if the configuration does not ask for it, or it has not been pre-trained with this one.
     """
     if kind not in run.config.aggregate.aggregations:
         raise ConfigError(f"{needed_by} needs the aggregation {kind!r}: add it to aggregate.aggregations")
@@ -103,18 +91,12 @@ def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> No
             total += len(frames) * model(batch, labels[frames].to(run.device)).item()
         return {"validation_cross_entropy_nats": total / len(every_seventh)}
 
-    folder = run.folder / "aggregations" / kind
+    folder, quarter = run.folder / "aggregations" / kind, max(1, settings.steps // 4)
     result = fit(
         model,
         batch_at=batch_at,
         loss=lambda model, batch: model(*batch),
-        settings=fit_settings(
-            settings,
-            eps=1e-8,
-            validate_every=max(1, settings.steps // 4),
-            checkpoint_every=max(1, settings.steps // 4),
-            seed=seed,
-        ),
+        settings=fit_settings(settings, eps=1e-8, validate_every=quarter, checkpoint_every=quarter, seed=seed),
         folder=folder / "checkpoints" / run.keys.aggregations,
         label=f"{kind} (linguistic)",
         validate=validate if run.data.holds_out else None,
@@ -123,8 +105,6 @@ def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> No
         device=run.device,
     )
     save_aggregation(aggregation.cpu(), folder)
-    losses = [row["validation_cross_entropy_nats"] for row in result.history if "validation_cross_entropy_nats" in row]
-    write_json(
-        folder / "result.json",
-        {"key": run.keys.aggregations, "kind": kind, "validation_cross_entropy_nats": losses[-1] if losses else None},
-    )
+    name = "validation_cross_entropy_nats"
+    loss = next((row[name] for row in reversed(result.history) if name in row), None)
+    run.folder.write(_result(kind), {"key": run.keys.aggregations, "kind": kind, name: loss})

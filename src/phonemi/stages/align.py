@@ -15,10 +15,7 @@ from phonemi.progress import Progress
 def run(manifest: Path, output: Path, decode: bool = False) -> None:
     """Align the recordings that have a transcript and no phones, and report the others.
 
-    Args:
-        manifest: to read.
-        output: manifest to write; may be the same file.
-        decode: decode the phones of what cannot be aligned, for instance without a transcript; less accurate.
+    With `decode`, the phones of what cannot be aligned, for instance without a transcript, are guessed from the sound.
 
     Raises:
         DataError: if the manifest contradicts itself, or nothing could be aligned; nothing is written then.

@@ -33,11 +33,7 @@ TRACK_TOLERANCE = {"pesq_wb_lqo": 0.05, "stoi": 0.005}
 def check_noisy_scores(utterances: Sequence[ScoredUtterance]) -> list[str]:
     """Lines that say how the noisy recordings of the whole VoiceBank-DEMAND test set score beside what is known.
 
-    Args:
-        utterances: scores of the noisy recordings, as in scores.json.
-
-    Returns:
-        Lines for the person watching, the last one a warning if anything is off; none for any other test set.
+    The last one is a warning if anything is off. There are none for any other test set.
     """
     speakers = {utterance.id.partition("_")[0] for utterance in utterances}
     if len(utterances) != VOICEBANK_DEMAND_TEST or speakers != {"p232", "p257"}:

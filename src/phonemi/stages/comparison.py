@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from phonemi.files import replacing
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS
@@ -29,34 +29,31 @@ SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS)
 COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "wer")
 MAX_SNRS = 10  # more are grouped
 
+
+class Resampling(NamedTuple):
+    """Of the bootstrap, and of the permutation test."""
+
+    seed: int
+    resamples: int  # draws, or sign flips
+
+
 Models = dict[str, list[list[ScoredUtterance]]]
 """Row -> for each of its models, the judged utterances, in the same order everywhere."""
 
 
 def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Mapping[str, str]) -> Models:
-    """Put the models of a system side by side; noisy, clean and systems from elsewhere have one each.
-
-    Args:
-        utterances: of each model, by its name.
-        base_names: name of a model -> name of its system.
-    """
+    """Put the models of a system side by side; noisy, clean and systems from elsewhere have one each."""
     models: Models = {}
     for name, of_model in utterances.items():
         models.setdefault(base_names.get(name, name), []).append(of_model)
     return models
 
 
-def summarise_row(models: Sequence[list[ScoredUtterance]], *, seed: int, resamples: int) -> dict[str, Any]:
-    """The cells of a row: mean, interval and counts of every score; with several models, the spread of their means.
-
-    Args:
-        models: utterances of each model.
-        seed: of the bootstrap.
-        resamples: draws of the bootstrap.
-    """
-    cells = _cells([utterance for utterances in models for utterance in utterances], seed, resamples)
+def summarise_row(models: Sequence[list[ScoredUtterance]], resampling: Resampling) -> dict[str, Any]:
+    """The cells of a row: mean, interval and counts of every score; with several models, the spread of their means."""
+    cells = _cells([utterance for utterances in models for utterance in utterances], resampling)
     if len(models) > 1:
-        by_model = [_cells(utterances, seed, resamples) for utterances in models]
+        by_model = [_cells(utterances, resampling) for utterances in models]
         cells["models"] = len(models)
         for metric in (*_scored_metrics(models[0]), "wer"):
             means = [of_model[metric] for of_model in by_model]
@@ -65,16 +62,10 @@ def summarise_row(models: Sequence[list[ScoredUtterance]], *, seed: int, resampl
     return cells
 
 
-def compare_rows(models: Models, systems: Sequence[System], *, seed: int, resamples: int) -> list[Comparison]:
+def compare_rows(models: Models, systems: Sequence[System], resampling: Resampling) -> list[Comparison]:
     """Every row against the noisy input, and against the system that it is an alternative to.
 
     Model k of one row is paired with model k of the other. Metrics without any scored pair are left out.
-
-    Args:
-        models: of all rows, "noisy" among them.
-        systems: of the run, which say what they are compared with.
-        seed: of the bootstrap.
-        resamples: draws of the bootstrap, and sign flips of the permutation test.
     """
     alternatives = {system.name: system.compared_with for system in systems}
     metrics = [metric for metric in COMPARED if metric in (*_scored_metrics(models["noisy"][0]), "wer")]
@@ -86,13 +77,13 @@ def compare_rows(models: Models, systems: Sequence[System], *, seed: int, resamp
     comparisons = []
     for name, against in pairs:
         for metric in metrics:
-            cells = _compare(models[name], models[against], metric, seed, resamples)
+            cells = _compare(models[name], models[against], metric, resampling)
             if cells["pairs"]:
                 comparisons.append(Comparison(row=name, against=against, metric=metric, **cells))
     return comparisons
 
 
-def split_by_snr(models: Models, *, seed: int, resamples: int) -> list[EvaluatedRow]:
+def split_by_snr(models: Models, resampling: Resampling) -> list[EvaluatedRow]:
     """Every row at every SNR; where the SNRs were measured, or are many, at the nearest multiple of 5 dB."""
     snrs_db = sorted({u.snr_db for u in models["noisy"][0] if u.snr_db is not None})
     rounded = {snr_db: round(snr_db, 1) + 0.0 for snr_db in snrs_db}  # adding zero turns -0.0 into 0.0
@@ -105,7 +96,7 @@ def split_by_snr(models: Models, *, seed: int, resamples: int) -> list[Evaluated
             at_snr = [
                 [u for u in utterances if u.snr_db in group and group[u.snr_db] == snr_db] for utterances in of_row
             ]
-            cells = summarise_row(at_snr, seed=seed, resamples=resamples)
+            cells = summarise_row(at_snr, resampling)
             rows.append(EvaluatedRow.from_json({"row": name, "snr_db": snr_db, **cells}))
     return rows
 
@@ -129,8 +120,7 @@ def write_csv(path: Path, utterances: Mapping[str, list[ScoredUtterance]]) -> No
 def bootstrap_unit(utterances: Sequence[ScoredUtterance]) -> Literal["speakers", "utterances"]:
     """What the bootstrap draws, and the permutation test flips, as a whole.
 
-    Whole speakers, because utterances of one speaker are alike; of too few speakers, their utterances. Several models
-    of a system share their ids.
+    Speakers, because utterances of one are alike; of too few, their utterances. Models of a system share their ids.
     """
     clusters = {utterance.speaker or utterance.id for utterance in utterances}
     return "speakers" if len(clusters) >= MIN_CLUSTERS else "utterances"
@@ -149,14 +139,14 @@ def _word_counts(utterances: Sequence[ScoredUtterance]) -> list[WordCounts | Fai
     return [u.words if u.words is not None else Failure(u.word_failure or "not recognised") for u in utterances]
 
 
-def _bootstrap(utterances: Sequence[ScoredUtterance], seed: int, resamples: int) -> dict[str, Any]:
+def _bootstrap(utterances: Sequence[ScoredUtterance], resampling: Resampling) -> dict[str, Any]:
     by_speaker = bootstrap_unit(utterances) == "speakers"
     clusters = [(u.speaker if by_speaker else None) or u.id for u in utterances]
-    return {"clusters": clusters, "seed": seed, "resamples": resamples}
+    return {"clusters": clusters, **resampling._asdict()}
 
 
-def _cells(utterances: Sequence[ScoredUtterance], seed: int, resamples: int) -> dict[str, Any]:
-    bootstrap = _bootstrap(utterances, seed, resamples)
+def _cells(utterances: Sequence[ScoredUtterance], resampling: Resampling) -> dict[str, Any]:
+    bootstrap = _bootstrap(utterances, resampling)
     cells: dict[str, Any] = {}
     for metric in _scored_metrics(utterances):
         cells |= summarise(_scores(utterances, metric), **bootstrap).as_row(metric)
@@ -164,14 +154,14 @@ def _cells(utterances: Sequence[ScoredUtterance], seed: int, resamples: int) -> 
 
 
 def _compare(
-    first: list[list[ScoredUtterance]], second: list[list[ScoredUtterance]], metric: str, seed: int, resamples: int
+    first: list[list[ScoredUtterance]], second: list[list[ScoredUtterance]], metric: str, resampling: Resampling
 ) -> dict[str, Any]:
     """The paired difference over all models; with several, also that of each."""
     models = max(len(first), len(second))
     first, second = (side * (models // len(side)) for side in (first, second))
 
     def difference(ours: Sequence[ScoredUtterance], theirs: Sequence[ScoredUtterance]) -> PairedDifference:
-        bootstrap = _bootstrap(ours, seed, resamples)
+        bootstrap = _bootstrap(ours, resampling)
         if metric == "wer":
             return paired_wer_difference(_word_counts(ours), _word_counts(theirs), **bootstrap)
         return paired_difference(_scores(ours, metric), _scores(theirs, metric), **bootstrap)

@@ -28,20 +28,18 @@ _FULL_SCALE = 32767
 class Stream:
     """The corpus as one sequence of 20 ms frames.
 
+    Args:
+        features: of each utterance, log-mel pairs that are not standardised yet, half precision [frame, 2 * mels].
+        samples: of each, int16 [sample] (`as_integers`), where noisy crops or other speeds are wanted.
+
     Attributes:
-        features: [frame, 2 * mels] half precision, standardised.
+        features: [frame, 2 * mels] half precision.
         starts: first frame of each utterance, then the number of frames, [utterance + 1].
         samples: int16 [320 * frame + 80]: frame t covers samples 320 t to 320 t + 400. Empty unless kept.
         mean, std: [mels], what the features are standardised with.
     """
 
     def __init__(self, features: list[Tensor], samples: list[Tensor] | None = None):
-        """Join the utterances.
-
-        Args:
-            features: log-mel pairs that are not standardised yet, half precision [frame, 2 * mels] each.
-            samples: the waveforms, int16 [sample] each (`as_integers`), where noisy crops are wanted.
-        """
         self.starts = [0, *np.cumsum([len(item) for item in features]).tolist()]
         self.features = torch.cat(features)
         kept = [
@@ -80,20 +78,13 @@ class Crops:
     """Batches of crops with masks.
 
     The stream is cut into blocks of two crops; one block in twenty is held out for validation.
-
-    Attributes:
-        stream: the corpus; with samples where crops are made noisy or played at other speeds.
-        units: int64 [frame], `IGNORE` where there is none.
-        settings: sizes, masks, and how many crops are made noisy.
-        seed: of the run.
-        noise: what the noisy crops are disturbed with.
     """
 
-    stream: Stream
-    units: Tensor
+    stream: Stream  # with samples where crops are made noisy or played at other speeds
+    units: Tensor  # int64 [frame], `IGNORE` where there is none
     settings: Encoder
     seed: int
-    noise: NoiseStore | None = None
+    noise: NoiseStore | None = None  # what the noisy crops are disturbed with
 
     def batch(self, step: int, held_out: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """features [batch, frame, bin], mask bool [batch, frame], units int64 [batch, frame]."""
@@ -101,17 +92,17 @@ class Crops:
         size, count = self.settings.crop_frames, self.settings.batch
         blocks = len(self.stream.features) // (2 * size)
         every = min(HELD_OUT_EVERY, max(2, blocks))
-        chosen = random.integers(0, blocks, count)
-        chosen = (
-            chosen - chosen % every
-            if held_out
-            else np.where(chosen % every == 0, np.minimum(chosen + 1, blocks - 1), chosen)
-        )
-        speeds = np.ones(count) if held_out or not self._perturbed else random.uniform(*self.settings.speeds, count)
-        # A faster crop is cut from a longer piece, which must not reach into the next block: it may be held out.
-        last = np.minimum(size, np.floor(2 * size - size * speeds)).astype(int)
-        offsets = np.zeros_like(chosen) if held_out else random.integers(0, last + 1)
-        starts = chosen * 2 * size + offsets
+        block = random.integers(0, blocks, count)
+        speeds, offsets = np.ones(count), np.zeros(count, dtype=int)
+        if held_out:
+            block -= block % every
+        else:
+            block = np.where(block % every == 0, np.minimum(block + 1, blocks - 1), block)
+            if self.settings.speeds != (1.0, 1.0):
+                speeds = random.uniform(*self.settings.speeds, count)
+            # A faster crop is cut from a longer piece, which must not reach into the next block: it may be held out.
+            offsets = random.integers(0, np.minimum(size, np.floor(2 * size - size * speeds)).astype(int) + 1)
+        starts = block * 2 * size + offsets
         index = torch.from_numpy(starts[:, None] + ((np.arange(size) + 0.5) * speeds[:, None]).astype(int))
         mask = span_mask((count, size), self.settings.mask_start, self.settings.mask_span, random)
         features = self.stream.features[index]
@@ -120,16 +111,12 @@ class Crops:
             noisy = random.random(count) < self.settings.noisy_share
         rows = np.flatnonzero(noisy | (speeds != 1))
         if len(rows):
-            waveforms = [
-                self._disturbed(crop, starts[row - 1], random) if noisy[row] else crop
-                for row, crop in ((row, self._waveform(starts[row], speeds[row])) for row in rows)
-            ]
+            waveforms = [self._waveform(starts[row], speeds[row]) for row in rows]
+            for position, row in enumerate(rows):
+                if noisy[row]:
+                    waveforms[position] = self._disturbed(waveforms[position], starts[row - 1], random)
             features[rows] = self._features(np.stack(waveforms))
         return features, mask, self.units[index]
-
-    @property
-    def _perturbed(self) -> bool:
-        return self.settings.speeds != (1.0, 1.0)
 
     def _waveform(self, start: int, speed: float) -> np.ndarray:
         """A crop played `speed` times as fast (and as high), float32 [sample]."""

@@ -28,17 +28,13 @@ Split = str
 
 
 class DataSplits:
-    """What the manifests of a configuration name, divided into splits.
+    """What the manifests of a configuration name, divided into splits. Whatever is wrong with them is a DataError.
 
     Args:
         settings: the section `data`.
         seed: decides who is held out.
-        cache: folder in which the contents of sound files are remembered by their size and time, so that files are
-            hashed once.
+        cache: folder in which contents of sound files are remembered by size and time, so that files are hashed once.
         manifests: folder that the splits are written to as manifests, when they are first asked for; None: nowhere.
-
-    Raises:
-        DataError: if a manifest does not exist or cannot be read.
     """
 
     def __init__(self, settings: Data, seed: int, cache: Path, manifests: Path | None = None) -> None:
@@ -53,39 +49,30 @@ class DataSplits:
 
     @cached_property
     def version(self) -> str:
-        """Hash of all that results depend on here: what is held out, and the contents of manifests and sound files.
-
-        Raises:
-            DataError: if a manifest contradicts itself or its sound files.
-        """
+        """Hash of all that results depend on here: what is held out, and the contents of manifests and sound files."""
         settings = self.settings.settings_that_affect("data")
         for name in MANIFESTS:
             paths = settings.pop(name)
             if paths:
-                self._read(paths, f"data.{name}")  # for a message that says all that is wrong
+                self._read(name)  # for a message that says all that is wrong
                 settings[name] = [manifest_version(path, self._cache) for path in paths]
         return content_hash(settings, self.seed)
 
     @cached_property
     def speech(self) -> dict[Split, list[Recording]]:
-        """Recordings by split.
-
-        Raises:
-            DataError: if a speaker of data.test_speech is in data.speech too.
-        """
+        """Recordings by split."""
         settings = self.settings
         splits = split_by_speaker(
-            self._read(settings.speech, "data.speech"),
+            self._read("speech"),
             test_share=0 if settings.test_speech else settings.test_share,
             validation_share=settings.validation_share,
             seed=self.seed,
             keep_in_training=settings.keep_in_training,
         )
         if settings.test_speech:
-            splits["test"] = self._read(settings.test_speech, "data.test_speech")
+            splits["test"] = self._read("test_speech")
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}
-            in_both = sorted({r.speaker for r in splits["test"] if r.speaker is not None and r.speaker in others})
-            if in_both:
+            if in_both := sorted({r.speaker for r in splits["test"] if r.speaker is not None} & others):
                 raise DataError(
                     f"data.test_speech has {len(in_both)} speakers of data.speech ({in_both[0]}): leave them out"
                 )
@@ -95,8 +82,7 @@ class DataSplits:
     def noise(self) -> dict[Split, list[Recording]]:
         """Noise recordings by split."""
         folds = self.settings.noise_folds
-        recordings = self._read(self.settings.noise, "data.noise")
-        return self._written("noise", split_by_fold(recordings, folds.train, folds.validation, folds.test))
+        return self._written("noise", split_by_fold(self._read("noise"), folds.train, folds.validation, folds.test))
 
     @property
     def holds_out(self) -> bool:
@@ -106,19 +92,17 @@ class DataSplits:
     @cached_property
     def encoder_speech(self) -> list[Recording]:
         """What the encoder is trained on: the training split and the speech that is for it only."""
-        return self.speech["train"] + self._more_speech(self.settings.encoder_speech, "data.encoder_speech")
+        return self.speech["train"] + self._more_speech("encoder_speech")
 
     @cached_property
     def enhancer_speech(self) -> list[Recording]:
         """Clean speech that enhancers are trained on: the training split and the speech that is for them only."""
-        return self.speech["train"] + self._more_speech(self.settings.enhancer_speech, "data.enhancer_speech")
+        return self.speech["train"] + self._more_speech("enhancer_speech")
 
     @cached_property
     def dynamic_speech(self) -> list[Recording]:
         """What dws is pre-trained on: the training split, or speech of its own."""
-        if not self.settings.dynamic_speech:
-            return self.speech["train"]
-        return self._not_held_out(self.settings.dynamic_speech, "data.dynamic_speech")
+        return self._not_held_out("dynamic_speech") if self.settings.dynamic_speech else self.speech["train"]
 
     @property
     def has_dynamic_data(self) -> bool:
@@ -128,41 +112,40 @@ class DataSplits:
     def noise_store(self, split: Split) -> NoiseStore:
         """Decoded noise of a split, with babble of its own speakers; one for all who mix with it."""
         if split not in self._noise_stores:
-            self._noise_stores[split] = self._store(self.noise[split], self.speech, split)
+            self._noise_stores[split] = self._store(self.noise[split], self.speech[split])
         return self._noise_stores[split]
 
     def dynamic_noise_store(self) -> NoiseStore:
         """Decoded noise that dws is pre-trained in: that of the training split, or noise of its own."""
         if not self.settings.dynamic_noise:
             return self.noise_store("train")
-        noise = self._read(self.settings.dynamic_noise, "data.dynamic_noise")
-        return self._store(noise, {"train": self.dynamic_speech}, "train")
+        return self._store(self._read("dynamic_noise"), self.dynamic_speech)
 
     def pairs(self, split: Split) -> list[Recording]:
         """Noisy recordings with clean ones that enhancers are trained or validated on; none: they get mixtures."""
-        paths = getattr(self.settings, f"{split}_pairs")
-        return self._read(paths, f"data.{split}_pairs") if paths else []
+        return self._read(f"{split}_pairs") if getattr(self.settings, f"{split}_pairs") else []
 
-    def _store(self, noise: list[Recording], speech: dict[Split, list[Recording]], split: Split) -> NoiseStore:
+    def _store(self, noise: list[Recording], speech: list[Recording]) -> NoiseStore:
         share = self.settings.babble_share
-        return NoiseStore(AudioStore(noise), AudioStore(speech[split]) if share else None, share)
+        return NoiseStore(AudioStore(noise), AudioStore(speech) if share else None, share)
 
-    def _more_speech(self, paths: tuple[str, ...], key: str) -> list[Recording]:
-        """Training speech beside the splits.
-
-        The manifests may name recordings of the splits again, under the same id or another: those are left out.
-        """
+    def _more_speech(self, setting: str) -> list[Recording]:
+        """Training speech beside the splits, without recordings that are in them, under the same id or another."""
+        if not getattr(self.settings, setting):
+            return []
         known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
-        return [r for r in self._not_held_out(paths, key) if not known & {r.id, r.path}] if paths else []
+        return [r for r in self._not_held_out(setting) if not known & {r.id, r.path}]
 
-    def _not_held_out(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+    def _not_held_out(self, setting: str) -> list[Recording]:
         """Recordings of manifests, without held-out ones and without those of held-out speakers."""
         held_out = [r for split in ("validation", "test") for r in self.speech[split]]
         speakers = {r.speaker for r in held_out} - {None}
         known = {name for r in held_out for name in (r.id, r.path)}
-        return [r for r in self._read(paths, key) if r.speaker not in speakers and not known & {r.id, r.path}]
+        return [r for r in self._read(setting) if r.speaker not in speakers and not known & {r.id, r.path}]
 
-    def _read(self, paths: tuple[str, ...], key: str) -> list[Recording]:
+    def _read(self, setting: str) -> list[Recording]:
+        """All recordings of the manifests that a setting names."""
+        key, paths = f"data.{setting}", getattr(self.settings, setting)
         if not paths:
             raise DataError(f"{key} names no manifest: make one with `phonemi prepare`, then --set {key}=[FILE]")
         recordings = [recording for path in paths for recording in self._recordings[path]]
@@ -180,11 +163,7 @@ class DataSplits:
 
 
 def manifest_version(path: str | Path, cache: Path) -> str:
-    """Hash of what a manifest says and of the contents of its sound files, wherever these are.
-
-    Raises:
-        DataError: if the manifest or one of its sound files cannot be read.
-    """
+    """Hash of what a manifest says and of the contents of its sound files, wherever these are."""
     rows = [{key: value for key, value in row.items() if key not in ("path", "clean")} for row in read_jsonl(path)]
     return content_hash(rows, fingerprint(read_manifest(path), cache))
 

@@ -18,7 +18,7 @@ from phonemi.config.sections import Evaluate
 from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.errors import DataError, MissingExtra, require_extra
+from phonemi.errors import MissingExtra, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
@@ -28,20 +28,11 @@ from phonemi.metrics.words.word_errors import count_words, normalise_words
 from phonemi.results.evaluation import EvaluatedRow, Evaluation, EvaluationData, ScoredUtterance, Scores, UtteranceScore
 from phonemi.results.information import AggregatedInformation, Bound, Information, RowBound
 from phonemi.results.record import read_record
-from phonemi.stages import information
+from phonemi.stages import comparison, information, test_sets
 from phonemi.stages.calibration import check_noisy_scores
-from phonemi.stages.comparison import (
-    bootstrap_unit,
-    compare_rows,
-    group_models,
-    split_by_snr,
-    summarise_row,
-    write_csv,
-)
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.run import Run
-from phonemi.stages.signals import check_systems_from_elsewhere, find_signal, row_label, row_names, signal_version
-from phonemi.stages.test_sets import TestSet, find_test_set, named_recordings
+from phonemi.stages.test_sets import TestSet
 from phonemi.stages.train import require_trained
 from phonemi.systems import System
 from phonemi.workers import Workers
@@ -54,19 +45,16 @@ PACKAGES = ("pesq", "pystoi")  # without which a score is missing
 def evaluate_systems(run: Run) -> None:
     """Judge every row; rows that are judged already are read from RUN/rows/<row>/scores.json.
 
+    If the package of a score is missing, the score counts as failed, and is computed by the next run that finds it.
+
     Raises:
-        DataError: if an earlier stage has not been run with this configuration. MissingExtra: if the package of the
-        recogniser is not installed. If that of a score is missing, the score counts as
-            failed, and is computed by the next run that finds the package.
+        DataError: if an earlier stage has not been run with this configuration.
+        MissingExtra: if the package of the recogniser is not installed.
     """
-    settings = run.config.evaluate
-    missing = _missing_packages(settings)
-    keys = {name: run.keys.scores(name, signal_version(run, name), sorted(missing)) for name in row_names(run)}
-    key = run.keys.metrics(list(keys.values()), run.systems)
-    if run.folder.is_current(RESULT, key):
-        run.say("evaluate: done already")
+    settings, key = run.config.evaluate, current_key(run)
+    if run.is_done("evaluate:", RESULT, key):
         return
-    for package, extra in missing.items():
+    for package, extra in _missing_packages(settings).items():
         run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[{extra}]'")
     # What can be missing is asked for now, not after an hour of judging.
     recogniser = find_recogniser(settings, run.config.seed, str(run.device))
@@ -74,51 +62,48 @@ def evaluate_systems(run: Run) -> None:
         run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
     for system in run.systems:
         require_trained(run, system)
-    test_set = find_test_set(settings, run.data)
-    check_systems_from_elsewhere(run, test_set)
+    test_set = test_sets.find_test_set(settings, run.data)
+    test_sets.check_systems_from_elsewhere(run, test_set)
     utterances: dict[str, list[ScoredUtterance]] = {}
     with run.folder.timed("evaluate"):
-        for name, row_key in keys.items():
+        for name, row_key in _score_keys(run).items():
             utterances[name] = _scores_of(run, name, row_key, test_set, recogniser)
             if name == "noisy":
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
     with run.folder.timed("evaluate: information"):
         bounds = _bounds(run)
-    models = group_models(utterances, {system.name: system.base for system in run.systems})
-    resampling = {"seed": run.config.seed, "resamples": settings.resamples}
-    rows = [
-        EvaluatedRow.from_json(
-            {"row": name, "label": row_label(run, name), **bounds.get(name, {}), **summarise_row(of_row, **resampling)}
-        )
-        for name, of_row in models.items()
-    ]
-    write_csv(run.folder / "per_utterance.csv", utterances)
+    models = comparison.group_models(utterances, {system.name: system.base for system in run.systems})
+    resampling = comparison.Resampling(run.config.seed, settings.resamples)
+    rows = []
+    for name, of_row in models.items():
+        cells = {"row": name, "label": test_sets.row_label(run, name), **bounds.get(name, {})}
+        rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row, resampling)}))
+    comparison.write_csv(run.folder / "per_utterance.csv", utterances)
     evaluation = Evaluation(
         key=key,
         data=_describe(utterances["noisy"], recogniser),
         rows=tuple(rows),
-        comparisons=tuple(compare_rows(models, run.systems, **resampling)),
-        by_snr=tuple(split_by_snr(models, **resampling)),
+        comparisons=tuple(comparison.compare_rows(models, run.systems, resampling)),
+        by_snr=tuple(comparison.split_by_snr(models, resampling)),
     )
     run.folder.write(RESULT, evaluation.to_json())
 
 
 def current_key(run: Run) -> str:
     """The key that metrics.json has if it is current."""
-    missing = sorted(_missing_packages(run.config.evaluate))
-    scores = [run.keys.scores(name, signal_version(run, name), missing) for name in row_names(run)]
-    return run.keys.metrics(scores, run.systems)
+    return run.keys.metrics(list(_score_keys(run).values()), run.systems)
+
+
+def _score_keys(run: Run) -> dict[str, str]:
+    """The key of the scores of each row."""
+    missing, names = sorted(_missing_packages(run.config.evaluate)), test_sets.row_names(run)
+    return {name: run.keys.scores(name, test_sets.signal_version(run, name), missing) for name in names}
 
 
 def find_recogniser(settings: Evaluate, seed: int, device: str) -> Recogniser | None:
-    """The recogniser of the configuration; None if none is asked for, or no recording has a transcript.
-
-    Raises:
-        MissingExtra: if what it needs is not installed.
-        ModelError: if the Whisper that is asked for cannot be loaded.
-    """
-    recordings = named_recordings(settings, seed)
+    """The recogniser of the configuration; None if none is asked for, or no recording has a transcript."""
+    recordings = test_sets.named_recordings(settings, seed)
     if settings.recogniser == "none" or (recordings is not None and not any(r.text for r in recordings)):
         return None
     require_extra("jiwer", "eval")
@@ -128,10 +113,7 @@ def find_recogniser(settings: Evaluate, seed: int, device: str) -> Recogniser | 
 
 
 def _missing_packages(settings: Evaluate) -> dict[str, str]:
-    """Packages of scores that are not installed, and the extra that installs each.
-
-    They are part of the keys, so that installing one makes the scores anew.
-    """
+    """Packages of scores that are not installed, and the extra that installs each."""
     missing = {}
     for package in PACKAGES if settings.recordings is None else ():
         try:
@@ -159,7 +141,7 @@ def _scores_of(
 
 def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None) -> Iterator[ScoredUtterance]:
     settings = run.config.evaluate
-    signal_of = find_signal(run, name)
+    signal_of = test_sets.find_signal(run, name)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
 
@@ -170,16 +152,15 @@ def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | 
             signal = signal_of(mixture)
             if settings.recordings is None:
                 waiting.append(scoring.submit(signal, mixture.noisy, mixture.clean))
-            utterances.append(
-                ScoredUtterance(
-                    id=mixture.id,
-                    speaker=mixture.speaker,
-                    snr_db=mixture.snr_db,
-                    noise=mixture.noise_id,
-                    text=mixture.text,
-                    scores=_records(dnsmos(signal) if _wants_dnsmos(settings) else {}),
-                )
+            utterance = ScoredUtterance(
+                id=mixture.id,
+                speaker=mixture.speaker,
+                snr_db=mixture.snr_db,
+                noise=mixture.noise_id,
+                text=mixture.text,
+                scores=_records(dnsmos(signal) if _wants_dnsmos(settings) else {}),
             )
+            utterances.append(utterance)
             task.advance()
             if mixture.text:
                 yield signal
@@ -218,13 +199,8 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
     if not run.systems:
         return {}
     measured = read_record(run.folder / information.RESULT, Information).average
-    bounds = {
-        system.name: _mi_cells(bound)
-        for system in run.systems
-        if not system.uses_encoder
-        for bound in measured
-        if bound.representation == "log1p"
-    }
+    of_spectrum = next(_mi_cells(bound) for bound in measured if bound.representation == "log1p")
+    bounds = {system.name: of_spectrum for system in run.systems if not system.uses_encoder}
     aggregated = [
         system
         for system in run.systems
@@ -249,42 +225,32 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
 
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
     """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
-    rows: list[RowBound] = []
-    average: list[RowBound] = []
-    validation: list[RowBound] = []
+    lists: dict[information.Place, list[RowBound]] = {"rows": [], "average": [], "validation": []}
     frozen = [system for system in systems if not system.learns_encoder]
     for group in ([frozen] if frozen else []) + [[system] for system in systems if system.learns_encoder]:
         enhancers = [Enhancer.from_pretrained(run.folder.model(system.name)) for system in group]
         encoder, keys, file = run.encoder, run.keys, "encoder"
         if group[0].learns_encoder:
-            if enhancers[0].representation is None:
-                raise DataError(f"the model of row {group[0].name!r} has no encoder: train it again")
+            assert enhancers[0].representation is not None
             encoder, file = enhancers[0].representation.to(run.device), group[0].name
             keys = run.keys.with_encoder(run.keys.model(group[0]))
-        splits = labelled_frames(run.config.information, run.data, keys, run.states, encoder, file)
+        splits = labelled_frames(run, encoder, file, keys)
         # Filled one by one: of a full-size table they are tens of gigabytes.
         features = {
             split: torch.empty(len(group), *frames.states.values.shape[::2], dtype=torch.float16)
             for split, frames in splits.items()
         }
-        for slot, (system, enhancer) in enumerate(zip(group, enhancers, strict=True)):
-            if enhancer.aggregation is None:
-                raise DataError(f"the model of row {system.name!r} has no aggregation: train it again")
+        for slot, enhancer in enumerate(enhancers):
+            assert enhancer.aggregation is not None
             for split, frames in splits.items():
                 features[split][slot] = frames.states.aggregated(enhancer.aggregation, run.device)
-        bounds = information.measure_frames(
-            run.config.information, features, splits, run.config.seed, run.device, run.progress, "aggregations"
-        )
-        for snr_db, at_snr in bounds.by_snr.items():
-            rows += _row_bounds(group, at_snr, snr_db)
-        average += _row_bounds(group, bounds.average)
-        validation += _row_bounds(group, bounds.validation)
-    return AggregatedInformation(key=key, rows=tuple(rows), average=tuple(average), validation=tuple(validation))
-
-
-def _row_bounds(systems: list[System], bounds: list[Bound], snr_db: float | None = None) -> list[RowBound]:
-    pairs = zip(systems, bounds, strict=bool(bounds))
-    return [RowBound(row=system.name, snr_db=snr_db, **vars(bound)) for system, bound in pairs]
+        for place, bounds in information.measure_frames(run, features, splits, "aggregations").items():
+            lists[place] += [
+                RowBound(row=group[slot].name, snr_db=snr_db, **vars(bound)) for slot, snr_db, bound in bounds
+            ]
+    return AggregatedInformation(
+        key=key, rows=tuple(lists["rows"]), average=tuple(lists["average"]), validation=tuple(lists["validation"])
+    )
 
 
 def _mi_cells(bound: Bound) -> dict[str, float]:
@@ -297,7 +263,7 @@ def _describe(utterances: list[ScoredUtterance], recogniser: Recogniser | None) 
     return EvaluationData(
         utterances=len(utterances),
         speakers=len({utterance.speaker for utterance in utterances} - {None}) or None,
-        intervals_over=bootstrap_unit(utterances),
+        intervals_over=comparison.bootstrap_unit(utterances),
         snrs_db=tuple(sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})),
         recogniser="none" if recogniser is None else recogniser.name,
         recogniser_settings=None if recogniser is None else recogniser.settings,

@@ -31,15 +31,10 @@ MAX_ENCODED_S = 64.0  # seconds of sound, padding included, that go through the 
 
 @dataclass(frozen=True)
 class StoredStates:
-    """Hidden states of a set of mixtures on the 50 Hz grid.
+    """Hidden states of a set of mixtures on the 50 Hz grid."""
 
-    Attributes:
-        values: [frame, layer, dim], all mixtures one after the other.
-        starts: first frame of each mixture, then the number of frames, [mixture + 1].
-    """
-
-    values: Tensor
-    starts: list[int]
+    values: Tensor  # [frame, layer, dim], all mixtures one after the other
+    starts: list[int]  # first frame of each mixture, then the number of frames, [mixture + 1]
 
     @property
     def frames(self) -> FrameStates:
@@ -63,42 +58,21 @@ class StoredStates:
 
 
 class FrameSubset(NamedTuple):
-    """A drawn share of the frames of every mixture, for sets whose states would be too many.
+    """A drawn share of the frames of every mixture, for sets whose states would be too many."""
 
-    Attributes:
-        share: of the frames, below 1.
-        per_copy: draw other frames for each noisy copy of an utterance; else the same ones at every SNR.
-        seed: of the run.
-    """
-
-    share: float
-    per_copy: bool
+    share: float  # of the frames, below 1
+    per_copy: bool  # draw other frames for each noisy copy of an utterance; else the same ones at every SNR
     seed: int
 
     def frames(self, mixture_id: str, count: int) -> np.ndarray:
         """Which of the mixture's `count` frames, ascending int64."""
-        name = mixture_id if self.per_copy else utterance_of(mixture_id)
+        name = mixture_id if self.per_copy else mixture_id.rsplit("@", 1)[0]  # 84-121123-0001@-5dB
         order = generator(self.seed, "frames", name).permutation(count)
         return np.sort(order[: round(self.share * count)])
 
 
-def utterance_of(mixture_id: str) -> str:
-    """Id of the utterance that a mixture is of.
-
-    >>> utterance_of("84-121123-0001@-5dB")
-    '84-121123-0001'
-    """
-    return mixture_id.rsplit("@", 1)[0]
-
-
 class StateCache:
-    """Files of hidden states in a folder.
-
-    Args:
-        folder: RUN/cache.
-        device: where the encoder runs.
-        progress: where progress is shown.
-    """
+    """Files of hidden states in a folder, RUN/cache; the encoder runs on `device`."""
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu", progress: Progress | None = None) -> None:
         self.folder, self.device, self.progress = folder, torch.device(device), progress or Progress(enabled=False)
@@ -122,20 +96,16 @@ class StateCache:
             subset: which frames to keep; None: all.
             padded_batch: so many neighbours at a time are encoded as `Representation.padded` does it, where a state may
                 depend on its neighbours; None: each as if it were alone.
-
-        Raises:
-            DataError: for a mixture that is shorter than a frame.
         """
         index_path, path = self.folder / f"{name}.json", self.folder / f"{name}.bin"
         key = content_hash(key, representation.name, subset, padded_batch)
-        if not _is_complete(index_path, path, key):
+        index = read_json(index_path) if index_path.exists() and path.exists() else {}
+        # The file may have been cut short.
+        if index.get("key") != key or path.stat().st_size != 2 * math.prod(_shape(index)):
             index_path.unlink(missing_ok=True)
             starts = self._encode(representation, mixtures, name, path, subset, padded_batch)
-            # Written last: without it the file beside it counts for nothing.
-            write_json(
-                index_path, {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
-            )
-        index = read_json(index_path)
+            index = {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
+            write_json(index_path, index)  # last: without it the file beside it counts for nothing
         # Copy-on-write, because torch has no read-only tensors; nothing writes to it.
         return StoredStates(torch.from_numpy(np.memmap(path, np.float16, "c", shape=_shape(index))), index["starts"])
 
@@ -174,14 +144,6 @@ def pad_batch(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Waveforms [sample] of any lengths -> [batch, sample], zero beyond each, and the lengths [batch]."""
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     return nn.utils.rnn.pad_sequence([torch.from_numpy(w) for w in waveforms], batch_first=True), lengths
-
-
-def _is_complete(index_path: Path, path: Path, key: str) -> bool:
-    """Whether a file of states is there, of this key, and not cut short."""
-    if not (index_path.exists() and path.exists()):
-        return False
-    index = read_json(index_path)
-    return bool(index.get("key") == key and path.stat().st_size == 2 * math.prod(_shape(index)))
 
 
 def _shape(index: dict[str, Any]) -> tuple[int, int, int]:

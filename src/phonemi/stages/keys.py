@@ -19,13 +19,7 @@ from phonemi.weights import shipped
 
 
 class Keys:
-    """Keys of the results of a run.
-
-    Args:
-        config: all settings.
-        data: `DataSplits.version`.
-        cache: folder in which the contents of files are remembered.
-    """
+    """Keys of the results of a run on data of a version; `cache` is where the contents of files are remembered."""
 
     def __init__(self, config: Config, data: str, cache: Path) -> None:
         self.config, self.data, self._cache = config, data, cache
@@ -47,7 +41,7 @@ class Keys:
         if name == "encoder":
             return self.of("encoder")
         settings = {key: value for key, value in self.config.settings_that_affect("encoder").items() if "." not in key}
-        return content_hash("encoder", self.data, settings, self._version_of_model(name))
+        return content_hash("encoder", self.data, settings, self.model_version(name))
 
     def frames(self, split: str, dynamic: bool = False) -> str:
         """Hidden states of the speech that probes are trained and judged on; of the data that only dws learns from."""
@@ -94,21 +88,21 @@ class Keys:
         return content_hash("model", self.data, *made_of)
 
     def scores(self, name: str, made_by: Any, missing_packages: list[str]) -> str:
-        """The scores of one row of the table.
+        """The scores of one row of the table, whose signals are made by what has the key or version `made_by`.
 
-        Args:
-            name: of the row: a system, "noisy", "clean", or a system from elsewhere.
-            made_by: key or version of what makes its signals.
-            missing_packages: without which some scores fail, so that installing one makes them anew.
+        Without `missing_packages` some scores fail, so that installing one makes them anew.
         """
-        return self.of("scores", name, made_by, self.test_recordings, self._whisper, missing_packages)
+        return self.of("scores", name, made_by, self._test_recordings, self._whisper, missing_packages)
 
     @cached_property
-    def test_recordings(self) -> str | None:
-        """Contents of the recordings that the configuration names to be tested on; None if it names none."""
-        settings = self.config.evaluate
-        path = settings.pairs or settings.recordings
+    def _test_recordings(self) -> str | None:
+        path = self.config.evaluate.pairs or self.config.evaluate.recordings
         return None if path is None else manifest_version(path, self._cache)
+
+    @cached_property
+    def _whisper(self) -> str | None:
+        settings = self.config.evaluate
+        return self.model_version(settings.whisper) if settings.recogniser == "whisper" else None
 
     def aggregated_information(self, systems: list[System]) -> str:
         """MI of the aggregated features of trained systems."""
@@ -123,16 +117,7 @@ class Keys:
         """What the report shows and plays."""
         return self.of("examples", metrics)
 
-    def version_of_system(self, source: str) -> str:
-        """What the signals of a system from elsewhere depend on: the contents of its folder, or its name."""
-        return self._version_of_model(source)
-
-    @cached_property
-    def _whisper(self) -> str | None:
-        settings = self.config.evaluate
-        return self._version_of_model(settings.whisper) if settings.recogniser == "whisper" else None
-
-    def _version_of_model(self, name: str) -> str:
+    def model_version(self, name: str) -> str:
         """A shipped model and a folder by their contents; what is on the hub by its name."""
         if (version := shipped.version_of(name)) is not None:
             return version

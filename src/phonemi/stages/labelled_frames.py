@@ -16,8 +16,9 @@ from phonemi.errors import DataError
 from phonemi.representations.base import Representation
 from phonemi.signal import SAMPLE_RATE, ssl_frames
 from phonemi.stages.data_splits import DataSplits, Split, draw_evenly
-from phonemi.stages.hidden_states import FrameSubset, StateCache, StoredStates
+from phonemi.stages.hidden_states import FrameSubset, StoredStates
 from phonemi.stages.keys import Keys
+from phonemi.stages.run import Run
 
 
 class FrameLabels(NamedTuple):
@@ -45,28 +46,21 @@ class LabelledFrames(NamedTuple):
 
 
 def labelled_frames(
-    settings: Information,
-    data: DataSplits,
-    keys: Keys,
-    states: StateCache,
-    representation: Representation,
-    name: str = "encoder",
-    dynamic: bool = False,
+    run: Run, representation: Representation, name: str = "encoder", keys: Keys | None = None, dynamic: bool = False
 ) -> dict[Split, LabelledFrames]:
     """Encode what is not on disk yet, and label it: train, test and, where it is held out, validation.
 
     Args:
-        settings: which mixtures, how many frames of them, and how they are labelled.
-        data: speech with phones, and noise.
-        keys: of the run.
-        states: where hidden states are stored.
+        run: which mixtures, how many frames of them, and how they are labelled.
         representation: whose hidden states.
         name: of the files of states.
+        keys: of these; None: those of the run.
         dynamic: train on the data that only dws learns from.
 
     Raises:
         DataError: if a split has no recording with phones, or no phone that is known.
     """
+    settings, data, keys = run.config.information, run.data, keys or run.keys
     splits: dict[Split, LabelledFrames] = {}
     for split in ("train", "validation", "test") if data.holds_out else ("train", "test"):
         is_dynamic = dynamic and split == "train"
@@ -77,10 +71,8 @@ def labelled_frames(
             # frames of each copy, so that they see more of the speech.
             share = settings.most_frames / count_frames(mixtures)
             subset = FrameSubset(share, per_copy=split == "train", seed=data.seed)
-        part = "dynamic" if is_dynamic else split
-        stored = states.states(
-            representation, mixtures, f"information.{name}.{part}", keys.frames(split, is_dynamic), subset
-        )
+        file, key = f"information.{name}.{'dynamic' if is_dynamic else split}", keys.frames(split, is_dynamic)
+        stored = run.states.states(representation, mixtures, file, key, subset)
         labels = label_frames(mixtures, settings, subset)
         if bool((labels.phones == IGNORE).all()):
             raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
@@ -94,11 +86,7 @@ def count_classes(settings: Information) -> int:
 
 
 def plan_mixtures(settings: Information, data: DataSplits, split: Split, dynamic: bool = False) -> PlannedMixtures:
-    """The noisy utterances of a split: at `copies` drawn SNRs for training, else at every SNR.
-
-    Raises:
-        DataError: if no recording of the split has phones.
-    """
+    """The noisy utterances of a split: at `copies` drawn SNRs for training, else at every SNR."""
     recordings = data.dynamic_speech if dynamic else data.speech[split]
     labelled = [recording for recording in recordings if recording.phones is not None]
     if not labelled:
@@ -123,13 +111,7 @@ def count_frames(mixtures: PlannedMixtures) -> int:
 
 
 def label_frames(mixtures: PlannedMixtures, settings: Information, subset: FrameSubset | None = None) -> FrameLabels:
-    """Labels of the frames of all mixtures, without making a mixture.
-
-    Args:
-        mixtures: with phones or without.
-        settings: `label_at`, `silence` and `stress`, as for `data.alignment.frame_labels`.
-        subset: which frames, as for the states.
-    """
+    """Labels of the frames of all mixtures, or of a subset of them as for the states; no mixture is made."""
     parts: list[tuple[np.ndarray, int, int, float]] = []
     numbers: dict[str, int] = {}
     for index in range(len(mixtures)):

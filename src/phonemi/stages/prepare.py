@@ -13,14 +13,9 @@ from phonemi.progress import Progress
 
 
 def run(corpus: str, folder: Path, output: Path, download: bool, options: dict[str, Any]) -> None:
-    """Download the corpus if asked, list its recordings, check them and write the manifest.
+    """Download the corpus into `folder` if asked, list its recordings, check them and write the manifest `output`.
 
-    Args:
-        corpus: a name of `CORPORA`.
-        folder: where the corpus is, or will be.
-        output: manifest to write.
-        download: fetch the corpus first.
-        options: those of the corpus, by their names on the command line.
+    `options` are those of the corpus, by their names on the command line.
 
     Raises:
         ConfigError: for an unknown corpus, or an option that the corpus does not have.

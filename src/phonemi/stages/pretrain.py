@@ -36,8 +36,7 @@ def pretrain_encoder(run: Run) -> None:
     if run.config.representation != "encoder":
         run.say(f"pretrain: nothing to do, the representation is {run.config.representation}")
         return
-    if run.folder.is_current(ENCODER_RESULT, run.keys.encoder):
-        run.say("pretrain: done already")
+    if run.is_done("pretrain:", ENCODER_RESULT, run.keys.encoder):
         return
     with run.folder.timed("pretrain"):
         recordings = run.data.encoder_speech
@@ -48,10 +47,9 @@ def pretrain_encoder(run: Run) -> None:
         run.say(f"pretrain: {len(recordings)} utterances, {seconds / 3600:.2f} h of speech in memory")
         rounds = []
         for number, round_ in enumerate(settings.rounds, start=1):
-            label = f"round {number} ({round_.units})"
             units = _units(run, round_, stream, recordings, model)
             model = _new_encoder(settings, model)
-            scores = _train(run, model, stream, units, round_, f"encoder/{run.keys.encoder}/round{number}", label)
+            scores = _train(run, model, stream, units, round_, number)
             rounds.append({"round": number, **round_.model_dump(), **scores})
         model.save(run.folder / ENCODER_MODEL)
         parameters = sum(p.numel() for p in model.parameters())
@@ -95,13 +93,10 @@ def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Reco
 def _units(run: Run, round_: Round, stream: Stream, recordings: list[Recording], model: MelTransformer) -> Tensor:
     """Targets of every frame, int64 [frame]; IGNORE where there is none."""
     if round_.units == "phones":
-        parts = []
-        for index, recording in enumerate(recordings):
-            frames = stream.starts[index + 1] - stream.starts[index]
-            if recording.phones is None:
-                parts.append(np.full(frames, IGNORE))
-            else:
-                parts.append(frame_labels(recording.phones, frames))
+        parts = [
+            np.full(frames, IGNORE) if recording.phones is None else frame_labels(recording.phones, frames)
+            for recording, frames in zip(recordings, np.diff(stream.starts).tolist(), strict=True)
+        ]
         units = torch.from_numpy(np.concatenate(parts))
         if (units == IGNORE).all():
             raise DataError("units are 'phones' but no recording has any: run `phonemi align` first")
@@ -131,8 +126,8 @@ def cluster(vectors: Tensor, clusters: int, seed: int) -> Tensor:
     from scipy.cluster.vq import kmeans2
 
     random = np.random.default_rng(seed)
-    chosen = np.sort(random.permutation(len(vectors))[:KMEANS_FRAMES])
-    subset = vectors[torch.from_numpy(chosen)].float().numpy()
+    drawn = np.sort(random.permutation(len(vectors))[:KMEANS_FRAMES])
+    subset = vectors[torch.from_numpy(drawn)].float().numpy()
     centroids, _ = kmeans2(subset, min(clusters, len(subset)), iter=15, minit="points", rng=random)
     centroids = torch.from_numpy(centroids).float()
     half_norm = centroids.square().sum(1) / 2
@@ -140,12 +135,9 @@ def cluster(vectors: Tensor, clusters: int, seed: int) -> Tensor:
 
 
 class MaskedPrediction(nn.Module):
-    """An encoder and a linear head over units: (features, mask, units) -> cross-entropy.
+    """An encoder and a linear head over so many units: (features, mask, units) -> cross-entropy.
 
-    Args:
-        encoder: what is trained.
-        units: how many there are.
-        unmasked_weight: of the cross-entropy of the frames that are seen, beside the masked ones' 1 (HuBERT, eq. 3).
+    The frames that are not masked have the weight `unmasked_weight`, beside the masked ones' 1 (HuBERT, eq. 3).
     """
 
     def __init__(self, encoder: MelTransformer, units: int, unmasked_weight: float = 0.0):
@@ -155,10 +147,7 @@ class MaskedPrediction(nn.Module):
         self.unmasked_weight = unmasked_weight
 
     def forward(self, features: Tensor, mask: Tensor, units: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, frame, bin], bool [batch, frame], int64 [batch, frame] -> loss in nats, share predicted right.
-
-        The share is of the masked frames.
-        """
+        """[batch, frame, bin], bool [batch, frame], int64 [batch, frame] -> loss in nats, accuracy of masked ones."""
         lengths = torch.full((len(features),), features.shape[1], device=features.device)
         states = self.encoder.encode(features.float(), lengths, mask=mask, collect=False).states[-1]
         loss, share = self._predict(states, units, mask & (units != IGNORE))
@@ -174,7 +163,7 @@ class MaskedPrediction(nn.Module):
 
 
 def _train(
-    run: Run, model: MelTransformer, stream: Stream, units: Tensor, round_: Round, folder: str, label: str
+    run: Run, model: MelTransformer, stream: Stream, units: Tensor, round_: Round, number: int
 ) -> dict[str, float]:
     settings = run.config.encoder
     classes = len(PHONES) if round_.units == "phones" else int(units.max()) + 1
@@ -188,10 +177,8 @@ def _train(
         eps=1e-6,
         weight_decay=0.01,
         betas=(0.9, 0.98),
-        gradient_clip=1.0,
         validate_every=max(1, round_.steps // 4),
         checkpoint_every=max(1, min(500, round_.steps // 4)),
-        log_every=50,
         precision=settings.precision,
         seed=run.config.seed,
     )
@@ -207,8 +194,8 @@ def _train(
         batch_at=crops.batch,
         loss=lambda task, batch: task(*batch)[0],
         settings=fitting,
-        folder=run.folder / folder,
-        label=label,
+        folder=run.folder / f"encoder/{run.keys.encoder}/round{number}",
+        label=f"round {number} ({round_.units})",
         validate=validate,
         tracker=run.tracker,
         progress=run.progress,

@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from phonemi.config import Config, save_config
 from phonemi.devices import choose_device
+from phonemi.errors import ConfigError, DataError
+from phonemi.files import read_json, write_json
 from phonemi.progress import Progress
 from phonemi.stages.data_splits import DataSplits
 from phonemi.stages.hidden_states import StateCache
 from phonemi.stages.keys import Keys
-from phonemi.stages.run_folder import RunFolder
 from phonemi.systems import System, find_systems
 from phonemi.training.tracking import Tracker
 
@@ -28,8 +32,61 @@ ENCODER_RESULT = "encoder/result.json"
 ENCODER_MODEL = "encoder/model"
 
 
+class RunFolder:
+    """Results as JSON files in RUN, which is made when something is written.
+
+    A result holds the key that it was made with (`stages.keys`). It is current as long as it would get the same now.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str | Path) -> Path:
+        """Path of a file in the folder."""
+        return self.path / name
+
+    def model(self, system: str) -> Path:
+        """Folder of the trained model of a system, by its name."""
+        return self.path / "rows" / system / "model"
+
+    def is_current(self, name: str, key: str) -> bool:
+        """Whether RUN/name is a JSON object that was made with this key."""
+        path = self.path / name
+        result = read_json(path) if path.exists() else None
+        return isinstance(result, dict) and result.get("key") == key
+
+    def read(self, name: str, key: str, needed_by: str, command: str) -> Any:
+        """A result of an earlier stage, which `phonemi COMMAND` makes.
+
+        Raises:
+            DataError: if it is not there, or is of another configuration or data, with the command to run first.
+        """
+        path, line = self.path / name, f"phonemi {command} --run {self.path}"
+        if not path.exists():
+            raise DataError(f"{needed_by} needs {path}, which is not there: run `{line}` first")
+        if not self.is_current(name, key):
+            raise DataError(f"{needed_by} needs {path}, which is of another configuration or data: run `{line}`")
+        return read_json(path)
+
+    def write(self, name: str, value: Any) -> None:
+        """Write a result: all of it or, if that fails, nothing."""
+        write_json(self.path / name, value)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of the block to RUN/timings.json, also when it is interrupted."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            path = self.path / "timings.json"
+            seconds = {row["stage"]: row["seconds"] for row in read_json(path)["stages"]} if path.exists() else {}
+            seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - start, 1)
+            write_json(path, {"stages": [{"stage": name, "seconds": s} for name, s in seconds.items()]})
+
+
 class Run:
-    """The parts of a run.
+    """The parts of a run: its settings (`config`), folder, progress, systems, each with its models, and data.
 
     Args:
         folder: RUN; made if absent.
@@ -37,13 +94,8 @@ class Run:
         progress: where progress is shown; None: nowhere.
         save: whether to write RUN/config.yaml and RUN/manifests; not in the processes of a stage that runs several.
 
-    Attributes:
-        config, folder, data, keys, progress: the parts.
-        systems: those of the configuration, each with its models.
-
     Raises:
-        ConfigError: for a system that does not exist.
-        DataError: for a manifest that does not exist; RUN is not made then.
+        ConfigError, DataError: for a system or a manifest that does not exist; RUN is not made then.
     """
 
     def __init__(self, folder: str | Path, config: Config, progress: Progress | None = None, save: bool = True) -> None:
@@ -51,9 +103,8 @@ class Run:
         self.folder = RunFolder(folder)
         self.progress = progress or Progress(enabled=False)
         self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds)
-        self.data = DataSplits(
-            config.data, config.seed, self.folder / "cache", self.folder / "manifests" if save else None
-        )
+        manifests = self.folder / "manifests" if save else None
+        self.data = DataSplits(config.data, config.seed, self.folder / "cache", manifests)
         if save:
             save_config(config, self.folder.path, {"data": self.data.version})
 
@@ -86,11 +137,9 @@ class Run:
         """The encoder of the configuration, another copy each time, on the device.
 
         Raises:
-            DataError: if `phonemi pretrain` has not made it with this configuration.
-            ModelError: if another one cannot be loaded.
+            DataError, ModelError: if `phonemi pretrain` has not made it with this configuration, or it does not load.
             ConfigError: if it does not take the waveform as normalise_waveform wants it.
         """
-        from phonemi.errors import ConfigError
         from phonemi.representations.huggingface import HuggingFaceRepresentation
         from phonemi.representations.names import load_representation
 
@@ -113,3 +162,10 @@ class Run:
     def say(self, text: str) -> None:
         """One line for the person watching."""
         self.progress.say(text)
+
+    def is_done(self, work: str, result: str, key: str) -> bool:
+        """Whether a result is current; says so, for instance "train: log1p done already" of the work "train: log1p"."""
+        is_current = self.folder.is_current(result, key)
+        if is_current:
+            self.say(f"{work} done already")
+        return is_current

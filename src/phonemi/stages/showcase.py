@@ -18,8 +18,7 @@ from phonemi.results.record import read_record
 from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeights, RowWeightsOverTime
 from phonemi.stages import evaluate
 from phonemi.stages.run import Run
-from phonemi.stages.signals import find_signal, row_label, row_names
-from phonemi.stages.test_sets import find_test_set, mix_test_speech
+from phonemi.stages.test_sets import find_signal, find_test_set, mix_test_speech, row_label, row_names
 from phonemi.systems import System
 
 RESULT = "examples/result.json"
@@ -72,18 +71,15 @@ def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
     mixture = _mixture_of_changing_snr(run)
     noisy, clean = torch.from_numpy(mixture.noisy), torch.from_numpy(mixture.clean)
     states = _hidden_states(run, run.encoder, mixture.noisy)
+    over_time = []
+    for system, enhancer in dynamic.items():
+        of_frames = tuple(map(tuple, weights(enhancer, mixture.noisy, states).tolist()))
+        over_time.append(RowWeightsOverTime(row=system.name, label=system.label, weights=of_frames))
     figure = DynamicWeights(
         utterance=mixture.id,
         log_mel=tuple(map(tuple, signal.log_mel(noisy[None])[0].tolist())),
         local_snr_db=tuple(signal.local_snr_db(clean, noisy, window_s=0.25).tolist()),
-        rows=tuple(
-            RowWeightsOverTime(
-                row=system.name,
-                label=system.label,
-                weights=tuple(map(tuple, weights(enhancer, mixture.noisy, states).tolist())),
-            )
-            for system, enhancer in dynamic.items()
-        ),
+        rows=tuple(over_time),
     )
     run.folder.write("dynamic_weights.json", figure.to_json())
 
@@ -113,6 +109,7 @@ def _write_examples(run: Run) -> None:
     indices = [by_snr[int(position)] for position in np.linspace(0, len(by_snr) - 1, count)]
     names = row_names(run, all_models=False)
     signals = {name: find_signal(run, name) for name in names}
+    labels = {name: row_label(run, name) for name in names}
     scores = {name: _scores_by_id(run, name) for name in names}
     examples = []
     for index in indices:
@@ -127,7 +124,6 @@ def _write_examples(run: Run) -> None:
             if (utterance := scores[name].get(mixture.id)) is not None:
                 words[name] = utterance.heard
                 shown[name] = {key: utterance.scores[key].value for key in SHOWN_SCORES if key in utterance.scores}
-        labels = {name: row_label(run, name) for name in names}
         example = Example(
             id=mixture.id,
             snr_db=mixture.snr_db,

@@ -1,23 +1,35 @@
-"""The recordings that systems are judged on: those that the configuration names, or test speech in test noise."""
+"""What is judged: the recordings of the test set, and of each the noisy, the clean and every system's signal."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from phonemi import audio
 from phonemi.config.sections import Evaluate
 from phonemi.data.manifest import Recording, read_manifest, validate
-from phonemi.data.mixing import NoisyRecordings, PairedRecordings, PlannedMixtures
+from phonemi.data.mixing import Mixture, NoisyRecordings, PairedRecordings, PlannedMixtures
 from phonemi.data.store import AudioStore
+from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError
+from phonemi.signal import SAMPLE_RATE
 from phonemi.stages.data_splits import DataSplits, draw_evenly
+from phonemi.stages.run import Run
+from phonemi.stages.train import require_trained
+from phonemi.systems import find_system
 
 TestSet = PlannedMixtures | PairedRecordings | NoisyRecordings
+Signal = Callable[[Mixture], np.ndarray]
+"""Mixture -> what is judged of it, [sample] at 16 kHz."""
+REFERENCES = ("noisy", "clean")
 
 
 def find_test_set(settings: Evaluate, data: DataSplits) -> TestSet:
-    """The test set of a configuration.
-
-    Raises:
-        DataError: if there is nothing to judge.
-    """
+    """The test set of a configuration; a DataError if there is nothing to judge."""
     recordings = named_recordings(settings, data.seed)
     if recordings is None:
         return mix_test_speech(settings, data)
@@ -25,11 +37,7 @@ def find_test_set(settings: Evaluate, data: DataSplits) -> TestSet:
 
 
 def named_recordings(settings: Evaluate, seed: int) -> list[Recording] | None:
-    """The noisy recordings that the configuration names, with clean ones or without; None if it names none.
-
-    Raises:
-        DataError: if the manifest has none, or uses an id twice.
-    """
+    """The noisy recordings that the configuration names, with clean ones or without; None if it names none."""
     path = settings.pairs or settings.recordings
     if path is None:
         return None
@@ -42,11 +50,7 @@ def named_recordings(settings: Evaluate, seed: int) -> list[Recording] | None:
 
 
 def mix_test_speech(settings: Evaluate, data: DataSplits) -> PlannedMixtures:
-    """Utterances of the test speakers that have a transcript, in noise of the test folds.
-
-    Raises:
-        DataError: if no utterance has a transcript.
-    """
+    """Utterances of the test speakers that have a transcript, in noise of the test folds."""
     with_transcript = [recording for recording in data.speech["test"] if recording.text]
     if not with_transcript:
         raise DataError("no recording of the test split has a transcript: the words cannot be judged")
@@ -57,3 +61,81 @@ def mix_test_speech(settings: Evaluate, data: DataSplits) -> PlannedMixtures:
         seed=data.seed,
         per_utterance=settings.per_utterance,
     )
+
+
+def row_names(run: Run, all_models: bool = True) -> list[str]:
+    """Everything that is judged: noisy, clean if it is known, the systems of the run, the systems from elsewhere.
+
+    Of a system all models, or only the first.
+    """
+    references = REFERENCES if run.config.evaluate.recordings is None else REFERENCES[:1]
+    systems = [system.name for system in run.systems if all_models or system.model == 1]
+    return [*references, *systems, *run.config.evaluate.systems]
+
+
+def row_label(run: Run, name: str) -> str:
+    """What the tables print; a system from elsewhere is called what the configuration calls it."""
+    return next((system.label for system in run.systems if system.name == name), name)
+
+
+def signal_version(run: Run, name: str) -> Any:
+    """What the signals of a row depend on."""
+    if name in REFERENCES:
+        return None
+    if name in run.config.evaluate.systems:
+        return run.keys.model_version(run.config.evaluate.systems[name])
+    return run.keys.model(find_system(name))
+
+
+def find_signal(run: Run, name: str) -> Signal:
+    """What turns a mixture into the signal of a row; an error if the system is not trained, or not there."""
+    if name in REFERENCES:
+        return lambda mixture: getattr(mixture, name)
+    if name in run.config.evaluate.systems:
+        source = run.config.evaluate.systems[name]
+        if Path(source).is_dir() and not (Path(source) / "config.json").exists():
+            return EnhancedFiles(Path(source))
+        elsewhere = Enhancer.from_pretrained(source).to(run.device)
+        # As `phonemi enhance` does it, so that a model and the files that it makes score the same.
+        return lambda mixture: np.asarray(elsewhere.enhance(mixture.noisy, SAMPLE_RATE))
+    require_trained(run, find_system(name))
+    enhancer = Enhancer.from_pretrained(run.folder.model(name)).to(run.device)
+
+    @torch.inference_mode()
+    def enhance(mixture: Mixture) -> np.ndarray:
+        """By the network alone, as it was validated: `Enhancer.enhance` would also take off a constant offset."""
+        enhanced: np.ndarray = enhancer(torch.from_numpy(mixture.noisy)[None].to(run.device))[0].float().cpu().numpy()
+        return enhanced
+
+    return enhance
+
+
+def check_systems_from_elsewhere(run: Run, test_set: TestSet) -> None:
+    """Refuse, before anything is judged, a system that is not there or lacks the file of a recording."""
+    for name in run.config.evaluate.systems:
+        signal = find_signal(run, name)
+        if isinstance(signal, EnhancedFiles):
+            for id in test_set.ids():
+                signal.file_of(id)
+
+
+class EnhancedFiles:
+    """Files in a folder that another program made of the noisy recordings, each named by the id of its recording."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_stem = {path.stem: path for path in audio.find_recordings(folder)}
+
+    def file_of(self, id: str) -> Path:
+        """The file of a recording; DataError if there is none."""
+        if id not in self.by_stem:
+            raise DataError(f"{self.folder} has no file named {id}: expected one for each noisy recording")
+        return self.by_stem[id]
+
+    def __call__(self, mixture: Mixture) -> np.ndarray:
+        """The file's samples at 16 kHz, as many as the mixture has; a DataError if it is more than 10 ms off."""
+        path = self.file_of(mixture.id)
+        waveform, samples = audio.load(path), len(mixture.noisy)
+        if abs(len(waveform) - samples) > SAMPLE_RATE // 100:
+            raise DataError(f"{path} has {len(waveform)} samples at 16 kHz, its noisy recording {samples}")
+        return np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,23 +21,22 @@ from phonemi.aggregations.single_layer import SingleLayer
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.config import Config
 from phonemi.config.sections import Enhance
-from phonemi.data.mixing import Mixture
+from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator
+from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.pretrained import NETWORKS, build_network
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
-from phonemi.files import write_json
 from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
 from phonemi.representations.base import Representation
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
-from phonemi.stages.data_splits import Split
-from phonemi.stages.hidden_states import StoredStates
+from phonemi.stages.data_splits import DataSplits, Split
+from phonemi.stages.hidden_states import StoredStates, pad_batch
 from phonemi.stages.run import Run
-from phonemi.stages.training_data import Batch, StoredInputs, TrainingBatches, enhancement_mixtures
 from phonemi.systems import System, find_system
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
@@ -49,14 +49,15 @@ PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation se
 def train_systems(run: Run, only: str | None = None) -> None:
     """Train the systems of the configuration, or `only` one; they are independent, resumable and skipped when done."""
     systems = [find_system(only)] if only else run.systems
-    to_train = [system for system in systems if not is_trained(run, system)]
-    for system in systems:
-        if system not in to_train:
-            run.say(f"train: {system.name} done already")
+    to_train = [s for s in systems if not run.is_done(f"train: {s.name}", _result(s), run.keys.model(s))]
     if not to_train:
         return
     settings = run.config.enhance
-    _require_package(settings.select_on)
+    if settings.select_on in PACKAGES:  # asked for now, not at the first validation
+        try:
+            require_extra(PACKAGES[settings.select_on], "eval")
+        except MissingExtra as error:
+            raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
     jobs = min(settings.jobs, len(to_train))
     with run.folder.timed("train: mixtures and states"):
         if any(system.uses_encoder for system in to_train) and run.encoder.hop != SSL_HOP:
@@ -78,7 +79,11 @@ def train_systems(run: Run, only: str | None = None) -> None:
 
 def is_trained(run: Run, system: System) -> bool:
     """Whether the system's model is there and belongs to this configuration."""
-    return run.folder.is_current(f"rows/{system.name}/result.json", run.keys.model(system))
+    return run.folder.is_current(_result(system), run.keys.model(system))
+
+
+def _result(system: System) -> str:
+    return f"rows/{system.name}/result.json"
 
 
 def require_trained(run: Run, system: System) -> None:
@@ -105,13 +110,84 @@ def stored_states(run: Run, split: Split) -> StoredStates:
     return run.states.states(run.encoder, drawn, f"enhance.{split}", run.keys.states(split), padded_batch=padded_batch)
 
 
+class Batch(NamedTuple):
+    """What a step of training sees."""
+
+    noisy: Tensor  # [batch, sample], zero beyond the lengths
+    clean: Tensor  # [batch, sample]
+    lengths: list[int]  # samples; a tensor would go to the GPU, and be waited for
+    inputs: Tensor | None  # stored hidden states or features, see `StoredInputs`
+
+
+def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> Mixtures:
+    """Training or validation mixtures: speaker, utterance, crop, noise and SNR are drawn for each.
+
+    Validation mixtures are augmented too, so that a model is chosen for what it is used on. Pairs that the data has
+    (VoiceBank-DEMAND) are taken instead, whole and as they are.
+    """
+    if pairs := data.pairs(split):
+        return PairedRecordings(pairs)
+    if split == "validation" and not data.holds_out:
+        raise ConfigError(
+            "enhancers are chosen on held-out mixtures, and there are none: set data.validation_share and "
+            "data.noise_folds.validation, or data.validation_pairs"
+        )
+    is_training = split == "train"
+    return DrawnMixtures(
+        AudioStore(data.enhancer_speech if is_training else data.speech[split]),
+        data.noise_store(split),
+        size=settings.train_mixtures if is_training else settings.validation_mixtures,
+        snrs_db=settings.snrs_db,
+        seed=data.seed,
+        epoch=0 if is_training else 1,
+        crop_s=settings.crop_s,
+        augmentation=settings.augment,
+    )
+
+
+class StoredInputs:
+    """Stored hidden states by mixture: all layers, or the sequence that a frozen aggregation makes of them, once."""
+
+    def __init__(self, states: StoredStates, frozen: Aggregation | None, device: torch.device | str = "cpu") -> None:
+        self.states, self.is_aggregated = states, frozen is not None
+        if frozen is not None:
+            self.states = StoredStates(states.aggregated(frozen.eval(), device)[:, None], states.starts)
+
+    def __call__(self, indices: np.ndarray) -> Tensor:
+        """Hidden states [layer, batch, frame, dim], or features [batch, frame, dim]; zero beyond each mixture."""
+        items = [self.states.of(int(index)) for index in indices]
+        batch = nn.utils.rnn.pad_sequence(items, batch_first=True).permute(2, 0, 1, 3)
+        return batch[0] if self.is_aggregated else batch
+
+
+class TrainingBatches:
+    """Batches by step: a new order of all mixtures in each epoch, a function of (seed, step) alone.
+
+    A batch has `size` mixtures, the last one of an epoch perhaps fewer, and their `inputs` where there are any.
+    """
+
+    def __init__(self, mixtures: list[Mixture], inputs: StoredInputs | None, size: int, seed: int) -> None:
+        self.mixtures, self.inputs, self.size, self.seed = mixtures, inputs, size, seed
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step."""
+        count = len(self.mixtures)
+        epoch, position = divmod(step, -(-count // self.size))
+        order = generator(self.seed, "order", epoch).permutation(count)
+        indices = order[position * self.size : (position + 1) * self.size]
+        items = [self.mixtures[index] for index in indices]
+        noisy, lengths = pad_batch([item.noisy for item in items])
+        clean, _ = pad_batch([item.clean for item in items])
+        return Batch(noisy, clean, lengths.tolist(), None if self.inputs is None else self.inputs(indices))
+
+
 class TrainingModel(nn.Module):
     """The network and those parts before it that cannot be computed beforehand, with the loss.
 
     Args:
         network: makes the enhanced waveform.
-        aggregation: what is between the inputs and the network; None where the inputs are aggregated already.
-        representation: an encoder that learns, which is run on the noisy speech; None where its states are stored.
+        aggregation: None where the inputs are aggregated already.
+        representation: an encoder that learns; None where its states are stored.
         si_sdr_weight: for a network whose loss takes one, see `MaskEnhancer.loss`.
     """
 
@@ -136,10 +212,7 @@ class TrainingModel(nn.Module):
     def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
         """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
 
-        Args:
-            noisy: [batch, sample].
-            lengths: samples of each.
-            inputs: stored hidden states [layer, batch, frame, dim] or features [batch, frame, dim], if any.
+        `inputs` are stored hidden states [layer, batch, frame, dim] or features [batch, frame, dim], if any.
         """
         if self.representation is not None:
             inputs = self.representation(noisy, torch.tensor(lengths)).states
@@ -167,10 +240,9 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     if system.learns_encoder:
         model = TrainingModel(network, aggregation, representation, settings.si_sdr_weight)
     else:
-        learned = aggregation if system.learns_aggregation else None
+        learned, frozen = (aggregation, None) if system.learns_aggregation else (None, aggregation)
         model = TrainingModel(network, learned, None, settings.si_sdr_weight)
         if representation is not None:
-            frozen = None if system.learns_aggregation else aggregation
             inputs = {split: StoredInputs(stored_states(run, split), frozen, run.device) for split in SPLITS}
     folder = run.folder / "rows" / system.name
     with Workers(score_pair, count_processes(), "scoring") as scoring:
@@ -190,7 +262,7 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     enhancer = Enhancer(representation, aggregation, network, system.name)
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
-    write_json(folder / "result.json", {"key": run.keys.model(system), "label": system.label, **facts})
+    run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
 
 
 def _new_network(system: System, settings: Enhance, dim: int) -> EnhancerNetwork:
@@ -204,9 +276,7 @@ def initial_aggregation(run: Run, system: System) -> Aggregation:
     """The aggregation that a system starts from; what it may learn requires gradients, the rest does not."""
     layers = run.encoder.layers
     if system.aggregation == "single_layer":
-        layer = system.layer
-        if layer is None:
-            layer = information.best_layer(run, f"row {system.name}")
+        layer = information.best_layer(run, f"row {system.name}") if system.layer is None else system.layer
         if layer >= layers:
             raise ConfigError(f"row {system.name!r}: the encoder has layers 0 to {layers - 1}")
         return SingleLayer(layers, layer)
@@ -217,15 +287,6 @@ def initial_aggregation(run: Run, system: System) -> Aggregation:
     if isinstance(aggregation, WeightedSum) and system.tuning == "hybrid":
         return aggregation.tune("hybrid", renormalise=run.config.aggregate.renormalise)
     return aggregation.tune(system.tuning or "linguistic")
-
-
-def _require_package(select_on: str) -> None:
-    """Ask for the package of the score that validation selects on now, not at the first validation."""
-    if select_on in PACKAGES:
-        try:
-            require_extra(PACKAGES[select_on], "eval")
-        except MissingExtra as error:
-            raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
 
 
 def _validate(
@@ -244,14 +305,10 @@ def _validate(
             features = model.features(noisy, [len(item.noisy)], stored)
             yield model.network.enhance(noisy, features)[0].float().cpu().numpy(), item.noisy, item.clean
 
-    scores: dict[str, list[Score]] = {}
-    for pair_scores in scoring.over(enhanced_pairs()):
-        for key, score in pair_scores.items():
-            scores.setdefault(key, []).append(score)
-    values = {key: [score.value for score in of_key if score.ok] for key, of_key in scores.items()}
-    select_on = run.config.enhance.select_on
-    if not values[select_on]:
-        reason = scores[select_on][0].reason
+    scores = list(scoring.over(enhanced_pairs()))
+    values = {key: [of_pair[key].value for of_pair in scores if of_pair[key].ok] for key in scores[0]}
+    if not values[select_on := run.config.enhance.select_on]:
+        reason = scores[0][select_on].reason
         raise ConfigError(f"enhance.select_on is {select_on!r}, which could not be computed: {reason}")
     return {key: float(np.mean(of_key)) for key, of_key in values.items() if of_key}
 

@@ -22,26 +22,14 @@ from phonemi.errors import ConfigError, nearest
 from phonemi.systems import han2026
 from phonemi.systems.system import Look, Printed, System, numbered_seed
 
-__all__ = [
-    "PAPERS",
-    "Look",
-    "Printed",
-    "System",
-    "find_system",
-    "find_systems",
-    "known_system",
-    "numbered_seed",
-]
+__all__ = ["PAPERS", "Look", "Printed", "System", "find_system", "find_systems", "known_system", "numbered_seed"]
 
 PAPERS: list[dict[str, System]] = [han2026.SYSTEMS]
 """The systems of each paper by name."""
 
 
 def find_system(name: str) -> System:
-    """The system of a name.
-
-    Raises:
-        ConfigError: naming the nearest system that there is.
+    """The system of a name, or a ConfigError that says the nearest one.
 
     >>> find_system("layer-11+log1p@2").label
     'layer 11 + log1p'
@@ -56,7 +44,8 @@ def find_system(name: str) -> System:
     first, plus, _ = base.partition("+")
     if plus and known_system(first):
         raise ConfigError(f"unknown row {name!r}: only +log1p and +tuned-K can be added, to a row with an encoder")
-    raise ConfigError(f"unknown row {name!r}; {nearest(first, _rows())}")
+    rows = [row for paper in PAPERS for row, system in paper.items() if "+" not in row and system.layer is None]
+    raise ConfigError(f"unknown row {name!r}; {nearest(first, rows)}")
 
 
 def known_system(name: str) -> System | None:
@@ -94,11 +83,7 @@ def known_system(name: str) -> System | None:
 
 
 def find_systems(names: Iterable[str], models: int = 1) -> list[System]:
-    """The systems of a configuration, each with so many models: all first models, then all second ones, and so on.
-
-    Raises:
-        ConfigError: for an unknown system, one that is named twice, or a numbered model.
-    """
+    """The systems of a configuration, each with so many models: all first models, then all second ones, and so on."""
     systems = [find_system(name) for name in names]
     for system in systems:
         if system.model != 1:
@@ -110,8 +95,3 @@ def find_systems(names: Iterable[str], models: int = 1) -> list[System]:
         raise ConfigError(f"row {repeated[0]!r} is named more than once in enhance.rows")
     further = [replace(s, name=f"{s.name}@{model}", model=model) for model in range(2, models + 1) for s in systems]
     return systems + further
-
-
-def _rows() -> list[str]:
-    """Names of all rows, without what can be added to them."""
-    return [name for paper in PAPERS for name, system in paper.items() if "+" not in name and system.layer is None]

@@ -81,7 +81,7 @@ SUMS = {"ws": "weighted_sum", "dws": "dynamic_weighted_sum"}
 
 
 def _printed(row: str) -> dict[str, Printed]:
-    """Encoder -> numbers of one row in either table; the spectrum alone stands there once, for all encoders."""
+    """Encoder -> numbers of one row; the spectrum alone stands there once, for all encoders."""
     return {encoder: printed for table in TABLES.values() for (encoder, name), printed in table.items() if name == row}
 
 
@@ -90,11 +90,11 @@ def _terms(*words: str) -> dict[str, str]:
 
 
 def _single_layer(spectrum: bool, layer: int | None = None) -> System:
-    ending = "+log1p" if spectrum else ""
+    ending, words = ("+log1p", " + log1p") if spectrum else ("", "")
     name = ("layer" if layer is None else f"layer-{layer}") + ending
     return System(
         name=name,
-        label=("best single layer" if layer is None else f"layer {layer}") + (" + log1p" if spectrum else ""),
+        label=("best single layer" if layer is None else f"layer {layer}") + words,
         aggregation="single_layer",
         layer=layer,
         spectrum=spectrum,
@@ -108,7 +108,9 @@ def _single_layer(spectrum: bool, layer: int | None = None) -> System:
 def _sum(kind: str, tuning: Tuning, spectrum: bool) -> System:
     ending = "+log1p" if spectrum else ""
     name = f"{kind}-{tuning}{ending}"
-    candidates = (f"{kind}-acoustic{ending}", f"{kind}-acoustic", f"ws-acoustic{ending}", *BASELINES)
+    candidates: tuple[str, ...] = (f"{kind}-acoustic{ending}", f"{kind}-acoustic", f"ws-acoustic{ending}", *BASELINES)
+    if name == BASELINES[0]:
+        candidates = ()  # it is what all others are compared with
     words = ("WS", *(("DWS",) if kind == "dws" else ()), tuning, *(("log1p",) if spectrum else ()))
     return System(
         name=name,
@@ -116,10 +118,7 @@ def _sum(kind: str, tuning: Tuning, spectrum: bool) -> System:
         aggregation=SUMS[kind],
         tuning=tuning,
         spectrum=spectrum,
-        # The acoustic weighted sum is what all others are compared with.
-        compared_with=tuple(dict.fromkeys(other for other in candidates if other != name))
-        if name != BASELINES[0]
-        else (),
+        compared_with=tuple(dict.fromkeys(other for other in candidates if other != name)),
         look=Look(tuning, dashed=kind == "dws", hollow=spectrum),
         terms=_terms(*words),
         printed=_printed(name),

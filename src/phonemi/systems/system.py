@@ -34,37 +34,21 @@ class Printed(NamedTuple):
 
 @dataclass(frozen=True)
 class System:
-    """One row of a table.
+    """One row of a table."""
 
-    Attributes:
-        name: as the setting `enhance.rows` has it, with "@2", "@3", ... for further models of the same row. label: as
-        the tables show it. aggregation: key of `phonemi.aggregations`, such as "weighted_sum"; None for a system
-        without an encoder. tuning: when the aggregation is learned; None where there is nothing to learn. layer: the
-        layer of a "single_layer" aggregation; None: the one with the most MI on the validation split. spectrum:
-        whether the log1p spectrum of the noisy speech is an input of the network. tuned_from_block: first block of
-        the encoder that is trained with the enhancer; None: the encoder stays frozen. network: key of
-        `phonemi.enhancers`, the network that makes the enhanced waveform. compared_with: names of the systems that
-        this one is an alternative to, the best choice first; a run compares with
-            the first that it has.
-        look: what tells it apart in figures; None: a look is found for it.
-        terms: words of its label that a reader may not know, and what they mean.
-        printed: encoder in the paper's table -> the numbers that stand there.
-        model: which model of the row this is, 1 for the first: they start from other initial weights.
-    """
-
-    name: str
-    label: str
-    aggregation: str | None = None
-    tuning: Tuning | None = None
-    layer: int | None = None
-    spectrum: bool = False
-    tuned_from_block: int | None = None
-    network: str = "mask"
-    compared_with: tuple[str, ...] = ()
-    look: Look | None = None
-    terms: dict[str, str] = field(default_factory=dict, hash=False)
-    printed: dict[str, Printed] = field(default_factory=dict, hash=False)
-    model: int = 1
+    name: str  # as `enhance.rows` has it, with "@2", "@3", ... for further models of the same row
+    label: str  # as the tables show it
+    aggregation: str | None = None  # key of `phonemi.aggregations`; None for a system without an encoder
+    tuning: Tuning | None = None  # when the aggregation is learned; None where there is nothing to learn
+    layer: int | None = None  # of a "single_layer"; None: the one with the most MI on the validation split
+    spectrum: bool = False  # whether the log1p spectrum of the noisy speech is an input of the network
+    tuned_from_block: int | None = None  # the first that is trained with the enhancer; None: the encoder stays frozen
+    network: str = "mask"  # key of `phonemi.enhancers`, what makes the enhanced waveform
+    compared_with: tuple[str, ...] = ()  # what this is an alternative to; the first of them that a run has counts
+    look: Look | None = None  # what tells it apart in figures; None: a look is found for it
+    terms: dict[str, str] = field(default_factory=dict, hash=False)  # words of its label -> what they mean
+    printed: dict[str, Printed] = field(default_factory=dict, hash=False)  # encoder in the table -> numbers there
+    model: int = 1  # of the row, from 1; they start from other initial weights
 
     @property
     def base(self) -> str:

@@ -11,16 +11,14 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import safetensors
-import safetensors.torch
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from phonemi.errors import ModelError, PhonemiError
 from phonemi.files import replacing
-
-LAST_NAME = "last.pt"
-BEST_NAME = "best.safetensors"
+from phonemi.weights.tensors import save_weights
 
 
 class WeightsRecord(NamedTuple):
@@ -41,29 +39,17 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_trained_state(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Put `state` back into `model`; frozen parameters stay as they are.
-
-    Raises:
-        ModelError: if `state`, read from `path`, has other names or shapes than `trained_state(model)`.
-    """
-    shapes, model_shapes = (
-        {name: tuple(value.shape) for name, value in values.items()} for values in (state, trained_state(model))
-    )
-    check_same(shapes, model_shapes, path)
+    """Put `state`, read from `path`, back into `model`; a ModelError if it has other names or shapes."""
+    check_same(_shapes(state), _shapes(trained_state(model)), path)
     model.load_state_dict(state, strict=False)
 
 
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
 def check_same(written: dict[str, Any], now: dict[str, Any], path: Path) -> None:
-    """Refuse to continue the work of `path` as something else.
-
-    Args:
-        written: what describes the work in `path`, by name.
-        now: what describes the work that is to be done.
-        path: for the message.
-
-    Raises:
-        ModelError: naming the first entry that differs, and how many more do.
-    """
+    """Refuse to continue the work of `path` as something else: a ModelError names the first entry that differs."""
     different = [name for name in [*now, *written] if written.get(name) != now.get(name)]
     if different:
         name = different[0]
@@ -84,14 +70,18 @@ def write_checkpoint(path: Path, contents: dict[str, Any]) -> None:
     # In memory first: torch hides a full disk behind an internal error, an ordinary write names it.
     buffer = io.BytesIO()
     torch.save(contents, buffer)
-    _write(path, buffer.getbuffer())
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+    except OSError as error:
+        before = "the one before is intact" if path.exists() else "there was none before"
+        raise PhonemiError(f"cannot write {path} ({error}; {before}): make room, then run again to continue") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """What `write_checkpoint` wrote, on the CPU; None when there is no such file. Never runs code from the file.
+    """What `write_checkpoint` wrote, on the CPU; None when there is no such file, a ModelError if it is damaged.
 
-    Raises:
-        ModelError: if the file is damaged or is something else.
+    Never runs code from the file.
     """
     if not path.exists():
         return None
@@ -106,50 +96,31 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
 
 def write_weights(path: Path, model: nn.Module, record: WeightsRecord) -> None:
-    """Replace `path` by the trained state of `model`, with where it comes from in the header.
-
-    The record travels with the weights, so that the two cannot disagree after a kill.
+    """Replace `path` by the trained state of `model`, with `record` in the header: a kill cannot part the two.
 
     Raises:
         PhonemiError: if it cannot be written; the file that was there is untouched.
     """
     header = {"step": str(record.step)} | ({} if record.value is None else {"value": repr(record.value)})
-    _write(path, safetensors.torch.save(trained_state(model), metadata=header))
+    save_weights(trained_state(model), path, metadata=header)
 
 
 def read_weights_record(path: Path) -> WeightsRecord | None:
-    """The record in the header of `path`; None when there is no such file.
-
-    Raises:
-        ModelError: if the file is damaged or `write_weights` did not write it.
-    """
+    """The record in the header of `path`; None when there is no such file, a ModelError if it is damaged."""
     if not path.exists():
         return None
     try:
-        with safetensors.safe_open(path, framework="pt") as weights:
+        with safe_open(path, framework="pt") as weights:
             header = weights.metadata() or {}
         return WeightsRecord(int(header["step"]), float(header["value"]) if "value" in header else None)
-    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ModelError(f"{path} does not hold weights of a training run ({error}): delete it") from None
 
 
 def load_weights(path: Path, model: nn.Module) -> WeightsRecord:
-    """Put the weights of `path` into `model`.
-
-    Raises:
-        ModelError: if the file is missing or damaged, or is of another model.
-    """
+    """Put the weights of `path` into `model`; a ModelError if it is missing or damaged, or of another model."""
     record = read_weights_record(path)
     if record is None:
         raise ModelError(f"{path} is missing although its training has finished: delete {path.parent} to train again")
-    load_trained_state(model, safetensors.torch.load_file(path), path)
+    load_trained_state(model, load_file(path), path)
     return record
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        before = "the one before is intact" if path.exists() else "there was none before"
-        raise PhonemiError(f"cannot write {path} ({error}; {before}): make room, then run again to continue") from error

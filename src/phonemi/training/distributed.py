@@ -21,17 +21,11 @@ TIMEOUT = timedelta(hours=6)
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train one model together, seen from one of them.
+    """The processes that train one model together, seen from one of them."""
 
-    Attributes:
-        rank: number of this process, 0 <= rank < count. Only process 0 validates and writes files.
-        count: how many there are.
-        device: where this process computes.
-    """
-
-    rank: int
+    rank: int  # of this process, 0 <= rank < count; only process 0 validates and writes files
     count: int
-    device: torch.device
+    device: torch.device  # where this process computes
 
     def parallel(self, module: nn.Module) -> nn.Module:
         """`module`, or with several processes a wrapper of it whose backward pass averages their gradients."""
@@ -71,16 +65,13 @@ class Processes:
 def join_processes(device: str | torch.device | None) -> Processes:
     """Meet the other processes of this training, if `torchrun` (or the caller, by `init_process_group`) started some.
 
-    Args:
-        device: where to compute; None: on the GPU when there is one. Of several GPUs each process takes its own.
+    `device` None is the GPU when there is one; of several GPUs each process takes its own.
     """
     if device is None:
         device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
     device = torch.device(device)
-    if not distributed.is_available():
-        return Processes(0, 1, device)
     launched = "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
-    if not launched and not distributed.is_initialized():
+    if not distributed.is_available() or not (launched or distributed.is_initialized()):
         return Processes(0, 1, device)
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -35,20 +35,14 @@ PREFETCHED_BATCHES = 2
 class FitResult:
     """What a finished training leaves, besides the model.
 
-    Attributes:
-        best_step: updates after which the model was best; `steps` when nothing was selected on.
-        best_value: its validation value; None when nothing was selected on.
-        steps: updates asked for.
-        history: one row per logged stretch (`stage` "train": step, loss, learning_rate, skipped_steps, and what the
-            loss reports) and per validation (`stage` "validate": step and what it returns), in order.
-        skipped_steps: updates left out because their gradient was not finite.
+    `history` has one row per logged stretch (`stage` "train": step, loss, learning_rate, skipped_steps, and what the
+    loss reports) and per validation (`stage` "validate": step and what it returns), in order.
     """
 
-    best_step: int
-    best_value: float | None
-    steps: int
+    best_step: int  # updates after which the model was best; the last one when nothing was selected on
+    best_value: float | None  # its validation value; None when nothing was selected on
     history: list[dict[str, Any]]
-    skipped_steps: int
+    skipped_steps: int  # updates left out because their gradient was not finite
 
 
 def fit(
@@ -69,15 +63,15 @@ def fit(
     Calling it again with the same arguments continues an interrupted run exactly, and returns at once after a finished
     one. Ctrl-C or SIGTERM writes the state after the last complete update and raises KeyboardInterrupt.
 
-    On several GPUs, start the program by `torchrun --nproc-per-node GPUS`: each process then trains on its own batches
-    and the gradients are averaged, as if one process accumulated so many times more batches.
+    Several processes (`torchrun --nproc-per-node GPUS`) train on batches of their own and average the gradients, as if
+    one accumulated so many times more batches.
 
     Args:
         model: trained in place and left on the device. Parts of it without any trainable parameter stay in eval mode.
         batch_at: batch number i = (step * accumulate + k) * processes + rank. Must depend on i alone, and not
             use torch's global generator: it runs ahead in a thread. Tensors, also nested ones, are moved to the device.
-        loss: called with the model and a batch; returns the loss `[]`, or the loss and numbers to log with it, under
-            the same names every time. Runs under autocast when `precision` is not "no".
+        loss: (model, batch) -> the loss `[]`, or the loss and numbers to log with it, under the same names every
+            time. Runs under autocast when `precision` is not "no".
         settings: how to train.
         folder: for last.pt and best.safetensors (the weights the model has when this returns); one run per folder.
         label: names the run in the log and the progress bar.
@@ -103,7 +97,7 @@ def fit(
         state.finish()
     model.eval()
     record = load_weights(state.best_path, model)
-    return FitResult(record.step, record.value, settings.steps, state.history, int(state.skipped))
+    return FitResult(record.step, record.value, state.history, int(state.skipped))
 
 
 def _train(

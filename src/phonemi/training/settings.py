@@ -14,50 +14,30 @@ Precision = Literal["no", "bf16", "fp16"]
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How to train. The defaults are SUPERB's optimiser: AdamW, eps 1e-7, no weight decay, gradient norm cut at 1.
+    """How to train; a ConfigError for a value out of range.
 
-    Attributes:
-        steps: optimiser updates.
-        learning_rate: the largest one.
-        warmup_steps: updates over which it rises linearly from `learning_rate / warmup_steps`.
-        schedule: what it does afterwards: stay, or fall to 0 at `steps` along half a cosine or a line.
-        betas: decay of AdamW's running mean and square.
-        eps: added to the root of the square.
-        eps_before_correction: whether to the root as it is, before its bias is corrected, as in the AdamW of S3PRL: in
-            the first update eps then weighs 32 times as much, after some thousand the same. None (which False becomes):
-            after, as torch does.
-        weight_decay: decoupled, times the learning rate.
-        gradient_clip: largest gradient norm, over all trainable parameters; None for no limit.
-        accumulate: batches per update; their gradients are averaged.
-        validate_every: updates; also after the last one.
-        checkpoint_every: updates; also after the last one.
-        log_every: updates over which the logged loss is averaged.
-        select_on: name in the validation's result to keep the best weights by; None keeps the last ones.
-        higher_is_better: direction of `select_on`.
-        precision: of the matrix products; the weights stay float32. `"fp16"` needs a GPU.
-        seed: of dropout and everything else that draws from torch's own generator.
-
-    Raises:
-        ConfigError: for a value out of range.
+    The defaults are SUPERB's optimiser: AdamW, eps 1e-7, no weight decay, gradient norm cut at 1.
     """
 
-    steps: int
-    learning_rate: float = 1e-3
-    warmup_steps: int = 0
-    schedule: Schedule = "constant"
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-7
+    steps: int  # optimiser updates
+    learning_rate: float = 1e-3  # the largest one
+    warmup_steps: int = 0  # updates over which it rises linearly from `learning_rate / warmup_steps`
+    schedule: Schedule = "constant"  # afterwards it stays, or falls to 0 at `steps` along half a cosine or a line
+    betas: tuple[float, float] = (0.9, 0.999)  # decay of AdamW's running mean and square
+    eps: float = 1e-7  # added to the root of the square
+    # True: to the root as it is, before its bias is corrected, as in the AdamW of S3PRL: in the first update eps then
+    # weighs 32 times as much, after some thousand the same. None, which False becomes: after, as torch does.
     eps_before_correction: bool | None = None  # checkpoints of 0.1 lack it, which compares equal to None
-    weight_decay: float = 0.0
-    gradient_clip: float | None = 1.0
-    accumulate: int = 1
-    validate_every: int
-    checkpoint_every: int
-    log_every: int = 50
-    select_on: str | None = None
-    higher_is_better: bool = True
-    precision: Precision = "no"
-    seed: int = 0
+    weight_decay: float = 0.0  # decoupled, times the learning rate
+    gradient_clip: float | None = 1.0  # largest gradient norm, over all trainable parameters; None for no limit
+    accumulate: int = 1  # batches per update; their gradients are averaged
+    validate_every: int  # updates; also after the last one
+    checkpoint_every: int  # the same
+    log_every: int = 50  # updates over which the logged loss is averaged
+    select_on: str | None = None  # name in the validation's result to keep the best weights by; None: the last ones
+    higher_is_better: bool = True  # direction of `select_on`
+    precision: Precision = "no"  # of the matrix products; the weights stay float32; "fp16" needs a GPU
+    seed: int = 0  # of dropout and everything else that draws from torch's own generator
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(self.betas))
@@ -95,14 +75,7 @@ class FitSettings:
 
 
 def fit_settings(section: object, **others: Any) -> FitSettings:
-    """Settings from a section of the configuration: every field of `FitSettings` that the section has too.
-
-    Args:
-        section: any object, for instance `config.enhance`.
-        others: the remaining fields, and those that should differ from the section's.
-
-    Raises:
-        ConfigError: for a value out of range.
+    """Settings from a section of the configuration: every field of `FitSettings` that it has too, unless in `others`.
 
     >>> from types import SimpleNamespace
     >>> section = SimpleNamespace(steps=100, learning_rate=0.01, batch=8)

@@ -16,18 +16,7 @@ from torch import Tensor, nn
 
 from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import remove_leftovers
-from phonemi.training.checkpoint import (
-    BEST_NAME,
-    LAST_NAME,
-    WeightsRecord,
-    check_same,
-    load_trained_state,
-    read_checkpoint,
-    read_weights_record,
-    trained_state,
-    write_checkpoint,
-    write_weights,
-)
+from phonemi.training import checkpoint
 from phonemi.training.distributed import Processes
 from phonemi.training.settings import FitSettings
 from phonemi.training.tracking import Tracker
@@ -40,16 +29,7 @@ COUNTS = ("step", "validated", "history", "skipped", "skipped_in_a_row", "most_s
 
 
 class TrainingState:
-    """A model in training, its optimiser and how far it has come.
-
-    Args:
-        model: trained in place, and moved to the device of this process.
-        loss: see `loop.fit`.
-        settings: how to train.
-        folder: for last.pt and best.safetensors.
-        label: names the training in messages and in the log.
-        tracker: where process 0 logs.
-        processes: those that train this model together.
+    """A model in training, its optimiser and how far it has come; see `loop.fit` for what it is given.
 
     Attributes:
         step: updates done.
@@ -78,7 +58,7 @@ class TrainingState:
         self.settings, self.label, self.processes, self.device = settings, label, processes, processes.device
         self.writes = processes.rank == 0
         self.tracker = tracker if self.writes else None
-        self.last_path, self.best_path = folder / LAST_NAME, folder / BEST_NAME
+        self.last_path, self.best_path = folder / "last.pt", folder / "best.safetensors"
         self.scaler = gradient_scaler(settings.precision, self.device)
         self.model = model.to(self.device)
         self.trainable = [value for value in model.parameters() if value.requires_grad]
@@ -115,15 +95,16 @@ class TrainingState:
 
     def batch_indices(self) -> Iterator[int]:
         """Indices of the batches of this process, from the present update to the last."""
-        first, end = (step * self.settings.accumulate for step in (self.step, self.settings.steps))
-        return (number * self.processes.count + self.processes.rank for number in range(first, end))
+        accumulate, processes = self.settings.accumulate, self.processes
+        numbers = range(self.step * accumulate, self.settings.steps * accumulate)
+        return (number * processes.count + processes.rank for number in numbers)
 
     def set_training_mode(self) -> None:
         """Train mode, except for parts whose parameters are all frozen: a frozen encoder must not drop anything out."""
         self.model.train()
         for part in self.model.modules():
-            parameters = list(part.parameters())
-            if parameters and not any(value.requires_grad for value in parameters):
+            learns = [value.requires_grad for value in part.parameters()]
+            if learns and not any(learns):
                 part.eval()
 
     def update(self, batches: list[Any]) -> None:
@@ -199,11 +180,7 @@ class TrainingState:
         return f"loss {means['loss']:.4g}"
 
     def check_skips(self) -> None:
-        """Give up when training has broken down.
-
-        Raises:
-            ModelError: if more than 50 updates in a row were left out.
-        """
+        """Raise a ModelError if more than 50 updates in a row were left out: training has broken down."""
         if self.most_skipped > MAX_SKIPPED_IN_A_ROW:
             raise ModelError(
                 f"{self.label}: the gradient of {int(self.most_skipped)} updates in a row was not finite, up to step "
@@ -230,20 +207,16 @@ class TrainingState:
         return self.processes.from_first(values)
 
     def record_validation(self, values: dict[str, float]) -> None:
-        """Keep the weights when they are the best so far: strictly better than all before; NaN never is.
-
-        Raises:
-            ConfigError: if the value to select on is not among `values`.
-        """
+        """Keep the weights when they are the best so far: strictly better than all before; NaN never is."""
         name = self.settings.select_on
         if name is not None and name not in values:
             raise ConfigError(f"select_on is {name!r}, not among what validation returns: {nearest(name, values)}")
         if name is not None and self.writes:
-            best = read_weights_record(self.best_path)
+            best = checkpoint.read_weights_record(self.best_path)
             sign = 1 if self.settings.higher_is_better else -1
             lowest = -math.inf if best is None or best.value is None else sign * best.value
             if sign * values[name] > lowest:
-                write_weights(self.best_path, self.model, WeightsRecord(self.step, values[name]))
+                checkpoint.write_weights(self.best_path, self.model, checkpoint.WeightsRecord(self.step, values[name]))
         self.history.append({"stage": "validate", "step": self.step, **values})
         if self.tracker is not None:
             self.tracker.log("validate", self.label, self.step, **values)
@@ -253,7 +226,8 @@ class TrainingState:
         """What must be the same for a checkpoint to be continued."""
         # How often to write and log changes no weight, so it may change between the two.
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("checkpoint_every", "log_every")}
-        shapes = {f"shape of {name}": tuple(value.shape) for name, value in trained_state(self.model).items()}
+        state = checkpoint.trained_state(self.model)
+        shapes = {f"shape of {name}": tuple(value.shape) for name, value in state.items()}
         return settings | {"processes": self.processes.count} | shapes
 
     def save(self) -> None:
@@ -262,26 +236,26 @@ class TrainingState:
             return
         contents = {
             "identity": self.identity(),
-            "model": trained_state(self.model),
+            "model": checkpoint.trained_state(self.model),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict() if self.settings.precision == "fp16" else None,
             "counts": {name: getattr(self, name) for name in COUNTS},
         }
-        write_checkpoint(self.last_path, contents)
+        checkpoint.write_checkpoint(self.last_path, contents)
 
     def resume(self) -> None:
         """Take up last.pt when there is one, else start afresh."""
         if self.writes:
             remove_leftovers((self.last_path, self.best_path))
-        contents = read_checkpoint(self.last_path)
+        contents = checkpoint.read_checkpoint(self.last_path)
         self.processes.wait_for_all()
         if contents is None:
             # Weights without a checkpoint are of a run killed before its first one, perhaps with other settings.
             if self.writes:
                 self.best_path.unlink(missing_ok=True)
             return
-        check_same(contents["identity"], self.identity(), self.last_path)
-        load_trained_state(self.model, contents["model"], self.last_path)
+        checkpoint.check_same(contents["identity"], self.identity(), self.last_path)
+        checkpoint.load_trained_state(self.model, contents["model"], self.last_path)
         self.optimiser.load_state_dict(contents["optimiser"])
         if contents["scaler"] is not None:
             self.scaler.load_state_dict(contents["scaler"])
@@ -291,13 +265,9 @@ class TrainingState:
         self._logged_step = self.step
 
     def finish(self) -> None:
-        """Make best.safetensors the weights to go on with.
-
-        Raises:
-            ModelError: if there are none.
-        """
+        """Make best.safetensors the weights to go on with; a ModelError if there are none."""
         if self.settings.select_on is None and self.writes:
-            write_weights(self.best_path, self.model, WeightsRecord(self.step, None))
+            checkpoint.write_weights(self.best_path, self.model, checkpoint.WeightsRecord(self.step, None))
         self.processes.wait_for_all()
         if not self.best_path.exists():
             raise ModelError(
@@ -354,10 +324,7 @@ def gradient_scaler(precision: str, device: torch.device) -> torch.amp.GradScale
     """Multiplies the loss so that small gradients survive in float16, and leaves out updates that are not finite.
 
     In the other precisions it multiplies by 1 and is there for the latter alone. Devices without a fused AdamW get one
-    that does nothing.
-
-    Raises:
-        ConfigError: if the device cannot compute in `precision`.
+    that does nothing. A ConfigError if the device cannot compute in `precision`.
     """
     if precision == "fp16" and device.type != "cuda":
         raise ConfigError(f"precision is 'fp16', which needs a GPU; the device is {device}: use 'bf16' or 'no'")

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from phonemi.errors import require_extra
@@ -17,19 +16,11 @@ LOG_NAME = "log.jsonl"
 class Tracker:
     """Appends to the log of one run; opening it again continues the same file.
 
-    A line reaches the operating system whole, in one write, so killing the process loses nothing that was logged. What
-    a power cut or a full disk left of a last line is repaired when the log is opened: completed with its newline when
-    it is a whole object, else cut off.
+    A line reaches the operating system whole, in one write, so killing the process loses nothing that was logged. A
+    run resumed from a checkpoint logs the steps after that checkpoint a second time: of two lines with the same stage,
+    label and step, the later one counts.
 
-    A run resumed from a checkpoint logs the steps after that checkpoint a second time. Of two lines with the same
-    stage, label and step, the later one counts.
-
-    Args:
-        run_dir: folder of the run, made when it does not exist.
-        tensorboard: also write curves to RUN/tensorboard, one per `stage/label/value`.
-
-    Raises:
-        MissingExtra: if TensorBoard is asked for and not installed.
+    With `tensorboard`, a MissingExtra if that is not installed, curves go to RUN/tensorboard: `stage/label/value`.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +34,12 @@ class Tracker:
     def __init__(self, run_dir: str | Path, tensorboard: bool = False) -> None:
         self.path = Path(run_dir) / LOG_NAME
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._curves = _curves(self.path.parent / "tensorboard") if tensorboard else None
+        self._curves: Any = None
+        if tensorboard:
+            require_extra("tensorboard", "tensorboard")
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._curves = SummaryWriter(str(self.path.parent / "tensorboard"))
         _repair_last_line(self.path)
         # Unbuffered and in append mode: one line is one write at the end of the file, also with several writers.
         self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115
@@ -55,12 +51,12 @@ class Tracker:
             stage: what kind of numbers these are, for instance `"train"` or `"validate"`.
             label: what they belong to, for instance one row of a table.
             step: optimiser updates done so far.
-            values: numbers (also tensors and arrays of one element) or text; units in the names. NaN and infinity are
-                written as null, since they are not JSON.
+            values: numbers (also tensors and arrays of one element) or text. What is not finite becomes null.
         """
         plain = {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
         row = {"time_s": round(time.time(), 3), "stage": stage, "label": label, "step": step}
-        row |= {name: value if _is_json(value) else None for name, value in plain.items()}
+        for name, value in plain.items():
+            row[name] = None if isinstance(value, float) and not math.isfinite(value) else value
         self._lines.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
         if self._curves is not None:
             for name, value in plain.items():
@@ -76,24 +72,12 @@ class Tracker:
     def __enter__(self) -> Tracker:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _curves(folder: Path) -> Any:
-    require_extra("tensorboard", "tensorboard")
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))
-
-
-def _is_json(value: Any) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
-
-
 def _repair_last_line(path: Path) -> None:
+    """Complete what a power cut or a full disk left of it by its newline if it is a whole object, else cut it off."""
     if not path.exists():
         return
     with open(path, "r+b") as log:

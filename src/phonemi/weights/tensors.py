@@ -35,7 +35,8 @@ def save_weights(
         with replacing(path) as temporary:
             save_file(tensors, temporary, metadata)
     except (OSError, SafetensorError) as error:
-        raise PhonemiError(f"cannot write {path} ({error})") from None
+        before = "; the one before is intact" if Path(path).exists() else ""
+        raise PhonemiError(f"cannot write {path} ({error}{before})") from None
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
