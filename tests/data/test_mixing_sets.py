@@ -16,8 +16,7 @@ from phonemi import audio
 from phonemi.config import Augment
 from phonemi.data.manifest import Interval, Recording
 from phonemi.data.mixing import DrawnMixtures, Mixture, PlannedMixtures, generator, mix_at_snr
-from phonemi.data.noise import NoiseStore, noise_segment
-from phonemi.data.store import AudioStore, exact_samples
+from phonemi.data.store import AudioStore, NoiseStore, exact_samples, noise_segment
 from phonemi.errors import DataError
 
 MakeStore = Callable[..., AudioStore]

@@ -9,8 +9,7 @@ import torch
 from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.manifest import Recording
-from phonemi.data.noise import NoiseStore
-from phonemi.data.store import AudioStore
+from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.representations.mel_transformer import mel_pairs
 from phonemi.signal import ssl_frames
 from phonemi.stages.crops import HELD_OUT_EVERY, Crops, Stream, as_integers, span_mask

@@ -19,8 +19,7 @@ from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.augmentation import augment
 from phonemi.data.manifest import Interval, Recording, speaker_of
-from phonemi.data.noise import NoiseStore
-from phonemi.data.store import AudioStore
+from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
 
 _MAX_DRAWS = 100  # enough for a corpus that is nine tenths silence; usually the first draw will do

@@ -17,7 +17,7 @@ from torch.nn import functional
 from phonemi import audio
 from phonemi.config import Encoder
 from phonemi.data.mixing import mix_at_snr
-from phonemi.data.noise import NoiseStore
+from phonemi.data.store import NoiseStore
 from phonemi.representations.mel_transformer import mel_pairs
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, SSL_HOP
 

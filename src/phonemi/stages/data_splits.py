@@ -18,8 +18,7 @@ from phonemi.data.manifest import (
     write_manifest,
 )
 from phonemi.data.mixing import generator
-from phonemi.data.noise import NoiseStore
-from phonemi.data.store import AudioStore
+from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_jsonl
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from phonemi.data.corpora.alignment_files import open_alignments, read_alignment_table
+from phonemi.data.corpora.alignment_files import find_alignments, read_alignment_table
 from phonemi.errors import DataError
 
 TEXTGRID = '"ooTextFile" "TextGrid" 0 0.5 <exists> 1 "IntervalTier" "phones" 0 0.5 1 0 0.5 "{phone}"'
@@ -33,10 +33,10 @@ def test_textgrids_are_read_out_of_the_archive(tmp_path: Path) -> None:
             "LibriSpeech/README.txt": b"not an alignment",
         },
     )
-    with open_alignments([archive]) as entries:
-        assert list(entries) == ["19-198-0000", "19-198-0001"]
-        assert [entry.intervals() for [entry] in entries.values()] == [[(0, 0.5, "AE1")], [(0, 0.5, "B")]]
-        assert entries["19-198-0000"][0].path == archive / place / "19-198-0000.TextGrid"
+    entries = find_alignments([archive])
+    assert list(entries) == ["19-198-0000", "19-198-0001"]
+    assert [entry.intervals() for [entry] in entries.values()] == [[(0, 0.5, "AE1")], [(0, 0.5, "B")]]
+    assert entries["19-198-0000"][0].path == archive / place / "19-198-0000.TextGrid"
     assert [path.name for path in tmp_path.iterdir()] == ["alignments.zip"]
 
 
@@ -45,17 +45,17 @@ def test_a_damaged_member_is_named_when_it_is_read(tmp_path: Path) -> None:
     content = bytearray(archive.read_bytes())
     content[60:64] = bytes(4)
     archive.write_bytes(content)
-    with open_alignments([archive]) as entries:
-        with pytest.raises(DataError, match=r"a.zip/x.TextGrid cannot be read \("):
-            entries["x"][0].intervals()
-        with pytest.raises(DataError, match=r"a.zip/y.TextGrid is not a complete TextGrid"):
-            entries["y"][0].intervals()
+    entries = find_alignments([archive])
+    with pytest.raises(DataError, match=r"a.zip/x.TextGrid cannot be read \("):
+        entries["x"][0].intervals()
+    with pytest.raises(DataError, match=r"a.zip/y.TextGrid is not a complete TextGrid"):
+        entries["y"][0].intervals()
 
 
 def test_paths_that_hold_no_alignments(tmp_path: Path) -> None:
     def fault(path: Path) -> str:
-        with pytest.raises(DataError) as caught, open_alignments([path]):
-            pass
+        with pytest.raises(DataError) as caught:
+            find_alignments([path])
         assert "\n" not in str(caught.value)
         return str(caught.value)
 

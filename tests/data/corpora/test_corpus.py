@@ -7,7 +7,7 @@ import pytest
 
 from phonemi.data.corpora import CORPORA
 from phonemi.data.corpora.alignment_files import attach_phones
-from phonemi.data.corpora.corpus import Omissions
+from phonemi.data.corpora.corpus import Listing, Omissions
 from phonemi.data.manifest import Recording
 
 
@@ -30,4 +30,4 @@ def test_nothing_left_out_is_no_note() -> None:
 
 def test_no_alignments_change_nothing() -> None:
     recording = Recording(id="a", path="a.wav", sample_rate=16_000, samples=1)
-    assert attach_phones([recording], []) == ([recording], [])
+    assert attach_phones(Listing([recording], ["a note"]), []) == ([recording], ["a note"])

@@ -145,8 +145,8 @@ def test_what_is_incomplete_is_counted(corpus: Path) -> None:
         "3 recordings skipped: 1 without a clean counterpart (p232_002), 1 without a noisy one (p232_003), 1 unreadable"
     )
     assert notes[1] == (
-        f"3 gaps in what is known of the recordings: 1 unreadable text ({corpus / 'testset_txt' / 'p232_001.txt'}), "
-        "1 no text (p232_001), 1 no line in a log file (p257_434)"
+        f"3 gaps in what is known of the recordings: 1 unreadable ({corpus / 'testset_txt' / 'p232_001.txt'} is not "
+        "UTF-8 text (invalid start byte at byte 0)), 1 no text (p232_001), 1 no line in a log file (p257_434)"
     )
 
 
@@ -188,15 +188,15 @@ def test_no_pairs(tmp_path: Path) -> None:
 def archives(corpus: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The corpus as the archives of the repository, under the ids of their contents; the logs without a folder."""
     known = {}
-    for name, archive in ARCHIVES.items():
+    for name, (bitstream, md5) in ARCHIVES.items():
         top = "" if name == "logfiles.zip" else name.removesuffix(".zip")
-        (folder / archive.bitstream).mkdir()
-        with zipfile.ZipFile(folder / archive.bitstream / "content", "w") as packed:
+        (folder / bitstream).mkdir()
+        with zipfile.ZipFile(folder / bitstream / "content", "w") as packed:
             for file in sorted((corpus / top).glob("*.*")):
                 if file.is_file():
                     packed.write(file, f"{top}/{file.name}".lstrip("/"))
-        content = (folder / archive.bitstream / "content").read_bytes()
-        known[name] = archive._replace(md5=archive.md5 and hashlib.md5(content).hexdigest())
+        content = (folder / bitstream / "content").read_bytes()
+        known[name] = (bitstream, md5 and hashlib.md5(content).hexdigest())
     monkeypatch.setattr(voicebank_demand, "ARCHIVES", known)
 
 

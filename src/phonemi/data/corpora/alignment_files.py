@@ -16,11 +16,11 @@ import ast
 import csv
 import json
 import os
+import sys
 import zipfile
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,32 +52,32 @@ class Entry(NamedTuple):
         return len(os.path.commonprefix([folders, others])) + len(os.path.commonprefix([folders[::-1], others[::-1]]))
 
 
-def attach_phones(recordings: Sequence[Recording], alignments: Sequence[str | Path]) -> Listing:
+def attach_phones(listing: Listing, alignments: Sequence[str | Path]) -> Listing:
     """Give each recording the intervals that an alignment file has under its id or the stem of its file.
 
     Where several alignment files or several recordings have the same name, those whose paths have the most in common
     belong together: vctk/p225_003.wav and vctk/alignments/phones.ctm. A recording whose alignment stays ambiguous, or
     does not fit the audio (`alignment.check_fit`), is left without phones and counted. `alignments` and errors are as
-    in `open_alignments`.
+    in `find_alignments`.
     """
     if not alignments:
-        return Listing(list(recordings), [])
+        return listing
     missing, unfit = Omissions(), Omissions()
+    entries = find_alignments(alignments)
+    nearest = _nearest_entries(listing.recordings, entries)
     aligned = []
-    with open_alignments(alignments) as entries:
-        nearest = _nearest_entries(recordings, entries)
-        for recording in recordings:
-            if entry := nearest.get(recording.id):
-                try:
-                    recording = check_fit(replace(recording, phones=tuple(entry.intervals())))
-                except DataError as error:
-                    unfit.add("misfits", str(error))
-            else:
-                is_ambiguous = recording.id in entries or Path(recording.path).stem in entries
-                missing.add("ambiguous" if is_ambiguous else "not in the alignment files", recording.id)
-            aligned.append(recording)
+    for recording in listing.recordings:
+        if entry := nearest.get(recording.id):
+            try:
+                recording = check_fit(replace(recording, phones=tuple(entry.intervals())))
+            except DataError as error:
+                unfit.add("misfits", str(error))
+        else:
+            is_ambiguous = recording.id in entries or Path(recording.path).stem in entries
+            missing.add("ambiguous" if is_ambiguous else "not in the alignment files", recording.id)
+        aligned.append(recording)
     notes = missing.notes("recording", "without an alignment") + unfit.notes("recording", "left unaligned")
-    return Listing(aligned, notes)
+    return Listing(aligned, listing.notes + notes)
 
 
 def _nearest_entries(recordings: Sequence[Recording], entries: dict[str, list[Entry]]) -> dict[str, Entry]:
@@ -98,9 +98,8 @@ def _nearest_entries(recordings: Sequence[Recording], entries: dict[str, list[En
     return nearest
 
 
-@contextmanager
-def open_alignments(alignments: Iterable[str | Path]) -> Iterator[dict[str, list[Entry]]]:
-    """List the utterances of alignment files by name; archives stay open until the context ends.
+def find_alignments(alignments: Iterable[str | Path]) -> dict[str, list[Entry]]:
+    """List the utterances of alignment files by name; an archive stays open as long as its entries are kept.
 
     Args:
         alignments: CTM files; folders of CTM files, TextGrids and HTK labels (.lab), at any depth; zip archives of
@@ -110,12 +109,11 @@ def open_alignments(alignments: Iterable[str | Path]) -> Iterator[dict[str, list
         DataError: if a path does not exist, has no alignments in it, or cannot be parsed.
     """
     entries: dict[str, list[Entry]] = defaultdict(list)
-    with ExitStack() as archives:
-        for path in map(Path, alignments):
-            for file in _files_in(path) if path.is_dir() else [path]:
-                for entry in _entries(file, archives):
-                    entries[entry.name].append(entry)
-        yield dict(entries)
+    for path in map(Path, alignments):
+        for file in _files_in(path) if path.is_dir() else [path]:
+            for entry in _entries(file):
+                entries[entry.name].append(entry)
+    return dict(entries)
 
 
 def _files_in(folder: Path) -> Sequence[Path]:
@@ -128,12 +126,12 @@ def _files_in(folder: Path) -> Sequence[Path]:
     return alignments
 
 
-def _entries(file: Path, archives: ExitStack) -> Iterator[Entry]:
+def _entries(file: Path) -> Iterator[Entry]:
     suffix = file.suffix.lower()
     if read := _READERS.get(suffix):
         yield Entry(file.stem, file, partial(read, file))
     elif suffix == ".zip":
-        yield from _entries_of_archive(file, archives)
+        yield from _entries_of_archive(file)
     elif suffix == ".parquet":
         raise DataError(f"{file} is a Parquet table, which is not read here; export it as JSON lines first: {_EXPORT}")
     else:
@@ -142,10 +140,10 @@ def _entries(file: Path, archives: ExitStack) -> Iterator[Entry]:
             yield Entry(name, file, partial(list, intervals))
 
 
-def _entries_of_archive(file: Path, archives: ExitStack) -> Iterator[Entry]:
+def _entries_of_archive(file: Path) -> Iterator[Entry]:
     """The TextGrids of an archive, without the files that macOS adds ("__MACOSX/._name")."""
     try:
-        archive = archives.enter_context(zipfile.ZipFile(file))
+        archive = zipfile.ZipFile(file)
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror})") from None
     except zipfile.BadZipFile as error:
@@ -174,7 +172,6 @@ def read_alignment_table(path: Path) -> dict[str, list[Interval]]:
             has lists of different lengths, or repeats an utterance.
     """
     utterances: dict[str, list[Interval]] = {}
-    labels: dict[str, str] = {}  # one object per label instead of millions of equal strings
     try:
         for line, row in _rows(path):
             try:
@@ -184,7 +181,7 @@ def read_alignment_table(path: Path) -> dict[str, list[Interval]]:
                 raise DataError(f"{path}:{line}: {expected}, found {str(row)[:80]}") from None
             if name in utterances:
                 raise DataError(f"{path}:{line}: utterance {name!r} was in the table before")
-            utterances[name] = [Interval(start_s, end_s, labels.setdefault(p, p)) for start_s, end_s, p in intervals]
+            utterances[name] = intervals
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table of alignments ({error})") from None
     if not utterances:
@@ -208,28 +205,25 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
                     raise DataError(f"{path}:{number}: not JSON ({error})") from None
 
 
-def _utterance(row: Any) -> tuple[str, list[tuple[float, float, str]]]:
+def _utterance(row: Any) -> tuple[str, list[Interval]]:
     """Raises KeyError, TypeError, ValueError or SyntaxError for a row of another form."""
     if not isinstance(row, dict):
         raise TypeError
     name = row.get("identifier", row.get("id"))
-    lists = {key: _list(row[key]) for key in ("phones", "start", "end", "phonemes") if row.get(key) is not None}
-    if "phonemes" in lists:
-        values = [(item["start"], item["end"], item["phoneme"]) for item in lists["phonemes"]]
-    else:
-        values = list(zip(lists["start"], lists["end"], lists["phones"], strict=True))
-    if not isinstance(name, str) or not all(isinstance(phone, str) for *_, phone in values):
+    if not isinstance(name, str):
         raise TypeError
-    return name, [(float(start_s), float(end_s), phone) for start_s, end_s, phone in values]
+    if row.get("phonemes") is not None:
+        values = [(item["start"], item["end"], item["phoneme"]) for item in _list(row["phonemes"])]
+    else:
+        values = list(zip(*(_list(row[key]) for key in ("start", "end", "phones")), strict=True))
+    # Interned: one object per label instead of millions of equal strings.
+    return name, [Interval(float(start_s), float(end_s), sys.intern(phone)) for start_s, end_s, phone in values]
 
 
 def _list(cell: Any) -> list[Any]:
     """The list in a cell; in a CSV file it is written as JSON or Python."""
     if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError:
-            cell = ast.literal_eval(cell)
+        cell = ast.literal_eval(cell)
     if not isinstance(cell, list):
         raise TypeError
     return cell

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
+from phonemi.data.alignment import read_text
 from phonemi.data.fingerprints import read_files
 from phonemi.data.manifest import Recording
-from phonemi.errors import PhonemiError
+from phonemi.errors import DataError, PhonemiError
 
 _MAX_SILENCE_DB = -90.0  # digital silence, also after lossy coding; every recorded sound is far louder
 
@@ -58,21 +59,33 @@ class Omissions:
     """
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._examples: dict[str, str] = {}
+        self._examples: dict[str, list[str]] = defaultdict(list)
 
     def add(self, reason: str, example: str) -> None:
         """Count one thing."""
-        self._counts[reason] += 1
-        self._examples.setdefault(reason, example)
+        self._examples[reason].append(example)
 
     def notes(self, noun: str, consequence: str) -> list[str]:
         """One sentence, or none if nothing was left out."""
-        if not self._counts:
-            return []
-        total = self._counts.total()
-        reasons = [f"{count} {reason} ({self._examples[reason]})" for reason, count in self._counts.items()]
-        return [f"{total} {noun}{'' if total == 1 else 's'} {consequence}: {', '.join(reasons)}"]
+        total = sum(map(len, self._examples.values()))
+        reasons = [f"{len(examples)} {reason} ({examples[0]})" for reason, examples in self._examples.items()]
+        return [f"{total} {noun}{'' if total == 1 else 's'} {consequence}: {', '.join(reasons)}"] if total else []
+
+
+def folder_called(name: str, folder: Path) -> Path | None:
+    """The uppermost folder of this name in `folder`, at any depth, or `folder` itself if it has the name."""
+    folders = [path for path in folder.rglob(name) if path.is_dir()]
+    itself = folder if folder.is_dir() and folder.resolve().name == name else None
+    return min(folders, key=lambda path: (len(path.parts), path), default=itself)
+
+
+def read_transcript(path: Path, unread: Omissions) -> str | None:
+    """The text of a file on one line; None if it is empty, or not text, which `unread` counts."""
+    try:
+        return " ".join(read_text(path).split()) or None
+    except DataError as error:
+        unread.add("unreadable", str(error))
+        return None
 
 
 def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: bool = False) -> dict[Path, Recording]:

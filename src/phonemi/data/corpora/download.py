@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import os
@@ -32,9 +31,6 @@ _TIMEOUT_S = 60.0
 # Give up after so many connections in a row without a new byte; pause before each further try.
 _MAX_FRUITLESS_TRIES = 4
 _PAUSE_S = 1.0
-# Trying again may help against "too many requests" (429) and faults of the server (5xx), not against other refusals.
-_FINAL_ANSWERS = set(range(400, 500)) - {http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS}
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EISDIR, errno.ENOTDIR}
 
 
 def fetch(url: str, path: str | Path, *, md5: str | None = None, progress: Progress | None = None) -> Path:
@@ -52,8 +48,6 @@ def fetch(url: str, path: str | Path, *, md5: str | None = None, progress: Progr
         if problem := _checksum_problem(path, md5):
             raise DataError(f"{path} is not the file of {url}: {problem}; remove it and run it again")
         return path
-    if not url.startswith(("http://", "https://")):
-        raise DataError(f"cannot download {url}: only http and https addresses are supported")
     part = path.with_name(f"{path.name}.part")
     _receive_all(url, part, progress)
     if problem := _checksum_problem(part, md5):
@@ -74,18 +68,11 @@ def extract(archive: str | Path, folder: str | Path) -> None:
             out of the folder, or is a link or a device; such a member is never written.
     """
     archive, folder = Path(archive), Path(folder)
-    if is_extracted(archive.name, folder):
+    if archive.name in _extracted(folder):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Tar first: a tar archive that ends with a zip archive looks like a zip archive, too.
-        if tarfile.is_tarfile(archive):
-            members = _tar_members
-        elif zipfile.is_zipfile(archive):
-            members = _zip_members
-        else:
-            raise DataError(f"{archive} is neither a zip nor a tar archive")
-        for name, content in members(archive):
+        for name, content in _members(archive):
             target = _inside(folder, name, archive)
             (target.parent if content else target).mkdir(parents=True, exist_ok=True)
             if content:
@@ -98,34 +85,28 @@ def extract(archive: str | Path, folder: str | Path) -> None:
     write_text(folder / MARKER, "".join(f"{name}\n" for name in [*_extracted(folder), archive.name]))
 
 
-def is_extracted(name: str, folder: str | Path) -> bool:
-    """Whether the archive called `name` was unpacked completely into `folder`."""
-    return name in _extracted(Path(folder))
-
-
 def fetch_and_extract(
     url: str,
     folder: str | Path,
     *,
     name: str | None = None,
     md5: str | None = None,
+    md5_may_differ: bool = False,
     progress: Progress | None = None,
-) -> None:
+) -> list[str]:
     """Download an archive into `folder`, unpack it there and remove it, unless that was done before.
 
-    `name` is that of the archive, by default the last part of the URL. Errors are those of `fetch` and `extract`.
+    `name` is that of the archive, by default the last part of the URL. Errors are those of `fetch` and `extract`; with
+    `md5_may_differ`, another checksum is no error, but a note for the user that is returned.
     """
     archive = Path(folder) / (name or url.split("?")[0].rsplit("/", 1)[-1])
-    if not is_extracted(archive.name, folder):
-        fetch(url, archive, md5=md5, progress=progress)
-        extract(archive, folder)
-        archive.unlink()
-
-
-def md5_of(path: str | Path) -> str:
-    """MD5 sum of a file in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if archive.name in _extracted(Path(folder)):
+        return []
+    fetch(url, archive, md5=None if md5_may_differ else md5, progress=progress)
+    problem = _checksum_problem(archive, md5) if md5_may_differ else ""
+    extract(archive, folder)
+    archive.unlink()
+    return [f"{url} is not the archive known here: {problem}"] if problem else []
 
 
 def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
@@ -136,13 +117,10 @@ def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
             return _receive(url, part, progress)
-        except urllib.error.HTTPError as error:
-            reason, is_final = f"the server answered {error.code} {error.reason}", error.code in _FINAL_ANSWERS
         except (OSError, http.client.HTTPException) as error:
-            reason = str(getattr(error, "reason", error)) or type(error).__name__
-            is_final = getattr(error, "errno", None) in _DISK_ERRORS
+            reason = str(error) or type(error).__name__
         fruitless_tries = 0 if _size(part) > size_before else fruitless_tries + 1
-        if is_final or fruitless_tries == _MAX_FRUITLESS_TRIES:
+        if fruitless_tries == _MAX_FRUITLESS_TRIES:
             raise DataError(f"cannot download {url}: {reason} (after {_size(part)} bytes; run it again to go on)")
         time.sleep(_PAUSE_S)
 
@@ -166,9 +144,6 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
         raise OSError("the file on the server has changed") from None
     with answer:
         resumed = answer.status == http.client.PARTIAL_CONTENT
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {done}-"):
-            part.unlink()
-            raise OSError(f"the server sent {answer.headers.get('Content-Range')!r} when asked from byte {done}")
         done = done if resumed else 0
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length else 0
@@ -182,29 +157,32 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
         raise OSError(f"the connection broke after {done} of {total} bytes")
 
 
-def _checksum_problem(file: Path, md5: str | None) -> str:
-    """How the MD5 sum differs from the expected one; empty if it does not."""
-    if md5 is not None and (actual := md5_of(file)) != md5.lower():
-        return f"its md5 is {actual}, expected {md5}"
-    return ""
+def _checksum_problem(path: Path, md5: str | None) -> str:
+    """How the MD5 sum of a file differs from the expected one; empty if it does not."""
+    if md5 is None:
+        return ""
+    with open(path, "rb") as file:
+        actual = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return "" if actual == md5.lower() else f"its md5 is {actual}, expected {md5}"
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Names and contents of the members, as of `_tar_members`; None for a folder."""
-    with zipfile.ZipFile(archive) as opened:
-        for member in opened.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise DataError(f"{archive}: {member.filename!r} is a link or a device; not extracted")
-            yield member.filename, None if member.is_dir() else opened.open(member)
-
-
-def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    with tarfile.open(archive) as opened:
-        for member in opened:
-            if not (member.isfile() or member.isdir()):
-                raise DataError(f"{archive}: {member.name!r} is a link or a device; not extracted")
-            yield member.name, opened.extractfile(member)
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Name and content of each member; None for a folder."""
+    # Tar first: a tar archive that ends with a zip archive looks like a zip archive, too.
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                if not (member.isfile() or member.isdir()):
+                    raise DataError(f"{archive}: {member.name!r} is a link or a device; not extracted")
+                yield member.name, tar.extractfile(member)
+    elif zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            for info in zipped.infolist():
+                if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise DataError(f"{archive}: {info.filename!r} is a link or a device; not extracted")
+                yield info.filename, None if info.is_dir() else zipped.open(info)
+    else:
+        raise DataError(f"{archive} is neither a zip nor a tar archive")
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:

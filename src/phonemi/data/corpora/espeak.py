@@ -27,10 +27,6 @@ _EVENT_LIST_END, _EVENT_PHONEME = 0, 7
 _LOCK = threading.Lock()
 
 
-class _EventId(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]  # noqa: RUF012
-
-
 class _Event(ctypes.Structure):
     _fields_ = [  # noqa: RUF012
         ("type", ctypes.c_int),
@@ -40,7 +36,7 @@ class _Event(ctypes.Structure):
         ("audio_position", ctypes.c_int),
         ("sample", ctypes.c_int),
         ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
+        ("mnemonic", ctypes.c_char * 8),  # a union, which has other contents for other types of event
     ]
 
 
@@ -137,7 +133,7 @@ class Espeak:
             if event.type == _EVENT_LIST_END:
                 break
             if event.type == _EVENT_PHONEME:
-                self._phonemes.append(Phoneme(event.sample, event.id.string.decode().lstrip("',%=")))
+                self._phonemes.append(Phoneme(event.sample, event.mnemonic.decode().lstrip("',%=")))
         return 0
 
 
@@ -154,32 +150,27 @@ def _private_library(path: str) -> ctypes.CDLL:
         raise DataError(f"espeak-ng's library cannot be loaded ({error}): reinstall espeakng-loader") from None
 
 
+def _phones(entries: str) -> dict[str, tuple[str, ...]]:
+    """ARPAbet phones of mnemonics, from text such as "tS=CH n-=AH+N ;=": none of the last."""
+    pairs = (entry.split("=") for entry in entries.split())
+    return {mnemonic: tuple(filter(None, phones.split("+"))) for mnemonic, phones in pairs}
+
+
 # A centring or r-coloured vowel is one phoneme in espeak-ng and two phones in ARPAbet. Phonemes without a phone are
 # glides of some 30 ms that belong to the phone before them.
-_PHONES: dict[str, tuple[str, ...]] = {
-    **{"p": ("P",), "b": ("B",), "t": ("T",), "t2": ("T",), "t#": ("T",), "?": ("T",), "d": ("D",), "k": ("K",)},
-    **{"g": ("G",), "tS": ("CH",), "dZ": ("JH",), "f": ("F",), "v": ("V",), "T": ("TH",), "D": ("DH",), "s": ("S",)},
-    **{"z": ("Z",), "S": ("SH",), "Z": ("ZH",), "h": ("HH",), "m": ("M",), "n": ("N",), "n-": ("AH", "N")},
-    **{"N": ("NG",), "l": ("L",), "@L": ("AH", "L"), "r": ("R",), "r-": ("R",), "w": ("W",), "w#": ("W",), "j": ("Y",)},
-    **{"i:": ("IY",), "i": ("IY",), "I": ("IH",), "I2": ("IH",), "I#": ("IH",), "E": ("EH",), "a": ("AE",)},
-    **{"aa": ("AE",), "A:": ("AA",), "0": ("AA",), "O:": ("AO",), "O2": ("AO",), "U": ("UH",), "u:": ("UW",)},
-    **{"V": ("AH",), "@": ("AH",), "@2": ("AH",), "a#": ("AH",), "3": ("AH",), "3:": ("ER",)},
-    **{"eI": ("EY",), "aI": ("AY",), "OI": ("OY",), "aU": ("AW",), "oU": ("OW",), "i@": ("IY", "AH")},
-    **{"aI@": ("AY", "AH"), "A@": ("AA",), "O@": ("AO",), "o@": ("AO",), "e@": ("EH", "AH"), "i@3": ("IH", "AH")},
-    **{"U@": ("UH", "AH"), "_": ("SIL",), "_:": ("SIL",), ";": (), "@-": ()},
-}
-_ACCENTS: dict[str, dict[str, tuple[str, ...]]] = {  # differences from the table above
-    "en-us": {
-        **{"3": ("ER",), "A@": ("AA", "R"), "O@": ("AO", "R"), "o@": ("AO", "R"), "e@": ("EH", "R")},
-        **{"i@3": ("IH", "R"), "U@": ("UH", "R"), "aI3": ("AY", "ER")},
-    },
-    "en-us-nyc": {},
-    "en": {},
-    "en-gb-x-rp": {"aa": ("AA",), "U@": ("AO",)},
-    # The r after a vowel is a separate phoneme.
-    "en-gb-scotland": {
-        **{"e@": ("EH",), "i@3": ("IH",), "U@": ("UH",), "IR": ("ER",), "VR": ("ER",), "aI2": ("AY",)},
-    },
+_PHONES = _phones(
+    "p=P b=B t=T t2=T t#=T ?=T d=D k=K g=G tS=CH dZ=JH f=F v=V T=TH D=DH s=S z=Z S=SH Z=ZH h=HH "
+    "m=M n=N n-=AH+N N=NG l=L @L=AH+L r=R r-=R w=W w#=W j=Y "
+    "i:=IY i=IY I=IH I2=IH I#=IH E=EH a=AE aa=AE A:=AA 0=AA O:=AO O2=AO U=UH u:=UW V=AH @=AH @2=AH a#=AH 3=AH 3:=ER "
+    "eI=EY aI=AY OI=OY aU=AW oU=OW i@=IY+AH aI@=AY+AH A@=AA O@=AO o@=AO e@=EH+AH i@3=IH+AH U@=UH+AH "
+    "_=SIL _:=SIL ;= @-="
+)
+_ACCENTS = {  # differences from the table above
+    "en-us": _phones("3=ER A@=AA+R O@=AO+R o@=AO+R e@=EH+R i@3=IH+R U@=UH+R aI3=AY+ER"),
+    "en-us-nyc": _phones(""),
+    "en": _phones(""),
+    "en-gb-x-rp": _phones("aa=AA U@=AO"),
+    "en-gb-scotland": _phones("e@=EH i@3=IH U@=UH IR=ER VR=ER aI2=AY"),  # the r after a vowel is a separate phoneme
 }
 
 
@@ -215,12 +206,9 @@ def phone_intervals(utterance: Utterance, language: str) -> tuple[Interval, ...]
         if len(labels[index]) == 2 and labels[index][1] == "R" and following in ("r", "r-"):
             labels[index] = labels[index][:1]
         if labels[index - 1] != ("SIL",):
-            starts[index] -= _trailing_zeros(waveform[starts[index - 1] : phoneme.start])
+            sound = waveform[starts[index - 1] : phoneme.start]
+            starts[index] -= len(sound) - len(np.trim_zeros(sound, "b"))
     return _intervals(starts, labels, sample_rate)
-
-
-def _trailing_zeros(waveform: np.ndarray) -> int:
-    return len(waveform) - len(np.trim_zeros(waveform, "b"))
 
 
 def _intervals(starts: Sequence[int], labels: Sequence[tuple[str, ...]], sample_rate: int) -> tuple[Interval, ...]:

@@ -12,9 +12,8 @@ from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.data.alignment import read_text
 from phonemi.data.corpora.alignment_files import attach_phones
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, read_transcript, recordings_of
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
@@ -66,7 +65,8 @@ def prepare_folder(
     recordings = []
     for path, speaker, text in files:
         if recording := readable.get(path):
-            text = text or _text_beside(path, unread)
+            if text is None and (transcript := path.with_suffix(".txt")).exists():
+                text = read_transcript(transcript, unread)
             recordings.append(replace(recording, id=ids[path], speaker=speaker, text=text, fold=fold))
     notes += skipped.notes("recording", "skipped") + unread.notes("transcript", "ignored")
     if not recordings:
@@ -74,8 +74,7 @@ def prepare_folder(
         raise DataError(f"no recordings in {table or folder}: {'; '.join(notes) or f'found no file of {kinds}'}")
     if clean is not None:
         recordings = _with_clean(recordings, folder, Path(clean))
-    aligned = attach_phones(recordings, alignments)
-    return Listing(aligned.recordings, notes + aligned.notes)
+    return attach_phones(Listing(recordings, notes), alignments)
 
 
 def _with_clean(recordings: list[Recording], folder: Path, clean: Path) -> list[Recording]:
@@ -147,18 +146,6 @@ def _number(text: str | None) -> float | None:
 def _speaker_folder(path: Path, folder: Path) -> str | None:
     """Name of the folder that contains a file, unless that is `folder` itself."""
     return None if path.parent == folder else path.parent.name
-
-
-def _text_beside(path: Path, unread: Omissions) -> str | None:
-    """The text of "<stem>.txt", on one line."""
-    transcript = path.with_suffix(".txt")
-    if not transcript.exists():
-        return None
-    try:
-        return " ".join(read_text(transcript).split()) or None
-    except DataError as error:
-        unread.add("unreadable", str(error))
-        return None
 
 
 def _unique_ids(paths: Sequence[Path], folder: Path) -> dict[Path, str]:

@@ -86,8 +86,7 @@ def prepare_librispeech(
         raise DataError(f"no LibriSpeech recordings in {folder}: {'; '.join(notes)}")
     if not alignments and (folder / "alignments").is_dir():
         alignments = [folder / "alignments"]
-    aligned = attach_phones(recordings, alignments)
-    return Listing(aligned.recordings, notes + aligned.notes)
+    return attach_phones(Listing(recordings, notes), alignments)
 
 
 def _texts_of_chapter(transcript: Path, skipped: Omissions) -> dict[Path, str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, folder_called, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
@@ -23,8 +23,7 @@ PARTS = ("noise", "music", "speech")
 
 def download_musan(folder: str | Path, *, progress: Progress | None = None) -> list[str]:
     """Download MUSAN (11 GB, all parts in one archive) into `folder`/musan."""
-    fetch_and_extract(URL, folder, md5=MD5, progress=progress)
-    return []
+    return fetch_and_extract(URL, folder, md5=MD5, progress=progress)
 
 
 def prepare_musan(folder: str | Path, *, part: str = "noise") -> Listing:
@@ -43,7 +42,9 @@ def prepare_musan(folder: str | Path, *, part: str = "noise") -> Listing:
     folder = Path(folder)
     if part not in PARTS:
         raise DataError(f"MUSAN has no part {part!r}; {nearest(part, PARTS)}")
-    part_folder = _part_folder(folder, part)
+    part_folder = folder_called(part, folder)
+    if part_folder is None:
+        raise DataError(f"no MUSAN {part} in {folder}: found no folder {part} with sound files in it")
     skipped = Omissions()
     recordings = recordings_of(audio.find_recordings(part_folder), skipped, skip_silent=True).values()
     notes = skipped.notes("recording", "skipped")
@@ -60,15 +61,6 @@ def fold_of(id: str) -> int:
     [2, 1, 5, 3]
     """
     return 1 + int.from_bytes(hashlib.sha256(id.encode()).digest()) % 5
-
-
-def _part_folder(folder: Path, part: str) -> Path:
-    candidates = [path for path in folder.rglob(part) if path.is_dir()]
-    if not candidates and folder.resolve().name == part and folder.is_dir():
-        return folder
-    if not candidates:
-        raise DataError(f"no MUSAN {part} in {folder}: found no folder {part} with sound files in it")
-    return min(candidates, key=lambda path: (len(path.parts), path))
 
 
 def _licence_note(part_folder: Path) -> str:

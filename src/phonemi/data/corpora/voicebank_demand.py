@@ -15,11 +15,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from phonemi import audio
-from phonemi.data.alignment import parse_lines, read_text
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
+from phonemi.data.alignment import parse_lines
+from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, read_transcript, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
@@ -37,21 +36,15 @@ PUBLISHED = {"train": 10_802, "validation": 770, "test": 824}  # recordings in e
 LOGS = ("log_trainset_28spk.txt", "log_testset.txt")
 
 
-class Archive(NamedTuple):
-    """A file of the repository: the id of its contents, and its checksum, if known."""
-
-    bitstream: str
-    md5: str | None = None
-
-
+# Archives of the repository: the id of the contents of each, and its MD5 sum, if known.
 ARCHIVES = {
-    "logfiles.zip": Archive("11185dc8-9cf1-405b-b858-35bd6a04aedd"),
-    "testset_txt.zip": Archive("09e12592-879e-4749-bf6d-e34cf0d1ddf6"),
-    "clean_testset_wav.zip": Archive("dec213d3-bf57-4777-9663-c24bdce92d5e", "34eb1c0ba7ef667e9b966866c542fc16"),
-    "noisy_testset_wav.zip": Archive("13c1bfbf-14a6-41db-9b41-8f7310f01ad5", "fb1b86caa31e8ba5b506c0c64da9aab5"),
-    "trainset_28spk_txt.zip": Archive("fb55b5de-c2db-4451-ac0a-134e98011ffa"),
-    "clean_trainset_28spk_wav.zip": Archive("245452b6-6235-44b6-a6f9-e7eb19797769", "d2d5a45ec32f8fcbf201bde0447e20ba"),
-    "noisy_trainset_28spk_wav.zip": Archive("ecb5a102-bb00-46d3-8af5-40c79823b837", "1fca9e8bafb8cd069f6653c6d92f9e9c"),
+    "logfiles.zip": ("11185dc8-9cf1-405b-b858-35bd6a04aedd", None),
+    "testset_txt.zip": ("09e12592-879e-4749-bf6d-e34cf0d1ddf6", None),
+    "clean_testset_wav.zip": ("dec213d3-bf57-4777-9663-c24bdce92d5e", "34eb1c0ba7ef667e9b966866c542fc16"),
+    "noisy_testset_wav.zip": ("13c1bfbf-14a6-41db-9b41-8f7310f01ad5", "fb1b86caa31e8ba5b506c0c64da9aab5"),
+    "trainset_28spk_txt.zip": ("fb55b5de-c2db-4451-ac0a-134e98011ffa", None),
+    "clean_trainset_28spk_wav.zip": ("245452b6-6235-44b6-a6f9-e7eb19797769", "d2d5a45ec32f8fcbf201bde0447e20ba"),
+    "noisy_trainset_28spk_wav.zip": ("ecb5a102-bb00-46d3-8af5-40c79823b837", "1fca9e8bafb8cd069f6653c6d92f9e9c"),
 }
 
 _NAME = re.compile(r"(p\d{3})_\d{3}")
@@ -68,10 +61,9 @@ def download_voicebank_demand(
     """
     _check_split(split or "test")
     part = {None: "", "test": "testset"}.get(split, "trainset")
-    for name, archive in ARCHIVES.items():
+    for name, (bitstream, md5) in ARCHIVES.items():
         if part in name or name == "logfiles.zip":
-            url = URL.format(bitstream=archive.bitstream)
-            fetch_and_extract(url, folder, name=name, md5=archive.md5, progress=progress)
+            fetch_and_extract(URL.format(bitstream=bitstream), folder, name=name, md5=md5, progress=progress)
     return []
 
 
@@ -175,15 +167,10 @@ def _clean_folders(below: str) -> Iterator[str]:
     yield below.replace("noisy", "clean")
 
 
-def _texts(folder: Path, ids: Iterable[str], missing: Omissions) -> dict[str, str]:
-    """The text of "<id>.txt" for each id, on one line."""
-    ids, texts = set(ids), dict[str, str]()
-    for path in sorted(folder.rglob("p*.txt")):
-        if path.stem in ids:
-            try:
-                texts.setdefault(path.stem, " ".join(read_text(path).split()))
-            except DataError:
-                missing.add("unreadable text", str(path))
+def _texts(folder: Path, ids: Iterable[str], unread: Omissions) -> dict[str, str]:
+    """The text of "<id>.txt" for each id."""
+    files = {path.stem: path for path in sorted(folder.rglob("p*.txt"), reverse=True)}  # of several, the first
+    texts = {id: read_transcript(files[id], unread) for id in ids if id in files}
     return {id: text for id, text in texts.items() if text}
 
 

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.mixing import generator
-from phonemi.data.noise import NoiseStore, noise_segment
-from phonemi.data.store import AudioStore
+from phonemi.data.store import AudioStore, NoiseStore, noise_segment
 from phonemi.errors import DataError
 from phonemi.stages.run import Run
 
