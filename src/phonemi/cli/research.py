@@ -125,16 +125,16 @@ def information(
 ) -> None:
     """Measure the phonetic information in each layer of an encoder, by SNR (Figure 1)."""
     from phonemi.progress import Progress
-    from phonemi.recipes import corpus
+    from phonemi.recipes.quickstart import as_setting, new_run
     from phonemi.results.information import Information
     from phonemi.results.record import read_record
     from phonemi.results.tables import information_text
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
-    settings = [corpus.as_setting(key, value) for key, value in options.items() if value] + (set_ or [])
+    settings = [as_setting(key, value) for key, value in options.items() if value] + (set_ or [])
     if config is None and not (run / "config.yaml").exists():
-        settings = corpus.new_run(run, settings, Progress())
+        settings = new_run(run, settings, Progress())
     stage.measure_information(open_run(run, config, settings))
     result = run / stage.RESULT
     typer.echo(information_text(read_record(result, Information), shutil.get_terminal_size().columns))

@@ -89,7 +89,24 @@ def align_manifest(
     return result
 
 
-class PocketsphinxAligner:
+class _Recogniser:
+    """A decoder of pocketsphinx. One that has failed cannot be used again, so it is made anew."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._reset()
+
+    def _reset(self) -> None:
+        pocketsphinx = require_extra("pocketsphinx", "eval")
+        self._decoder = pocketsphinx.Decoder(lm=None, samprate=SAMPLE_RATE, loglevel="FATAL", **self._settings)
+
+    def _process(self, samples: np.ndarray) -> None:
+        self._decoder.start_utt()
+        self._decoder.process_raw(samples.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+
+
+class PocketsphinxAligner(_Recogniser):
     """Forced alignment of English speech; one object aligns any number of recordings, one at a time.
 
     Args:
@@ -103,8 +120,9 @@ class PocketsphinxAligner:
     """
 
     def __init__(self, pronounce: Callable[[str], Sequence[str]] | None = None) -> None:
-        self._pocketsphinx = require_extra("pocketsphinx", "eval")
-        self._decoder = self._new_decoder()
+        # With bestpath some words get fewer frames than their phones have states, and the second pass fails
+        # (github.com/cmusphinx/pocketsphinx/pull/500). Batch normalisation does not depend on earlier recordings.
+        super().__init__(bestpath=False, cmn="batch")
         self._pronounce = pronounce
         self.pronunciations: dict[str, tuple[str, ...]] = {}
 
@@ -129,13 +147,12 @@ class PocketsphinxAligner:
             self._decoder.reinit_feat()  # forget the noise estimate, or the phones would depend on earlier recordings
             # First align the words, then the phones within each word.
             self._decoder.set_align_text(" ".join(words))
-            _process(self._decoder, samples)
+            self._process(samples)
             self._decoder.set_alignment()
-            _process(self._decoder, samples)
+            self._process(samples)
             phones = list(self._decoder.get_alignment().phones())
         except RuntimeError:
-            # A decoder that has failed cannot be used again.
-            self._decoder = self._new_decoder()
+            self._reset()
             for word, pronunciation in self.pronunciations.items():
                 self._decoder.add_word(word, " ".join(pronunciation), True)
             duration_s = len(waveform) / SAMPLE_RATE
@@ -167,13 +184,8 @@ class PocketsphinxAligner:
             raise DataError("the transcript has no word")
         return words
 
-    def _new_decoder(self) -> Any:
-        # With bestpath some words get fewer frames than their phones have states, and the second pass fails
-        # (github.com/cmusphinx/pocketsphinx/pull/500). Batch normalisation does not depend on earlier recordings.
-        return self._pocketsphinx.Decoder(lm=None, samprate=SAMPLE_RATE, bestpath=False, cmn="batch", loglevel="FATAL")
 
-
-class PocketsphinxPhoneLoop:
+class PocketsphinxPhoneLoop(_Recogniser):
     """Phones of English speech without a transcript: any phone may follow any other, weighted by phone trigrams.
 
     Weights and beams are those that agreed best with forced alignments of 30 LibriSpeech speakers (docs/method.md).
@@ -184,8 +196,8 @@ class PocketsphinxPhoneLoop:
     """
 
     def __init__(self) -> None:
-        self._pocketsphinx = require_extra("pocketsphinx", "eval")
-        self._decoder = self._new_decoder()
+        phones = require_extra("pocketsphinx", "eval").get_model_path("en-us/en-us-phone.lm.bin")
+        super().__init__(allphone=phones, lw=1.0, beam=1e-20, pbeam=1e-20)
 
     def decode(self, waveform: np.ndarray) -> list[Interval]:
         """Estimate the phones and their intervals; `waveform` and the result are as in `PocketsphinxAligner.align`.
@@ -198,14 +210,14 @@ class PocketsphinxPhoneLoop:
         duration_s, frames = len(waveform) / SAMPLE_RATE, len(samples) * _FRAMES_PER_S // SAMPLE_RATE
         try:
             self._decoder.reinit_feat()  # forget the noise estimate, or the phones would depend on earlier recordings
-            _process(self._decoder, samples)
+            self._process(samples)
             segments = list(self._decoder.seg() or ())
         except RuntimeError:
             segments = []
         ends = [segment.end_frame + 1 for segment in segments]
         decoded_frames = ends[-1] if ends else 0
         if decoded_frames < frames - _MAX_MISSING_FRAMES:
-            self._decoder = self._new_decoder()
+            self._reset()
             raise DataError(f"phones found in only {decoded_frames / _FRAMES_PER_S:.2f} of {duration_s:.2f} s of audio")
         if not any(phone_class(segment.word) for segment in segments):
             raise DataError(f"no phone found in {duration_s:.2f} s of audio")
@@ -214,17 +226,6 @@ class PocketsphinxPhoneLoop:
             Interval(segment.start_frame / _FRAMES_PER_S, end / _FRAMES_PER_S, segment.word)
             for segment, end in zip(segments, ends, strict=True)
         ]
-
-    def _new_decoder(self) -> Any:
-        return self._pocketsphinx.Decoder(
-            allphone=self._pocketsphinx.get_model_path("en-us/en-us-phone.lm.bin"),
-            lm=None,
-            samprate=SAMPLE_RATE,
-            lw=1.0,
-            beam=1e-20,
-            pbeam=1e-20,
-            loglevel="FATAL",
-        )
 
 
 def _samples(waveform: np.ndarray, purpose: Literal["aligned", "decoded"]) -> np.ndarray:
@@ -236,12 +237,6 @@ def _samples(waveform: np.ndarray, purpose: Literal["aligned", "decoded"]) -> np
     if not samples.any():
         raise DataError(f"silent audio cannot be {purpose}")
     return samples
-
-
-def _process(decoder: Any, samples: np.ndarray) -> None:
-    decoder.start_utt()
-    decoder.process_raw(samples.tobytes(), full_utt=True)
-    decoder.end_utt()
 
 
 class _Labeller:

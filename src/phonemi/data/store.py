@@ -48,11 +48,10 @@ class AudioStore:
 
     def samples(self, index: int) -> int:
         """Length of `store[index]`; decodes it only where the manifest does not tell the length exactly."""
-        recording, packed = self.recordings[index], self._packed[index]
-        if packed is not None:
-            return len(packed[0])
-        samples = exact_samples(recording.path, recording.samples, recording.sample_rate)
-        return len(self[index]) if samples is None else samples
+        recording = self.recordings[index]
+        if Path(recording.path).suffix.lower() not in _EXACT_SUFFIXES:
+            return len(self[index])
+        return round(recording.samples * SAMPLE_RATE / recording.sample_rate)  # as `audio.resample`
 
 
 class NoiseStore:
@@ -123,17 +122,6 @@ class NoiseStore:
             ids.append(id)
             babble += piece / np.float32(_spoken_rms(self._speech[index]))
         return f"babble({'+'.join(ids)})", babble
-
-
-def exact_samples(path: str, samples: int, sample_rate: int) -> int | None:
-    """Samples that `audio.load` gives at 16 kHz, from what the header says; None where only decoding tells.
-
-    >>> exact_samples("a.wav", 48_000, 48_000), exact_samples("a.mp3", 48_000, 48_000)
-    (16000, None)
-    """
-    if Path(path).suffix.lower() not in _EXACT_SUFFIXES:
-        return None
-    return samples if sample_rate == SAMPLE_RATE else round(samples * SAMPLE_RATE / sample_rate)  # as `audio.resample`
 
 
 def _pack(waveform: np.ndarray) -> tuple[np.ndarray, float]:

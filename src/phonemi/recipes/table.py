@@ -15,7 +15,7 @@ from phonemi.constants import TUNINGS
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json, write_text
 from phonemi.progress import Progress
-from phonemi.recipes.corpus import as_setting, synthetic_data
+from phonemi.recipes.quickstart import as_setting, synthetic_data
 from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
 from phonemi.results.evaluation import PaperTable

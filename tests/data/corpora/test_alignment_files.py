@@ -134,5 +134,5 @@ def test_other_faults(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"absent.jsonl cannot be read as a table"):
         read_alignment_table(tmp_path / "absent.jsonl")
     (tmp_path / "cut.jsonl").write_text('{"id": "a", "phonemes": [')
-    with pytest.raises(DataError, match=r"cut.jsonl:1: not JSON"):
+    with pytest.raises(DataError, match=r"cut.jsonl:1: expected an utterance"):
         read_alignment_table(tmp_path / "cut.jsonl")

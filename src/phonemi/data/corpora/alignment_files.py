@@ -189,33 +189,25 @@ def read_alignment_table(path: Path) -> dict[str, list[Interval]]:
     return utterances
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Number of the line, and what is in it."""
+def _rows(path: Path) -> Iterator[tuple[int, str | dict[str, Any]]]:
+    """Number of the line, and what is in it: JSON, or the cells of a CSV file by column."""
     with open(path, encoding="utf-8-sig", newline="") as lines:
         if path.suffix.lower() == ".csv":
             reader = csv.DictReader(lines)
-            for row in reader:
-                yield reader.line_num, row
-            return
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}:{number}: not JSON ({error})") from None
+            yield from ((reader.line_num, row) for row in reader)
+        else:
+            yield from ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
-def _utterance(row: Any) -> tuple[str, list[Interval]]:
+def _utterance(row: str | dict[str, Any]) -> tuple[str, list[Interval]]:
     """Raises KeyError, TypeError, ValueError or SyntaxError for a row of another form."""
-    if not isinstance(row, dict):
+    fields = json.loads(row) if isinstance(row, str) else row
+    if not isinstance(fields, dict) or not isinstance(name := fields.get("identifier", fields.get("id")), str):
         raise TypeError
-    name = row.get("identifier", row.get("id"))
-    if not isinstance(name, str):
-        raise TypeError
-    if row.get("phonemes") is not None:
-        values = [(item["start"], item["end"], item["phoneme"]) for item in _list(row["phonemes"])]
+    if fields.get("phonemes") is not None:
+        values = [(item["start"], item["end"], item["phoneme"]) for item in _list(fields["phonemes"])]
     else:
-        values = list(zip(*(_list(row[key]) for key in ("start", "end", "phones")), strict=True))
+        values = list(zip(*(_list(fields[key]) for key in ("start", "end", "phones")), strict=True))
     # Interned: one object per label instead of millions of equal strings.
     return name, [Interval(float(start_s), float(end_s), sys.intern(phone)) for start_s, end_s, phone in values]
 

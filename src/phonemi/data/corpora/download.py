@@ -49,7 +49,19 @@ def fetch(url: str, path: str | Path, *, md5: str | None = None, progress: Progr
             raise DataError(f"{path} is not the file of {url}: {problem}; remove it and run it again")
         return path
     part = path.with_name(f"{path.name}.part")
-    _receive_all(url, part, progress)
+    fruitless_tries = 0
+    while True:
+        size_before = _size(part)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _receive(url, part, progress)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+        fruitless_tries = 0 if _size(part) > size_before else fruitless_tries + 1
+        if fruitless_tries == _MAX_FRUITLESS_TRIES:
+            raise DataError(f"cannot download {url}: {reason} (after {_size(part)} bytes; run it again to go on)")
+        time.sleep(_PAUSE_S)
     if problem := _checksum_problem(part, md5):
         part.unlink()
         raise DataError(f"downloaded {url} but {problem}; it was removed, run it again")
@@ -107,22 +119,6 @@ def fetch_and_extract(
     extract(archive, folder)
     archive.unlink()
     return [f"{url} is not the archive known here: {problem}"] if problem else []
-
-
-def _receive_all(url: str, part: Path, progress: Progress | None) -> None:
-    """Open connections until the file is complete."""
-    fruitless_tries = 0
-    while True:
-        size_before = _size(part)
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            return _receive(url, part, progress)
-        except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-        fruitless_tries = 0 if _size(part) > size_before else fruitless_tries + 1
-        if fruitless_tries == _MAX_FRUITLESS_TRIES:
-            raise DataError(f"cannot download {url}: {reason} (after {_size(part)} bytes; run it again to go on)")
-        time.sleep(_PAUSE_S)
 
 
 def _receive(url: str, part: Path, progress: Progress | None) -> None:
