@@ -78,7 +78,7 @@ def test_a_download_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch, corpu
     def list_it(folder: Path, *, subset: list[str], alignments: tuple[str, ...] = ()) -> Listing:
         return Listing(read_manifest(corpus.speech), [])
 
-    monkeypatch.setitem(CORPORA, "invented", Corpus("invented", list_it, download, "nothing"))
+    monkeypatch.setitem(CORPORA, "invented", Corpus(list_it, download))
     prepare.run("invented", tmp_path, tmp_path / "a.jsonl", True, {"subset": ["one"]})
     assert seen == {"folder": tmp_path, "subset": ["one"]}
     assert len(read_manifest(tmp_path / "a.jsonl")) == 12
@@ -86,7 +86,7 @@ def test_a_download_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch, corpu
 
 def test_a_corpus_that_contradicts_itself_is_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     gone = Recording(id="a", path=str(tmp_path / "absent.wav"), sample_rate=16_000, samples=10)
-    monkeypatch.setitem(CORPORA, "invented", Corpus("invented", lambda folder: Listing([gone, gone], []), None, ""))
+    monkeypatch.setitem(CORPORA, "invented", Corpus(lambda folder: Listing([gone, gone], [])))
     with pytest.raises(DataError, match="3 problems in 2 recordings: a: used 2 times as an id"):
         prepare.run("invented", tmp_path, tmp_path / "a.jsonl", False, {})
     assert not (tmp_path / "a.jsonl").exists()

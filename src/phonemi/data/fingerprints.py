@@ -94,33 +94,29 @@ def read_files(
     """
     files = list(dict.fromkeys(paths))
     entries = _entries(index)
-    # Taken before a file is read: whatever is written to it meanwhile makes its entry out of date.
-    stamps: dict[File, list[int] | None] = {file: _stamp(file) for file in files} if index is not None else {}
-    results: dict[File, Value | PhonemiError] = {}
-    changed: list[File] = []
-    for file in files:
-        entry = entries.get(os.path.abspath(str(file)))
-        if entry is not None and entry[:2] == stamps[file]:
-            results[file] = entry[2]
-        else:
-            changed.append(file)
+    new: dict[str, list[Any]] = {}
 
     def result(file: File) -> Value | PhonemiError:
+        name = os.path.abspath(str(file))
+        # Taken before a file is read: whatever is written to it meanwhile makes its entry out of date.
+        stamp = None if index is None else _stamp(name)
+        if stamp is not None and name in entries and entries[name][:2] == stamp:
+            remembered: Value = entries[name][2]
+            return remembered
         try:
-            return read(file)
+            value = read(file)
         except PhonemiError as error:
             return error
+        if stamp is not None:
+            new[name] = [*stamp, value]
+        return value
 
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        results.update(zip(changed, pool.map(result, changed), strict=True))
-    if index is not None and changed:
-        for file in changed:
-            stamp, value = stamps[file], results[file]
-            if stamp is not None and not isinstance(value, PhonemiError):
-                entries[os.path.abspath(str(file))] = [*stamp, value]
+        results = dict(zip(files, pool.map(result, files), strict=True))
+    if index is not None and new:
         with suppress(OSError):
-            write_text(index, json.dumps({"files": entries}))
-    return {file: results[file] for file in files}
+            write_text(index, json.dumps({"files": entries | new}))
+    return results
 
 
 def _entries(index: Path | None) -> dict[str, list[Any]]:
@@ -134,7 +130,7 @@ def _entries(index: Path | None) -> dict[str, list[Any]]:
         return {}
 
 
-def _stamp(path: str | Path) -> list[int] | None:
+def _stamp(path: str) -> list[int] | None:
     """Size in bytes and modification time in ns; None for a file that cannot be looked at."""
     try:
         status = os.stat(path)

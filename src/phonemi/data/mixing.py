@@ -160,32 +160,29 @@ class PlannedMixtures:
         self.speech, self.noise, self.seed = speech, noise, seed
         snr_order = generator(seed, "planned SNRs").permutation(len(snrs_db))
         ranks = np.argsort([_stable_hash(seed, "rank", recording.id) for recording in speech.recordings]).argsort()
-        self._plan: list[tuple[int, float]] = []
+        self._plan: list[tuple[str, int, float]] = []  # id, utterance, SNR
         for utterance, rank in enumerate(ranks):
-            positions = sorted(int(snr_order[(rank * count + step) % len(snrs_db)]) for step in range(count))
-            self._plan += [(utterance, float(snrs_db[position])) for position in positions]
+            for position in sorted(int(snr_order[(rank * count + step) % len(snrs_db)]) for step in range(count)):
+                snr_db = float(snrs_db[position])
+                self._plan.append((f"{speech.recordings[utterance].id}@{snr_db:g}dB", utterance, snr_db))
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __getitem__(self, index: int) -> Mixture:
-        utterance, snr_db = self._plan[index]
-        id, recording = self._id(index), self.speech.recordings[utterance]
+        id, utterance, snr_db = self._plan[index]
+        recording = self.speech.recordings[utterance]
         return _mix(id, recording, self.speech[utterance], self.noise, snr_db, generator(self.seed, "planned", id))
 
     def ids(self) -> list[str]:
         """Ids of all mixtures, in their order."""
-        return [self._id(index) for index in range(len(self))]
+        return [id for id, *_ in self._plan]
 
     def describe(self, index: int) -> MixtureFacts:
         """What is known about a mixture; decodes the speech where `AudioStore.samples` must."""
-        utterance, snr_db = self._plan[index]
+        id, utterance, snr_db = self._plan[index]
         recording, samples = self.speech.recordings[utterance], self.speech.samples(utterance)
-        return MixtureFacts(self._id(index), recording.id, recording.speaker, snr_db, recording.phones, samples)
-
-    def _id(self, index: int) -> str:
-        utterance, snr_db = self._plan[index]
-        return f"{self.speech.recordings[utterance].id}@{snr_db:g}dB"
+        return MixtureFacts(id, recording.id, recording.speaker, snr_db, recording.phones, samples)
 
 
 class NoisyRecordings:

@@ -51,13 +51,7 @@ def synthetic_data(folder: Path, progress: Progress) -> list[str]:
     Raises:
         MissingExtra: if the speech synthesiser is not installed.
     """
-    with progress.task("synthesising speech") as task:
-
-        def show(done: int, total: int) -> None:
-            task.total = total
-            task.advance(done - task.completed)
-
-        speech, noise = synthesise(folder / "corpus", utterances=UTTERANCES, speakers=SPEAKERS, seed=0, progress=show)
+    speech, noise = synthesise(folder / "corpus", utterances=UTTERANCES, speakers=SPEAKERS, seed=0, progress=progress)
     return [as_setting("data.speech", [str(speech)]), as_setting("data.noise", [str(noise)])]
 
 

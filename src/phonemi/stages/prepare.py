@@ -23,7 +23,7 @@ def run(corpus: str, folder: Path, output: Path, download: bool, options: dict[s
     """
     if corpus not in CORPORA:
         raise ConfigError(f"unknown corpus {corpus!r}; {nearest(corpus, CORPORA)}")
-    _, prepare, fetch, _ = CORPORA[corpus]
+    prepare, fetch = CORPORA[corpus]
     for name in options:
         if name not in CORPORA[corpus].options:
             options_of_corpus = ", ".join(f"--{option}" for option in CORPORA[corpus].options) or "no option"

@@ -1,9 +1,13 @@
 """The corpus made here: its sentences, files, levels and phones."""
 
+import io
+import itertools
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +27,7 @@ from phonemi.data.corpora.synthetic import (
 )
 from phonemi.data.manifest import Recording, read_manifest, validate
 from phonemi.errors import DataError
+from phonemi.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -153,22 +158,19 @@ def test_babble_talkers_are_no_speakers() -> None:
 @pytest.mark.slow
 def test_work_that_is_done_is_skipped_and_other_arguments_do_it_again(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
-    calls: list[tuple[int, int]] = []
 
-    def run(**options: int) -> None:
-        calls.clear()
-        synthesise(tmp_path, **options, progress=lambda done, total: calls.append((done, total)))  # type: ignore[arg-type]
+    def run(utterances: int) -> str:
+        shown = io.StringIO()
+        synthesise(tmp_path, utterances=utterances, speakers=2, progress=Progress(file=shown))
+        return shown.getvalue()
 
-    run(utterances=2, speakers=2)
-    assert calls == [(done, 35) for done in range(1, 36)]
+    assert run(utterances=2).startswith("synthesising speech: 35/35 in ")
     first = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    run(utterances=2, speakers=2)
-    assert calls == []
+    assert run(utterances=2) == ""
     (tmp_path / MARKER).unlink()
-    run(utterances=2, speakers=2)
-    assert calls[-1] == (35, 35)
+    assert run(utterances=2)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == first
-    run(utterances=1, speakers=2)
+    run(utterances=1)
     assert len(read_manifest(tmp_path / "speech.jsonl")) == 1
 
 
@@ -176,12 +178,13 @@ def test_work_that_is_done_is_skipped_and_other_arguments_do_it_again(tmp_path: 
 def test_work_cut_short_is_done_again(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
 
-    def interrupt(done: int, total: int) -> None:
-        if done == 2:
+    class Interrupted(Progress):
+        def over(self, iterable: Iterable[Any], label: str, total: int | None = None) -> Iterator[Any]:
+            yield from itertools.islice(iterable, 2)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        synthesise(tmp_path, utterances=3, progress=interrupt)
+        synthesise(tmp_path, utterances=3, progress=Interrupted())
     assert not (tmp_path / "speech.jsonl").exists()
     speech, _ = synthesise(tmp_path, utterances=3)
     validate(read_manifest(speech))

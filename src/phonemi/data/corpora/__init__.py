@@ -1,10 +1,20 @@
-"""The corpora that `phonemi prepare` knows, by name. A new corpus is one module with a `CORPUS`, and its name below."""
+"""The corpora that `phonemi prepare` knows, by name on the command line."""
 
 from __future__ import annotations
 
-from phonemi.data.corpora import esc50, folder, librispeech, musan, synthetic, voicebank_demand
 from phonemi.data.corpora.corpus import Corpus
+from phonemi.data.corpora.esc50 import download_esc50, prepare_esc50
+from phonemi.data.corpora.folder import prepare_folder
+from phonemi.data.corpora.librispeech import download_librispeech, prepare_librispeech
+from phonemi.data.corpora.musan import download_musan, prepare_musan
+from phonemi.data.corpora.synthetic import prepare_synthetic
+from phonemi.data.corpora.voicebank_demand import download_voicebank_demand, prepare_voicebank_demand
 
-CORPORA: dict[str, Corpus] = {
-    module.CORPUS.name: module.CORPUS for module in (librispeech, voicebank_demand, esc50, musan, folder, synthetic)
+CORPORA = {
+    "librispeech": Corpus(prepare_librispeech, download_librispeech),
+    "voicebank-demand": Corpus(prepare_voicebank_demand, download_voicebank_demand),
+    "esc50": Corpus(prepare_esc50, download_esc50),
+    "musan": Corpus(prepare_musan, download_musan),
+    "folder": Corpus(prepare_folder),
+    "synthetic": Corpus(prepare_synthetic),
 }

@@ -178,7 +178,7 @@ def read_alignment_table(path: Path) -> dict[str, list[Interval]]:
                 name, intervals = _utterance(row)
             except (KeyError, TypeError, ValueError, SyntaxError):
                 expected = "expected an utterance as identifier, phones, start and end, or as id and phonemes"
-                raise DataError(f"{path}:{line}: {expected}, found {str(row)[:80]}") from None
+                raise DataError(f"{path}:{line}: {expected}, found {str(row).strip()[:80]}") from None
             if name in utterances:
                 raise DataError(f"{path}:{line}: utterance {name!r} was in the table before")
             utterances[name] = intervals

@@ -29,17 +29,13 @@ class Corpus(NamedTuple):
     """A corpus that `phonemi prepare` knows.
 
     Attributes:
-        name: name on the command line.
         prepare: `prepare(folder, **options)` lists the recordings of the corpus on disk.
         download: `download(folder, progress=..., **options)` fetches it and returns notes for the user; None for a
             corpus that is not downloaded.
-        description: one line of help.
     """
 
-    name: str
     prepare: Callable[..., Listing]
-    download: Callable[..., list[str]] | None
-    description: str
+    download: Callable[..., list[str]] | None = None
 
     @property
     def options(self) -> list[str]:

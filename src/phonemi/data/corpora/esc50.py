@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, folder_called, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, folder_called, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError
 
@@ -50,8 +50,3 @@ def prepare_esc50(folder: str | Path) -> Listing:
     if len(paths) not in PUBLISHED:
         notes.append(f"{len(paths)} clips in {clips}, 2000 are published (400 in ESC-10)")
     return Listing(recordings, notes)
-
-
-CORPUS = Corpus(
-    "esc50", prepare_esc50, download_esc50, "2000 environmental sounds of 5 s, in five folds (CC BY-NC 3.0)"
-)

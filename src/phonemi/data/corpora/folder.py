@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phonemi import audio
 from phonemi.data.corpora.alignment_files import attach_phones
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, read_transcript, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, read_transcript, recordings_of
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
@@ -162,6 +162,3 @@ def _unique_ids(paths: Sequence[Path], folder: Path) -> dict[Path, str]:
         unique = below if without_suffix[below.with_suffix("")] > 1 else below.with_suffix("")
         ids[path] = path.stem if stems[path.stem] == 1 else "__".join(unique.parts)
     return ids
-
-
-CORPUS = Corpus("folder", prepare_folder, None, "any folder of sound files, with transcripts beside them or in a table")

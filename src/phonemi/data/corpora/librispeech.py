@@ -16,7 +16,7 @@ from pathlib import Path
 from phonemi import audio
 from phonemi.data.alignment import read_text
 from phonemi.data.corpora.alignment_files import attach_phones
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
@@ -102,11 +102,3 @@ def _texts_of_chapter(transcript: Path, skipped: Omissions) -> dict[Path, str]:
     for id in files:
         skipped.add("without a transcript", id)
     return texts
-
-
-CORPUS = Corpus(
-    "librispeech",
-    prepare_librispeech,
-    download_librispeech,
-    "read English books, with text and phone alignments (CC BY 4.0)",
-)

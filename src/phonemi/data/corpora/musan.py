@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from phonemi import audio
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, folder_called, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, folder_called, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
@@ -68,6 +68,3 @@ def _licence_note(part_folder: Path) -> str:
     files = [path.relative_to(corpus).as_posix() for path in sorted(part_folder.rglob("LICENSE"))]
     source = f"in {', '.join(files)} of {corpus}" if files else "in the files LICENSE, which are missing here"
     return f"MUSAN is CC BY 4.0; the author and licence of each recording are {source}"
-
-
-CORPUS = Corpus("musan", prepare_musan, download_musan, "noise, and music and speech, in five folds (CC BY 4.0)")

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
-from phonemi.data.corpora.corpus import Corpus, Listing
+from phonemi.data.corpora.corpus import Listing
 from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
 from phonemi.data.corpora.procedural_noise import FAMILIES, LEVEL_DB, MAX_PEAK, babble, procedural_noise
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.data.mixing import generator
 from phonemi.errors import DataError
 from phonemi.files import write_text
+from phonemi.progress import Progress
 
 VERSION = 1  # of the corpus: raise it when the same arguments give other files
 MARKER = ".phonemi-synthetic.json"
@@ -112,7 +112,7 @@ def synthesise(
     utterances: int = 300,
     speakers: int = 12,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Path, Path]:
     """Write the corpus, unless a marker in `folder`, which is written last, says that it is there already.
 
@@ -123,7 +123,7 @@ def synthesise(
         utterances: sentences in all; utterance i is spoken by speaker i modulo `speakers`.
         speakers: 1 to 36; beyond 12 the voices return with another pitch and rate.
         seed: of the sentences, silences, levels and noises.
-        progress: called with (files done, files in all) after every file.
+        progress: shows how many files are done.
 
     Returns:
         The paths of the speech and the noise manifest.
@@ -143,15 +143,14 @@ def synthesise(
     for path in (marker, speech, noise):
         path.unlink(missing_ok=True)
     recordings = []
-    for index in range(utterances + len(_CLIPS)):
+    files = range(utterances + len(_CLIPS))
+    for index in (progress or Progress(enabled=False)).over(files, "synthesising speech"):
         if index < utterances:
             recording, waveform = _utterance(espeak, folder / "speech", index, index % speakers, seed)
         else:
             recording, waveform = _noise(espeak, folder / "noise", *_CLIPS[index - utterances], seed)
         audio.save(recording.path, waveform, SAMPLE_RATE)
         recordings.append(recording)
-        if progress is not None:
-            progress(index + 1, utterances + len(_CLIPS))
     write_manifest(speech, recordings[:utterances])
     write_manifest(noise, recordings[utterances:])
     write_text(marker, arguments)
@@ -162,9 +161,6 @@ def prepare_synthetic(folder: str | Path, *, utterances: int = 300, seed: int = 
     """Make the corpus in `folder` and list the speech; the noise is listed in noise.jsonl."""
     speech, noise = synthesise(folder, utterances=utterances, seed=seed)
     return Listing(read_manifest(speech), [f"the noise is in {noise}"])
-
-
-CORPUS = Corpus("synthetic", prepare_synthetic, None, "speech with exact phones, and noise, made here by espeak-ng")
 
 
 def speak(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from phonemi import audio
 from phonemi.data.alignment import parse_lines
-from phonemi.data.corpora.corpus import Corpus, Listing, Omissions, read_transcript, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, read_transcript, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
 
@@ -183,11 +183,3 @@ def _conditions(folder: Path) -> dict[str, tuple[str, float]]:
 
     logs = sorted(path for log in LOGS for path in folder.rglob(log))
     return dict(line for log in logs for line in parse_lines(log, parse, "utterance noise snr_db"))
-
-
-CORPUS = Corpus(
-    "voicebank-demand",
-    prepare_voicebank_demand,
-    download_voicebank_demand,
-    "noisy recordings with their clean counterparts, 28 training and 2 test speakers (CC BY 4.0)",
-)
