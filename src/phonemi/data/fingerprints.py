@@ -93,8 +93,12 @@ def read_files(
         The result for each path in order, or the error that `read` raised.
     """
     files = list(dict.fromkeys(paths))
-    entries = _entries(index)
+    # [size, modification time, result] of each file: those of the index, and those that it lacks.
+    entries: dict[str, list[Any]] = {}
     new: dict[str, list[Any]] = {}
+    if index is not None:
+        with suppress(DataError, OSError, TypeError, KeyError, AttributeError):
+            entries = {name: entry for name, entry in read_json(index)["files"].items() if len(entry) == 3}
 
     def result(file: File) -> Value | PhonemiError:
         name = os.path.abspath(str(file))
@@ -117,17 +121,6 @@ def read_files(
         with suppress(OSError):
             write_text(index, json.dumps({"files": entries | new}))
     return results
-
-
-def _entries(index: Path | None) -> dict[str, list[Any]]:
-    """[size, modification time, result] of each file in the index."""
-    if index is None:
-        return {}
-    try:
-        entries = read_json(index)["files"]
-        return {path: entry for path, entry in entries.items() if len(entry) == 3}
-    except (DataError, OSError, TypeError, KeyError, AttributeError):
-        return {}
 
 
 def _stamp(path: str) -> list[int] | None:

@@ -63,12 +63,10 @@ class NoiseStore:
         babble_share: probability that a draw is babble, 0 to 1.
 
     Raises:
-        DataError: if babble is asked for with fewer than two recordings of speech, or the share is not in [0, 1].
+        DataError: if babble is asked for with fewer than two recordings of speech.
     """
 
     def __init__(self, noise: AudioStore, speech: AudioStore | None = None, babble_share: float = 0.0) -> None:
-        if not 0 <= babble_share <= 1:
-            raise DataError(f"babble_share is {babble_share}: a share lies between 0 and 1")
         self.noise, self.babble_share = noise, babble_share
         self._speech = AudioStore([]) if speech is None or not babble_share else speech
         if babble_share and len(self._speech) < 2:

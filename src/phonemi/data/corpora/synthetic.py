@@ -216,16 +216,15 @@ def _noise(
 ) -> tuple[Recording, np.ndarray]:
     rng = generator(seed, "synthetic noise", family, number)
     samples = round(_CLIP_S * SAMPLE_RATE)
-    waveform = _babble(espeak, samples, rng) if family == "babble" else procedural_noise(family, samples, rng)
+    if family == "babble":
+        talkers = rng.choice(len(TALKERS), rng.integers(4, 7), replace=False)
+        voices = []
+        for talker in talkers:
+            spoken = espeak.speak(". ".join(draw_sentence(rng) for _ in range(3)), TALKERS[talker])
+            voices.append(audio.resample(spoken.waveform, spoken.sample_rate, SAMPLE_RATE))
+        waveform = babble(voices, samples, rng)
+    else:
+        waveform = procedural_noise(family, samples, rng)
     name = f"{family}-{number}"
     path = str(folder / f"{name}.flac")
     return Recording(id=name, path=path, sample_rate=SAMPLE_RATE, samples=samples, fold=fold), waveform
-
-
-def _babble(espeak: Espeak, samples: int, rng: np.random.Generator) -> np.ndarray:
-    talkers = rng.choice(len(TALKERS), rng.integers(4, 7), replace=False)
-    voices = []
-    for talker in talkers:
-        spoken = espeak.speak(". ".join(draw_sentence(rng) for _ in range(3)), TALKERS[talker])
-        voices.append(audio.resample(spoken.waveform, spoken.sample_rate, SAMPLE_RATE))
-    return babble(voices, samples, rng)
