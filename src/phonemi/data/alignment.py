@@ -107,13 +107,11 @@ def frame_labels(
 
 
 def check_fit(recording: Recording) -> Recording:
-    """The recording, if its alignment can belong to it; one without an alignment passes.
+    """The recording, if its alignment can belong to it.
 
     Raises:
         DataError: if there is no interval, one is wrong (`manifest.interval_problems`), or labels are not ARPAbet.
     """
-    if recording.phones is None:
-        return recording
     name = f"alignment of {recording.id}"
     if not recording.phones:
         raise DataError(f"{name} has no interval")

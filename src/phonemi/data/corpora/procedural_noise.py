@@ -7,6 +7,7 @@ faint hiss, so that no part of it is digital silence.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -59,14 +60,10 @@ def _shaped(samples: int, rng: np.random.Generator, amplitude: Callable[[np.ndar
     return noise
 
 
-def _coloured(lowest: float, highest: float) -> Callable[[int, np.random.Generator], np.ndarray]:
+def _coloured(samples: int, rng: np.random.Generator, lowest: float, highest: float) -> np.ndarray:
     """Noise with power falling as frequency to the minus slope; the slope is drawn between the two values."""
-
-    def noise(samples: int, rng: np.random.Generator) -> np.ndarray:
-        slope = rng.uniform(lowest, highest)
-        return _shaped(samples, rng, lambda hz: hz ** (-slope / 2))
-
-    return noise
+    slope = rng.uniform(lowest, highest)
+    return _shaped(samples, rng, lambda hz: hz ** (-slope / 2))
 
 
 def _speech_shaped(samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -168,9 +165,9 @@ def _siren(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 FAMILIES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
-    "white": _coloured(-0.2, 0.2),
-    "pink": _coloured(0.7, 1.2),
-    "brown": _coloured(1.7, 2.2),
+    "white": partial(_coloured, lowest=-0.2, highest=0.2),
+    "pink": partial(_coloured, lowest=0.7, highest=1.2),
+    "brown": partial(_coloured, lowest=1.7, highest=2.2),
     "speech-shaped": _speech_shaped,
     "hum": _hum,
     "keyboard": _keyboard,
