@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from phonemi import signal
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.condition import CLEAN, CLIPPED, NARROW, Condition
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from phonemi import audio
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.files import read_json

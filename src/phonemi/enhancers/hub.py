@@ -14,7 +14,7 @@ ADVICE = {  # by HTTP status
 }
 
 
-def fetch(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> Path:
+def fetch(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
     """Download the JSON and safetensors files of a repository; returns the local folder.
 
     Files in the cache are not downloaded again. Without a network, or with HF_HUB_OFFLINE=1, only the cache is used.
@@ -30,18 +30,9 @@ def fetch(repo_id: str, revision: str | None = None, token: str | bool | None = 
 
 
 def push(
-    folder: Path,
-    repo_id: str,
-    private: bool = False,
-    token: str | bool | None = None,
-    commit_message: str | None = None,
-    revision: str | None = None,
+    folder: Path, repo_id: str, private: bool, token: str | bool | None, commit_message: str, revision: str | None
 ) -> str:
-    """Commit every file of a folder to a repository, which is created if absent; returns its address.
-
-    Files of the same names in the repository are replaced, others stay. Arguments and errors are those of
-    `Enhancer.push_to_hub`.
-    """
+    """Commit every file of a folder for `Enhancer.push_to_hub`; others in the repository stay."""
     from huggingface_hub import HfApi
 
     if repo_id.count("/") != 1:

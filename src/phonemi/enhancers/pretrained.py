@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from phonemi.aggregations.base import Aggregation
-from phonemi.aggregations.storage import build_aggregation
+from phonemi.aggregations import Aggregation, build_aggregation
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.hub import fetch
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest
-from phonemi.files import read_json, replacing, write_json, write_text
+from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
 from phonemi.signal import SAMPLE_RATE
 from phonemi.weights import shipped
-from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
+from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
 from phonemi.weights.tensors import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -216,5 +215,4 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
 
 def _without_encoder(network: EnhancerNetwork, aggregation: Aggregation | None) -> nn.Module:
     """The parts whose weights are in model.safetensors, under the names that they have there."""
-    parts: dict[str, nn.Module] = {"mask_enhancer": network}
-    return nn.ModuleDict(parts if aggregation is None else parts | {"aggregation": aggregation})
+    return nn.ModuleDict({"mask_enhancer": network} | ({"aggregation": aggregation} if aggregation else {}))

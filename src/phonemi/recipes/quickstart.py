@@ -8,7 +8,7 @@ from pathlib import Path
 from phonemi.config import load_config
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.files import read_json
-from phonemi.inference import enhance_file
+from phonemi.inference.recordings import enhance_file
 from phonemi.progress import Progress
 from phonemi.recipes.corpus import synthetic_data
 from phonemi.report.headlines import headlines

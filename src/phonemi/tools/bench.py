@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.data.alignment import PHONES
 from phonemi.devices import choose_device
 from phonemi.errors import ConfigError, nearest
