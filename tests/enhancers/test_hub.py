@@ -1,4 +1,4 @@
-"""phonemi.enhancers.hub: the real client of the hub against a small hub on this machine, over HTTP."""
+"""phonemi.enhancers.pretrained: the real client of the hub against a small hub on this machine, over HTTP."""
 
 from __future__ import annotations
 

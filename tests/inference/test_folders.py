@@ -276,9 +276,7 @@ def test_names_that_are_not_utf_8_in_json(tmp_path, encoder_enhancer, written):
     pairs = [(path, tmp_path / "out" / path.name) for path in (source, bad)]
     summary = enhance_files(encoder_enhancer, pairs, QUIET)
     assert states(summary) == ["done", "failed"]
-    write_json(
-        tmp_path / "summary.json", summary.to_json("x", encoder_enhancer.state_dict(), {"model": str(source)})
-    )
+    write_json(tmp_path / "summary.json", summary.to_json("x", encoder_enhancer.state_dict(), {"model": str(source)}))
     found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert [Path(file["target"]).name for file in found["files"]] == [r"caf\xe9.wav", r"\xfc.wav"]
     assert r"/\xfc.wav is not sound" in found["files"][1]["reason"]

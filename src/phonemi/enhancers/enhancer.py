@@ -308,11 +308,9 @@ class Enhancer(nn.Module):
         Raises:
             ModelError: if the hub cannot be reached or refuses; the message says what to do.
         """
-        from phonemi.enhancers.hub import push
-
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, self.facts | {"load": repo_id})
-            return push(Path(folder), repo_id, private, token, commit_message, revision)
+            return pretrained.push(Path(folder), repo_id, private, token, commit_message, revision)
 
     @classmethod
     def from_pretrained(
