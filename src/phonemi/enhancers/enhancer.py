@@ -16,10 +16,10 @@ from phonemi import signal
 from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.condition import Condition, examine, warn
 from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand
 from phonemi.errors import ModelError, PhonemiError
 from phonemi.inference.chunks import EnhancedChunk
+from phonemi.inference.condition import Condition, examine, warn
 from phonemi.inference.plan import plan
 from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.representations.base import Representation

@@ -3,6 +3,7 @@
 plan          which files are read and where their enhanced versions go; whether those are up to date
 recordings    the way of recordings: read, cut, enhanced in batches, joined, written; what fails stops no other
 chunks        cutting recordings into overlapping chunks, and joining them; what an enhancer of chunks offers
+condition     what a listener should know of a recording: it is clipped, narrow-band or clean already
 streams       standard input and output
 summary       a sentence and a JSON object about what became of the files
 """
