@@ -49,13 +49,11 @@ class Progress:
         """
         if not self._enabled:
             yield Task(total, completed)
+            return
         # The file decides, not rich: FORCE_COLOR in a build log must not draw bars into it.
-        elif self._file.isatty() and not self._console().is_dumb_terminal:
-            with self._bar(label, total, completed) as task:
-                yield task
-        else:
-            with self._lines(label, total, completed) as task:
-                yield task
+        is_terminal = self._file.isatty() and not self._console().is_dumb_terminal
+        with (self._bar if is_terminal else self._lines)(label, total, completed) as task:
+            yield task
 
     def over(self, iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
         """Yield the items of `iterable`, showing how many have been dealt with."""
