@@ -37,7 +37,7 @@ def phonemi() -> Work:
     import torch
 
     from phonemi import Enhancer
-    from phonemi.inference import enhance_file
+    from phonemi.inference.recordings import enhance_file
 
     torch.set_num_threads(1)
     enhancer = Enhancer.from_pretrained("default")

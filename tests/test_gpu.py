@@ -15,8 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import DynamicWeightedSum, WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, measure

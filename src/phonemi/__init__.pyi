@@ -1,8 +1,8 @@
 """What `__init__.py` gives by name, for type checkers: there it is loaded when it is asked for."""
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum as DynamicWeightedSum
-from phonemi.aggregations.single_layer import SingleLayer as SingleLayer
-from phonemi.aggregations.weighted_sum import WeightedSum as WeightedSum
+from phonemi.aggregations import DynamicWeightedSum as DynamicWeightedSum
+from phonemi.aggregations import SingleLayer as SingleLayer
+from phonemi.aggregations import WeightedSum as WeightedSum
 from phonemi.data.manifest import read_manifest as read_manifest
 from phonemi.data.mixing import mix_at_snr as mix_at_snr
 from phonemi.enhancers.enhancer import Enhancer as Enhancer

@@ -141,8 +141,12 @@ def read_json(path: str | Path) -> Any:
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
     with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as lines:
-        for row in rows:
-            lines.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+        lines.writelines(map(json_line, rows))
+
+
+def json_line(row: dict[str, Any]) -> str:
+    """One JSON object and a newline; NaN and infinity become null."""
+    return json.dumps(_finite(row), ensure_ascii=False) + "\n"
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
@@ -173,6 +177,19 @@ def content_hash(*values: Any) -> str:
     """
     text = json.dumps(values, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _finite(value: Any) -> Any:

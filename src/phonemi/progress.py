@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
@@ -48,18 +49,11 @@ class Progress:
         """
         if not self._enabled:
             yield Task(total, completed)
+            return
         # The file decides, not rich: FORCE_COLOR in a build log must not draw bars into it.
-        elif self._file.isatty() and not self._console().is_dumb_terminal:
-            with self._bar(label, total, completed) as task:
-                yield task
-        else:
-            plain = _PlainTask(label, total, completed, self._file)
-            end = "stopped after"
-            try:
-                yield plain
-                end = "in"
-            finally:
-                plain.write(f"{end} {_clock(plain.elapsed_s)}")
+        is_terminal = self._file.isatty() and not self._console().is_dumb_terminal
+        with (self._bar if is_terminal else self._lines)(label, total, completed) as task:
+            yield task
 
     def over(self, iterable: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
         """Yield the items of `iterable`, showing how many have been dealt with."""
@@ -103,6 +97,34 @@ class Progress:
             else:
                 display.remove_task(bar)
 
+    @contextmanager
+    def _lines(self, label: str, total: int | None, completed: int) -> Iterator[Task]:
+        start_s = written_s = time.monotonic()
+
+        def write(timing: str) -> None:
+            count = f"{task.completed}" if total is None else f"{task.completed}/{total}"
+            note = f", {task.note}" if task.note else ""
+            print(f"{label}: {count} {timing}{note}", file=self._file, flush=True)
+
+        def show(task: Task) -> None:
+            nonlocal written_s
+            now_s = time.monotonic()
+            if now_s - written_s < PLAIN_INTERVAL_S:
+                return
+            written_s = now_s
+            done, left = task.completed - completed, ""
+            if total is not None and done > 0:
+                left = f", {_clock((now_s - start_s) / done * max(0, total - task.completed))} left"
+            write(f"after {_clock(now_s - start_s)}{left}")
+
+        task = Task(total, completed, show)
+        end = "stopped after"
+        try:
+            yield task
+            end = "in"
+        finally:
+            write(f"{end} {_clock(time.monotonic() - start_s)}")
+
 
 class Task:
     """One piece of work; on its own it shows nothing."""
@@ -118,35 +140,6 @@ class Task:
         self.completed += steps
         self.note = self.note if note is None else note
         self._show(self)
-
-
-class _PlainTask(Task):
-    def __init__(self, label: str, total: int | None, completed: int, file: TextIO) -> None:
-        super().__init__(total, completed)
-        self._label, self._file = label, file
-        self._completed_before = completed
-        self._started_s = self._written_s = time.monotonic()
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started_s
-
-    def advance(self, steps: int = 1, note: str | None = None) -> None:
-        super().advance(steps, note)
-        now_s = time.monotonic()
-        if now_s - self._written_s < PLAIN_INTERVAL_S:
-            return
-        self._written_s = now_s
-        elapsed_s, done = now_s - self._started_s, self.completed - self._completed_before
-        left = ""
-        if self.total is not None and done > 0:
-            left = f", {_clock(elapsed_s / done * max(0, self.total - self.completed))} left"
-        self.write(f"after {_clock(elapsed_s)}{left}")
-
-    def write(self, timing: str) -> None:
-        count = f"{self.completed}" if self.total is None else f"{self.completed}/{self.total}"
-        note = f", {self.note}" if self.note else ""
-        print(f"{self._label}: {count} {timing}{note}", file=self._file, flush=True)
 
 
 def _display(console: Console) -> rich.progress.Progress:
@@ -171,10 +164,4 @@ def _display(console: Console) -> rich.progress.Progress:
 
 
 def _clock(seconds: float) -> str:
-    """Time as h:mm:ss.
-
-    >>> _clock(3725.4)
-    '1:02:05'
-    """
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+    return str(timedelta(seconds=int(seconds)))

@@ -9,10 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.single_layer import SingleLayer
-from phonemi.aggregations.storage import build_aggregation, load_aggregation, save_aggregation
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import (
+    DynamicWeightedSum,
+    SingleLayer,
+    WeightedSum,
+    build_aggregation,
+    load_aggregation,
+    save_aggregation,
+)
 from phonemi.errors import ConfigError, ModelError
 
 LAYERS, BATCH, FRAMES, DIM = 5, 2, 7, 12

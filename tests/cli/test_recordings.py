@@ -220,7 +220,8 @@ def test_a_full_disk(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
     """In a process of its own, which may write no file longer than 2000 bytes."""
     audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
     code = (
-        "import resource, sys; from phonemi import cli; import phonemi.inference, phonemi.enhancers.enhancer;"
+        "import resource, sys; from phonemi import cli;"
+        "import phonemi.inference.recordings, phonemi.enhancers.enhancer;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); cli.main()"
     )
     command = [sys.executable, "-c", code, "enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]

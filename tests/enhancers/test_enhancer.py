@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sounds import noise
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.single_layer import SingleLayer
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import DynamicWeightedSum, SingleLayer, WeightedSum
 from phonemi.enhancers import pretrained as module
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer

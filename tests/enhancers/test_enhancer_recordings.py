@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from phonemi import signal
-from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.enhancers.condition import CLEAN, CLIPPED, NARROW, Condition
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import AudioError, PhonemiWarning
+from phonemi.inference.condition import CLEAN, CLIPPED, NARROW, Condition
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 RATES = st.sampled_from([4000, 8000, 11_025, 16_000, 44_100, 48_000, 96_000, 192_000]) | st.integers(4000, 192_000)

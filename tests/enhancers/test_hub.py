@@ -1,4 +1,4 @@
-"""phonemi.enhancers.hub: the real client of the hub against a small hub on this machine, over HTTP."""
+"""phonemi.enhancers.pretrained: the real client of the hub against a small hub on this machine, over HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import yaml
 from huggingface_hub import constants, file_download
 
 from phonemi import audio
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ModelError

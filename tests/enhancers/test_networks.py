@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer

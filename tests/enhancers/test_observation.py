@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.aggregations.base import Aggregation
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import Aggregation, DynamicWeightedSum, WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.enhancers.observation import estimated_snr_db, observing

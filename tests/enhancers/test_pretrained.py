@@ -8,8 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import DynamicWeightedSum, WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ModelError

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import DynamicWeightedSum, WeightedSum
 
 LAYERS, FRAMES, DIM = 13, 3, 768
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.constants import IGNORE
 from phonemi.information.mutual_information import EvaluationSet, measure
 from phonemi.probes.aggregation_probe import AggregationProbe

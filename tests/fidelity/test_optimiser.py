@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.stages.train import Batch, TrainingModel
 from phonemi.training.loop import FitSettings, fit

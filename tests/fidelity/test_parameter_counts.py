@@ -6,8 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import DynamicWeightedSum, WeightedSum
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 
 

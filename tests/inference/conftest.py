@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from phonemi import audio
-from phonemi.aggregations.weighted_sum import WeightedSum
-from phonemi.enhancers.condition import Condition
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.inference import EnhancedChunk
+from phonemi.inference.chunks import EnhancedChunk
+from phonemi.inference.condition import Condition
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 

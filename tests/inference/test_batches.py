@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from phonemi import Enhancer, audio
 from phonemi.errors import AudioError, ConfigError
-from phonemi.inference import enhance_file, enhance_files
+from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.progress import Progress
 
 QUIET = Progress(enabled=False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from phonemi import Enhancer, audio
 from phonemi.errors import AudioError
-from phonemi.inference import enhance_file
+from phonemi.inference.recordings import enhance_file
 
 
 def in_chunks(enhancer, waveform, sample_rate, folder, chunk_s, overlap_s, **options):

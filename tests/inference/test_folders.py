@@ -19,7 +19,9 @@ import pytest
 
 from phonemi import audio, files
 from phonemi.files import write_json
-from phonemi.inference import Summary, enhance_files, plan
+from phonemi.inference.plan import plan
+from phonemi.inference.recordings import enhance_files
+from phonemi.inference.summary import Summary
 from phonemi.progress import Progress
 
 QUIET = Progress(enabled=False)
@@ -247,7 +249,7 @@ def test_summary_as_json(tmp_path, encoder_enhancer, pairs):
     pairs[1][0].write_text("not sound")
     enhance_files(encoder_enhancer, pairs[:1], QUIET)
     summary = enhance_files(encoder_enhancer, pairs, QUIET)
-    write_json(tmp_path / "summary.json", summary.to_json(encoder_enhancer, {"mix": 1.0}))
+    write_json(tmp_path / "summary.json", summary.to_json("enhancer", encoder_enhancer.state_dict(), {"mix": 1.0}))
     found = json.loads((tmp_path / "summary.json").read_text())
     assert found["model"]["name"] == "enhancer"
     assert len(found["model"]["version"]) == 16
@@ -274,7 +276,7 @@ def test_names_that_are_not_utf_8_in_json(tmp_path, encoder_enhancer, written):
     pairs = [(path, tmp_path / "out" / path.name) for path in (source, bad)]
     summary = enhance_files(encoder_enhancer, pairs, QUIET)
     assert states(summary) == ["done", "failed"]
-    write_json(tmp_path / "summary.json", summary.to_json(encoder_enhancer, {"model": str(source)}))
+    write_json(tmp_path / "summary.json", summary.to_json("x", encoder_enhancer.state_dict(), {"model": str(source)}))
     found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert [Path(file["target"]).name for file in found["files"]] == [r"caf\xe9.wav", r"\xfc.wav"]
     assert r"/\xfc.wav is not sound" in found["files"][1]["reason"]

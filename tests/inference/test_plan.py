@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phonemi.errors import AudioError
-from phonemi.inference import plan
+from phonemi.inference.plan import plan
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from phonemi import audio
 from phonemi.errors import AudioError
-from phonemi.inference import enhance_file, plan, standard_streams
-from phonemi.inference.streams import STREAM
+from phonemi.inference.plan import plan
+from phonemi.inference.recordings import enhance_file
+from phonemi.inference.streams import STREAM, standard_streams
 
 
 class Pipe(io.TextIOWrapper):

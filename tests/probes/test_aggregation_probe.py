@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations import DynamicWeightedSum
 from phonemi.probes.aggregation_probe import AggregationProbe
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from phonemi import audio
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest
 from phonemi.enhancers.enhancer import Enhancer

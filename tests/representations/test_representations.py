@@ -220,7 +220,7 @@ def test_folders_that_hold_no_model(tmp_path):
     with pytest.raises(ModelError, match="holds no model"):
         load_representation(str(tmp_path))
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="not the configuration"):
+    with pytest.raises(ModelError, match="holds no model"):
         load_representation(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="'bert'; known: hubert"):

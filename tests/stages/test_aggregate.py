@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import DynamicWeightedSum, WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE, frame_labels
 from phonemi.data.mixing import Mixture, PlannedMixtures

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError

@@ -19,8 +19,7 @@ from safetensors.torch import load_file
 from worker_functions import die
 
 from phonemi import audio
-from phonemi.aggregations.single_layer import SingleLayer
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import SingleLayer, WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
 from phonemi.enhancers.enhancer import Enhancer

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +34,7 @@ def test_both_ways_measure_every_layer(made: Bench) -> None:
     assert np.isfinite([*plain(), *ours()]).all()
 
 
-def test_an_epoch_from_disk_is_that_of_the_encoder(made: Bench, tmp_path: Path) -> None:
+def test_an_epoch_from_disk_is_that_of_the_encoder(made: Bench) -> None:
     losses: list[list[float]] = []
     cross_entropy = torch.nn.functional.cross_entropy
 
@@ -46,7 +45,7 @@ def test_an_epoch_from_disk_is_that_of_the_encoder(made: Bench, tmp_path: Path) 
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(bench.functional, "cross_entropy", noted)
-        for way in made.aggregation_ways(tmp_path):
+        for way in made.aggregation_ways():
             losses.append([])
             torch.manual_seed(0)
             way()

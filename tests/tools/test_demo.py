@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from phonemi import audio
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig

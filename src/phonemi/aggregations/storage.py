@@ -13,8 +13,9 @@ from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import read_json, write_json
 from phonemi.weights.tensors import load_weights, save_weights
 
-AGGREGATIONS: tuple[type[Aggregation], ...] = (SingleLayer, WeightedSum, DynamicWeightedSum)
-KINDS = {aggregation.kind: aggregation for aggregation in AGGREGATIONS}
+AGGREGATIONS: dict[str, type[Aggregation]] = {
+    aggregation.kind: aggregation for aggregation in (SingleLayer, WeightedSum, DynamicWeightedSum)
+}
 
 
 def build_aggregation(settings: dict[str, Any]) -> Aggregation:
@@ -28,10 +29,10 @@ def build_aggregation(settings: dict[str, Any]) -> Aggregation:
     """
     arguments = dict(settings)
     kind = arguments.pop("kind", None)
-    if kind not in KINDS:
-        raise ConfigError(f"unknown kind of aggregation {kind!r}: {nearest(str(kind), KINDS)}")
+    if kind not in AGGREGATIONS:
+        raise ConfigError(f"unknown kind of aggregation {kind!r}: {nearest(str(kind), AGGREGATIONS)}")
     try:
-        return KINDS[kind](**arguments)
+        return AGGREGATIONS[kind](**arguments)
     except TypeError as error:
         raise ConfigError(f"settings of aggregation {kind}: {error}") from None
 

@@ -35,11 +35,6 @@ def main() -> None:
         sys.exit(explain_interruption(interrupt))
     except Exception as error:  # a defect of phonemi, or memory ran out
         logger.debug("the error in full:", exc_info=True)
-        sys.exit(explain(f"unexpected {type(error).__name__}: {error} (traceback in {write_traceback()})", 1))
-
-
-def write_traceback() -> str:
-    """Write the traceback of the exception that is being handled to a new file, for a report; returns its path."""
-    with tempfile.NamedTemporaryFile("w", prefix="phonemi-", suffix=".txt", delete=False) as file:
-        file.write(traceback.format_exc())
-    return file.name
+        with tempfile.NamedTemporaryFile("w", prefix="phonemi-", suffix=".txt", delete=False) as file:
+            traceback.print_exc(file=file)
+        sys.exit(explain(f"unexpected {type(error).__name__}: {error} (traceback in {file.name})", 1))

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 WIDEST_HELP = 80  # columns
 
+# Of options and arguments that may be left out.
+Text = str | None
+Texts = list[str] | None
+File = Path | None
+
 logger = logging.getLogger("phonemi")
 
 

@@ -2,51 +2,36 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from phonemi.cli.commands import command, explain
+from phonemi.cli.commands import File, Text, command, explain
 
 if TYPE_CHECKING:
-    from phonemi.inference import Summary
+    from phonemi.inference.summary import Summary
 
 
-class Device(str, Enum):
-    """Where the network runs; auto: on a GPU if there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class UpperBand(str, Enum):
-    """What happens to frequencies above 8 kHz, see `Enhancer.enhance`."""
-
-    attenuate = "attenuate"
-    remove = "remove"
-    keep = "keep"
+Device = StrEnum("Device", ["auto", "cpu", "cuda"])
+UpperBand = StrEnum("UpperBand", ["attenuate", "remove", "keep"])
 
 
 @command("enhance", "phonemi enhance noisy.wav -o clean.wav")
 def enhance(
     inputs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="INPUT", help="Sound files, folders, patterns such as 'in/**/*.wav', or - (standard input)."
-        ),
+        Argument(metavar="INPUT", help="Sound files, folders, patterns such as 'in/**/*.wav', or - (standard input)."),
     ],
     output: Annotated[
         str,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="Output file (for one input), folder/, or - (standard output)."
-        ),
+        Option("--output", "-o", metavar="PATH", help="Output file (for one input), folder/, or - (standard output)."),
     ],
     model: Annotated[
         str,
-        typer.Option(
+        Option(
             "--model",
             "-m",
             metavar="MODEL",
@@ -54,59 +39,51 @@ def enhance(
         ),
     ] = "default",
     device: Annotated[
-        Device, typer.Option(metavar="DEVICE", help="auto (a GPU if there is one), cpu or cuda.")
+        Device, Option(metavar="DEVICE", help="auto (a GPU if there is one), cpu or cuda.")
     ] = Device.auto,
     batch_size: Annotated[
         int,
-        typer.Option(
+        Option(
             metavar="N", min=1, help="Pass N waveforms (one per channel) through the network together; takes memory."
         ),
     ] = 1,
     chunk_s: Annotated[
-        float,
-        typer.Option(metavar="S", min=2, help="Process long files in chunks of at most S seconds; inf: whole files."),
+        float, Option(metavar="S", min=2, help="Process long files in chunks of at most S seconds; inf: whole files.")
     ] = 30.0,
     attenuation_limit_db: Annotated[
         float | None,
-        typer.Option(
-            metavar="DB", min=0, help="Attenuate no frequency by more than DB dB. Default: the limit of the model."
-        ),
+        Option(metavar="DB", min=0, help="Attenuate no frequency by more than DB dB. Default: the limit of the model."),
     ] = None,
     mix: Annotated[
         float,
-        typer.Option(
-            metavar="SHARE",
-            min=0,
-            max=1,
-            help="Share of enhanced sound in the output, 0 to 1; the rest is the noisy sound.",
+        Option(
+            metavar="SHARE", min=0, max=1, help="Share of enhanced sound in the output; the rest is the noisy sound."
         ),
     ] = 1.0,
     upper_band: Annotated[
-        UpperBand,
-        typer.Option(metavar="WHAT", help="Frequencies above 8 kHz: attenuate (as below 8 kHz), remove or keep."),
+        UpperBand, Option(metavar="WHAT", help="Frequencies above 8 kHz: attenuate (as below 8 kHz), remove or keep.")
     ] = UpperBand.attenuate,
     suffix: Annotated[
-        str, typer.Option(metavar="TEXT", help="Add TEXT to the name of every output: a.wav becomes aTEXT.wav.")
+        str, Option(metavar="TEXT", help="Add TEXT to the name of every output: a.wav becomes aTEXT.wav.")
     ] = "",
     extension: Annotated[
-        str | None,
-        typer.Option(
-            "--format", metavar="EXT", help="Output format: wav, flac, ogg, opus, mp3, ... Default: that of INPUT."
-        ),
+        Text,
+        Option("--format", metavar="EXT", help="Output format: wav, flac, ogg, opus, mp3, ... Default: that of INPUT."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Enhance again even if an up-to-date output exists.")
+        bool, Option("--overwrite", help="Enhance again even if an up-to-date output exists.")
     ] = False,
     summary_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why."),
+        File, Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why.")
     ] = None,
 ) -> None:
     """Enhance recordings. Outputs keep sample rate, channels, length and format; folders keep their tree."""
     from phonemi.devices import choose_device
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.files import write_json
-    from phonemi.inference import enhance_files, name_streams, plan, standard_streams
+    from phonemi.inference.plan import plan
+    from phonemi.inference.recordings import enhance_files
+    from phonemi.inference.streams import name_streams, standard_streams
     from phonemi.progress import Progress
 
     settings: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}
@@ -118,15 +95,15 @@ def enhance(
         summary = name_streams(summary, inputs, output)
         _report(summary)
         if summary_file is not None:
-            used_device = str(next(enhancer.parameters()).device)
-            write_json(summary_file, summary.to_json(enhancer, {"model": model, **settings, "device": used_device}))
+            settings = {"model": model, **settings, "device": str(next(enhancer.parameters()).device)}
+            write_json(summary_file, summary.to_json(enhancer.name, enhancer.state_dict(), settings))
         if summary.of("failed"):
             raise typer.Exit(1)
 
 
 def _report(summary: Summary) -> None:
     """Print to standard error what became of the recordings; if the only one failed, only its error."""
-    from phonemi.inference import STREAM
+    from phonemi.inference.streams import STREAM
 
     for outcome in summary.outcomes:
         for note in outcome.notes:

@@ -9,12 +9,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import WIDEST_HELP, ConfigFile, Overrides, RunFolder, command, open_run
+from phonemi.cli.commands import WIDEST_HELP, ConfigFile, File, Overrides, RunFolder, Text, Texts, command, open_run
 from phonemi.errors import PhonemiError
-
-Text = str | None
-Texts = list[str] | None
-File = Path | None
 
 
 def _stage(name: str, function: str, help_text: str) -> None:

@@ -5,7 +5,6 @@ A result is out of date when one of its sound files or models has another finger
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from phonemi.errors import DataError, PhonemiError
-from phonemi.files import content_hash, read_json, write_text
+from phonemi.files import content_hash, read_json, sha256, write_text
 
 if TYPE_CHECKING:
     from phonemi.data.manifest import Recording
@@ -63,19 +62,11 @@ def fingerprint_files(paths: Iterable[str | Path], cache: Path | None = None) ->
 
 def _hashes(paths: Sequence[str], cache: Path | None) -> dict[str, str]:
     hashes: dict[str, str] = {}
-    for path, value in read_files(_sha256, paths, index=cache and cache / "fingerprints.json").items():
+    for path, value in read_files(sha256, paths, index=cache and cache / "fingerprints.json").items():
         if isinstance(value, PhonemiError):
             raise value
         hashes[path] = value
     return hashes
-
-
-def _sha256(path: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def read_files(

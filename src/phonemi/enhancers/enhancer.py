@@ -13,18 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from phonemi import signal
-from phonemi.aggregations.base import Aggregation
+from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.condition import Condition, examine, warn
 from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand
 from phonemi.errors import ModelError, PhonemiError
-from phonemi.inference import EnhancedChunk, enhance_file, enhance_files, plan
+from phonemi.inference.chunks import EnhancedChunk
+from phonemi.inference.condition import Condition, examine, warn
+from phonemi.inference.plan import plan
+from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.representations.base import Representation
 from phonemi.signal import FFT, SAMPLE_RATE, SSL_FIELD, valid_mask
 
 if TYPE_CHECKING:
-    from phonemi.inference import Summary
+    from phonemi.inference.summary import Summary
     from phonemi.progress import Progress
 
 # The gain above 8 kHz is the mean gain from 6 to 7.3 kHz. Bins above that are in the slope of the resampler's filters.
@@ -306,11 +308,9 @@ class Enhancer(nn.Module):
         Raises:
             ModelError: if the hub cannot be reached or refuses; the message says what to do.
         """
-        from phonemi.enhancers.hub import push
-
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, self.facts | {"load": repo_id})
-            return push(Path(folder), repo_id, private, token, commit_message, revision)
+            return pretrained.push(Path(folder), repo_id, private, token, commit_message, revision)
 
     @classmethod
     def from_pretrained(

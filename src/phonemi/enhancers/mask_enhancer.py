@@ -75,17 +75,9 @@ class MaskEnhancer(EnhancerNetwork):
         self.output = nn.Linear(2 * hidden, signal.BINS)
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "dim": self.dim,
-            "log1p": self.log1p,
-            "hop": self.hop,
-            "hidden": self.blstm.hidden_size,
-            "layers": self.blstm.num_layers,
-            "dropout": self.dropout.p,
-            "level_db": self.level_db,
-            "attenuation_limit_db": self.attenuation_limit_db,
-            "stft_pad": self.stft_pad,
-        }
+        own = ("dim", "log1p", "hop", "level_db", "attenuation_limit_db", "stft_pad")
+        blstm = {"hidden": self.blstm.hidden_size, "layers": self.blstm.num_layers, "dropout": self.dropout.p}
+        return {name: getattr(self, name) for name in own} | blstm
 
     def description(self) -> str:
         inputs = [name for name, is_input in (("fused features", self.dim), ("log1p spectrum", self.log1p)) if is_input]

@@ -1,4 +1,4 @@
-"""Saving enhancers to a folder, and loading them from a folder, the package or the hub.
+"""Saving enhancers to a folder or to the hub, and loading them from a folder, the package or the hub.
 
 config.json is written last and holds a hash of every other file, so that loading notices when saving over an older
 model was interrupted.
@@ -12,20 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from phonemi.aggregations.base import Aggregation
-from phonemi.aggregations.storage import build_aggregation
+from phonemi.aggregations import Aggregation, build_aggregation
 from phonemi.enhancers.base import EnhancerNetwork
-from phonemi.enhancers.hub import fetch
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest
-from phonemi.files import read_json, replacing, write_json, write_text
+from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
+from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
 from phonemi.signal import SAMPLE_RATE
 from phonemi.weights import shipped
-from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, sha256
+from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
 from phonemi.weights.tensors import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -34,6 +32,12 @@ if TYPE_CHECKING:
 NETWORKS: dict[str, type[EnhancerNetwork]] = {network.kind: network for network in (MaskEnhancer,)}
 MODEL_TYPE = "phonemi-enhancer"
 CARD_FILE = "README.md"  # the hub shows it as the page of the model
+HUB_ADVICE = "is there a network? A proxy is set with HTTPS_PROXY, another hub with HF_ENDPOINT"
+STATUS_ADVICE = {  # by HTTP status
+    401: "log in with `hf auth login` or give a token; the hub answers the same for what does not exist",
+    403: "the account or the token lacks the right: ask for access, or use a token that may write",
+    404: "check the name and the revision",
+}
 ENCODER = "encoder"  # folder of the encoder's files, inside the enhancer's
 ENCODER_OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transformers config.json cannot record
 
@@ -216,5 +220,62 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
 
 def _without_encoder(network: EnhancerNetwork, aggregation: Aggregation | None) -> nn.Module:
     """The parts whose weights are in model.safetensors, under the names that they have there."""
-    parts: dict[str, nn.Module] = {"mask_enhancer": network}
-    return nn.ModuleDict(parts if aggregation is None else parts | {"aggregation": aggregation})
+    return nn.ModuleDict({"mask_enhancer": network} | ({"aggregation": aggregation} if aggregation else {}))
+
+
+def fetch(repo_id: str, revision: str | None, token: str | bool | None) -> Path:
+    """Download the JSON and safetensors files of a repository; returns the local folder.
+
+    Files in the cache are not downloaded again. Without a network, or with HF_HUB_OFFLINE=1, only the cache is used.
+    Arguments and errors are those of `Enhancer.from_pretrained`; token False: none.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors"]
+        return Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=patterns))
+    except Exception as error:  # the client raises a dozen kinds of errors, and all mean the same to the user
+        raise _hub_error(f"fetching {repo_id!r} from the hub", error) from None
+
+
+def push(
+    folder: Path, repo_id: str, private: bool, token: str | bool | None, commit_message: str, revision: str | None
+) -> str:
+    """Commit every file of a folder for `Enhancer.push_to_hub`; others in the repository stay."""
+    from huggingface_hub import HfApi
+
+    if repo_id.count("/") != 1:
+        raise ModelError(f"{repo_id!r} is no name on the hub: expected ACCOUNT/MODEL")
+    api = HfApi(token=token)
+    try:
+        url = str(api.create_repo(repo_id, private=private, exist_ok=True))
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=commit_message, revision=revision)
+    except Exception as error:  # as in `fetch`
+        raise _hub_error(f"uploading to {repo_id!r} on the hub", error) from None
+    return url if revision is None else f"{url}/tree/{revision}"
+
+
+def _hub_error(action: str, error: Exception) -> ModelError:
+    """The error for an action that failed: what was tried, what went wrong, and what to do about it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    is_cache_miss = isinstance(error, LocalEntryNotFoundError)
+    cause = error.__cause__ if is_cache_miss and isinstance(error.__cause__, Exception) else error
+    status = getattr(getattr(cause, "response", None), "status_code", None)
+    problem = one_line(cause) or type(cause).__name__
+    if isinstance(cause, OfflineModeIsEnabled):
+        problem = "HF_HUB_OFFLINE is set"
+        advice = "unset it where there is a network"
+    elif isinstance(cause, LocalTokenNotFoundError):
+        advice = STATUS_ADVICE[401]
+    elif status is not None:
+        advice = STATUS_ADVICE.get(status, "try again later")
+    elif isinstance(cause, ValueError) or getattr(cause, "errno", None):  # an invalid name or card, a full disk
+        advice = ""
+    else:
+        advice = HUB_ADVICE
+    if is_cache_miss:
+        problem += ", and the cache holds no whole copy"
+    return ModelError(": ".join(part for part in (action, problem, advice) if part))

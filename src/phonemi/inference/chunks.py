@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from phonemi.inference.condition import Condition
 
 CHUNK_S = 30.0
 # A longer overlap buys nothing. With the shipped enhancer and 80 s of LibriSpeech in white noise at -5 dB, chunks of
@@ -16,16 +18,6 @@ CHUNK_S = 30.0
 # SI-SDR is that of the whole.
 OVERLAP_S = 1.0
 FRAMES_PER_S = 50  # of the speech encoders
-
-
-class Condition(Protocol):
-    """What an enhancer noticed about a recording, for instance that it is clipped."""
-
-    def __add__(self, other: Self, /) -> Self:
-        """Combine what was noticed about two pieces of the same recording."""
-
-    def texts(self) -> list[str]:
-        """One sentence for each thing that a listener should know."""
 
 
 class EnhancedChunk(NamedTuple):

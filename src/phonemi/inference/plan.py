@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from glob import glob
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 from phonemi import audio
@@ -67,19 +67,15 @@ def _find_recordings(path: Path, output: Path, suffix: str) -> list[tuple[Path, 
         root, files = path, audio.find_recordings(path)
     else:
         root = Path(*takewhile(lambda part: not set(part) & set("*?["), path.parts))
+        # The pattern may name another extension. One without an extension does not ask for files without one.
+        extensions = {*audio.EXTENSIONS, path.suffix.lower()} - {""}
         matches = [Path(match) for match in glob(str(path), recursive=True)]
-        files = _without_repetitions(file for match in matches for file in _recordings_at(match, path))
+        files = [match for match in matches if not match.is_dir() and match.suffix.lower() in extensions]
+        folders = [match for match in matches if match.is_dir()]
+        files = _without_repetitions([*files, *chain.from_iterable(map(audio.find_recordings, folders))])
     if root.resolve() in output.resolve().parents:
         files = [file for file in files if output.resolve() not in file.resolve().parents]
     return [(file, file.relative_to(root)) for file in files if not suffix or not file.stem.endswith(suffix)]
-
-
-def _recordings_at(match: Path, pattern: Path) -> list[Path]:
-    """Recordings at one match of a pattern: those in a folder, or the file itself if its extension is of sound."""
-    if match.is_dir():
-        return audio.find_recordings(match)
-    # The pattern may name another extension. One without an extension does not ask for files without one.
-    return [match] if match.suffix.lower() in {*audio.EXTENSIONS, pattern.suffix.lower()} - {""} else []
 
 
 def _without_repetitions(files: Iterable[Path]) -> list[Path]:

@@ -22,12 +22,12 @@ from phonemi.inference.chunks import (
     OVERLAP_S,
     Chunk,
     ChunkEnhancer,
-    Condition,
     EnhancedChunk,
     OverlapAdd,
     overlapping,
     plan_cut,
 )
+from phonemi.inference.condition import Condition
 from phonemi.inference.plan import is_enhanced
 from phonemi.inference.summary import Outcome, Summary
 from phonemi.progress import Progress
@@ -136,7 +136,7 @@ class Job:
         self._blocks, self._overlap = plan_cut(self.info.samples, self.info.sample_rate, chunk_s, overlap_s)
         self._overlap_add = OverlapAdd(self._overlap)
         self._output = ExitStack()
-        self._condition: Condition | None = None  # sum over the chunks
+        self._condition = Condition()  # sum over the chunks
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the recording chunk by chunk, until the job has ended."""
@@ -154,7 +154,7 @@ class Job:
     def write(self, chunk: Chunk, enhanced: EnhancedChunk) -> None:
         """Write the samples that are final with this chunk; after the last one, the job has ended."""
         with self._failing():
-            self._condition = enhanced.condition if self._condition is None else self._condition + enhanced.condition
+            self._condition += enhanced.condition
             self._writer.write(self._overlap_add.add(enhanced.waveform, chunk.is_last))
             if chunk.is_last:
                 self._reader.check_unchanged()

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import phonemi
-
-
-class NamedModel(Protocol):
-    """A PyTorch module that has a name, such as `phonemi.Enhancer`."""
-
-    name: str
-
-    def state_dict(self) -> dict[str, Any]: ...
 
 
 @dataclass
@@ -66,12 +59,16 @@ class Summary:
             parts.append(f"{totals['failed']} failed")
         return ", ".join(parts)
 
-    def to_json(self, enhancer: NamedModel, settings: dict[str, Any]) -> dict[str, Any]:
-        """The outcomes, totals, model and settings. The version of the model is a hash of its weights.
+    def to_json(self, name: str, weights: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+        """The outcomes, totals, settings, and name and version of the model, which is a hash of its `weights`.
 
         JSON is UTF-8, file names need not be: other bytes are written as escapes such as `\\xff`.
         """
-        model = {"name": enhancer.name, "version": _hash_of_weights(enhancer)}
+        digest = hashlib.sha256()
+        for key, values in sorted(weights.items()):
+            digest.update(key.encode())
+            digest.update(values.cpu().contiguous().numpy().tobytes())
+        model = {"name": name, "version": digest.hexdigest()[:16]}
         origin = {"phonemi": phonemi.__version__, "model": model, "settings": _in_utf8(settings)}
         return {**origin, "totals": self.totals(), "files": [_in_utf8(asdict(outcome)) for outcome in self.outcomes]}
 
@@ -88,11 +85,3 @@ def _in_utf8(values: dict[str, Any]) -> dict[str, Any]:
         else value
         for key, value in values.items()
     }
-
-
-def _hash_of_weights(enhancer: NamedModel) -> str:
-    digest = hashlib.sha256()
-    for name, values in sorted(enhancer.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(values.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -10,7 +10,7 @@ from phonemi.config import load_config
 from phonemi.data.corpora.synthetic import synthesise
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.files import read_json
-from phonemi.inference import enhance_file
+from phonemi.inference.recordings import enhance_file
 from phonemi.progress import Progress
 from phonemi.report.headlines import headlines
 from phonemi.report.markdown import write_markdown

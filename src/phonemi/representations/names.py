@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from phonemi.errors import DataError, ModelError
-from phonemi.files import read_json
+from phonemi.errors import ModelError
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation, load_model, new_model
 from phonemi.representations.log1p import Log1p
@@ -42,7 +41,7 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
             f"no encoder {name!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder, "
             "a hub id such as microsoft/wavlm-base"
         )
-    if not (folder / "config.json").exists() or _model_type(folder / "config.json") != MODEL_TYPE:
+    if shipped.type_of(folder / shipped.CONFIG_FILE) != MODEL_TYPE:
         return HuggingFaceRepresentation(load_model(name, token), name)
     encoder = MelTransformer.load(folder)
     encoder.name = name
@@ -58,10 +57,3 @@ def _from_settings(settings: dict[str, Any]) -> Representation:
         return HuggingFaceRepresentation(model, name, settings["normalise"], settings["layer_norm_states"])
     sizes = {key: value for key, value in settings.items() if key != "name"}
     return MelTransformer(MelTransformerConfig.from_json(sizes), name)
-
-
-def _model_type(path: Path) -> object:
-    try:
-        return read_json(path).get("model_type")
-    except (DataError, AttributeError) as error:
-        raise ModelError(f"{path} is not the configuration of a model ({error})") from None

@@ -12,10 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonemi.aggregations.base import Aggregation
-from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
-from phonemi.aggregations.storage import load_aggregation, save_aggregation
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import Aggregation, DynamicWeightedSum, WeightedSum, load_aggregation, save_aggregation
 from phonemi.config.sections import Aggregate
 from phonemi.constants import IGNORE
 from phonemi.errors import ConfigError

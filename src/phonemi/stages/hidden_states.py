@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonemi.aggregations.base import Aggregation
+from phonemi.aggregations import Aggregation
 from phonemi.data.mixing import Mixture, Mixtures, generator
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_json, replacing, write_json

@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonemi.aggregations.base import Aggregation
-from phonemi.aggregations.single_layer import SingleLayer
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import Aggregation, SingleLayer, WeightedSum
 from phonemi.config import Config
 from phonemi.config.sections import Enhance
 from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator

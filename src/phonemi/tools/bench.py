@@ -17,7 +17,6 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phonemi.aggregations.weighted_sum import WeightedSum
+from phonemi.aggregations import WeightedSum
 from phonemi.data.alignment import PHONES
 from phonemi.devices import choose_device
 from phonemi.errors import ConfigError, nearest
@@ -124,11 +123,12 @@ class Bench:
             logits_by_snr = [probe(self.states(waveform)[layer].float()) for waveform in self.test.values()]
             return torch.stack([functional.cross_entropy(logits, labels) for logits in logits_by_snr]).mean().item()
 
-    def aggregation_ways(self, folder: Path) -> tuple[Work, Work]:
-        """An epoch over all utterances of a weighted sum and its linear probe; what is cached lies in `folder`."""
+    def aggregation_ways(self) -> tuple[Work, Work]:
+        """An epoch over all utterances of a weighted sum and its linear probe."""
         states = _as_stored(self.states(self.train)).values
-        states.numpy().tofile(folder / "states.bin")
-        on_disk = torch.from_numpy(np.memmap(folder / "states.bin", np.float16, "c", shape=tuple(states.shape)))
+        with tempfile.TemporaryFile() as file:  # whose content stays as long as it is mapped
+            states.numpy().tofile(file)
+            on_disk = torch.from_numpy(np.memmap(file, np.float16, "c", shape=tuple(states.shape)))
         utterances, layers, dim = self.size.utterances, *states.shape[1:]
         on_disk, labels = on_disk.unflatten(0, (utterances, -1)), self.labels.unflatten(0, (utterances, -1))
 
@@ -184,17 +184,11 @@ def run(
     size = size or Size()
     bench = Bench(model_type, size, choose_device(device), bf16, dim)
     comparisons = []
-    with tempfile.TemporaryDirectory() as folder:
-        ways_of: dict[str, Callable[[], tuple[Work, Work]]] = {
-            "encoder": bench.encoder_ways,
-            "information": bench.information_ways,
-            "aggregation": lambda: bench.aggregation_ways(Path(folder)),
-        }
-        for name in names or NAMES:
-            ways = ways_of[name]()
-            memory_mb = [_memory_mb(way, bench.device) for way in ways]
-            turns = [[_seconds(way, bench.device) for way in ways] for _ in range(size.repeats)]
-            comparisons.append(Comparison(name, *map(min, zip(*turns, strict=True)), *memory_mb))
+    for name in names or NAMES:
+        ways: tuple[Work, Work] = getattr(bench, f"{name}_ways")()
+        memory_mb = [_memory_mb(way, bench.device) for way in ways]
+        turns = [[_seconds(way, bench.device) for way in ways] for _ in range(size.repeats)]
+        comparisons.append(Comparison(name, *map(min, zip(*turns, strict=True)), *memory_mb))
     return comparisons
 
 

@@ -19,7 +19,7 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.observation import Observation, observing
 from phonemi.enhancers.pretrained import MODEL_TYPE
 from phonemi.errors import ConfigError, PhonemiError, require_extra
-from phonemi.inference import enhance_file
+from phonemi.inference.recordings import enhance_file
 from phonemi.report.figure_style import svg_text
 from phonemi.report.pages import inline_svg, render
 from phonemi.report.spectrograms import recording_view

@@ -31,7 +31,6 @@ EXTRAS = {
     "demo": ("`phonemi demo`", ("gradio",)),
     "tensorboard": ("training curves in a browser", ("tensorboard",)),
 }
-ENHANCING = "one second"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Check everything, the quick things first; never raises. The last finding, `ENHANCING`, is one enhancement."""
+    """Check everything, the quick things first; never raises. The last finding is of one enhancement."""
     yield Finding("versions", "phonemi", phonemi.__version__)
     yield Finding("versions", "python", platform.python_version())
     for package in CORE:
@@ -62,7 +61,7 @@ def examine() -> Iterator[Finding]:
         yield _check("encoders", "transformers", lambda: import_transformers("WavLM", "wavlm").__version__)
     if device.found.startswith("cuda"):
         yield _check("enhancing", "on the GPU", lambda: _enhance("cuda"), "use --device cpu")
-    yield _check("enhancing", ENHANCING, lambda: _enhance("cpu"))
+    yield _check("enhancing", "one second", lambda: _enhance("cpu"))
 
 
 def text(finding: Finding, columns: int) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from pathlib import Path
 from typing import Any
 
 from phonemi.errors import require_extra
+from phonemi.files import json_line
 
 LOG_NAME = "log.jsonl"
 
@@ -23,10 +22,11 @@ class Tracker:
     With `tensorboard`, a MissingExtra if that is not installed, curves go to RUN/tensorboard: `stage/label/value`.
 
     >>> import tempfile
+    >>> from phonemi.files import read_jsonl
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with Tracker(folder) as tracker:
     ...         tracker.log("train", "probe", 50, loss=0.25)
-    ...     line = json.loads((Path(folder) / "log.jsonl").read_text())
+    ...     [line] = read_jsonl(Path(folder) / "log.jsonl")
     >>> line["stage"], line["label"], line["step"], line["loss"]
     ('train', 'probe', 50, 0.25)
     """
@@ -40,7 +40,9 @@ class Tracker:
             from torch.utils.tensorboard import SummaryWriter
 
             self._curves = SummaryWriter(str(self.path.parent / "tensorboard"))
-        _repair_last_line(self.path)
+        if self.path.exists():  # a power cut or a full disk may have left a part of the last line
+            with open(self.path, "r+b") as log:
+                log.truncate(log.read().rfind(b"\n") + 1)
         # Unbuffered and in append mode: one line is one write at the end of the file, also with several writers.
         self._lines = open(self.path, "ab", buffering=0)  # noqa: SIM115
 
@@ -54,10 +56,8 @@ class Tracker:
             values: numbers (also tensors and arrays of one element) or text. What is not finite becomes null.
         """
         plain = {name: value.item() if hasattr(value, "item") else value for name, value in values.items()}
-        row = {"time_s": round(time.time(), 3), "stage": stage, "label": label, "step": step}
-        for name, value in plain.items():
-            row[name] = None if isinstance(value, float) and not math.isfinite(value) else value
-        self._lines.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        row = {"time_s": round(time.time(), 3), "stage": stage, "label": label, "step": step, **plain}
+        self._lines.write(json_line(row).encode())
         if self._curves is not None:
             for name, value in plain.items():
                 if isinstance(value, (int, float)):
@@ -74,22 +74,3 @@ class Tracker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _repair_last_line(path: Path) -> None:
-    """Complete what a power cut or a full disk left of it by its newline if it is a whole object, else cut it off."""
-    if not path.exists():
-        return
-    with open(path, "r+b") as log:
-        content = log.read()
-        start = content.rfind(b"\n") + 1
-        if start == len(content):
-            return
-        try:
-            whole = isinstance(json.loads(content[start:]), dict)
-        except ValueError:
-            whole = False
-        if whole:
-            log.write(b"\n")
-        else:
-            log.truncate(start)

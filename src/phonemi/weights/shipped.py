@@ -7,11 +7,10 @@ the model of the package, `./mini` is a folder.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from phonemi.errors import DataError
-from phonemi.files import read_json
+from phonemi.files import read_json, sha256
 
 WEIGHTS = Path(__file__).parent
 CONFIG_FILE = "config.json"
@@ -20,7 +19,7 @@ WEIGHTS_FILE = "model.safetensors"
 
 def names(model_type: str) -> list[str]:
     """Names of the models of a type, in alphabetical order."""
-    return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG_FILE}") if _type_of(path) == model_type)
+    return sorted(path.parent.name for path in WEIGHTS.glob(f"*/{CONFIG_FILE}") if type_of(path) == model_type)
 
 
 def folder_of(name: str | Path, model_type: str) -> Path | None:
@@ -34,19 +33,14 @@ def version_of(name: str) -> str | None:
     return sha256(path) if Path(name).name == name and path.is_file() else None
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def listed(model_type: str) -> str:
     """The names of a type in one line, for error messages about unknown names."""
     return ", ".join(names(model_type)) or "none in this version"
 
 
-def _type_of(config: Path) -> object:
+def type_of(config: Path) -> object:
+    """The `model_type` in a config.json; None if it is missing, damaged or of something else."""
     try:
         return read_json(config).get("model_type")
-    except (DataError, AttributeError):  # damaged, or not the configuration of a model
+    except (DataError, AttributeError):
         return None

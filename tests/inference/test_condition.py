@@ -1,11 +1,11 @@
-"""phonemi.enhancers.condition: each warning where it is due, none elsewhere, and pieces add up to the whole."""
+"""phonemi.inference.condition: each warning where it is due, none elsewhere, and pieces add up to the whole."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from phonemi.enhancers.condition import CLEAN, CLIPPED, NARROW, Condition, examine, is_clipped
+from phonemi.inference.condition import CLEAN, CLIPPED, NARROW, Condition, examine, is_clipped
 
 RATE = 16_000
 

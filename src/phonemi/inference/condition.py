@@ -8,9 +8,10 @@ from operator import add
 
 import numpy as np
 
+from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import PhonemiWarning
-from phonemi.signal import FFT, SAMPLE_RATE
 
+WINDOW = 512  # samples of the spectrum
 MIN_DURATION_S = 1.0  # a shorter recording says too little about its spectrum and its noise
 # Telephone speech ends at 4 kHz, and the slope of its filter at 4.5 kHz. Other speech has -40 to -20 dB of its power
 # above that frequency.
@@ -40,6 +41,7 @@ class Condition:
         return Condition(*map(add, astuple(self), astuple(other)))
 
     def texts(self) -> list[str]:
+        """One sentence for each thing that a listener should know."""
         is_long_enough = self.samples >= MIN_DURATION_S * SAMPLE_RATE
         texts = []
         if self.clipped_channels:
@@ -69,7 +71,7 @@ def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.nda
     if sample_rate >= MIN_WIDE_BAND_RATE:
         power = _power_spectrum(network_input)
         total_power = float(power.sum())
-        upper_power = float(power[round(NARROW_BAND_HZ * FFT / SAMPLE_RATE) :].sum())
+        upper_power = float(power[round(NARROW_BAND_HZ * WINDOW / SAMPLE_RATE) :].sum())
     return Condition(
         network_input.size,
         sum(map(is_clipped, noisy)),
@@ -96,7 +98,7 @@ def is_clipped(channel: np.ndarray) -> bool:
 
 def _power_spectrum(channels: np.ndarray) -> np.ndarray:
     """Power of each bin, summed over channels and over windows side by side, [channel, sample] -> [257]."""
-    frames = channels[:, : channels.shape[1] // FFT * FFT].reshape(-1, FFT)
-    spectrum = np.fft.rfft(frames * np.hanning(FFT).astype(np.float32))
+    frames = channels[:, : channels.shape[1] // WINDOW * WINDOW].reshape(-1, WINDOW)
+    spectrum = np.fft.rfft(frames * np.hanning(WINDOW).astype(np.float32))
     power: np.ndarray = np.square(np.abs(spectrum)).sum(0)
     return power
