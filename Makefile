@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test quick check docs matrix install wheel clean
+.PHONY: quickstart test tests quick check docs matrix install wheel clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
@@ -14,7 +14,11 @@ quickstart: $(INSTALLED)
 # kept whatever the environment says: the tests start some hundred processes.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-test: $(INSTALLED) check
+# The type checker has one core to itself, and the tests both when it is done.
+test: $(INSTALLED)
+	@$(MAKE) --no-print-directory -j 2 check tests
+
+tests: $(INSTALLED)
 	$(PYTEST)
 
 # The tests for daily work: about a minute.
