@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from hypothesis import settings
+from tiny_whisper import make_whisper
 
 from phonemi import audio
 from phonemi.data.manifest import Interval, Recording, write_manifest
@@ -59,7 +60,7 @@ TINY = (
     "enhance.hidden=8", "enhance.layers=1", "enhance.steps=120", "enhance.batch=2", "enhance.crop_s=0.5",
     "enhance.snrs_db=[5]", "enhance.train_mixtures=6", "enhance.validation_mixtures=1", "enhance.validate_every=30",
     "enhance.precision=no", "enhance.select_on=si_sdri_db", "enhance.jobs=1",
-    "evaluate.snrs_db=[5, 15]", "evaluate.per_utterance=1", "evaluate.examples=1", "evaluate.resamples=20",
+    "evaluate.snrs_db=[5, 15]", "evaluate.per_utterance=1", "evaluate.examples=1",
     "evaluate.recogniser=pocketsphinx-grammar",
 )  # fmt: skip
 
@@ -314,61 +315,10 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_blank)
 
 
-WHISPER_SPECIAL = (
-    "<|endoftext|>", "<|startoftranscript|>", "<|de|>", "<|en|>", "<|translate|>", "<|transcribe|>",
-    "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
-)  # fmt: skip
-
-
 @pytest.fixture(scope="session")
 def whisper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All files of a multilingual Whisper with random weights: a block on each side, at most 22 tokens for 30 s."""
-    import torch
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import (
-        GenerationConfig,
-        WhisperConfig,
-        WhisperFeatureExtractor,
-        WhisperForConditionalGeneration,
-        WhisperTokenizer,
-    )
-
-    folder = tmp_path_factory.mktemp("whisper") / "wee-whisper"
-    merges = [("m", "e"), ("s", "h"), ("e", "e"), ("s", "ee"), *(("Ġ", word) for word in ("me", "see", "sh", "ee"))]
-    pieces = [*sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
-    tokenizer = WhisperTokenizer(vocab={piece: index for index, piece in enumerate(pieces)}, merges=merges)
-    tokenizer.add_special_tokens({"additional_special_tokens": list(WHISPER_SPECIAL[1:])})
-    tokenizer.add_tokens([f"<|{step / 50:.2f}|>" for step in range(1501)])
-    tokenizer.save_pretrained(folder)
-    (folder / "normalizer.json").write_text('{"colour": "color", "grey": "gray"}')
-    WhisperFeatureExtractor(feature_size=20).save_pretrained(folder)
-
-    special = dict(zip(WHISPER_SPECIAL, tokenizer.convert_tokens_to_ids(list(WHISPER_SPECIAL)), strict=True))
-    end, start = special["<|endoftext|>"], special["<|startoftranscript|>"]
-    tokens = {"eos_token_id": end, "bos_token_id": end, "pad_token_id": end, "decoder_start_token_id": start}
-    sizes = {f"{part}_{size}": 1 if size == "layers" else 2 if size == "attention_heads" else 16
-             for part in ("encoder", "decoder") for size in ("layers", "attention_heads", "ffn_dim")}  # fmt: skip
-    config = WhisperConfig(
-        vocab_size=len(tokenizer), d_model=16, num_mel_bins=20, max_target_positions=44, **sizes, **tokens
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = WhisperForConditionalGeneration(config)
-        for name, weights in model.named_parameters():
-            if weights.dim() > 1 and name != "model.encoder.embed_positions.weight":
-                torch.nn.init.normal_(weights, std=0.5)
-    model.generation_config = GenerationConfig(
-        **tokens,
-        is_multilingual=True,
-        lang_to_id={language: special[language] for language in ("<|de|>", "<|en|>")},
-        task_to_id={task: special[f"<|{task}|>"] for task in ("translate", "transcribe")},
-        no_timestamps_token_id=special["<|notimestamps|>"],
-        max_length=44,
-        begin_suppress_tokens=[end],
-        suppress_tokens=[i for i in range(len(tokenizer)) if not (i == end or 252 < i < len(pieces))],
-    )
-    model.save_pretrained(folder)
-    return folder
+    """A Whisper with at most 22 tokens for 30 s, see `make_whisper`."""
+    return make_whisper(tmp_path_factory.mktemp("whisper") / "wee-whisper", context=44)
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ ARROWS = {
     "results": {"metrics"},
     "inference": {"audio"},
     "enhancers": {"representations", "aggregations", "inference", "results", "metrics", "audio", "signal"},
-    "information": {"probes", "signal"},
+    "information": {"representations", "probes", "metrics", "signal"},
     "training": set(),
     "systems": set(),
     "stages": {

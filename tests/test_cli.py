@@ -308,8 +308,12 @@ def test_a_row_that_needs_an_aggregation_nobody_asks_for(phonemi: Phonemi, finis
     [
         ("train", "pesq", ["enhance.select_on=pesq_wb_lqo"]),
         ("train", "pystoi", ["enhance.select_on=stoi"]),
-        ("evaluate", "pocketsphinx", ["evaluate.resamples=21"]),
-        ("evaluate", "jiwer", ["evaluate.resamples=21"]),
+        (
+            "evaluate",
+            "pocketsphinx",
+            ["evaluate.recogniser=pocketsphinx", "evaluate.endpoint={row: log1p, against: noisy}"],
+        ),
+        ("evaluate", "jiwer", ["evaluate.recogniser=pocketsphinx", "evaluate.endpoint={row: log1p, against: noisy}"]),
     ],
 )
 def test_a_package_that_is_not_installed(
@@ -321,10 +325,8 @@ def test_a_package_that_is_not_installed(
     overrides = [word for change in changes for word in ("--set", change)]
     outcome = phonemi(stage, "--run", folder, *overrides)
     assert outcome.error.startswith(f"{package} is not installed")
-    advice = "pip install 'phonemi[eval]'"
-    assert outcome.error.endswith(
-        f"{advice}, or set enhance.select_on to another score" if stage == "train" else advice
-    )
+    advice = "[eval]', or set enhance.select_on to another score" if stage == "train" else "[metrics]'"
+    assert outcome.error.endswith(f"pip install 'phonemi{advice}")
 
 
 def test_an_error_in_a_process_of_a_stage(phonemi: Phonemi, finished: Any, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_python_runs(block, tmp_path, monkeypatch):
         assert names["enhanced"].shape == (2, 30_000)
 
 
+@pytest.mark.slow
 def test_commands_exist():
     named = set(
         re.findall(r"phonemi ([a-z]+)", " ".join(code_blocks("sh")) + README[README.index("## The commands") :])

@@ -16,6 +16,7 @@ from phonemi.errors import PhonemiError
 from phonemi.workers import QUEUE_PER_PROCESS, Workers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_results_come_in_order_and_arguments_are_taken_as_they_are_needed(processes: int) -> None:
     taken: list[int] = []

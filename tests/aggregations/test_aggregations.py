@@ -57,6 +57,7 @@ def test_dynamic_weighted_sum_is_equation_3(projection_bias):
     torch.testing.assert_close(aggregation(states), literal_equation_3(aggregation, states), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_dynamic_weighted_sum_has_the_gradients_of_equation_3():
     aggregation, states = random_dynamic(), hidden_states()
     names, parameters = zip(*aggregation.named_parameters(), strict=True)

@@ -111,6 +111,7 @@ def test_a_playlist_opens_no_other_file(encode: Encode, tmp_path: Path, text: st
         audio.load(tmp_path / "a.m4a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "format"),
     [("a.m4a", "aac", "ipod"), ("a.webm", "libopus", "webm"), ("a.aac", "aac", "adts"), ("a.mka", "ac3", "matroska")],
@@ -157,6 +158,7 @@ def test_without_pyav_it_says_what_to_install(tmp_path: Path) -> None:
         audio.load(tmp_path / "a.m4a")
 
 
+@pytest.mark.slow
 def test_pyav_is_imported_only_where_it_is_needed(tmp_path: Path) -> None:
     for extension in (".wav", ".flac", ".mp3", ".ogg"):
         audio.save(tmp_path / f"a{extension}", _tone(), RATE)

@@ -231,6 +231,7 @@ def test_unusual_rates(tmp_path: Path, rate: int) -> None:
         assert len(audio.load(tmp_path / "a.wav")) == round(900 * 16_000 / rate)
 
 
+@pytest.mark.slow
 def test_channels_are_read_in_pieces_that_fit(tmp_path: Path) -> None:
     written = np.tile(uniform_noise(1, 4_000), (1_000, 1))
     audio.save(tmp_path / "a.wav", written, 16_000)

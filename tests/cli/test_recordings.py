@@ -137,6 +137,7 @@ def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path:
     np.testing.assert_allclose(found[2], noisy, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_mix_chunks_batches_and_device_reach_the_enhancer(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
     noisy = 0.1 * np.random.default_rng(0).standard_normal(5 * RATE).astype(np.float32)
     audio.save(tmp_path / "a.wav", noisy, RATE, subtype="FLOAT")

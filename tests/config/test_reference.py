@@ -77,6 +77,7 @@ def test_every_setting_has_an_anchor_on_the_page() -> None:
     assert {name.replace("[]", "") for name in SETTINGS} <= set(anchors)
 
 
+@pytest.mark.slow
 def test_the_command_prints_it(phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     outcome = phonemi("config", "evaluate")

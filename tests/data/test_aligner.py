@@ -28,6 +28,7 @@ def phone_loop() -> PocketsphinxPhoneLoop:
     return PocketsphinxPhoneLoop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -69,6 +70,7 @@ def test_synthetic_speech(aligner: PocketsphinxAligner, speech: Recording) -> No
     assert np.mean(frame_labels(found, frames) == frame_labels(speech.phones or (), frames)) > 0.6
 
 
+@pytest.mark.slow
 def test_words_outside_the_dictionary_are_pronounced(speech: Recording) -> None:
     spoken = PocketsphinxAligner(pronounce=lambda word: ["B", "AE", "T"])
     intervals = spoken.align(audio.load(speech.path), "zzzzq")

@@ -213,6 +213,7 @@ def test_the_configuration_refuses_what_cannot_be() -> None:
         assert message in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_run_augments_training_and_validation(corpus: Any, tmp_path: Path) -> None:
     changes = ["enhance.augment.gain_db=[6, 6]", "enhance.augment.reverb_share=0"]
     plain = Run(tmp_path / "plain", load_config(None, corpus.settings))

@@ -140,6 +140,7 @@ def test_babble_is_never_of_the_speaker_who_is_disturbed(speech: AudioStore, noi
         assert _snr_db(mixture) == pytest.approx(mixture.snr_db, abs=0.01)
 
 
+@pytest.mark.slow
 def test_augmentation_changes_nothing_that_is_drawn(speech: AudioStore, noise: NoiseStore) -> None:
     plain, off = _drawn(speech, noise), _drawn(speech, noise, augmentation=Augment())
     everything = Augment(reverb_share=1, band_limit_share=0.5, gain_db=(-10, 5))
@@ -208,11 +209,27 @@ def test_without_babble_a_planned_mixture_is_made_of_plain_calls(speech: AudioSt
     planned = PlannedMixtures(speech, noise, snrs_db=SNRS_DB, seed=0)
     for index in range(len(planned)):
         mixture = planned[index]
-        rng = generator(0, "planned", mixture.id)
+        rng = generator(0, "planned", mixture.id.partition("@")[0], 0)
         clip = int(rng.integers(4))
         noisy, _ = mix_at_snr(mixture.clean, noise_segment(noise.noise[clip], len(mixture.clean), rng), mixture.snr_db)
         assert mixture.noise_id == f"n{clip}"
         assert mixture.noisy.tobytes() == noisy.tobytes()
+
+
+def test_an_utterance_is_in_the_same_noise_at_every_snr(speech: AudioStore, noise: NoiseStore) -> None:
+    planned = PlannedMixtures(speech, noise, snrs_db=SNRS_DB, seed=0, clips=2)
+    added: dict[tuple[str, str], list[np.ndarray]] = {}
+    for index in range(len(planned)):
+        mixture = planned[index]
+        source, _, end = mixture.id.partition("@")
+        difference = (mixture.noisy - mixture.clean).astype(np.float64)
+        added.setdefault((source, end.partition("#")[2]), []).append(difference / np.linalg.norm(difference))
+    assert len(added) == 2 * len(speech.recordings)
+    for shapes in added.values():
+        assert len(shapes) == len(SNRS_DB)
+        assert all(np.dot(shapes[0], shape) > 0.9999 for shape in shapes)
+    firsts = [shapes[0] for (source, _), shapes in added.items() if source == speech.recordings[0].id]
+    assert abs(np.dot(*firsts)) < 0.9
 
 
 @pytest.mark.parametrize("per_utterance", [1, 2, 3, 5])

@@ -36,7 +36,7 @@ FACTS = {
         "comparisons": [
             {
                 **{"row": "ws", "against": "noisy", "metric": "stoi", "difference": 0.05},
-                **{"low": 0.03, "high": 0.07, "p_value": 0.001},
+                **{"low": 0.03, "high": 0.07, "p_value": 0.001, "p_adjusted": 0.001},
             }
         ],
     },

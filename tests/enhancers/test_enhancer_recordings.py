@@ -63,6 +63,7 @@ def difference_db(found, expected):
 # Level ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(gain_db=st.floats(-60, 40), sample_rate=st.sampled_from([8000, 16_000, 44_100]), seed=st.integers(0, 9))
 def test_the_output_follows_the_level_of_the_input(gain_db, sample_rate, seed):
     waveform, gain = noise(2, 6000, seed=seed), 10 ** (gain_db / 20)
@@ -147,6 +148,7 @@ def test_the_upper_band_follows_the_mask():
 # Batches and threads -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(
     shapes=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4000)), min_size=1, max_size=4),
     sample_rate=st.sampled_from([8000, 16_000, 44_100]),

@@ -165,6 +165,7 @@ def test_mask_of_one_is_the_identity_to_the_last_sample(samples):
     torch.testing.assert_close(model.enhance(noisy, None), noisy, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [16_000, 16_080, 16_159])
 def test_the_end_does_not_click(samples):
     # The inverse STFT alone makes the last samples of 16 159 five times as loud as the rest.

@@ -55,7 +55,7 @@ def test_the_bound_is_entropy_less_cross_entropy_in_bits(depth):
     features, labels = frames(200, seed=0)
     test_features, test_labels = frames(90, seed=1)
     test_set = EvaluationSet(test_features, test_labels, np.arange(90) // 10)
-    bounds = measure(features, labels, {0.0: test_set}, classes=CLASSES, seed=3, resamples=5, depth=depth, **TRAINING)
+    bounds = measure(features, labels, {0.0: test_set}, classes=CLASSES, seed=3, depth=depth, **TRAINING)
     # The same draws as in `measure`: the same probes.
     generator = torch.Generator().manual_seed(3)
     probes = train_probes(features, labels, classes=CLASSES, generator=generator, depth=depth, **TRAINING)

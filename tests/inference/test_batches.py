@@ -100,6 +100,7 @@ def uneven_folder(folder, written):
     return pairs
 
 
+@pytest.mark.slow
 def test_a_batch_gives_what_one_by_one_gives(tmp_path, encoder_enhancer, written):
     pairs = uneven_folder(tmp_path, written)
     for batch_size in (1, 3, 100):
@@ -185,6 +186,7 @@ def test_a_recording_too_large_to_be_read_stops_no_other(tmp_path, recorder, wri
     assert "1001.wav takes more memory than is free here" in summary.outcomes[1].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [[4000], [4000, 3500], [3000] * 10])
 def test_memory_does_not_grow_with_the_channels(encoder_enhancer, sound, monkeypatch, lengths):
     """At most eight rows go through the network at once, or as many as there are recordings, and come out the same."""

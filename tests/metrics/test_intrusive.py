@@ -58,6 +58,7 @@ def test_si_sdr_ignores_level_and_sign(estimate_db: float, clean_db: float, flip
     assert scaled.value == pytest.approx(si_sdr(estimate, clean).value, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_improvement_is_the_difference_of_both() -> None:
     clean = _speech(0.5)
     noise = _noise(len(clean))
@@ -126,6 +127,7 @@ def test_stoi_is_plain_pystoi() -> None:
     assert stoi(estimate, clean).value == pytest.approx(pystoi.stoi(clean, estimate, SECOND), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_pesq_is_wide_band_pesq() -> None:
     pesq = pytest.importorskip("pesq")
     clean = _speech()
@@ -145,6 +147,7 @@ def test_pesq_of_speech_with_more_pauses_than_it_has_room_for_fails_instead_of_c
     assert pesq_wb(clean + 0.01 * _noise(len(clean)), clean).reason == "more than 45 utterances for PESQ"
 
 
+@pytest.mark.slow
 def test_quiet_recordings_score_like_loud_ones() -> None:
     pytest.importorskip("pesq")
     pytest.importorskip("pystoi")
@@ -158,6 +161,7 @@ def test_quiet_recordings_score_like_loud_ones() -> None:
         assert quiet[key].value == pytest.approx(loud[key].value, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_more_noise_is_worse_in_every_metric() -> None:
     pytest.importorskip("pesq")
     pytest.importorskip("pystoi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn import functional
 
@@ -9,6 +10,7 @@ from phonemi.aggregations import DynamicWeightedSum
 from phonemi.probes.aggregation_probe import AggregationProbe
 
 
+@pytest.mark.slow
 def test_it_is_the_mean_cross_entropy_of_a_linear_layer_on_the_aggregated_frames() -> None:
     torch.manual_seed(0)
     aggregation = DynamicWeightedSum(3, 6)

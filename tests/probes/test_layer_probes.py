@@ -27,6 +27,7 @@ def test_batched_product_equals_separate_modules(depth):
         torch.testing.assert_close(logits[slot], probes.slot(slot)(features()[slot]))
 
 
+@pytest.mark.slow
 def test_training_together_equals_training_separately():
     probes = LayerProbes(SLOTS, DIM, CLASSES, hidden=8, dropout=0.0)
     separate = [probes.slot(slot) for slot in range(SLOTS)]

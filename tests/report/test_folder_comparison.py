@@ -106,6 +106,7 @@ def test_level_and_clipping_are_those_of_all_channels_and_all_of_the_file(tmp_pa
     assert read_recording(tmp_path / "silent.wav")[0].level_db == -np.inf
 
 
+@pytest.mark.slow
 def test_clean_speech_gives_the_scores_of_both_sides(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path)
     for name in ("a.wav", "deep/b.wav"):

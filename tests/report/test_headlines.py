@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from phonemi.metrics.statistics import is_significant
 from phonemi.report.headlines import (
     concentrated_layers,
     data_text,
@@ -17,7 +18,7 @@ from phonemi.report.headlines import (
     snrs_text,
     weights_headline,
 )
-from phonemi.results.evaluation import Evaluation
+from phonemi.results.evaluation import Comparison, Evaluation
 from phonemi.results.information import Information
 from phonemi.results.run_folder import RunResults
 from phonemi.results.weights import DynamicWeights, LayerWeights
@@ -82,8 +83,8 @@ def test_metrics_say_the_tested_difference_and_whether_it_is_one():
     metrics = {
         "rows": [{"row": row, "wer": rate} for row, rate in rates.items()],
         "comparisons": [
-            {**pair, "metric": "pesq_wb_lqo", "difference": -0.1, "low": -0.2, "high": -0.05},
-            {**pair, "metric": "wer", "difference": -0.01, "low": -0.02, "high": 0.0},
+            {**pair, "metric": "pesq_wb_lqo", "difference": -0.1, "low": -0.2, "high": -0.05, "p_adjusted": 0.01},
+            {**pair, "metric": "wer", "difference": -0.01, "low": -0.02, "high": 0.0, "p_adjusted": 0.06},
         ],
     }
     assert evaluation_headlines(Evaluation.from_json(metrics)) == [
@@ -94,7 +95,15 @@ def test_metrics_say_the_tested_difference_and_whether_it_is_one():
 
 
 def test_a_row_against_the_noisy_input_names_the_latter_once():
-    pair = {"row": "mine", "against": "noisy", "difference": 0.31, "low": 0.1, "high": 0.5, "p_value": 0.01}
+    pair = {
+        "row": "mine",
+        "against": "noisy",
+        "difference": 0.31,
+        "low": 0.1,
+        "high": 0.5,
+        "p_value": 0.01,
+        "p_adjusted": 0.01,
+    }
     metrics = {
         "rows": [{"row": "noisy", "wer": 0.4}, {"row": "mine", "wer": 0.3}],
         "comparisons": [pair | {"metric": "dnsmos_ovrl"}],
@@ -107,13 +116,13 @@ def test_a_row_against_the_noisy_input_names_the_latter_once():
 
 def compared(**differences: float) -> Evaluation:
     """Systems with their difference of STOI to noisy; all significant, but not their WER."""
-    pairs = [{"row": row, "against": "noisy", "p_value": 0.01} for row in differences]
+    pairs = [{"row": row, "against": "noisy", "p_value": 0.01, "p_adjusted": 0.01} for row in differences]
     comparisons = [
         one
         for pair, value in zip(pairs, differences.values(), strict=True)
         for one in (
             pair | {"metric": "stoi", "difference": value, "low": value - 0.001, "high": value + 0.001},
-            pair | {"metric": "wer", "difference": 0.05, "low": -0.1, "high": 0.2},
+            pair | {"metric": "wer", "difference": 0.05, "low": -0.1, "high": 0.2, "p_adjusted": 0.3},
         )
     ]
     rows = [{"row": row, "wer": 0.3} for row in ("noisy", *differences)]
@@ -139,7 +148,7 @@ def test_of_many_systems_the_best_is_said_and_how_many_there_are():
 
 def test_the_question_of_the_paper_comes_before_systems_from_elsewhere():
     metrics = compared(theirs=0.02).to_json()
-    asked = {"row": "ws-linguistic", "against": "ws-acoustic", "metric": "stoi", "p_value": 0.01}
+    asked = {"row": "ws-linguistic", "against": "ws-acoustic", "metric": "stoi", "p_value": 0.01, "p_adjusted": 0.01}
     metrics["comparisons"].append(asked | {"difference": 0.1, "low": 0.05, "high": 0.2})
     metrics["rows"] += [{"row": "ws-linguistic"}, {"row": "ws-acoustic"}]
     sentences = evaluation_headlines(Evaluation.from_json(metrics))
@@ -181,14 +190,19 @@ def test_nothing_measured_says_nothing():
 
 
 @pytest.mark.parametrize(
-    ("by_model", "significant"),
-    [([0.1, 0.2, 0.05], True), ([-0.3, -0.1], True), ([0.4, -0.01, 0.2], False), ([0.2, 0.0], False)],
+    ("facts", "verdict"),
+    [
+        ({"p_adjusted": 0.01, "difference": 0.1}, "better"),
+        ({"p_adjusted": 0.01, "difference": -0.1}, "worse"),
+        ({"p_adjusted": 0.06, "p_value": 0.01}, "not significant"),
+        ({"p_value": 0.001, "models": 1}, "not tested (1 model)"),
+        ({"p_value": 0.001, "models": 2}, "not tested (2 models)"),
+        ({"p_value": 0.001}, "not tested"),  # a result of an earlier version
+    ],
 )
-def test_a_difference_that_changes_its_sign_with_the_model_is_not_significant(
-    by_model: list[float], significant: bool
-) -> None:
-    assert is_significant(0.01, 0.2, 0.01)
-    assert is_significant(0.01, 0.2, 0.01, by_model) is significant
+def test_a_claim_needs_models_and_an_adjusted_p_value(facts: dict[str, Any], verdict: str) -> None:
+    values = {"row": "a", "against": "b", "metric": "stoi", "difference": 0.1, "low": 0.0, "high": 0.2} | facts
+    assert Comparison(**values).verdict == verdict
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ def metrics_row(name: str, wer: float, scored: int = 4) -> dict:
 
 def test_every_row_is_there_with_interval_and_failures(tmp_path):
     comparison = {"row": "a", "against": "b", "difference": -0.1, "low": -0.2, "high": -0.05, "pairs": 4}
-    comparisons = [comparison | {"metric": "wer", "p_value": 0.01}, comparison | {"metric": "stoi", "p_value": 0.0001}]
+    comparisons = [
+        comparison | {"metric": "wer", "p_value": 0.01, "p_adjusted": 0.01},
+        comparison | {"metric": "stoi", "p_value": 0.0001, "p_adjusted": 0.0001},
+    ]
     write_json(
         tmp_path / "metrics.json",
         {"rows": [metrics_row("a", 0.2, scored=3), metrics_row("b", 0.3)], "comparisons": comparisons},

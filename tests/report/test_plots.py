@@ -154,6 +154,7 @@ def test_saved_figures_are_the_same_bytes_again_and_change_no_settings(tmp_path)
     assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_a_dollar_sign_in_a_name_is_not_mathematics(tmp_path):
     save_figure(
         plots.layer_weights([RowWeights(row="a", label="cost $x_$ $", weights=(0.5, 0.5))]), tmp_path, "weights"

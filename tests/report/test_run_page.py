@@ -90,7 +90,7 @@ def write_scores(run: Path, rng: np.random.Generator) -> None:
         for row, label in names.items()
     ]  # fmt: skip
     pair = {"row": "ws-linguistic", "against": "ws-acoustic", "metric": "wer", "pairs": 8}
-    comparisons = [{**pair, "difference": -0.01, "low": -0.02, "high": 0.01, "p_value": 0.2}]
+    comparisons = [{**pair, "difference": -0.01, "low": -0.02, "high": 0.01, "p_value": 0.2, "p_adjusted": 0.2}]
     by_snr = [{"row": row, "snr_db": snr_db, **scores[row]} for row in names for snr_db in (-5, 10)]
     data = {"utterances": 8, "speakers": 2, "snrs_db": [-5, 10], "recogniser": "made-up"}
     write_json(run / "metrics.json", {"data": data, "rows": rows, "comparisons": comparisons, "by_snr": by_snr})

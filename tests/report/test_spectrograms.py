@@ -49,6 +49,7 @@ def test_both_spectrograms_have_one_scale_and_layers_are_absent_without_any() ->
     assert "estimated" in "".join(axes.get_title("left") for axes in figure.axes)
 
 
+@pytest.mark.slow
 def test_layers_say_whether_they_move() -> None:
     steady = np.tile([0.2, 0.3, 0.5], (49, 1))
     moving = np.random.default_rng(0).dirichlet(np.ones(3), 49)

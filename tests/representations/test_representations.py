@@ -82,6 +82,7 @@ def test_last_state_of_pre_norm_models_has_the_final_layer_norm(model_type):
     assert (variance[-2] - 1).abs().max() > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("model_type", MODELS)
 def test_batch_equals_single(model_type, large):
@@ -227,6 +228,7 @@ def test_folders_that_hold_no_model(tmp_path):
         load_representation(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_weights_missing_from_the_file(tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -69,6 +69,7 @@ def test_gradients_reach_the_freed_blocks_and_nothing_else(new_encoder: NewEncod
     assert all(name.endswith("k_proj.bias") for name in still)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_block", range(BLOCKS + 1))
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_frozen_part_builds_no_graph(new_encoder: NewEncoder, kind: str, from_block: int) -> None:
@@ -238,6 +239,7 @@ def as_in_transformers(attention: nn.Module, config: object) -> nn.Module:
     return plain.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_block", [0, 1, 2])
 def test_gradients_of_a_mel_transformer_are_those_of_finite_differences(
     new_encoder: NewEncoder, from_block: int
@@ -311,6 +313,7 @@ def test_what_cannot_be_trained_is_one_line(new_encoder: NewEncoder) -> None:
     assert Log1p().freeze().trainable_from is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mel", "wavlm"])
 def test_the_training_loop_fine_tunes_and_repeats_itself(new_encoder: NewEncoder, kind: str, tmp_path: Path) -> None:
     class Task(nn.Module):

@@ -142,6 +142,7 @@ def test_dropout_in_training_only():
         assert (states_of(fused, waveforms) - states_of(fused, waveforms)).abs().max() > 1e-2
 
 
+@pytest.mark.slow
 def test_names_of_weights_stay_and_files_go_both_ways(tmp_path):
     from transformers import AutoModel
 

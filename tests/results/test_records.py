@@ -29,7 +29,7 @@ WER = {
 }
 COMPARISON = {
     **{"row": "log1p", "against": "noisy", "metric": "stoi", "difference": 0.1, "low": None, "high": None},
-    **{"p_value": 0.1, "pairs": 18},
+    **{"p_value": 0.1, "p_adjusted": 0.2, "pairs": 18, "is_endpoint": False},
 }
 FILES: list[tuple[type[Record], dict[str, Any]]] = [
     (

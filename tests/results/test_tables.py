@@ -50,9 +50,33 @@ def test_a_cell_has_its_interval_and_what_failed_in_every_form() -> None:
 def test_differences_say_whether_they_are_significant_and_for_the_better() -> None:
     pair = {"row": "a", "against": "b", "pairs": 9}
     comparisons = [
-        {**pair, "metric": "wer", "difference": -0.02, "low": -0.03, "high": -0.01, "p_value": 0.0001},
-        {**pair, "metric": "stoi", "difference": -0.02, "low": -0.03, "high": -0.01, "p_value": 0.01},
-        {**pair, "metric": "pesq_wb_lqo", "difference": 0.02, "low": -0.01, "high": 0.05, "p_value": 0.2},
+        {
+            **pair,
+            "metric": "wer",
+            "difference": -0.02,
+            "low": -0.03,
+            "high": -0.01,
+            "p_value": 0.0001,
+            "p_adjusted": 0.0001,
+        },
+        {
+            **pair,
+            "metric": "stoi",
+            "difference": -0.02,
+            "low": -0.03,
+            "high": -0.01,
+            "p_value": 0.01,
+            "p_adjusted": 0.01,
+        },
+        {
+            **pair,
+            "metric": "pesq_wb_lqo",
+            "difference": 0.02,
+            "low": -0.01,
+            "high": 0.05,
+            "p_value": 0.2,
+            "p_adjusted": 0.2,
+        },
     ]
     rows = [{"row": "a", "label": "A & co"}, {"row": "b"}]
     table = comparisons_table(Evaluation.from_json({"rows": rows, "comparisons": comparisons}))
@@ -136,7 +160,7 @@ def test_ours_and_theirs_side_by_side() -> None:
             "published": TABLES[1]["hubert", "ws-linguistic"]._asdict(),
         },
     ]
-    worse = {"difference": -0.1, "low": -0.2, "high": -0.05, "p_value": 0.01}
+    worse = {"difference": -0.1, "low": -0.2, "high": -0.05, "p_value": 0.01, "p_adjusted": 0.01}
     compared = [
         {"encoder": "hubert", "row": "ws-linguistic", "metric": metric, "against": "ws-acoustic", **worse}
         for metric in ("stoi", "wer")

@@ -83,6 +83,7 @@ def test_talking_over_covers_half_at_most(stream: Stream, noise: NoiseStore) -> 
         assert 0 < np.count_nonzero(disturbance) <= len(disturbance) // 2
 
 
+@pytest.mark.slow
 def test_noisy_crops_keep_their_units_and_masks(stream: Stream, noise: NoiseStore) -> None:
     clean, noisy = crops(stream, noise), crops(stream, noise, "encoder.noisy_share=1")
     for step in range(3):
@@ -178,6 +179,7 @@ def test_speeds_leave_held_out_crops_alone(stream: Stream) -> None:
     assert not torch.equal(as_is.batch(2)[0], played.batch(2)[0])
 
 
+@pytest.mark.slow
 def test_a_faster_crop_does_not_reach_into_the_next_block(stream: Stream) -> None:
     played = crops(stream, None, "encoder.speeds=[1.5, 1.5]")
     for step in range(50):

@@ -74,6 +74,7 @@ def test_manifests_are_checked_against_their_files(make: MakeRun, corpus: Any, t
         _ = make("data.noise=[]").data.noise
 
 
+@pytest.mark.slow
 def test_test_speech_of_its_own_leaves_the_rest_for_training(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
     recordings = read_manifest(corpus.speech)
     write_manifest(tmp_path / "train.jsonl", recordings[:8])

@@ -23,10 +23,11 @@ from phonemi.metrics.words.word_errors import count_words
 from phonemi.results.evaluation import Evaluation, ScoredUtterance, UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.results.tables import metrics_table
-from phonemi.stages import evaluate, showcase, train
+from phonemi.stages import aggregate, evaluate, showcase, train
 from phonemi.stages.calibration import NOISY_TRACKS, check_noisy_scores
-from phonemi.stages.comparison import Resampling, compare_rows
+from phonemi.stages.comparison import compare_rows
 from phonemi.stages.evaluate import find_recogniser
+from phonemi.stages.phone_judge import PhoneLabels, find_phone_judge
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import find_signal, find_test_set
 
@@ -79,8 +80,8 @@ def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
         find_signal(run, "layer-0")
 
 
-def test_more_resamples_judge_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    run = copy("evaluate.resamples=30")
+def test_another_endpoint_judges_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copy("evaluate.endpoint={row: log1p, against: noisy}")
     monkeypatch.setattr("phonemi.stages.test_sets.find_signal", None)
     before = rows_of(run)
     evaluate.evaluate_systems(run)
@@ -118,15 +119,31 @@ def test_words_by_whisper(
     mixtures = {mixture.id: mixture for mixture in (find_set(run)[index] for index in range(4))}
     for utterance in scores["utterances"]:
         assert utterance["heard"] == whisper.transcribe(mixtures[utterance["id"]].clean)
-        counts = count_words(utterance["text"], utterance["heard"], whisper.normalise)
+        counts = count_words(utterance["text"], utterance["heard"])
         assert utterance["words"] == asdict(counts)
     assert rows_of(run)["clean"]["wer_scored"] == 4
-    (folder / "normalizer.json").write_text('{"see": "sea"}')
+    (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-1] + b"\1")
     evaluate.evaluate_systems(copy(*changes))
     assert read_json(run.folder / "rows/clean/scores.json")["key"] != scores["key"]
     monkeypatch.setattr(evaluate, "_scores_of", None)
-    with pytest.raises(ModelError, match="no Whisper 'large-v9'"):
+    with pytest.raises(ModelError, match="large-v9"):
         evaluate.evaluate_systems(copy(*changes, "evaluate.whisper=large-v9"))
+
+
+def test_phones_kept_are_judged_by_a_probe_that_is_trained_once(copy: Callable[..., Run]) -> None:
+    changes = ("evaluate.phone_bits=true", "evaluate.recogniser=none", "enhance.rows=[log1p]")
+    run = copy(*changes)
+    evaluate.evaluate_systems(run)
+    rows = rows_of(run)
+    assert all(rows[name]["phone_bits_scored"] == 4 for name in ("noisy", "clean", "log1p"))
+    result, weights = run.folder / "phone_judge/result.json", run.folder / "phone_judge/probe.safetensors"
+    assert sum(read_json(result)["distribution"]) == pytest.approx(1)
+    judge, written = find_phone_judge(copy(*changes)), weights.stat().st_mtime_ns
+    mixture = find_set(run)[0]
+    labels = PhoneLabels(run, judge, find_set(run)).of(0, mixture)
+    scores = read_json(run.folder / "rows/noisy/scores.json")["utterances"][0]
+    assert judge.bits(mixture.noisy, labels).value == pytest.approx(scores["phone_bits"]["value"])
+    assert weights.stat().st_mtime_ns == written
 
 
 def test_a_score_whose_package_is_missing_is_made_up_for(
@@ -154,7 +171,7 @@ def test_words_are_not_begun_without_their_packages(
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr(evaluate, "_scores_of", None)
     with pytest.raises(MissingExtra, match=f"{package} is not installed"):
-        evaluate.evaluate_systems(copy("evaluate.resamples=30"))
+        evaluate.evaluate_systems(copy("evaluate.recogniser=pocketsphinx", "evaluate.dnsmos=true"))
 
 
 def test_earlier_stages_are_asked_for_before_anything_is_judged(
@@ -215,6 +232,7 @@ def test_a_model_by_name_scores_as_its_files_do(copy: Callable[..., Run], tmp_pa
 
 def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Run]) -> None:
     run = copy("enhance.rows=[log1p, ws-acoustic, ws-linguistic]", "enhance.seeds=2", "evaluate.recogniser=none")
+    aggregate.pretrain_aggregations(run)
     train.train_systems(run)
     evaluate.evaluate_systems(run)
     rows = rows_of(run)
@@ -240,11 +258,12 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
 
     aggregated = read_json(run.folder / "aggregated_information.json")["average"]
     average = {row["row"]: row["mi_bits"] for row in aggregated}
-    assert set(average) == {"ws-acoustic", "ws-acoustic@2", "ws-linguistic"}
+    assert set(average) == {"ws-acoustic", "ws-acoustic@2", "ws-linguistic", "ws-linguistic@2"}
     both = [average["ws-acoustic"], average["ws-acoustic@2"]]
     assert rows["ws-acoustic"]["mi_bits"] == pytest.approx(np.mean(both))
     assert rows["ws-acoustic"]["mi_bits_spread"] == pytest.approx(np.std(both, ddof=1))
-    assert "mi_bits_spread" not in rows["ws-linguistic"]  # one aggregation, judged by one probe
+    assert rows["ws-linguistic"]["mi_bits_spread"] > 0  # each model has an aggregation of its own
+    assert all(one["p_adjusted"] is None for one in compared)  # two models say nothing of their method
 
     showcase.write_showcase(run)
     assert {row["row"] for row in read_json(run.folder / "layer_weights.json")["rows"]} == {
@@ -259,7 +278,7 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
     stoi = {"stoi": UtteranceScore(value=1.0)}
     utterances = [ScoredUtterance(id=str(number), scores=stoi, word_failure="none") for number in range(3)]
     models = {name: [utterances] for name in ("noisy", "clean", *rows.split(", "), "theirs")}
-    comparisons = compare_rows(models, run.systems, Resampling(0, 20))
+    comparisons = compare_rows(models, run.systems)
     assert {pair.row: pair.against for pair in comparisons if pair.against != "noisy"} == {
         "log1p": "ws-acoustic",
         "layer-0": "ws-acoustic",

@@ -45,7 +45,6 @@ def settings(tmp_path: Path) -> list[str]:
         f"evaluate.recordings={tmp_path / 'noisy.jsonl'}",
         f"evaluate.systems={{mine: '{tmp_path / 'mine'}'}}",
         "enhance.rows=[]",
-        "evaluate.resamples=20",
     ]
 
 

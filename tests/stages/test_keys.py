@@ -107,6 +107,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "information.copies": (3, TRAIN_FRAMES),
     "information.train_utterances": (5, TRAIN_FRAMES),
     "information.test_utterances": (5, {"frames test", *NEEDS_INFORMATION}),
+    "information.clips": (2, {"frames validation", "frames test", "aggregations", *PRETRAINED, *NEEDS_INFORMATION}),
     "information.silence": (False, LABELS),
     "information.stress": (True, LABELS),
     "information.label_at": ("start", LABELS),
@@ -128,6 +129,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "aggregate.batch_frames": (99, {"aggregations", *PRETRAINED, *REPORT}),
     "enhance.rows": (["log1p"], REPORT),
     "enhance.seeds": (2, REPORT),
+    "enhance.seeds_of": ({"log1p": 2}, REPORT),
     "enhance.jobs": (2, set()),
     "enhance.hidden": (8, TRAINING),
     "enhance.layers": (1, TRAINING),
@@ -158,11 +160,14 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "evaluate.utterances": (3, {"scores noisy", *REPORT}),
     "evaluate.pairs": ("PAIRS", {"scores noisy", *REPORT}),
     "evaluate.recordings": ("PAIRS", {"scores noisy", *REPORT}),
+    "evaluate.lps": ("somebody/phones", {"scores noisy", *REPORT}),
+    "evaluate.phone_bits": (True, {"scores noisy", *REPORT}),
     "evaluate.dnsmos": (True, {"scores noisy", *REPORT}),
     "evaluate.recogniser": ("none", {"scores noisy", *REPORT}),
     "evaluate.whisper": ("another/whisper", {"scores noisy", *REPORT}),
     "evaluate.systems": ({"theirs": "folder"}, REPORT),
-    "evaluate.resamples": (3, REPORT),
+    "evaluate.endpoint": ({"row": "log1p", "against": "noisy"}, REPORT),
+    "evaluate.whisper_backend": ("transformers", {"scores noisy", *REPORT}),
     "evaluate.examples": (1, {"examples"}),
 }
 
@@ -216,6 +221,7 @@ def test_a_setting_changes_the_keys_of_what_it_affects_and_no_other(
     assert changed(keys_with(), keys_with(f"{name}={text}")) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_manifest_changes_everything(
     keys_with: Callable[..., dict[str, str]], corpus: Any, pairs: Path, name: str
@@ -226,6 +232,7 @@ def test_a_manifest_changes_everything(
     assert changed(before, keys_with(*settings)) == EVERYTHING
 
 
+@pytest.mark.slow
 def test_the_batch_changes_hidden_states_only_where_it_is_padded(keys_with: Callable[..., dict[str, str]]) -> None:
     padding = "enhance.encoder_padding=batch"
     alone = changed(keys_with(), keys_with("enhance.batch=3"))
@@ -252,6 +259,7 @@ def copied(corpus: Any, tmp_path: Path) -> Path:
     return Path(path)
 
 
+@pytest.mark.slow
 def test_another_sound_under_the_same_name_changes_everything(
     keys_with: Callable[..., dict[str, str]], copied: Path
 ) -> None:

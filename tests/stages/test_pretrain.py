@@ -106,6 +106,7 @@ def test_another_encoder_leaves_nothing_to_do(run_stage: Callable[..., Run]) -> 
     assert not (run.folder / "encoder").exists()
 
 
+@pytest.mark.slow
 def test_phones_as_units(run_stage: Callable[..., Run]) -> None:
     run = run_stage("run", "encoder.rounds=[{units: phones, steps: 4}]")
     rounds = json.loads((run.folder / "encoder" / "result.json").read_text())["rounds"]

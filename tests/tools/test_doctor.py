@@ -94,6 +94,7 @@ def test_a_package_that_cannot_be_imported_is_survived(monkeypatch: pytest.Monke
     assert "soundfile" in finding.found
 
 
+@pytest.mark.slow
 @given(
     name=st.text("abc-", min_size=1, max_size=18),
     words=st.lists(st.text("abc./-", min_size=1, max_size=60), min_size=1, max_size=30),

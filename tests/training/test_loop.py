@@ -101,6 +101,7 @@ def test_it_is_the_plain_loop_of_a_textbook(tmp_path):
     assert logged[-1] < 0.1 * logged[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [1, 7, 10, 23, 24, 25, 41])
 def test_a_killed_run_continues_bit_for_bit(tmp_path, killed_after):
     whole, whole_losses = build(), []
@@ -288,6 +289,7 @@ class FineTuned(nn.Module):
         return self.head(self.encoder(inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_after", [7, 23])
 def test_a_half_frozen_encoder_is_fine_tuned_and_resumed_bit_for_bit(tmp_path, killed_after):
     whole, resumed = FineTuned(), FineTuned()
@@ -308,6 +310,7 @@ def test_a_half_frozen_encoder_is_fine_tuned_and_resumed_bit_for_bit(tmp_path, k
         assert stored.keys() == before.keys() - frozen
 
 
+@pytest.mark.slow
 def test_gradients_left_by_the_caller_do_not_count(tmp_path):
     clean, dirty = build(), build()
     loss(dirty, batch_at(0)).backward()
@@ -333,6 +336,7 @@ def test_an_update_whose_gradient_is_not_finite_is_left_out_and_counted(tmp_path
     assert all(torch.isfinite(torch.tensor(row["loss"])) for row in result.history if row["stage"] == "train")
 
 
+@pytest.mark.slow
 def test_more_than_fifty_in_a_row_end_the_training(tmp_path):
     passes = []
 
@@ -393,6 +397,7 @@ def test_other_settings_or_another_model_are_refused(tmp_path, changes, message)
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_how_often_to_write_may_change(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, validate=interrupt)
@@ -407,6 +412,7 @@ def test_weights_of_a_run_that_never_reached_a_checkpoint_do_not_count(tmp_path)
     assert train(tmp_path, settings=quick).best_value > 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_room_continues_it(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -449,6 +455,7 @@ def test_precisions_one_after_the_other_leave_the_model_as_it_was(tmp_path):
         train(tmp_path / "fp16", settings=settings(precision="fp16"))
 
 
+@pytest.mark.slow
 def test_the_gradient_scaler_of_fp16_leaves_updates_out_and_is_resumed(tmp_path, monkeypatch):
     # Far too large at first, so that gradients overflow; doubled again and again, so that they overflow later too.
     def large_scaler(precision, device):

@@ -45,7 +45,7 @@ def listen(
         Option(metavar="FILE", help="CSV with path and text, for word errors; default: .txt files."),
     ] = None,
     whisper: Annotated[
-        str | None, Option(metavar="MODEL", help="Whisper model, to count word errors; default: pocketsphinx.")
+        str | None, Option(metavar="MODEL", help="Whisper for the words, such as base.en; default: pocketsphinx, weak.")
     ] = None,
     suffix: Annotated[
         str, Option(metavar="TEXT", help="Suffix of the enhanced names, as in a-clean.wav for a.wav.")

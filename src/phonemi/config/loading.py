@@ -19,6 +19,7 @@ from phonemi.config.sections import Config, Section
 from phonemi.errors import ConfigError, nearest
 from phonemi.files import write_text
 
+RETIRED = {"evaluate": ("resamples",)}  # section -> settings of earlier versions, which say nothing any more
 PRESETS = resources.files("phonemi") / "presets"
 
 
@@ -34,6 +35,9 @@ def load_config(source: str | Path | None = None, overrides: Iterable[str] = ())
     tree = _read(source) if source is not None else {}
     for override in overrides:
         _apply(tree, override)
+    for section, names in RETIRED.items():
+        if isinstance(tree.get(section), dict):
+            tree[section] = {name: value for name, value in tree[section].items() if name not in names}
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -54,7 +58,7 @@ def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = No
 
 def provenance() -> dict[str, str]:
     """Versions, git commit, machine and command of this process."""
-    packages = "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx speechmos onnxruntime"
+    packages = "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx faster-whisper speechmos"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {cores} cores"}
     for package in packages.split():

@@ -234,6 +234,8 @@ class Information(Section):
     most_frames: int | None = setting(None, affects=FRAMES, unit="frames of 20 ms", ge=1000)
     """About the largest number of frames of each split whose hidden states are stored, drawn evenly over the
     utterances; null: all"""
+    clips: Count = setting(1, affects=("frames.validation", "frames.test"), unit="clips")
+    """Noise clips that each test utterance is mixed with, each of them at every SNR"""
     depth: int = setting(
         3, affects="information", unit="layers", paper="3, section 2.2 (a linear probe in section 2.1)", ge=1, le=6
     )
@@ -362,9 +364,24 @@ class Enhance(Section):
     """Validation score that the best checkpoint is chosen by"""
     seeds: int = setting(1, affects="metrics", unit="models", ge=1, le=100)
     """Models trained for each row, from different initial weights; tables pool them and give their spread"""
+    seeds_of: dict[str, Count] = setting({}, affects="metrics", unit="models")
+    """Models of single rows, by name, where it is another number than `seeds`"""
     jobs: Count = setting(1, affects=(), unit="processes")
     """Rows trained side by side, each with its share of the cores"""
     augment: Augment = Augment()
+
+
+class Endpoint(Section):
+    """A difference between two rows in one metric."""
+
+    row: str = setting(..., affects="metrics")
+    """Name of a row"""
+    against: str = setting(..., affects="metrics")
+    """Name of the row that it is compared with"""
+    metric: Literal["mi_bits", "si_sdri_db", "stoi", "pesq_wb_lqo", "dnsmos_ovrl", "phone_bits", "wer"] = setting(
+        "wer", affects="metrics"
+    )
+    """What they are compared in"""
 
 
 class Evaluate(Section):
@@ -386,19 +403,30 @@ class Evaluate(Section):
     """More rows of the table, by name: an enhancer (name, folder or hub id) or a folder of enhanced files"""
     dnsmos: bool = setting(False, affects="scores")
     """Compute DNSMOS where there is clean speech too; slow"""
-    recogniser: Literal["pocketsphinx", "pocketsphinx-grammar", "whisper", "none"] = setting(
-        "pocketsphinx", affects="scores", paper="whisper, section 3.1"
+    lps: str | None = setting(None, affects="scores", unit="model")
+    """Model for the Levenshtein phone similarity of the URGENT challenges, hub id or folder; theirs is
+    facebook/wav2vec2-lv-60-espeak-cv-ft (1.3 GB); null: not measured"""
+    phone_bits: bool = setting(False, affects="scores")
+    """Measure the phonetic information kept: the bits of the phones that a probe on the encoder, trained on clean and
+    noisy speech of other speakers, finds in each recording; it needs the stage information"""
+    recogniser: Literal["auto", "whisper", "pocketsphinx", "pocketsphinx-grammar", "none"] = setting(
+        "auto", affects="scores", paper="whisper, section 3.1"
     )
-    """Recogniser that the word error rate is measured with; pocketsphinx-grammar accepts only the sentences of the
-    synthetic speech; none: no word error rate"""
+    """Recogniser that the word error rate is measured with; auto: Whisper if its package is installed and the model is
+    on this machine, otherwise pocketsphinx, which needs no download and is a weak judge; pocketsphinx-grammar accepts
+    only the sentences of the synthetic speech; none: no word error rate"""
     whisper: str = setting(
         "openai/whisper-large-v3", affects="scores", paper="Whisper large-v3, section 3.1", min_length=1
     )
-    """Whisper model if `recogniser` is 'whisper': hub id or folder"""
+    """The Whisper model: a size such as base.en, hub id or folder"""
+    whisper_backend: Literal["auto", "faster-whisper", "transformers"] = setting("auto", affects="scores")
+    """What runs Whisper; auto: the one whose form the model has; of a size, faster-whisper on a CPU, in 8-bit integers,
+    and transformers on a GPU"""
+    endpoint: Endpoint | None = setting(None, affects="metrics")
+    """The one difference that the experiment is made for, tested at 5 % by itself; the p-values of all other
+    differences are adjusted for their number; null: those of all"""
     examples: Count = setting(4, affects="examples", unit="utterances")
     """Test utterances that the report shows with spectrograms and players"""
-    resamples: Count = setting(2000, affects="metrics", unit="resamples")
-    """Bootstrap resamples of an interval and sign flips of a permutation test"""
 
     @field_validator("recordings")
     @classmethod

@@ -6,6 +6,7 @@ Every random draw depends on (seed, epoch, index) alone, so a mixture is the sam
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import operator
 from collections.abc import Sequence
@@ -131,14 +132,16 @@ class DrawnMixtures:
 class PlannedMixtures:
     """An evaluation set: every utterance at every SNR, in the order of the utterances, the same in every run.
 
-    The noise is chosen by a hash of (seed, utterance id, SNR).
+    The noise is chosen by a hash of the seed and the utterance: where an utterance is there at every SNR, it is in the
+    same noise at each, so that a curve over the SNR shows the SNR and not the draw.
 
     Args:
         speech, noise: what is mixed; utterances are whole.
         snrs_db: the SNRs.
         seed: of the whole experiment.
-        per_utterance: take only this many of the SNRs for each utterance, chosen by the hash; over the set, the SNRs
-            are used equally often, to within one.
+        per_utterance: take only this many of the SNRs for each utterance, chosen by the hash, each in a noise of its
+            own; over the set, the SNRs are used equally often, to within one. None: every SNR.
+        clips: noise clips of each utterance, each at every SNR.
 
     Raises:
         DataError: if there is no speech, no noise or no SNR, or fewer SNRs than `per_utterance`.
@@ -152,6 +155,7 @@ class PlannedMixtures:
         snrs_db: Sequence[float],
         seed: int,
         per_utterance: int | None = None,
+        clips: int = 1,
     ) -> None:
         _require_parts(speech, noise, snrs_db)
         count = len(snrs_db) if per_utterance is None else per_utterance
@@ -160,19 +164,22 @@ class PlannedMixtures:
         self.speech, self.noise, self.seed = speech, noise, seed
         snr_order = generator(seed, "planned SNRs").permutation(len(snrs_db))
         ranks = np.argsort([_stable_hash(seed, "rank", recording.id) for recording in speech.recordings]).argsort()
-        self._plan: list[tuple[str, int, float]] = []  # id, utterance, SNR
+        self._plan: list[tuple[str, int, float, tuple[int | str, ...]]] = []  # id, utterance, SNR, key of the noise
         for utterance, rank in enumerate(ranks):
-            for position in sorted(int(snr_order[(rank * count + step) % len(snrs_db)]) for step in range(count)):
+            name = speech.recordings[utterance].id
+            positions = sorted(int(snr_order[(rank * count + step) % len(snrs_db)]) for step in range(count))
+            for clip, position in itertools.product(range(clips), positions):
                 snr_db = float(snrs_db[position])
-                self._plan.append((f"{speech.recordings[utterance].id}@{snr_db:g}dB", utterance, snr_db))
+                id = f"{name}@{snr_db:g}dB" + (f"#{clip + 1}" if clip else "")
+                self._plan.append((id, utterance, snr_db, (name, clip) if per_utterance is None else (id,)))
 
     def __len__(self) -> int:
         return len(self._plan)
 
     def __getitem__(self, index: int) -> Mixture:
-        id, utterance, snr_db = self._plan[index]
+        id, utterance, snr_db, key = self._plan[index]
         recording = self.speech.recordings[utterance]
-        return _mix(id, recording, self.speech[utterance], self.noise, snr_db, generator(self.seed, "planned", id))
+        return _mix(id, recording, self.speech[utterance], self.noise, snr_db, generator(self.seed, "planned", *key))
 
     def ids(self) -> list[str]:
         """Ids of all mixtures, in their order."""
@@ -180,7 +187,7 @@ class PlannedMixtures:
 
     def describe(self, index: int) -> MixtureFacts:
         """What is known about a mixture; decodes the speech where `AudioStore.samples` must."""
-        id, utterance, snr_db = self._plan[index]
+        id, utterance, snr_db, _ = self._plan[index]
         recording, samples = self.speech.recordings[utterance], self.speech.samples(utterance)
         return MixtureFacts(id, recording.id, recording.speaker, snr_db, recording.phones, samples)
 

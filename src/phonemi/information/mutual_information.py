@@ -20,16 +20,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import entr
 from torch import Tensor
 
 from phonemi.errors import DataError
+from phonemi.metrics.statistics import estimate
 from phonemi.probes.frames import Features, has_label
 from phonemi.probes.layer_probes import evaluate_probes, train_probes
 
 Key = TypeVar("Key", bound=Hashable)
-Floats = NDArray[np.float64]
 
 
 class EvaluationSet(NamedTuple):
@@ -56,8 +56,10 @@ class MutualInformation:
     accuracy: float  # share of frames whose most probable label is right, 0 to 1
     frames: int
     utterances: int
-    mi_bits_low: float  # ends of the 95 % bootstrap interval; NaN if there was only one utterance or speaker
+    mi_bits_low: float  # ends of the 95 % interval; NaN if there was only one utterance or speaker
     mi_bits_high: float
+    cluster_bits: tuple[float, ...]  # what each speaker (or utterance) adds to the bound, which is the sum of these
+    cluster_frames: tuple[int, ...]  # over the sum of those
 
 
 def bits(nats: float) -> float:
@@ -90,13 +92,12 @@ def lower_bound(
     correct: ArrayLike,
     *,
     clusters: ArrayLike | None = None,
-    seed: int,
-    resamples: int = 1000,
 ) -> MutualInformation:
-    """Compute H(Y) - CE over all frames that have a label, with a bootstrap interval.
+    """Compute H(Y) - CE over all frames that have a label, with a 95 % interval over utterances or clusters.
 
-    Neighbouring frames are far from independent. The bootstrap therefore draws whole utterances with replacement, and
-    computes both terms from what it drew. The same seed draws the same utterances, so that layers can be compared.
+    The bound is a mean over frames, of the pointwise information log q(y | z) - log p(y), p being the distribution of
+    the labels. Neighbouring frames are far from independent: what is summed first, and drawn, is whole utterances, or
+    the speakers of `clusters` (`metrics.statistics.estimate`).
 
     Args:
         cross_entropy_nats: -log q(y | z), `[frame]`.
@@ -104,7 +105,6 @@ def lower_bound(
         utterance: number or name of the utterance, `[frame]`.
         correct: whether the most probable label was right, `[frame]`.
         clusters: drawn instead of utterances, for example speakers, `[frame]`.
-        seed, resamples: of the bootstrap.
 
     Raises:
         DataError: if no frame has a label, or the cross-entropy is not finite.
@@ -116,8 +116,11 @@ def lower_bound(
     if not np.isfinite(losses).all():
         raise DataError(f"cross-entropy of {np.count_nonzero(~np.isfinite(losses))} frames of {len(losses)} not finite")
     entropy, loss = entropy_nats(targets, int(targets.max()) + 1), float(losses.mean())
-    groups = utterances if clusters is None else np.asarray(clusters)[labelled]
-    low, high = np.quantile(_bootstrap_nats(losses, targets, groups, seed, resamples), (0.025, 0.975))
+    share = np.bincount(targets) / len(targets)
+    pointwise_bits = (-np.log(share[targets]) - losses) / math.log(2)
+    group = np.unique(utterances if clusters is None else np.asarray(clusters)[labelled], return_inverse=True)[1]
+    sums, frames = np.bincount(group, weights=pointwise_bits), np.bincount(group)
+    interval = estimate(sums, frames)
     return MutualInformation(
         mi_bits=bits(entropy - loss),
         mi_nats=entropy - loss,
@@ -126,8 +129,10 @@ def lower_bound(
         accuracy=float(np.asarray(correct)[labelled].mean()),
         frames=len(targets),
         utterances=len(np.unique(utterances)),
-        mi_bits_low=bits(float(low)),
-        mi_bits_high=bits(float(high)),
+        mi_bits_low=interval.low,
+        mi_bits_high=interval.high,
+        cluster_bits=tuple(sums.tolist()),
+        cluster_frames=tuple(frames.tolist()),
     )
 
 
@@ -138,7 +143,6 @@ def measure(
     *,
     classes: int,
     seed: int,
-    resamples: int = 1000,
     min_speakers: int = 2,
     **training: Any,
 ) -> dict[Key, list[MutualInformation]]:
@@ -149,9 +153,8 @@ def measure(
         train_labels: `[frame]`, of 0 to classes - 1 or IGNORE.
         test_sets: any key, such as the SNR in dB, to the frames to evaluate on.
         classes: number of labels.
-        seed: of the probes and of the bootstrap.
-        resamples: draws of the bootstrap.
-        min_speakers: the bootstrap draws speakers where a set has at least this many, otherwise utterances.
+        seed: of the probes.
+        min_speakers: intervals are over speakers where a set has at least this many, otherwise over utterances.
         training: further arguments of `train_probes`.
 
     Raises:
@@ -174,35 +177,7 @@ def measure(
             names, numbers = np.unique(np.asarray(test_set.speakers)[frames], return_inverse=True)
             speakers = numbers if len(names) >= min_speakers else None
         bounds[key] = [
-            lower_bound(
-                losses[slot, frames],
-                labels[frames],
-                utterances,
-                correct[slot, frames],
-                clusters=speakers,
-                seed=seed,
-                resamples=resamples,
-            )
+            lower_bound(losses[slot, frames], labels[frames], utterances, correct[slot, frames], clusters=speakers)
             for slot in range(len(losses))
         ]
     return bounds
-
-
-def _bootstrap_nats(
-    losses: Floats, labels: NDArray[np.int64], groups: NDArray[Any], seed: int, resamples: int
-) -> Floats:
-    """Compute H(Y) - CE of `resamples` draws of groups, `[resample]`; one NaN if there are fewer than two groups."""
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
-        return np.full(1, np.nan)
-    # All that a group adds to the two terms is its count of each class and its sum of losses, so that a draw of groups
-    # is a vector of how often each was drawn, and all draws together are one product.
-    classes = int(labels.max()) + 1
-    counts = np.bincount(group * classes + labels, minlength=len(names) * classes).reshape(len(names), classes)
-    sums = np.bincount(group, weights=losses)
-    equal = np.full(len(names), 1 / len(names))
-    draws = np.random.default_rng(seed).multinomial(len(names), equal, size=resamples).astype(np.float64)
-    drawn_counts: Floats = draws @ counts  # [resample, class]
-    frames = drawn_counts.sum(1)
-    values: Floats = entr(drawn_counts / frames[:, None]).sum(1) - draws @ sums / frames
-    return values

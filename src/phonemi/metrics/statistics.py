@@ -1,201 +1,145 @@
-"""Bootstrap intervals and paired permutation tests over utterances or speakers.
+"""Intervals and tests for means and differences: over speakers and, for claims about a method, over its models too.
 
-Every statistic here is a ratio of sums: a mean is sum(values) / sum(ones), a word error rate sum(errors) / sum(words).
-One bootstrap and one permutation test therefore serve all metrics. Utterances of one cluster (usually a speaker) are
-summed first.
+Every statistic here is a ratio of sums: a mean is sum(values) / sum(ones), a word error rate sum(errors) / sum(words),
+the mutual information sum(pointwise information) / sum(frames). One estimate and one test therefore serve all metrics.
+
+Utterances of one speaker are alike, and so are several noisy copies of one utterance: what is summed first, and drawn
+at random from the world as a whole, is the speaker, or the utterance where there are too few speakers. Another start of
+the training gives another model: what is claimed of a method must hold for further models as well as further speakers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phonemi.errors import DataError
 
-if TYPE_CHECKING:
-    from phonemi.metrics.score import Score
-
 COVERAGE = 0.95
-MIN_CLUSTERS = 6
-"""With fewer speakers use utterances as units, and draw conclusions about these speakers only: the signs of five can be
-flipped in too few ways for p < 0.05 (2 of 2^5), and a bootstrap of so few has hardly any different samples."""
-_MAX_DRAWS_AT_ONCE = 1_000_000
+MIN_CLUSTERS = 4
+"""With fewer speakers utterances are the units, and what is concluded holds for these speakers only: an interval over
+two or three speakers is so wide that it says nothing."""
+MIN_MODELS = 3
+"""A difference between methods is tested with at least so many models of each: of two, the spread is not known."""
 
 
 @dataclass(frozen=True)
-class PairedDifference:
-    """Difference of two systems on the same utterances.
+class Interval:
+    """A ratio of sums, and how well it is known.
 
     Attributes:
-        difference: first system minus second; NaN without pairs.
-        low, high: ends of the 95 % bootstrap interval; NaN with fewer than two pairs (or clusters).
-        p_value: two-sided sign-flip permutation test of "no difference"; NaN without pairs.
-        pairs: utterances on which both systems were scored.
+        value: the ratio, the mean over models of each one's; NaN if nothing was measured.
+        low, high: ends of its 95 % interval; NaN with fewer than two clusters.
+        p_value: two-sided, of "it is zero"; NaN where there is no interval.
+        models: how many; interval and p-value are over models too from `MIN_MODELS` on, else for these models.
+        clusters: how many speakers or utterances.
     """
 
-    difference: float
+    value: float
     low: float
     high: float
     p_value: float
-    pairs: int
+    models: int
+    clusters: int
 
 
-def bootstrap_interval(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> tuple[float, float]:
-    """95 % percentile interval of sum(numerators) / sum(denominators) over resampled utterances or clusters.
+def estimate(numerators: ArrayLike, denominators: ArrayLike, clusters: Sequence[Hashable] | None = None) -> Interval:
+    """Estimate sum(numerators) / sum(denominators) with a 95 % interval, and test whether it is zero.
+
+    The contribution of cluster s to the ratio r of model m is linearised (the first term of its jackknife),
+    z_ms = r_m + S (x_ms - r_m w_ms) / W_m, whose mean over the S clusters is r_m. Of one or two models, Student's t
+    over the clusters follows. Of more, models and clusters are both drawn at random and crossed: with the mean squares
+    of the two-way table z, the variance of its mean is (MS_models + max(MS_clusters - MS_rest, 0)) / (models clusters),
+    with Satterthwaite's degrees of freedom. This is how studies with several readers and cases are analysed (Dorfman,
+    Berbaum & Metz 1992; Hillis 2007), with the degrees of freedom of the cases counted too.
 
     Args:
-        numerators: `[utterance]`.
-        denominators: `[utterance]`, not negative; an utterance with zero in both is left out.
-        clusters: one label per utterance; an utterance with the label None is a cluster by itself.
-        seed: of the resampling.
-        resamples: number of bootstrap samples.
-
-    Returns:
-        Lower and upper end; both NaN with fewer than two utterances (or clusters).
+        numerators: `[model, utterance]`, or `[utterance]` of one model; differences, to compare two systems.
+        denominators: of the same shape, not negative; zero where an utterance is left out.
+        clusters: one label per utterance, usually its speaker; None makes each utterance a cluster.
 
     Raises:
-        DataError: if `clusters` has another length than the values.
+        DataError: if there is not one label per utterance.
 
-    >>> low, high = bootstrap_interval([1.0, 2.0, 3.0], [1, 1, 1])
-    >>> 1.0 <= low < 2.0 < high <= 3.0
-    True
+    >>> interval = estimate([1.0, 2.0, 3.0], [1, 1, 1])
+    >>> interval.value, round(interval.low, 2), round(interval.high, 2), round(interval.p_value, 2)
+    (2.0, -0.48, 4.48, 0.07)
     """
-    sums = _cluster_sums(numerators, denominators, clusters)
-    if len(sums) < 2:
-        return math.nan, math.nan
-    random = np.random.default_rng(seed)
-    drawn = [sums[random.integers(len(sums), size=(draws, len(sums)))].sum(1) for draws in _blocks(resamples, sums)]
-    numerator, denominator = np.concatenate(drawn).T
-    ratios = numerator[denominator > 0] / denominator[denominator > 0]
-    if not ratios.size:
-        return math.nan, math.nan
-    tail = (1 - COVERAGE) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return float(low), float(high)
+    sums, weights = (_cluster_sums(values, clusters) for values in (numerators, denominators))
+    is_measured = weights.sum(1) > 0
+    sums, weights = sums[is_measured], weights[is_measured]
+    is_used = (weights != 0).any(0) | (sums != 0).any(0)
+    sums, weights = sums[:, is_used], weights[:, is_used]
+    models, count = sums.shape
+    if not models:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0, 0)
+    totals = weights.sum(1, keepdims=True)
+    ratios = sums.sum(1, keepdims=True) / totals
+    value = float(ratios.mean())
+    if count < 2:
+        return Interval(value, math.nan, math.nan, math.nan, models, count)
+    contributions = ratios + count * (sums - ratios * weights) / totals
+    if models < MIN_MODELS:
+        variance, freedom = contributions.mean(0).var(ddof=1) / count, float(count - 1)
+    else:
+        variance, freedom = _crossed_variance(contributions)
+    low, high, p_value = _student(value, math.sqrt(variance), freedom)
+    return Interval(value, low, high, p_value, models, count)
 
 
-def paired_difference(
-    a: Sequence[Score],
-    b: Sequence[Score],
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> PairedDifference:
-    """Mean of a - b over the utterances on which both systems were scored.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p-values of a family of tests (Holm 1979): below 0.05 each, with probability 0.95 none is wrong.
 
-    Args:
-        a: scores of the first system, one per utterance.
-        b: scores of the second system for the same utterances in the same order.
-        clusters: one label per utterance, usually its speaker; speakers are then resampled and flipped as a whole.
-        seed: of bootstrap and permutations.
-        resamples: number of each.
-
-    Raises:
-        DataError: if the lengths differ.
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
     """
-    if len(a) != len(b):
-        raise DataError(f"paired difference of {len(a)} and {len(b)} scores: give both systems the same utterances")
-    pairs = list(zip(a, b, strict=True))
-    both_ok = np.array([first.ok and second.ok for first, second in pairs], dtype=bool)
-    differences = np.array([first.value - second.value if first.ok and second.ok else 0.0 for first, second in pairs])
-    return paired_ratio(differences, both_ok, clusters=clusters, seed=seed, resamples=resamples)
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
-def paired_ratio(
-    differences: ArrayLike,
-    denominators: ArrayLike,
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    seed: int = 0,
-    resamples: int = 2000,
-) -> PairedDifference:
-    """sum(differences) / sum(denominators) with its bootstrap interval and sign-flip permutation p-value.
-
-    If there is no difference, the two systems can be exchanged on any utterance (or cluster of utterances), which flips
-    the sign of its difference. p = (1 + random flips with a sum at least as far from zero) / (1 + resamples), which is
-    never 0.
-
-    Args:
-        differences: `[utterance]`, first system minus second.
-        denominators: `[utterance]`, zero for an utterance that is left out.
-        clusters: one label per utterance, or None.
-        seed: of bootstrap and permutations.
-        resamples: number of each.
-
-    Raises:
-        DataError: if `clusters` has another length than the values.
-    """
-    low, high = bootstrap_interval(differences, denominators, clusters=clusters, seed=seed, resamples=resamples)
-    sums = _cluster_sums(differences, denominators, clusters)
-    total, weight = sums.sum(0)
-    pairs = int(np.count_nonzero(denominators))
-    if not weight > 0:
-        return PairedDifference(math.nan, low, high, math.nan, pairs)
-    random = np.random.default_rng([seed, 1])
-    # The tolerance makes sums that differ only by rounding count as equally far from zero.
-    threshold = abs(total) - 1e-12 * np.abs(sums[:, 0]).sum()
-    extreme = 0
-    for draws in _blocks(resamples, sums):
-        signs = random.integers(2, size=(draws, len(sums))) * 2.0 - 1.0
-        extreme += int(np.count_nonzero(np.abs(signs @ sums[:, 0]) >= threshold))
-    return PairedDifference(float(total / weight), low, high, (1 + extreme) / (1 + resamples), pairs)
+def _crossed_variance(table: NDArray[np.float64]) -> tuple[float, float]:
+    """Variance of the mean of a table [model, cluster] whose rows and columns are both samples, and its freedom."""
+    models, count = table.shape
+    by_model, by_cluster = table.mean(1, keepdims=True), table.mean(0, keepdims=True)
+    freedoms = models - 1, count - 1, (models - 1) * (count - 1)
+    of_models = count * float(by_model.var(ddof=1))
+    of_clusters = models * float(by_cluster.var(ddof=1))
+    rest = float(((table - by_model - by_cluster + table.mean()) ** 2).sum()) / freedoms[2]
+    total = of_models + max(of_clusters - rest, 0.0)
+    squares = (square**2 / freedom for square, freedom in zip((of_models, of_clusters, rest), freedoms, strict=True))
+    spread = sum(squares)
+    # The estimate of the freedom is itself noisy: it is at least that of the smaller sample.
+    freedom = max(total**2 / spread, min(freedoms[:2])) if spread > 0 else float(min(freedoms[:2]))
+    return total / (models * count), freedom
 
 
-def is_significant(
-    low: float | None, high: float | None, p_value: float | None = None, by_model: Sequence[float | None] = ()
-) -> bool:
-    """Whether the 95 % interval of a difference leaves out zero and its permutation test gives p < 0.05.
+def _student(value: float, error: float, freedom: float) -> tuple[float, float, float]:
+    """Ends of the 95 % interval around a value with a standard error, and the p-value of "it is zero"."""
+    from scipy.special import stdtr, stdtrit
 
-    Both, because with a handful of speakers the bootstrap interval is too narrow, while the test knows that few signs
-    can be flipped. Neither knows how much another start of the training changes: where several models of a row were
-    trained, all must differ in the same direction.
-
-    Args:
-        low, high: ends of the interval; None if there is none.
-        p_value: of the permutation test; None if there was none.
-        by_model: the difference of each model; None for a model without a score.
-
-    >>> is_significant(0.01, 0.2, 0.01), is_significant(0.01, 0.2, 0.01, by_model=[0.4, -0.01])
-    (True, False)
-    """
-    if low is None or high is None or len({0.0 if value is None else float(np.sign(value)) for value in by_model}) > 1:
-        return False
-    return (low > 0 or high < 0) and (p_value is None or p_value < 0.05)
+    margin = float(stdtrit(freedom, (1 + COVERAGE) / 2)) * error
+    # Rounding must not turn no difference into a sure one.
+    p_value = 1.0 if abs(value) <= 1e-12 else 2 * float(stdtr(freedom, -abs(value) / error)) if error > 0 else 0.0
+    return value - margin, value + margin, p_value
 
 
-def _cluster_sums(
-    numerators: ArrayLike, denominators: ArrayLike, clusters: Sequence[Hashable] | None
-) -> NDArray[np.float64]:
-    """Sums of numerators and denominators, `[cluster, 2]`, without the clusters of utterances that are left out."""
-    pairs = np.stack([np.asarray(numerators, float), np.asarray(denominators, float)], axis=-1).reshape(-1, 2)
+def _cluster_sums(values: ArrayLike, clusters: Sequence[Hashable] | None) -> NDArray[np.float64]:
+    """Sums over the utterances of each cluster, `[model, cluster]`."""
+    table = np.atleast_2d(np.asarray(values, float))
     if clusters is None:
-        return pairs[pairs.any(1)]
-    if len(clusters) != len(pairs):
-        raise DataError(f"{len(pairs)} values but {len(clusters)} cluster labels: give one per utterance")
+        return table
+    if len(clusters) != table.shape[1]:
+        raise DataError(f"{table.shape[1]} values but {len(clusters)} cluster labels: give one per utterance")
     order: dict[Hashable, int] = {}
-    rows = [order.setdefault((index,) if label is None else label, len(order)) for index, label in enumerate(clusters)]
-    sums = np.zeros((len(order), 2))
-    np.add.at(sums, rows, pairs)
-    is_used = np.zeros(len(order), dtype=bool)
-    is_used[np.asarray(rows, dtype=int)[pairs.any(1)]] = True
-    return sums[is_used]
-
-
-def _blocks(resamples: int, sums: NDArray[np.float64]) -> Iterator[int]:
-    """Numbers of resamples to draw at a time, so that memory does not grow with the number of utterances."""
-    max_block = max(1, _MAX_DRAWS_AT_ONCE // max(1, len(sums)))
-    for start in range(0, resamples, max_block):
-        yield min(max_block, resamples - start)
+    columns = [order.setdefault(label, len(order)) for label in clusters]
+    sums = np.zeros((len(table), len(order)))
+    np.add.at(sums.T, columns, table.T)
+    return sums

@@ -180,7 +180,7 @@ def _score_recording(
         if isinstance(heard, Failure):
             recording.scores["wer"] = Score.failed(heard.reason)
         else:
-            recording.words, recording.counts = heard, count_words(text, heard, recogniser.normalise)
+            recording.words, recording.counts = heard, count_words(text, heard)
             wer = recording.counts.wer
             recording.scores["wer"] = Score(wer) if math.isfinite(wer) else Score.failed("no words in the transcript")
     return recording

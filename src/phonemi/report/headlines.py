@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from phonemi.metrics.statistics import estimate
 from phonemi.report.row_style import is_other_system
 from phonemi.results.evaluation import Comparison, Evaluation
-from phonemi.results.information import Information, information_tables
+from phonemi.results.information import Information, InformationTable, information_tables
 from phonemi.results.metrics import METRICS
 from phonemi.results.run_folder import RunResults
 from phonemi.results.weights import DynamicWeights, LayerWeights
@@ -51,7 +52,8 @@ def information_headlines(information: Information) -> list[str]:
         peak = int(np.nanargmax(table.by_layer))
         sentences.append(
             f"Phonetic information in {table.representation} peaks at layer {peak}: "
-            f"{number(table.by_layer[peak], 2)} bits{carried}{baselines}{averaged}."
+            f"{number(table.by_layer[peak], 2)} bits{carried}{baselines}{averaged}"
+            f"{_over_front(information, table, peak)}."
         )
         noisy_layer, clean_layer = table.peak_layers[[0, -1]]
         noisy, clean = table.mi_bits[noisy_layer, 0], table.mi_bits[clean_layer, -1]
@@ -63,6 +65,20 @@ def information_headlines(information: Information) -> list[str]:
                 f"({number(clean, 2)} to {number(noisy, 2)} bits), which {move}."
             )
     return sentences
+
+
+def _over_front(information: Information, table: InformationTable, peak: int) -> str:
+    """How much more the peak holds than layer 0, paired over speakers; empty at layer 0 and for older results."""
+    sums = {
+        row.layer: (np.array(row.cluster_bits), np.array(row.cluster_frames))
+        for row in information.average
+        if row.representation == table.representation and row.cluster_bits and row.cluster_frames
+    }
+    if peak == 0 or not {0, peak} <= sums.keys():
+        return ""
+    difference = estimate(sums[peak][0] - sums[0][0], sums[0][1])
+    value, low, high = (number(bits, 2, signed=True) for bits in (difference.value, difference.low, difference.high))
+    return f"; that is {value} (95 % [{low}, {high}]) against layer 0"
 
 
 def weights_headline(weights: LayerWeights) -> str:
@@ -151,13 +167,14 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
 
 def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
     """A system against the noisy input, in short; the intervals are in the tables."""
-    phrases: dict[str, list[str]] = {"better": [], "worse": [], "not significant": []}
+    starts = {"better": "better in", "worse": "worse in", "not significant": "no significant difference in"}
+    phrases: dict[str, list[str]] = {start: [] for start in starts.values()}
     for metric in _WORDS_FIRST:
         if metric.key in tested:
+            verdict = tested[metric.key].verdict
             difference = number(tested[metric.key].difference, metric.digits, signed=True)
-            phrases[tested[metric.key].verdict].append(f"{metric.title} ({difference})")
-    starts = {"better": "better in", "worse": "worse in", "not significant": "no significant difference in"}
-    parts = [f"{starts[verdict]} {', '.join(metrics)}" for verdict, metrics in phrases.items() if metrics]
+            phrases.setdefault(starts.get(verdict, verdict), []).append(f"{metric.title} ({difference})")
+    parts = [f"{start} {', '.join(metrics)}" for start, metrics in phrases.items() if metrics]
     return f"{name} against noisy: {'; '.join(parts)}."
 
 
@@ -165,7 +182,7 @@ def difference_text(comparison: Comparison, digits: int) -> str:
     """A tested difference in words."""
     values = (comparison.difference, comparison.low, comparison.high)
     difference, low, high = (number(value, digits, signed=True) for value in values)
-    verdict = "significant" if comparison.is_significant else "not significant"
+    verdict = "significant" if comparison.is_significant else comparison.verdict
     return f"{difference} (95 % [{low}, {high}], {verdict})"
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from phonemi.errors import ConfigError, MissingExtra, require_extra
 from phonemi.metrics.score import NOT_FINITE
-from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
+from phonemi.metrics.words import RECOGNISERS, RecogniserOptions, choose_recogniser
 from phonemi.metrics.words.recogniser import Recogniser
-from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.progress import Progress
 from phonemi.report.cards import Card, Sound, data_address, data_addresses, marked_words, score_texts
 from phonemi.report.folder_comparison import (
@@ -51,7 +50,8 @@ def build_listening_page(
 
     Args:
         output: the page; sounds that are too long for it are linked relatively to where it is.
-        whisper: folder or hub id of the Whisper that recognises the words; None: pocketsphinx.
+        whisper: size, hub id or folder of the Whisper that recognises the words; None: one that is on this machine,
+            or pocketsphinx.
         words: whether words are recognised, which takes longer than all other scores together.
 
     Raises:
@@ -92,17 +92,16 @@ def build_listening_page(
 
 def _recogniser(whisper: str | None, is_needed: bool) -> tuple[Recogniser | None, list[str]]:
     """The recogniser; where it is not installed and not needed, none, and a sentence for the page that says so."""
+    options = RecogniserOptions(whisper) if whisper else RecogniserOptions()
     try:
-        require_extra("jiwer", "metrics")
-        if whisper is None:
-            require_extra("pocketsphinx", "metrics")
-            return PocketsphinxRecogniser(), []
+        for package in ("jiwer", "whisper_normalizer"):
+            require_extra(package, "metrics")
+        recogniser = RECOGNISERS["whisper" if whisper else choose_recogniser("auto", options)](options)
+        recogniser.load()  # an error should come now, not after everything else
     except MissingExtra as error:
         if is_needed:
             raise
         return None, [f"Words are not judged: {error}."]
-    recogniser = WhisperRecogniser(whisper)
-    recogniser.load()  # an error should come now, not after everything else
     return recogniser, []
 
 

@@ -6,14 +6,16 @@ In the files, what is known of each metric stands beside the other values: `stoi
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from phonemi.metrics.score import Score
-from phonemi.metrics.statistics import is_significant
+from phonemi.metrics.statistics import MIN_MODELS
 from phonemi.metrics.words.word_errors import WordCounts
 from phonemi.results.metrics import METRIC
 from phonemi.results.record import Record, RowRecord, omitted_if_none
+from phonemi.tables import plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,11 @@ class ScoredUtterance(Record):
     heard: str | None = omitted_if_none()  # what the recogniser heard
     words: WordCounts | None = omitted_if_none()  # that, counted against the text
     word_failure: str | None = omitted_if_none()  # why there is none
+
+    @property
+    def source(self) -> str:
+        """Id of the recording of the speech, the same for its mixtures at all SNRs."""
+        return re.sub(r"@-?[\d.]+dB(#\d+)?$", "", self.id)
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:
@@ -124,18 +131,25 @@ class Comparison(Record):
     difference: float | None  # mean of `row` minus `against`
     low: float | None  # ends of its 95 % interval
     high: float | None
-    p_value: float | None = None  # of the permutation test of "no difference"
-    pairs: int | None = omitted_if_none()  # utterances that were compared
+    p_value: float | None = None  # of "no difference"
+    p_adjusted: float | None = None  # what a claim is made by, see `stages.comparison`; None: not tested
+    models: int | None = omitted_if_none()  # pairs of models that were trained; None: both sides exist once
+    clusters: int | None = omitted_if_none()  # speakers, or utterances
+    pairs: int | None = omitted_if_none()  # utterances that were compared, of all models
     by_model: tuple[float | None, ...] | None = omitted_if_none()  # of each pair, where several were trained
+    is_endpoint: bool = False  # the difference that the experiment was made for
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference is significant at 5 %, see `phonemi.metrics.statistics.is_significant`."""
-        return is_significant(self.low, self.high, self.p_value, self.by_model or ())
+        """Whether the data carry the claim that the two differ, at 5 % for all claims together."""
+        return self.p_adjusted is not None and self.p_adjusted < 0.05
 
     @property
     def verdict(self) -> str:
-        """Whether the row is "better" or "worse" than the one it is compared with, or "not significant"."""
+        """Whether the row is "better" or "worse" than the one it is compared with; if not, why it is neither."""
+        if self.p_adjusted is None:
+            has_too_few = self.models is not None and self.models < MIN_MODELS
+            return f"not tested ({plural(self.models, 'model')})" if self.models and has_too_few else "not tested"
         if not self.is_significant:
             return "not significant"
         return "better" if METRIC[self.metric].gain(self.difference or 0.0) > 0 else "worse"

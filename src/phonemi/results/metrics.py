@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from phonemi.tables import Column
@@ -16,6 +17,7 @@ class Metric(NamedTuple):
     digits: int
     higher_is_better: bool
     meaning: str
+    worst: float = -math.inf  # what a silent or broken estimate gets
 
     @property
     def column(self) -> Column:
@@ -33,15 +35,17 @@ class Metric(NamedTuple):
 
 METRICS = (
     Metric("mi_bits", "MI", "bits", 2, True, "lower bound of the mutual information of features and phones"),
-    Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "scale-invariant signal-to-distortion ratio"),
-    Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input"),
-    Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1"),
-    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.04 to 4.64"),
-    Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5"),
-    Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5"),
-    Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5"),
-    Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus"),
+    Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "scale-invariant signal-to-distortion ratio", -30),
+    Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input", -30),
+    Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1", 0),
+    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.04 to 4.64", 1.04),
+    Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5", 1),
+    Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5", 1),
+    Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1),
+    Metric("lps", "LPS", "", 3, True, "similarity of the phones to those of the clean speech, up to 1", 0),
+    Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", 0),
+    Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus", 1),
 )
 METRIC = {metric.key: metric for metric in METRICS}
-RANKING = ("wer", "stoi", "pesq_wb_lqo", "si_sdri_db", "si_sdr_db", "dnsmos_ovrl")
+RANKING = ("wer", "phone_bits", "lps", "stoi", "pesq_wb_lqo", "si_sdri_db", "si_sdr_db", "dnsmos_ovrl")
 """Metrics that utterances are ranked by: the first one of these that was measured."""

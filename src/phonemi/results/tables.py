@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Literal
@@ -77,29 +78,42 @@ def comparisons_table(evaluation: Evaluation) -> Table:
 def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
     if comparison is None:
         return Cell(digits=metric.digits)
-    p_value, pairs = comparison.p_value, comparison.pairs
+    p_value = comparison.p_value if comparison.p_adjusted is None else comparison.p_adjusted
+    counts = [plural(comparison.models, "model") if comparison.models else ""]
+    counts += [plural(comparison.pairs, "pair") if comparison.pairs else ""]
     return Cell(
         comparison.difference,
         metric.digits,
         signed=True,
         interval=(comparison.low, comparison.high),
         details=("p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}",),
-        notes=(comparison.verdict + ("" if pairs is None else f", {plural(pairs, 'pair')}"),),
+        notes=(", ".join(filter(None, [comparison.verdict, *counts, "endpoint" * comparison.is_endpoint])),),
         bold=comparison.is_significant,
         kind=f"verdict {comparison.verdict.split()[0]}",
     )
 
 
 def information_table(information: Information, for_terminal: bool = False) -> Table:
-    """Bits of every layer at every SNR and on average; for a terminal, with a star at the best layer of each column."""
+    """Bits of every layer at every SNR and on average, with intervals.
+
+    A terminal gets no intervals, and a star at the best layer of each column.
+    """
     tables = information_tables(information)
+    averages = {(row.representation, row.layer): (row.mi_bits_low, row.mi_bits_high) for row in information.average}
     rows: list[list[Cell | str]] = []
     for table in tables:
         bits = np.column_stack([table.mi_bits, table.by_layer])
         for layer, values in enumerate(bits):
             name = str(layer) if for_terminal else f"{table.representation} layer {layer}"
             best = (values == bits.max(axis=0)) & (for_terminal and table.has_layers)
-            cells = [Cell(float(value), mark="*" * int(is_best)) for value, is_best in zip(values, best, strict=True)]
+            ends = np.stack([table.low_bits[layer], table.high_bits[layer]], 1).tolist()
+            intervals = [(low, high) if math.isfinite(low) else None for low, high in ends]
+            cells = [
+                Cell(float(value), mark="*" * int(is_best), interval=None if for_terminal else interval)
+                for value, is_best, interval in zip(
+                    values, best, [*intervals, averages.get((table.representation, layer))], strict=True
+                )
+            ]
             rows.append([name if table.has_layers else table.representation, *cells])
     unit = "" if for_terminal else " dB"
     snrs = [f"{snr_text(snr_db)}{unit}" for snr_db in (tables[0].snrs_db if tables else ())]

@@ -1,4 +1,4 @@
-"""Pre-train the linguistic aggregations, on noisy speech with phones: RUN/aggregations/{ws,dws}.
+"""Pre-train the linguistic aggregations on noisy speech with phones: RUN/aggregations/{ws,dws}, for model 2 ws@2, ...
 
 Han et al. (2026), sections 3 and 3.1: the aggregation and a linear probe minimise the cross-entropy of the phones,
 which maximises the lower bound of the MI; then the probe is thrown away and the aggregation frozen.
@@ -21,24 +21,31 @@ from phonemi.representations.base import Representation
 from phonemi.stages.data_splits import Split
 from phonemi.stages.labelled_frames import LabelledFrames, count_classes, labelled_frames
 from phonemi.stages.run import Run
+from phonemi.systems import numbered_name, numbered_seed
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
 
 FRAMES_AT_ONCE = 8192  # of validation
+LOSS = "validation_cross_entropy_nats"  # what the checkpoint is chosen by, where speakers are held out
 KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # of aggregation -> as the configuration calls it
 
 
 def pretrain_aggregations(run: Run) -> None:
-    """Pre-train every aggregation of the configuration that is not there yet."""
+    """Pre-train every aggregation of the configuration that is not there yet: one for each model of the systems."""
     splits: dict[bool, dict[Split, LabelledFrames]] = {}
     for kind in run.config.aggregate.aggregations:
-        if run.is_done(f"aggregate: {kind}", _result(kind), run.keys.aggregations):
-            continue
-        with run.folder.timed("aggregate"):
-            dynamic = kind == "dws" and run.data.has_dynamic_data
-            if dynamic not in splits:
-                splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
-            _pretrain(run, kind, splits[dynamic])
+        learners = [
+            system for system in run.systems if system.is_pretrained and KINDS[system.aggregation or ""] == kind
+        ]
+        for model in range(1, 1 + max((system.model for system in learners), default=1)):
+            name = numbered_name(kind, model)
+            if run.is_done(f"aggregate: {name}", _result(name), run.keys.aggregations):
+                continue
+            with run.folder.timed("aggregate"):
+                dynamic = kind == "dws" and run.data.has_dynamic_data
+                if dynamic not in splits:
+                    splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
+                _pretrain(run, kind, model, splits[dynamic])
 
 
 def new_aggregation(settings: Aggregate, encoder: Representation, kind: str) -> Aggregation:
@@ -49,24 +56,26 @@ def new_aggregation(settings: Aggregate, encoder: Representation, kind: str) -> 
     return DynamicWeightedSum(encoder.layers, encoder.dim, **options)
 
 
-def linguistic_aggregation(run: Run, kind: str, needed_by: str) -> Aggregation:
-    """The pre-trained aggregation of this run, "ws" or "dws".
+def linguistic_aggregation(run: Run, kind: str, needed_by: str, model: int = 1) -> Aggregation:
+    """The pre-trained aggregation of this run, "ws" or "dws", that a model of a system starts from.
 
     Raises:
         ConfigError, DataError: if the configuration does not ask for it, or it has not been pre-trained with this one.
     """
     if kind not in run.config.aggregate.aggregations:
         raise ConfigError(f"{needed_by} needs the aggregation {kind!r}: add it to aggregate.aggregations")
-    run.folder.read(_result(kind), run.keys.aggregations, needed_by, "aggregate")
-    return load_aggregation(run.folder / "aggregations" / kind, layers=run.encoder.layers, dim=run.encoder.dim)
+    name = numbered_name(kind, model)
+    run.folder.read(_result(name), run.keys.aggregations, needed_by, "aggregate")
+    return load_aggregation(run.folder / "aggregations" / name, layers=run.encoder.layers, dim=run.encoder.dim)
 
 
-def _result(kind: str) -> str:
-    return f"aggregations/{kind}/result.json"
+def _result(name: str) -> str:
+    return f"aggregations/{name}/result.json"
 
 
-def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> None:
-    settings, seed = run.config.aggregate, run.config.seed
+def _pretrain(run: Run, kind: str, model_number: int, splits: Mapping[Split, LabelledFrames]) -> None:
+    settings, name = run.config.aggregate, numbered_name(kind, model_number)
+    seed = numbered_seed(run.config.seed, model_number)
     torch.manual_seed(seed)
     aggregation = new_aggregation(settings, run.encoder, kind)
     model = AggregationProbe(aggregation, run.encoder.dim, count_classes(run.config.information))
@@ -86,22 +95,24 @@ def _pretrain(run: Run, kind: str, splits: Mapping[Split, LabelledFrames]) -> No
         for frames in every_seventh.split(FRAMES_AT_ONCE):
             batch = held_out.batch(frames).to(run.device)
             total += len(frames) * model(batch, labels[frames].to(run.device)).item()
-        return {"validation_cross_entropy_nats": total / len(every_seventh)}
+        return {LOSS: total / len(every_seventh)}
 
-    folder, quarter = run.folder / "aggregations" / kind, max(1, settings.steps // 4)
+    folder, quarter = run.folder / "aggregations" / name, max(1, settings.steps // 4)
+    choice = {"select_on": LOSS, "higher_is_better": False} if run.data.holds_out else {}
     result = fit(
         model,
         batch_at=batch_at,
         loss=lambda model, batch: model(*batch),
-        settings=fit_settings(settings, eps=1e-8, validate_every=quarter, checkpoint_every=quarter, seed=seed),
+        settings=fit_settings(
+            settings, eps=1e-8, validate_every=quarter, checkpoint_every=quarter, seed=seed, **choice
+        ),
         folder=folder / "checkpoints" / run.keys.aggregations,
-        label=f"{kind} (linguistic)",
+        label=f"{name} (linguistic)",
         validate=validate if run.data.holds_out else None,
         tracker=run.tracker,
         progress=run.progress,
         device=run.device,
     )
     save_aggregation(aggregation.cpu(), folder)
-    name = "validation_cross_entropy_nats"
-    loss = next((row[name] for row in reversed(result.history) if name in row), None)
-    run.folder.write(_result(kind), {"key": run.keys.aggregations, "kind": kind, name: loss})
+    content = {"key": run.keys.aggregations, "kind": kind, "step": result.best_step, LOSS: result.best_value}
+    run.folder.write(_result(name), content)

@@ -1,44 +1,42 @@
-"""Scores of every utterance and row -> means with intervals, paired differences, and per_utterance.csv.
+"""Scores of every utterance and row -> means with intervals, tested differences, and per_utterance.csv.
 
-A system of which several models were trained, from other initial weights, is judged by all of them at once: its mean
-is over utterances and models, its interval over speakers, and its spread says how far the models lie apart.
+A system of which several models were trained, from other initial weights, is judged by all of them at once. What is
+said of a system, and not of one model of it, is tested over its models and over speakers (`metrics.statistics`).
 """
 
 from __future__ import annotations
 
 import csv
-import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from phonemi.config.sections import Endpoint
 from phonemi.files import replacing
 from phonemi.metrics.intrusive import INTRUSIVE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
-from phonemi.metrics.score import Score, summarise
-from phonemi.metrics.statistics import MIN_CLUSTERS, PairedDifference, paired_difference
-from phonemi.metrics.words.recogniser import Failure
-from phonemi.metrics.words.word_errors import WordCounts, corpus_wer, paired_wer_difference
+from phonemi.metrics.score import NOT_FINITE
+from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
 from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
+from phonemi.results.information import RowBound
+from phonemi.results.metrics import METRIC
 from phonemi.systems import System
 from phonemi.systems.han2026 import BASELINES
 
-SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS)
-COMPARED = ("si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "wer")
+SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS, "lps", "phone_bits")
+COMPARED = ("mi_bits", "si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "lps", "phone_bits", "wer")
 MAX_SNRS = 10  # more are grouped
-
-
-class Resampling(NamedTuple):
-    """Of the bootstrap, and of the permutation test."""
-
-    seed: int
-    resamples: int  # draws, or sign flips
-
 
 Models = dict[str, list[list[ScoredUtterance]]]
 """Row -> for each of its models, the judged utterances, in the same order everywhere."""
+Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Numerators and denominators of a ratio, [model, utterance or cluster] each."""
 
 
 def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Mapping[str, str]) -> Models:
@@ -49,41 +47,115 @@ def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Ma
     return models
 
 
-def summarise_row(models: Sequence[list[ScoredUtterance]], resampling: Resampling) -> dict[str, Any]:
+def summarise_row(models: Sequence[list[ScoredUtterance]]) -> dict[str, Any]:
     """The cells of a row: mean, interval and counts of every score; with several models, the spread of their means."""
-    cells = _cells([utterance for utterances in models for utterance in utterances], resampling)
-    if len(models) > 1:
-        by_model = [_cells(utterances, resampling) for utterances in models]
-        cells["models"] = len(models)
-        for metric in (*_scored_metrics(models[0]), "wer"):
-            means = [of_model[metric] for of_model in by_model]
-            if all(mean is not None and math.isfinite(mean) for mean in means):
-                cells[f"{metric}_spread"] = statistics.stdev(means)
-    return cells
+    cells: dict[str, Any] = {"models": len(models)} if len(models) > 1 else {}
+    utterances = [utterance for of_model in models for utterance in of_model]
+    for metric in (*_scored_metrics(models[0]), "wer"):
+        sums = _sums(models, metric)
+        interval = estimate(*sums, _clusters(models[0]))
+        reasons = Counter(filter(None, (_failure(utterance, metric) for utterance in utterances)))
+        cells |= {
+            metric: interval.value,
+            f"{metric}_low": interval.low,
+            f"{metric}_high": interval.high,
+            f"{metric}_scored": len(utterances) - reasons.total(),
+            f"{metric}_total": len(utterances),
+        }
+        if reasons:
+            cells[f"{metric}_reasons"] = dict(reasons.most_common())
+        if interval.models > 1:
+            cells[f"{metric}_spread"] = statistics.stdev(
+                estimate(*of_model).value for of_model in zip(*sums, strict=True)
+            )
+    counts = [utterance.words for utterance in utterances if utterance.words]
+    words = sum(count.reference_words for count in counts)
+    insertions = sum(count.insertions for count in counts) / words if words else None
+    return cells | {"wer_words": words, "wer_insertions": insertions}
 
 
-def compare_rows(models: Models, systems: Sequence[System], resampling: Resampling) -> list[Comparison]:
+def compare_rows(
+    models: Models,
+    systems: Sequence[System],
+    endpoint: Endpoint | None = None,
+    information: Sequence[RowBound] = (),
+) -> list[Comparison]:
     """Every row against the noisy input, and against the system that it is an alternative to.
 
-    Model k of one row is paired with model k of the other. Metrics without any scored pair are left out.
+    Model k of one row is paired with model k of the other. A difference is tested where the data can carry it: between
+    what exists once (the noisy input, systems from elsewhere) over speakers; of systems that were trained here over
+    `MIN_MODELS` models and more. The endpoint is tested at 5 %; the p-values of all others are adjusted together, by
+    Holm's method. Metrics without any scored pair are left out.
+
+    Args:
+        models: of all rows, "noisy" among them.
+        systems: of the run, which say what they are compared with.
+        endpoint: the one difference that the experiment was made for.
+        information: MI of the features of each model, which is compared too.
     """
+    trained = {system.base for system in systems}
     alternatives = {system.name: system.compared_with for system in systems}
-    metrics = [metric for metric in COMPARED if metric in (*_scored_metrics(models["noisy"][0]), "wer")]
     rows = [name for name in models if name not in ("noisy", "clean")]
-    pairs = [(name, "noisy") for name in rows]
+    pairs = {(name, "noisy"): None for name in rows}
     for name in rows:
         others = [other for other in alternatives.get(name, BASELINES) if other in models]
-        pairs += [(name, other) for other in others[:1]]
+        pairs |= {(name, other): None for other in others[:1]}
+    if endpoint and {endpoint.row, endpoint.against} <= models.keys():
+        pairs |= {(endpoint.row, endpoint.against): None}
+    bits = _information_sums(information, systems)
+    labels = _clusters(models["noisy"][0])
+    metrics = ("mi_bits", *_scored_metrics(models["noisy"][0]), "wer")
     comparisons = []
     for name, against in pairs:
-        for metric in metrics:
-            cells = _compare(models[name], models[against], metric, resampling)
-            if cells["pairs"]:
-                comparisons.append(Comparison(row=name, against=against, metric=metric, **cells))
+        is_trained = name in trained or against in trained
+        for metric in (metric for metric in COMPARED if metric in metrics):
+            if metric == "mi_bits":
+                first, second, clusters = bits.get(name), bits.get(against), None
+            else:
+                first, second, clusters = _sums(models[name], metric), _sums(models[against], metric), labels
+            if first is None or second is None:
+                continue
+            difference, weights = _paired(first, second)
+            if not weights.any():
+                continue
+            interval = estimate(difference, weights, clusters)
+            by_model = [estimate(*of_model).value for of_model in zip(difference, weights, strict=True)]
+            comparisons.append(
+                Comparison(
+                    row=name,
+                    against=against,
+                    metric=metric,
+                    difference=interval.value,
+                    low=interval.low,
+                    high=interval.high,
+                    p_value=interval.p_value,
+                    pairs=None if metric == "mi_bits" else int(np.count_nonzero(weights)),
+                    clusters=interval.clusters,
+                    models=len(difference) if is_trained else None,
+                    by_model=tuple(by_model) if len(by_model) > 1 else None,
+                    is_endpoint=endpoint is not None
+                    and (name, against, metric) == (endpoint.row, endpoint.against, endpoint.metric),
+                )
+            )
+    return _adjust(comparisons)
+
+
+def _adjust(comparisons: list[Comparison]) -> list[Comparison]:
+    """Add the p-values that a claim is made by: that of the endpoint as it is, the others by Holm's method."""
+    tested = [
+        index
+        for index, comparison in enumerate(comparisons)
+        if (comparison.models is None or comparison.models >= MIN_MODELS) and np.isfinite(comparison.p_value or np.nan)
+    ]
+    family = [index for index in tested if not comparisons[index].is_endpoint]
+    adjusted = dict(zip(family, holm([comparisons[index].p_value or 0.0 for index in family]), strict=True))
+    for index in tested:
+        p_value = adjusted.get(index, comparisons[index].p_value)
+        comparisons[index] = replace(comparisons[index], p_adjusted=p_value)
     return comparisons
 
 
-def split_by_snr(models: Models, resampling: Resampling) -> list[EvaluatedRow]:
+def split_by_snr(models: Models) -> list[EvaluatedRow]:
     """Every row at every SNR; where the SNRs were measured, or are many, at the nearest multiple of 5 dB."""
     snrs_db = sorted({u.snr_db for u in models["noisy"][0] if u.snr_db is not None})
     rounded = {snr_db: round(snr_db, 1) + 0.0 for snr_db in snrs_db}  # adding zero turns -0.0 into 0.0
@@ -96,7 +168,7 @@ def split_by_snr(models: Models, resampling: Resampling) -> list[EvaluatedRow]:
             at_snr = [
                 [u for u in utterances if u.snr_db in group and group[u.snr_db] == snr_db] for utterances in of_row
             ]
-            cells = summarise_row(at_snr, resampling)
+            cells = summarise_row(at_snr)
             rows.append(EvaluatedRow.from_json({"row": name, "snr_db": snr_db, **cells}))
     return rows
 
@@ -117,13 +189,16 @@ def write_csv(path: Path, utterances: Mapping[str, list[ScoredUtterance]]) -> No
                 table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(filter(None, reasons)))})
 
 
-def bootstrap_unit(utterances: Sequence[ScoredUtterance]) -> Literal["speakers", "utterances"]:
-    """What the bootstrap draws, and the permutation test flips, as a whole.
+def cluster_unit(utterances: Sequence[ScoredUtterance]) -> Literal["speakers", "utterances"]:
+    """What intervals and tests are over: speakers, as utterances of one are alike; of too few, their utterances."""
+    speakers = {utterance.speaker or utterance.source for utterance in utterances}
+    return "speakers" if len(speakers) >= MIN_CLUSTERS else "utterances"
 
-    Speakers, because utterances of one are alike; of too few, their utterances. Models of a system share their ids.
-    """
-    clusters = {utterance.speaker or utterance.id for utterance in utterances}
-    return "speakers" if len(clusters) >= MIN_CLUSTERS else "utterances"
+
+def _clusters(utterances: Sequence[ScoredUtterance]) -> list[str]:
+    """The speaker of each utterance or, of too few, the recording: its copies at several SNRs are one observation."""
+    by_speaker = cluster_unit(utterances) == "speakers"
+    return [(utterance.speaker if by_speaker else None) or utterance.source for utterance in utterances]
 
 
 def _scored_metrics(utterances: Sequence[ScoredUtterance]) -> list[str]:
@@ -131,43 +206,46 @@ def _scored_metrics(utterances: Sequence[ScoredUtterance]) -> list[str]:
     return [metric for metric in SCORES if metric in utterances[0].scores]
 
 
-def _scores(utterances: Sequence[ScoredUtterance], metric: str) -> list[Score]:
-    return [utterance.scores[metric].score for utterance in utterances]
+def _sums(models: Sequence[list[ScoredUtterance]], metric: str) -> Sums:
+    """What each utterance adds to a mean: its score and 1, or for word errors the errors and the words."""
+    pairs = np.array([[_contribution(utterance, metric) for utterance in of_model] for of_model in models], float)
+    return pairs[..., 0], pairs[..., 1]
 
 
-def _word_counts(utterances: Sequence[ScoredUtterance]) -> list[WordCounts | Failure]:
-    return [u.words if u.words is not None else Failure(u.word_failure or "not recognised") for u in utterances]
+def _contribution(utterance: ScoredUtterance, metric: str) -> tuple[float, float]:
+    if metric == "wer":
+        words = utterance.words
+        return (words.errors, words.reference_words) if words else (0.0, 0.0)
+    value = utterance.scores[metric].score.or_worst(METRIC[metric].worst)
+    return (0.0, 0.0) if value is None else (value, 1.0)
 
 
-def _bootstrap(utterances: Sequence[ScoredUtterance], resampling: Resampling) -> dict[str, Any]:
-    by_speaker = bootstrap_unit(utterances) == "speakers"
-    clusters = [(u.speaker if by_speaker else None) or u.id for u in utterances]
-    return {"clusters": clusters, **resampling._asdict()}
+def _failure(utterance: ScoredUtterance, metric: str) -> str | None:
+    """Why an utterance has no score of its own; None if it has one."""
+    if metric == "wer":
+        return utterance.word_failure or (None if utterance.words else "not recognised")
+    score = utterance.scores[metric].score
+    return None if score.ok else score.reason or NOT_FINITE
 
 
-def _cells(utterances: Sequence[ScoredUtterance], resampling: Resampling) -> dict[str, Any]:
-    bootstrap = _bootstrap(utterances, resampling)
-    cells: dict[str, Any] = {}
-    for metric in _scored_metrics(utterances):
-        cells |= summarise(_scores(utterances, metric), **bootstrap).as_row(metric)
-    return cells | corpus_wer(_word_counts(utterances), **bootstrap)
+def _paired(first: Sums, second: Sums) -> Sums:
+    """Differences where both have a value, of as many models as both have; what exists once is paired with each one."""
+    counts = len(first[0]), len(second[0])
+    models = max(counts) if 1 in counts else min(counts)
+    (a, a_weights), (b, b_weights) = (
+        tuple(np.repeat(part, models, 0) if len(part) == 1 else part[:models] for part in side)
+        for side in (first, second)
+    )
+    both = a_weights == b_weights
+    return np.where(both, a - b, 0.0), np.where(both, a_weights, 0.0)
 
 
-def _compare(
-    first: list[list[ScoredUtterance]], second: list[list[ScoredUtterance]], metric: str, resampling: Resampling
-) -> dict[str, Any]:
-    """The paired difference over all models; with several, also that of each."""
-    models = max(len(first), len(second))
-    first, second = (side * (models // len(side)) for side in (first, second))
-
-    def difference(ours: Sequence[ScoredUtterance], theirs: Sequence[ScoredUtterance]) -> PairedDifference:
-        bootstrap = _bootstrap(ours, resampling)
-        if metric == "wer":
-            return paired_wer_difference(_word_counts(ours), _word_counts(theirs), **bootstrap)
-        return paired_difference(_scores(ours, metric), _scores(theirs, metric), **bootstrap)
-
-    pairs = list(zip(first, second, strict=True))
-    cells = asdict(difference([u for ours, _ in pairs for u in ours], [u for _, theirs in pairs for u in theirs]))
-    if models > 1:
-        cells["by_model"] = tuple(difference(ours, theirs).difference for ours, theirs in pairs)
-    return cells
+def _information_sums(bounds: Sequence[RowBound], systems: Sequence[System]) -> dict[str, Sums]:
+    """Row -> bits and frames of each model and cluster."""
+    by_model = {bound.row: bound for bound in bounds if bound.cluster_bits and bound.cluster_frames}
+    sums: dict[str, Sums] = {}
+    for base in dict.fromkeys(system.base for system in systems):
+        of_row = [by_model[system.name] for system in systems if system.base == base and system.name in by_model]
+        if of_row:
+            sums[base] = np.array([b.cluster_bits for b in of_row]), np.array([b.cluster_frames for b in of_row], float)
+    return sums

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,16 +22,19 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import MissingExtra, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
+from phonemi.metrics.phone_similarity import PhoneSimilarity
 from phonemi.metrics.score import Score
-from phonemi.metrics.words import RECOGNISERS, RecogniserOptions
-from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
-from phonemi.metrics.words.word_errors import count_words, normalise_words
+from phonemi.metrics.words import RECOGNISERS, RecogniserOptions, choose_recogniser
+from phonemi.metrics.words.recogniser import NOT_A_WAVEFORM, Failure, Recogniser, transcribe_all
+from phonemi.metrics.words.transcripts import TranscriptStore
+from phonemi.metrics.words.word_errors import count_words
 from phonemi.results.evaluation import EvaluatedRow, Evaluation, EvaluationData, ScoredUtterance, Scores, UtteranceScore
 from phonemi.results.information import AggregatedInformation, Bound, Information, RowBound
 from phonemi.results.record import read_record
 from phonemi.stages import comparison, information, test_sets
 from phonemi.stages.calibration import check_noisy_scores
 from phonemi.stages.labelled_frames import labelled_frames
+from phonemi.stages.phone_judge import PhoneLabels, find_phone_judge
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
 from phonemi.stages.train import require_trained
@@ -60,34 +64,47 @@ def evaluate_systems(run: Run) -> None:
     recogniser = find_recogniser(settings, run.config.seed, str(run.device))
     if run.systems:
         run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
+    if recogniser is not None:
+        run.say(f"evaluate: words by {recogniser.name}")
     for system in run.systems:
         require_trained(run, system)
     test_set = test_sets.find_test_set(settings, run.data)
     test_sets.check_systems_from_elsewhere(run, test_set)
+    listeners = Listeners(
+        PhoneLabels(run, find_phone_judge(run), test_set) if settings.phone_bits else None,
+        PhoneSimilarity(settings.lps, str(run.device)) if settings.lps and settings.recordings is None else None,
+    )
     utterances: dict[str, list[ScoredUtterance]] = {}
     with run.folder.timed("evaluate"):
         for name, row_key in _score_keys(run).items():
-            utterances[name] = _scores_of(run, name, row_key, test_set, recogniser)
+            utterances[name] = _scores_of(run, name, row_key, test_set, recogniser, listeners)
             if name == "noisy":
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
     with run.folder.timed("evaluate: information"):
-        bounds = _bounds(run)
+        bounds, information_by_model = _bounds(run)
     models = comparison.group_models(utterances, {system.name: system.base for system in run.systems})
-    resampling = comparison.Resampling(run.config.seed, settings.resamples)
     rows = []
     for name, of_row in models.items():
         cells = {"row": name, "label": test_sets.row_label(run, name), **bounds.get(name, {})}
-        rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row, resampling)}))
+        rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row)}))
     comparison.write_csv(run.folder / "per_utterance.csv", utterances)
+    comparisons = comparison.compare_rows(models, run.systems, settings.endpoint, information_by_model)
     evaluation = Evaluation(
         key=key,
         data=_describe(utterances["noisy"], recogniser),
         rows=tuple(rows),
-        comparisons=tuple(comparison.compare_rows(models, run.systems, resampling)),
-        by_snr=tuple(comparison.split_by_snr(models, resampling)),
+        comparisons=tuple(comparisons),
+        by_snr=tuple(comparison.split_by_snr(models)),
     )
     run.folder.write(RESULT, evaluation.to_json())
+
+
+class Listeners(NamedTuple):
+    """What judges phones, where that is asked for."""
+
+    labels: PhoneLabels | None
+    similarity: PhoneSimilarity | None
 
 
 def current_key(run: Run) -> str:
@@ -106,8 +123,10 @@ def find_recogniser(settings: Evaluate, seed: int, device: str) -> Recogniser | 
     recordings = test_sets.named_recordings(settings, seed)
     if settings.recogniser == "none" or (recordings is not None and not any(r.text for r in recordings)):
         return None
-    require_extra("jiwer", "eval")
-    recogniser = RECOGNISERS[settings.recogniser](RecogniserOptions(settings.whisper, device, grammar_jsgf()))
+    for package in ("jiwer", "whisper_normalizer"):
+        require_extra(package, "metrics")
+    options = RecogniserOptions(settings.whisper, settings.whisper_backend, device, grammar_jsgf())
+    recogniser = RECOGNISERS[choose_recogniser(settings.recogniser, options)](options)
     recogniser.load()
     return recogniser
 
@@ -128,18 +147,20 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
 
 
 def _scores_of(
-    run: Run, name: str, key: str, test_set: TestSet, recogniser: Recogniser | None
+    run: Run, name: str, key: str, test_set: TestSet, recogniser: Recogniser | None, listeners: Listeners
 ) -> list[ScoredUtterance]:
     """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
     path = f"rows/{name}/scores.json"
     if not run.folder.is_current(path, key):
-        utterances = tuple(_score_row(run, name, test_set, recogniser))
+        utterances = tuple(_score_row(run, name, test_set, recogniser, listeners))
         run.folder.write(path, Scores(key=key, utterances=utterances).to_json())
     # Read back even now, since JSON has no NaN: results must not depend on when a row was scored.
     return list(read_record(run.folder / path, Scores).utterances)
 
 
-def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None) -> Iterator[ScoredUtterance]:
+def _score_row(
+    run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None, listeners: Listeners
+) -> Iterator[ScoredUtterance]:
     settings = run.config.evaluate
     signal_of = test_sets.find_signal(run, name)
     utterances: list[ScoredUtterance] = []
@@ -152,13 +173,18 @@ def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | 
             signal = signal_of(mixture)
             if settings.recordings is None:
                 waiting.append(scoring.submit(signal, mixture.noisy, mixture.clean))
+            scores = dnsmos(signal) if _wants_dnsmos(settings) else {}
+            if listeners.labels is not None:
+                scores["phone_bits"] = listeners.labels.judge.bits(signal, listeners.labels.of(index, mixture))
+            if listeners.similarity is not None:
+                scores["lps"] = listeners.similarity.score(signal, mixture.clean, mixture.id)
             utterance = ScoredUtterance(
                 id=mixture.id,
                 speaker=mixture.speaker,
                 snr_db=mixture.snr_db,
                 noise=mixture.noise_id,
                 text=mixture.text,
-                scores=_records(dnsmos(signal) if _wants_dnsmos(settings) else {}),
+                scores=_records(scores),
             )
             utterances.append(utterance)
             task.advance()
@@ -172,32 +198,37 @@ def _score_row(run: Run, name: str, test_set: TestSet, recogniser: Recogniser | 
         if recogniser is None:
             transcripts: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
-            transcripts = transcribe_all(recogniser, signals(), processes=count_processes())
+            store = TranscriptStore(run.folder / "transcripts.sqlite", recogniser.settings)
+            transcripts = transcribe_all(recogniser, signals(), processes=count_processes(), store=store)
         for utterance, wait_for_scores in zip(utterances, waiting, strict=True) if waiting else ():
             utterance.scores.update(_records(wait_for_scores()))
-    normalise = normalise_words if recogniser is None else recogniser.normalise
     remaining = iter(transcripts)
     for utterance in utterances:
         transcript = next(remaining) if utterance.text else Failure("no transcript")
-        if isinstance(transcript, Failure):
-            yield replace(utterance, word_failure=transcript.reason)
+        if not isinstance(transcript, Failure):
+            yield replace(utterance, heard=transcript, words=count_words(utterance.text or "", transcript))
+        elif transcript.reason == NOT_A_WAVEFORM:  # the fault of what is judged: all its words are lost
+            words = count_words(utterance.text or "", "")
+            yield replace(utterance, word_failure=transcript.reason, words=words)
         else:
-            words = count_words(utterance.text or "", transcript, normalise)
-            yield replace(utterance, heard=transcript, words=words)
+            yield replace(utterance, word_failure=transcript.reason)
 
 
 def _records(scores: dict[str, Score]) -> dict[str, UtteranceScore]:
     return {metric: UtteranceScore.of(score) for metric, score in scores.items()}
 
 
-def _bounds(run: Run) -> dict[str, dict[str, float]]:
-    """MI of the aggregated features of each system: a fresh probe on them, frozen, as in Table 1 of Han et al. (2026).
+def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], tuple[RowBound, ...]]:
+    """MI of the aggregated features: a fresh probe on them, frozen, as in Table 1 of Han et al. (2026).
 
-    Of several models of a system, the mean. Those of a frozen aggregation are conditioned on the same. A system that
-    has the spectrum beside the sum has no MI, as there.
+    Of several models of a system, the mean. Those of a single layer are conditioned on the same. A system that has the
+    spectrum beside the sum has no MI, as there.
+
+    Returns:
+        The cells of each row, and what they come from: the bounds of each model.
     """
     if not run.systems:
-        return {}
+        return {}, ()
     measured = read_record(run.folder / information.RESULT, Information).average
     of_spectrum = next(_mi_cells(bound) for bound in measured if bound.representation == "log1p")
     bounds = {system.name: of_spectrum for system in run.systems if not system.uses_encoder}
@@ -206,10 +237,10 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         for system in run.systems
         if system.uses_encoder
         and not system.spectrum
-        and (system.model == 1 or system.learns_aggregation or system.learns_encoder)
+        and (system.model == 1 or system.tuning is not None or system.learns_encoder)
     ]
     if not aggregated:
-        return bounds
+        return bounds, ()
     key = run.keys.aggregated_information(aggregated)
     if not run.folder.is_current(AGGREGATED_INFORMATION, key):
         run.folder.write(AGGREGATED_INFORMATION, _measure_aggregated(run, aggregated, key).to_json())
@@ -220,7 +251,7 @@ def _bounds(run: Run) -> dict[str, dict[str, float]]:
         bounds[base] = {key: float(np.mean([cells[key] for cells in models])) for key in models[0]}
         if len(models) > 1:
             bounds[base]["mi_bits_spread"] = statistics.stdev(cells["mi_bits"] for cells in models)
-    return bounds
+    return bounds, stored.average
 
 
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
@@ -263,7 +294,7 @@ def _describe(utterances: list[ScoredUtterance], recogniser: Recogniser | None) 
     return EvaluationData(
         utterances=len(utterances),
         speakers=len({utterance.speaker for utterance in utterances} - {None}) or None,
-        intervals_over=comparison.bootstrap_unit(utterances),
+        intervals_over=comparison.cluster_unit(utterances),
         snrs_db=tuple(sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})),
         recogniser="none" if recogniser is None else recogniser.name,
         recogniser_settings=None if recogniser is None else recogniser.settings,

@@ -15,7 +15,7 @@ import numpy as np
 
 from phonemi.errors import ConfigError
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, bits, entropy_nats, measure
-from phonemi.metrics.statistics import MIN_CLUSTERS
+from phonemi.metrics.statistics import MIN_CLUSTERS, estimate
 from phonemi.probes.frames import Features
 from phonemi.representations.log1p import Log1p
 from phonemi.results.information import Bound, Information, LayerBound
@@ -27,7 +27,7 @@ from phonemi.systems import numbered_seed
 
 RESULT = "information.json"
 PROBE_SETTINGS = {"depth", "hidden", "dropout", "epochs", "learning_rate", "batch_frames"}  # of `train_probes`
-ESTIMATED = ("mi_bits", "mi_nats", "cross_entropy_bits", "accuracy", "mi_bits_low", "mi_bits_high")  # by a probe
+ESTIMATED = ("mi_bits", "mi_nats", "cross_entropy_bits", "accuracy")  # by a probe
 
 Place = Literal["rows", "average", "validation"]
 """List of a result: test frames at one SNR; of all SNRs, which is the mean over them, since each has the same frames;
@@ -133,7 +133,11 @@ def _mean(bounds: Sequence[MutualInformation]) -> Bound:
     if len(bounds) == 1:
         return Bound(**first)
     means = {key: statistics.fmean(getattr(bound, key) for bound in bounds) for key in ESTIMATED}
-    return Bound(**{**first, **means}, mi_bits_spread=statistics.stdev(bound.mi_bits for bound in bounds))
+    sums = np.array([bound.cluster_bits for bound in bounds])
+    interval = estimate(sums, np.tile(bounds[0].cluster_frames, (len(bounds), 1)))
+    means |= {"mi_bits_low": interval.low, "mi_bits_high": interval.high}
+    means |= {"mi_bits_spread": statistics.stdev(bound.mi_bits for bound in bounds)}
+    return Bound(**{**first, **means, "cluster_bits": tuple(sums.mean(0).tolist())})
 
 
 def best_layer(run: Run, needed_by: str) -> int:

@@ -12,10 +12,18 @@ from typing import Any
 
 from phonemi.config.sections import Config, Result
 from phonemi.data.fingerprints import fingerprint_files
+from phonemi.devices import choose_device
 from phonemi.files import content_hash
+from phonemi.metrics.words import RecogniserOptions, choose_recogniser
 from phonemi.stages.data_splits import manifest_version
 from phonemi.systems import System
 from phonemi.weights import shipped
+
+# How results are made changed with version 0.2: those of before are not taken for new ones.
+PAIRED = ("one clip for all SNRs",)
+CHOICE = "checkpoint with the best validation"
+WORDS = "words by Whisper's normaliser"
+STATISTICS = "over models and speakers"
 
 
 class Keys:
@@ -46,18 +54,18 @@ class Keys:
     def frames(self, split: str, dynamic: bool = False) -> str:
         """Hidden states of the speech that probes are trained and judged on; of the data that only dws learns from."""
         results: dict[str, Result] = {"train": "frames.train", "validation": "frames.validation", "test": "frames.test"}
-        return self.of(results[split], self.encoder, dynamic)
+        return self.of(results[split], self.encoder, dynamic, *(() if split == "train" else PAIRED))
 
     @property
     def information(self) -> str:
         """information.json."""
-        return self.of("information", *(self.frames(split) for split in ("train", "validation", "test")))
+        return self.of("information", STATISTICS, *(self.frames(split) for split in ("train", "validation", "test")))
 
     @property
     def aggregations(self) -> str:
         """The pre-trained aggregations."""
         frames = [self.frames("train"), self.frames("train", dynamic=True), self.frames("validation")]
-        return self.of("aggregations", *frames)
+        return self.of("aggregations", CHOICE, *frames)
 
     def mixtures(self, split: str) -> str:
         """What enhancers are trained or validated on."""
@@ -87,12 +95,23 @@ class Keys:
             made_of.append(self.information)
         return content_hash("model", self.data, *made_of)
 
+    @property
+    def phone_judge(self) -> str:
+        """The probe that judges how much of the phones a recording keeps."""
+        return content_hash("phone judge", self.information, self.frames("train"))
+
     def scores(self, name: str, made_by: Any, missing_packages: list[str]) -> str:
         """The scores of one row of the table, whose signals are made by what has the key or version `made_by`.
 
         Without `missing_packages` some scores fail, so that installing one makes them anew.
         """
-        return self.of("scores", name, made_by, self._test_recordings, self._whisper, missing_packages)
+        lps = self.config.evaluate.lps
+        judge = [self.phone_judge] if self.config.evaluate.phone_bits else []
+        judge += [self.model_version(lps)] if lps else []
+        paired = PAIRED if self.config.evaluate.per_utterance is None else ()
+        return self.of(
+            "scores", name, made_by, WORDS, *paired, *judge, self._test_recordings, *self._recogniser, missing_packages
+        )
 
     @cached_property
     def _test_recordings(self) -> str | None:
@@ -100,9 +119,12 @@ class Keys:
         return None if path is None else manifest_version(path, self._cache)
 
     @cached_property
-    def _whisper(self) -> str | None:
+    def _recogniser(self) -> tuple[str, str | None]:
+        """What recognises the words here, and the version of its model."""
         settings = self.config.evaluate
-        return self.model_version(settings.whisper) if settings.recogniser == "whisper" else None
+        options = RecogniserOptions(settings.whisper, settings.whisper_backend, choose_device(self.config.device).type)
+        name = choose_recogniser(settings.recogniser, options)
+        return name, self.model_version(settings.whisper) if name == "whisper" else None
 
     def aggregated_information(self, systems: list[System]) -> str:
         """MI of the aggregated features of trained systems."""
@@ -111,7 +133,7 @@ class Keys:
     def metrics(self, scores: list[str], systems: list[System]) -> str:
         """metrics.json: the scores of all rows, and the MI of the features of the systems."""
         information = [self.information, *(self.model(system) for system in systems)] if systems else []
-        return self.of("metrics", scores, information)
+        return self.of("metrics", STATISTICS, scores, information)
 
     def examples(self, metrics: str) -> str:
         """What the report shows and plays."""

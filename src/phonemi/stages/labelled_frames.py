@@ -100,6 +100,7 @@ def plan_mixtures(settings: Information, data: DataSplits, split: Split, dynamic
         snrs_db=settings.snrs_db,
         seed=data.seed,
         per_utterance=settings.copies if split == "train" else None,
+        clips=1 if split == "train" else settings.clips,
     )
 
 

@@ -102,7 +102,7 @@ class Run:
         self.config = config
         self.folder = RunFolder(folder)
         self.progress = progress or Progress(enabled=False)
-        self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds)
+        self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds, config.enhance.seeds_of)
         manifests = self.folder / "manifests" if save else None
         self.data = DataSplits(config.data, config.seed, self.folder / "cache", manifests)
         if save:

@@ -281,7 +281,7 @@ def initial_aggregation(run: Run, system: System) -> Aggregation:
     kind = aggregate.KINDS[system.aggregation or ""]
     if system.tuning == "acoustic":
         return aggregate.new_aggregation(run.config.aggregate, run.encoder, kind).tune("acoustic")
-    aggregation = aggregate.linguistic_aggregation(run, kind, f"row {system.name}")
+    aggregation = aggregate.linguistic_aggregation(run, kind, f"row {system.name}", system.model)
     if isinstance(aggregation, WeightedSum) and system.tuning == "hybrid":
         return aggregation.tune("hybrid", renormalise=run.config.aggregate.renormalise)
     return aggregation.tune(system.tuning or "linguistic")

@@ -15,14 +15,24 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from phonemi.errors import ConfigError, nearest
 from phonemi.systems import han2026
-from phonemi.systems.system import Look, Printed, System, numbered_seed
+from phonemi.systems.system import Look, Printed, System, numbered_name, numbered_seed
 
-__all__ = ["PAPERS", "Look", "Printed", "System", "find_system", "find_systems", "known_system", "numbered_seed"]
+__all__ = [
+    "PAPERS",
+    "Look",
+    "Printed",
+    "System",
+    "find_system",
+    "find_systems",
+    "known_system",
+    "numbered_name",
+    "numbered_seed",
+]
 
 PAPERS: list[dict[str, System]] = [han2026.SYSTEMS]
 """The systems of each paper by name."""
@@ -82,8 +92,14 @@ def known_system(name: str) -> System | None:
     return replace(system, name=name, model=int(parts["model"] or 1))
 
 
-def find_systems(names: Iterable[str], models: int = 1) -> list[System]:
-    """The systems of a configuration, each with so many models: all first models, then all second ones, and so on."""
+def find_systems(names: Iterable[str], models: int = 1, models_of: Mapping[str, int] | None = None) -> list[System]:
+    """The systems of a configuration, each with so many models: all first models, then all second ones, and so on.
+
+    Args:
+        names: of the rows.
+        models: of each row.
+        models_of: of single rows, by name, where it is another number.
+    """
     systems = [find_system(name) for name in names]
     for system in systems:
         if system.model != 1:
@@ -93,5 +109,13 @@ def find_systems(names: Iterable[str], models: int = 1) -> list[System]:
     repeated = [name for name, count in Counter(system.name for system in systems).items() if count > 1]
     if repeated:
         raise ConfigError(f"row {repeated[0]!r} is named more than once in enhance.rows")
-    further = [replace(s, name=f"{s.name}@{model}", model=model) for model in range(2, models + 1) for s in systems]
+    counts = {system.name: models for system in systems} | dict(models_of or {})
+    for name in models_of or {}:
+        find_system(name)  # or an error; a row of another table is none
+    further = [
+        replace(system, name=numbered_name(system.name, model), model=model)
+        for model in range(2, 1 + max(counts.values(), default=1))
+        for system in systems
+        if model <= counts[system.name]
+    ]
     return systems + further

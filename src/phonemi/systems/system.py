@@ -88,3 +88,8 @@ class System:
 def numbered_seed(run_seed: int, number: int) -> int:
     """Seed of the first, second, ... of what is made several times: that of the run, then seeds drawn from it."""
     return run_seed if number == 1 else int(np.random.SeedSequence([run_seed, number]).generate_state(1)[0])
+
+
+def numbered_name(name: str, model: int) -> str:
+    """Name of model 1, 2, ... of a row: "ws-hybrid", "ws-hybrid@2", ..."""
+    return name if model == 1 else f"{name}@{model}"

@@ -98,7 +98,7 @@ class Bench:
             tests = dict(zip(self.test, sets, strict=True))
             bounds = measure(
                 _as_stored(self.states(self.train)), self.labels, tests, classes=CLASSES, seed=0, device=self.device,
-                bf16=self.bf16, hidden=HIDDEN, epochs=self.size.epochs, batch_frames=BATCH_FRAMES, resamples=2,
+                bf16=self.bf16, hidden=HIDDEN, epochs=self.size.epochs, batch_frames=BATCH_FRAMES,
             )  # fmt: skip
             return [bound.mi_bits for by_layer in bounds.values() for bound in by_layer]
 

@@ -23,7 +23,11 @@ EXTRAS = {
         ("transformers", "scipy", "pydantic", "pyyaml", "matplotlib", "jinja2"),
     ),
     "av": ("m4a, mp4 and other formats that soundfile cannot read", ("av",)),
-    "metrics": ("STOI, word error rates and phone alignments", ("pystoi", "jiwer", "pocketsphinx")),
+    "metrics": (
+        "STOI, word error rates and phone alignments",
+        ("pystoi", "jiwer", "whisper-normalizer", "pocketsphinx"),
+    ),
+    "whisper": ("words by Whisper on a CPU", ("faster-whisper",)),
     "eval": ("PESQ", ("pesq",)),
     "dnsmos": ("DNSMOS", ("speechmos", "onnxruntime")),
     "synth": ("synthetic speech", ("espeakng-loader",)),

@@ -236,6 +236,7 @@ def test_a_link_that_was_there_before_is_not_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "elsewhere") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_damaged_archives_leave_no_marker(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"

@@ -78,6 +78,7 @@ def test_unknown_phonemes_are_errors() -> None:
         arpabet("q@", "en-us")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_word_of_the_grammar_has_phones(espeak: Espeak, language: str) -> None:
     said = {

@@ -75,6 +75,7 @@ def test_a_small_vocabulary_all_of_it_used() -> None:
     assert 140 <= len(used) <= 170
 
 
+@pytest.mark.slow
 def test_pocketsphinx_knows_every_word_and_accepts_the_grammar() -> None:
     pocketsphinx = pytest.importorskip("pocketsphinx")
     decoder = pocketsphinx.Decoder(lm=None, loglevel="FATAL")
@@ -130,6 +131,7 @@ def mean_level_db(recordings: list[Recording], wanted: str) -> float:
     return float(np.mean(levels))
 
 
+@pytest.mark.slow
 def test_labels_lie_where_their_sounds_are(corpus: Path) -> None:
     speech = read_manifest(corpus / "speech.jsonl")
     level_db = {phone: mean_level_db(speech, phone) for phone in ("SIL", "F", "T", "N", "IH", "EH", "AO")}

@@ -12,7 +12,6 @@ import pytest
 from phonemi.errors import DataError
 from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
 from phonemi.metrics.words.recogniser import Failure, transcribe_all
-from phonemi.metrics.words.word_errors import normalise_words
 
 GRAMMAR = "#JSGF V1.0; grammar digits; public <s> = <digit>+; <digit> = one | two | three | four;"
 
@@ -31,6 +30,7 @@ def test_noise_and_silence_give_some_text_without_error(grammar: str | None) -> 
         assert isinstance(recogniser.transcribe(waveform), str)
 
 
+@pytest.mark.slow
 def test_level_does_not_matter() -> None:
     pytest.importorskip("pocketsphinx")
     recogniser = PocketsphinxRecogniser(GRAMMAR)
@@ -41,6 +41,7 @@ def test_level_does_not_matter() -> None:
     assert recogniser._decoder.hyp().best_score == likelihood
 
 
+@pytest.mark.slow
 def test_order_of_utterances_does_not_matter() -> None:
     """Exact likelihoods, because words alone hide a small dependence."""
     pytest.importorskip("pocketsphinx")
@@ -79,6 +80,7 @@ def test_two_processes_hear_what_one_hears() -> None:
     assert alone[3] == Failure("waveform not finite")
 
 
+@pytest.mark.slow
 def test_recogniser_is_picklable_after_use() -> None:
     pytest.importorskip("pocketsphinx")
     recogniser = PocketsphinxRecogniser(GRAMMAR)
@@ -86,9 +88,9 @@ def test_recogniser_is_picklable_after_use() -> None:
     copy = pickle.loads(pickle.dumps(recogniser))
     assert copy.transcribe(_noise(8000)) == words
     assert copy.settings == recogniser.settings != PocketsphinxRecogniser().settings
-    assert recogniser.normalise("“Well-known,” said O’Brien") == normalise_words("well known said o'brien")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grammar", "found"),
     [
@@ -121,6 +123,7 @@ numpy.save(sys.argv[2], soxr.resample(numpy.concatenate(chunks).astype("float32"
 """
 
 
+@pytest.mark.slow
 def test_spoken_words_are_heard(tmp_path: Path) -> None:
     for package in ("espeakng_loader", "soxr", "pocketsphinx"):
         pytest.importorskip(package)

@@ -1,4 +1,4 @@
-"""Speech recognition by pocketsphinx: the recogniser that needs no download."""
+"""Speech recognition by pocketsphinx: the fallback that needs no download, and a weak judge of words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from phonemi.errors import DataError, require_extra
 from phonemi.files import content_hash
 from phonemi.metrics.words.recogniser import Waveform, finite_waveform
-from phonemi.metrics.words.word_errors import normalise_words
 
 LEVEL_DB = -26.0
 # pocketsphinx allows 30 000. In noise, decoding with so many takes twice as long, for about the same word error rates:
@@ -24,15 +23,14 @@ HYPOTHESES_PER_FRAME = 3_000
 class PocketsphinxRecogniser:
     """Recogniser with the US English models that come with pocketsphinx.
 
-    Its word error rates are several times those of a large neural recogniser, so compare them only with each other:
-    print the rates of clean and noisy speech beside those of enhanced speech.
+    It is weak: it makes 31 % errors on clean read speech, where the smallest Whisper makes 9 %, and may call a system
+    better by which Whisper loses words.
 
     Args:
         grammar_jsgf: text of a JSGF grammar of the sentences to expect; None uses the en-us trigram language model.
     """
 
-    name = "pocketsphinx"
-    normalise = staticmethod(normalise_words)
+    name = "pocketsphinx (weak)"
 
     def __init__(self, grammar_jsgf: str | None = None) -> None:
         self.grammar_jsgf = grammar_jsgf
@@ -49,10 +47,10 @@ class PocketsphinxRecogniser:
         Raises:
             MissingExtra: if pocketsphinx is not installed.
         """
-        package = require_extra("pocketsphinx", "eval").__name__
+        package = require_extra("pocketsphinx", "metrics").__name__
         grammar = "en-us trigrams" if self.grammar_jsgf is None else f"JSGF {content_hash(self.grammar_jsgf)}"
         return {
-            "recogniser": self.name,
+            "recogniser": "pocketsphinx",
             "version": importlib.metadata.version(package),
             "acoustic_model": "en-us",
             "language_model": grammar,
@@ -66,7 +64,7 @@ class PocketsphinxRecogniser:
         Raises:
             MissingExtra: if it is not.
         """
-        require_extra("pocketsphinx", "eval")
+        require_extra("pocketsphinx", "metrics")
 
     def transcribe(self, waveform: Waveform) -> str:
         """Lower-case words heard in `[sample]` at 16 kHz, "" for digital silence.
@@ -90,7 +88,7 @@ class PocketsphinxRecogniser:
         return hypothesis.hypstr if hypothesis else ""
 
     def _build(self) -> Any:
-        decoder_class = require_extra("pocketsphinx", "eval").Decoder
+        decoder_class = require_extra("pocketsphinx", "metrics").Decoder
         if self.grammar_jsgf is None:
             return decoder_class(loglevel="FATAL", maxhmmpf=HYPOTHESES_PER_FRAME)
         decoder = decoder_class(lm=None, loglevel="FATAL", maxhmmpf=HYPOTHESES_PER_FRAME)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from phonemi.errors import AudioError, DataError, PhonemiError
 from phonemi.workers import Workers
 
+if TYPE_CHECKING:
+    from phonemi.metrics.words.transcripts import TranscriptStore
+
 Waveform = NDArray[np.float32]
+NOT_A_WAVEFORM = "waveform not finite"
+WAITING = 16  # waveforms for each process, beside those that it works on
 
 
 class Recogniser(Protocol):
@@ -38,9 +43,6 @@ class Recogniser(Protocol):
 
     def transcribe(self, waveform: Waveform) -> str:
         """Words in `[sample]` at 16 kHz; the same waveform always gives the same words."""
-
-    def normalise(self, text: str) -> list[str]:
-        """Words of a transcript in a spelling that makes transcripts and references comparable."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def finite_waveform(waveform: Waveform) -> NDArray[Any]:
     if waveform.ndim != 1:
         raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
     if not np.isfinite(waveform).all():
-        raise AudioError("waveform not finite")
+        raise AudioError(NOT_A_WAVEFORM)
     return waveform
 
 
@@ -80,6 +82,7 @@ def transcribe_all(
     waveforms: Iterable[Waveform],
     processes: int = 2,
     progress: Callable[[int], None] | None = None,
+    store: TranscriptStore | None = None,
 ) -> list[str | Failure]:
     """Transcribe many waveforms, in order; an utterance that cannot be transcribed becomes a `Failure`.
 
@@ -89,28 +92,32 @@ def transcribe_all(
             never all in memory.
         processes: 1 works in this process; more are started, but never for a `BatchRecogniser`.
         progress: called with the number of utterances done so far, after each.
+        store: where transcripts of the same sounds are looked up first, and kept.
 
     Raises:
         MissingExtra: if the recogniser's package is not installed.
         PhonemiError: if a process dies.
     """
-    transcripts = []
-    with Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers:
-        if isinstance(recogniser, BatchRecogniser):
-            results = _transcribe_in_batches(recogniser, waveforms)
-        else:
-            results = workers.over((waveform,) for waveform in waveforms)
-        for transcript in results:
-            transcripts.append(transcript)
-            if progress is not None:
-                progress(len(transcripts))
-    return transcripts
-
-
-def _transcribe_in_batches(recogniser: BatchRecogniser, waveforms: Iterable[Waveform]) -> Iterator[str | Failure]:
     remaining = iter(waveforms)
-    while batch := list(itertools.islice(remaining, recogniser.batch)):
-        yield from recogniser.transcribe_batch(batch)
+    transcripts: list[str | Failure] = []
+    at_a_time = recogniser.batch if isinstance(recogniser, BatchRecogniser) else WAITING * processes
+    with Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers:
+        while batch := list(itertools.islice(remaining, at_a_time)):
+            kept = store.find(batch) if store else [None] * len(batch)
+            new = [waveform for waveform, text in zip(batch, kept, strict=True) if text is None]
+            if isinstance(recogniser, BatchRecogniser):
+                recognised = recogniser.transcribe_batch(new) if new else []
+            else:
+                recognised = list(workers.over((waveform,) for waveform in new))
+            if store and new:
+                pairs = zip(new, recognised, strict=True)
+                store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
+            remaining_new = iter(recognised)
+            for text in kept:
+                transcripts.append(next(remaining_new) if text is None else text)
+                if progress is not None:
+                    progress(len(transcripts))
+    return transcripts
 
 
 def _transcribe(recogniser: Recogniser, waveform: Waveform) -> str | Failure:

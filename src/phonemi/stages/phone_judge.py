@@ -1,0 +1,81 @@
+"""Train the probe that judges how much of the phones a recording keeps, once for a run: RUN/phone_judge."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phonemi.data.alignment import frame_labels
+from phonemi.data.manifest import Interval
+from phonemi.data.mixing import Mixture, PlannedMixtures
+from phonemi.files import read_json
+from phonemi.information.phones_kept import PhoneJudge
+from phonemi.probes.layer_probes import LayerProbes, train_probes
+from phonemi.stages import information
+from phonemi.stages.labelled_frames import count_classes, label_frames, labelled_frames
+from phonemi.stages.run import Run
+from phonemi.stages.test_sets import TestSet
+from phonemi.weights.tensors import load_weights, save_weights
+
+CLEAN_DB = 60.0  # SNR of speech that counts as clean
+RESULT = "phone_judge/result.json"
+
+
+def find_phone_judge(run: Run) -> PhoneJudge:
+    """The judge of this run: a probe on the noisy and the clean training speech, never on the test speakers.
+
+    Its layer is the one with the most information on validation, or the last where nothing is held out.
+    """
+    settings, key = run.config.information, run.keys.phone_judge
+    weights = run.folder / "phone_judge" / "probe.safetensors"
+    if not run.folder.is_current(RESULT, key):
+        layer = information.best_layer(run, "the phone judge") if run.data.holds_out else run.encoder.layers - 1
+        noisy = labelled_frames(run, run.encoder)["train"]
+        speech = noisy.mixtures.speech
+        clean = PlannedMixtures(speech, noisy.mixtures.noise, snrs_db=(CLEAN_DB,), seed=run.config.seed)
+        states = run.states.states(run.encoder, clean, "phone_judge.clean", key)
+        values = torch.cat([part.frames.values[:, layer] for part in (noisy.states, states)])
+        phones = torch.cat([noisy.labels.phones, label_frames(clean, settings).phones])
+        run.say(f"evaluate: phone judge on layer {layer} of {run.encoder_name}, {len(phones) * 0.02 / 3600:.2f} h")
+        probe = train_probes(
+            values[None],
+            phones,
+            classes=count_classes(settings),
+            generator=torch.Generator().manual_seed(run.config.seed),
+            device=run.device,
+            bf16=settings.precision == "bf16",
+            **settings.model_dump(include=information.PROBE_SETTINGS),
+        )
+        save_weights(probe, weights)
+        counts = torch.bincount(phones[phones >= 0], minlength=count_classes(settings)) + 1  # none is impossible
+        run.folder.write(RESULT, {"key": key, "layer": layer, "distribution": (counts / counts.sum()).tolist()})
+    result = read_json(run.folder / RESULT)
+    distribution = torch.tensor(result["distribution"])
+    probe = LayerProbes(1, run.encoder.dim, len(distribution), hidden=settings.hidden, depth=settings.depth)
+    load_weights(probe, weights)
+    return PhoneJudge(run.encoder, result["layer"], probe.to(run.device).eval(), distribution)
+
+
+class PhoneLabels:
+    """The phones of the recordings of a test set: aligned with the clean speech or, without any, recognised in it."""
+
+    def __init__(self, run: Run, judge: PhoneJudge, test_set: TestSet) -> None:
+        self.judge, self._settings, self._test_set = judge, run.config.information, test_set
+        self._recognised: dict[str, Tensor] = {}
+
+    def of(self, index: int, mixture: Mixture) -> Tensor:
+        """Class of each frame, [frame]."""
+        phones = self._aligned(index)
+        if phones is not None:
+            count = self.judge.encoder.frames(len(mixture.noisy))
+            settings = self._settings
+            return torch.from_numpy(frame_labels(phones, count, settings.label_at, settings.silence, settings.stress))
+        if mixture.id not in self._recognised:
+            self._recognised[mixture.id] = self.judge.recognise(np.asarray(mixture.clean))
+        return self._recognised[mixture.id]
+
+    def _aligned(self, index: int) -> tuple[Interval, ...] | None:
+        if isinstance(self._test_set, PlannedMixtures):
+            return self._test_set.describe(index).phones
+        return self._test_set.recordings[index].phones
