@@ -107,13 +107,16 @@ def test_all_are_heard_here_in_order_and_failures_counted(whisper: WhisperRecogn
     done: list[tuple[int, int]] = []
 
     def waveforms() -> Iterator[np.ndarray]:
-        for index, waveform in enumerate([noise(1), np.full(100, np.nan), np.zeros(SECOND), noise(2, 1)]):
+        silence = [np.zeros(SECOND)] * 4
+        for index, waveform in enumerate([noise(1), np.full(100, np.nan), np.zeros(SECOND), noise(2, 1), *silence]):
             taken.append(index)
             yield waveform.astype(np.float32)
 
     heard = transcribe_all(whisper, waveforms(), processes=8, progress=lambda count: done.append((count, len(taken))))
-    assert heard == [whisper.transcribe(noise(1)), Failure("waveform not finite"), "", whisper.transcribe(noise(2, 1))]
-    assert done == [(1, 3), (2, 3), (3, 3), (4, 4)]  # no more is taken than is heard together
+    texts = [whisper.transcribe(noise(1)), Failure("waveform not finite"), "", whisper.transcribe(noise(2, 1))]
+    assert heard == texts + [""] * 4
+    # Three are heard together, and the next three are made meanwhile, but no more.
+    assert done == [(1, 6), (2, 6), (3, 6), (4, 8), (5, 8), (6, 8), (7, 8), (8, 8)]
 
 
 def test_wrong_waveforms(whisper: WhisperRecogniser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -88,8 +89,8 @@ def transcribe_all(
 
     Args:
         recogniser: sent to every process once.
-        waveforms: `[sample]` at 16 kHz each; taken lazily, a few ahead of the work, so that those of a generator are
-            never all in memory.
+        waveforms: `[sample]` at 16 kHz each; taken lazily, one batch ahead of the work, so that those of a generator
+            are never all in memory.
         processes: 1 works in this process; more are started, but never for a `BatchRecogniser`.
         progress: called with the number of utterances done so far, after each.
         store: where transcripts of the same sounds are looked up first, and kept.
@@ -101,22 +102,35 @@ def transcribe_all(
     remaining = iter(waveforms)
     transcripts: list[str | Failure] = []
     at_a_time = recogniser.batch if isinstance(recogniser, BatchRecogniser) else WAITING * processes
-    with Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers:
-        while batch := list(itertools.islice(remaining, at_a_time)):
-            kept = store.find(batch) if store else [None] * len(batch)
-            new = [waveform for waveform, text in zip(batch, kept, strict=True) if text is None]
-            if isinstance(recogniser, BatchRecogniser):
-                recognised = recogniser.transcribe_batch(new) if new else []
-            else:
-                recognised = list(workers.over((waveform,) for waveform in new))
-            if store and new:
-                pairs = zip(new, recognised, strict=True)
-                store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
-            remaining_new = iter(recognised)
-            for text in kept:
-                transcripts.append(next(remaining_new) if text is None else text)
+
+    def transcribe(batch: list[Waveform]) -> list[str | Failure]:
+        kept = store.find(batch) if store else [None] * len(batch)
+        new = [waveform for waveform, text in zip(batch, kept, strict=True) if text is None]
+        if isinstance(recogniser, BatchRecogniser):
+            recognised = recogniser.transcribe_batch(new) if new else []
+        else:
+            recognised = list(workers.over((waveform,) for waveform in new))
+        if store and new:
+            pairs = zip(new, recognised, strict=True)
+            store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
+        of_new = iter(recognised)
+        return [next(of_new) if text is None else text for text in kept]
+
+    with (
+        Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers,
+        ThreadPoolExecutor(1) as ahead,
+    ):
+        running: Future[list[str | Failure]] | None = None
+        while True:
+            batch = list(itertools.islice(remaining, at_a_time))  # is made while the one before is transcribed
+            following = ahead.submit(transcribe, batch) if batch else None
+            for text in running.result() if running else ():
+                transcripts.append(text)
                 if progress is not None:
                     progress(len(transcripts))
+            running = following
+            if running is None:
+                break
     return transcripts
 
 
