@@ -32,6 +32,8 @@ def test_an_empty_stream(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [bytes(4), b"\xff\xff\xff\xff"])
 def test_a_wav_file_written_to_a_pipe_has_the_length_of_its_data(tmp_path: Path, size: bytes) -> None:
+    if not any(size):
+        pytest.importorskip("av")  # libsndfile takes a length of zero at its word
     audio.save(tmp_path / "a.wav", uniform_noise(1_000), 16_000)
     content = bytearray((tmp_path / "a.wav").read_bytes())
     at = content.index(b"data") + 4
