@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 SPECIAL = (
     "<|endoftext|>", "<|startoftranscript|>", "<|de|>", "<|en|>", "<|translate|>", "<|transcribe|>",
     "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
@@ -64,3 +66,10 @@ def make_whisper(folder: Path, context: int, more_tokens: Sequence[str] = (), se
     )
     model.save_pretrained(folder)
     return folder
+
+
+def coloured_noise(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise with a spectrum of its own for each seed, so that a Whisper hears something else in each."""
+    random = np.random.default_rng(seed)
+    filtered = np.convolve(random.standard_normal(int(seconds * 16_000)), random.standard_normal(20), "same")
+    return (0.02 * filtered).astype(np.float32)

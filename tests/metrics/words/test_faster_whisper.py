@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_whisper import coloured_noise as noise
 from tiny_whisper import make_whisper
 
 from phonemi.errors import ModelError
@@ -16,12 +17,6 @@ from phonemi.metrics.words.whisper import WhisperRecogniser, find_backend, is_at
 
 pytest.importorskip("faster_whisper")
 SECOND = 16_000
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    filtered = np.convolve(random.standard_normal(int(seconds * SECOND)), random.standard_normal(20), "same")
-    return (0.02 * filtered).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_whisper import coloured_noise as noise
 
 from phonemi.errors import AudioError, DataError, ModelError
 from phonemi.files import read_json, write_json
@@ -18,13 +19,6 @@ from phonemi.metrics.words.recogniser import Failure, transcribe_all
 from phonemi.metrics.words.whisper import WhisperRecogniser, cut
 
 SECOND = 16_000
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise with a spectrum of its own for each seed, so that a Whisper hears something else in each."""
-    random = np.random.default_rng(seed)
-    filtered = np.convolve(random.standard_normal(int(seconds * SECOND)), random.standard_normal(20), "same")
-    return (0.02 * filtered).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -104,8 +104,8 @@ def transcribe_all(
     at_a_time = recogniser.batch if isinstance(recogniser, BatchRecogniser) else WAITING * processes
 
     def transcribe(batch: list[Waveform]) -> list[str | Failure]:
-        kept = store.find(batch) if store else [None] * len(batch)
-        new = [waveform for waveform, text in zip(batch, kept, strict=True) if text is None]
+        stored = store.find(batch) if store else [None] * len(batch)
+        new = [waveform for waveform, text in zip(batch, stored, strict=True) if text is None]
         if isinstance(recogniser, BatchRecogniser):
             recognised = recogniser.transcribe_batch(new) if new else []
         else:
@@ -114,7 +114,7 @@ def transcribe_all(
             pairs = zip(new, recognised, strict=True)
             store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
         of_new = iter(recognised)
-        return [next(of_new) if text is None else text for text in kept]
+        return [next(of_new) if text is None else text for text in stored]
 
     with (
         Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers,
