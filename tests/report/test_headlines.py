@@ -195,8 +195,8 @@ def test_nothing_measured_says_nothing():
         ({"p_adjusted": 0.01, "difference": 0.1}, "better"),
         ({"p_adjusted": 0.01, "difference": -0.1}, "worse"),
         ({"p_adjusted": 0.06, "p_value": 0.01}, "not significant"),
-        ({"p_value": 0.001, "models": 1}, "not tested (1 model)"),
-        ({"p_value": 0.001, "models": 2}, "not tested (2 models)"),
+        ({"p_value": 0.001, "models": 1}, "not tested, 1 model"),
+        ({"p_value": 0.001, "models": 2}, "not tested, 2 models"),
         ({"p_value": 0.001}, "not tested"),  # a result of an earlier version
     ],
 )

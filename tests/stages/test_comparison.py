@@ -59,7 +59,7 @@ def test_muting_does_not_pay() -> None:
     assert of(compare_rows(rows, []), "theirs", "noisy").difference == pytest.approx(-0.2, abs=0.02)
 
 
-@pytest.mark.parametrize(("models", "verdict"), [(1, "not tested (1 model)"), (2, "not tested (2 models)")])
+@pytest.mark.parametrize(("models", "verdict"), [(1, "not tested, 1 model"), (2, "not tested, 2 models")])
 def test_one_model_or_two_say_nothing_of_a_method(models: int, verdict: str) -> None:
     comparison = of(
         compare_rows(trained(models), find_systems(["ws-acoustic", "ws-linguistic"], models)),

@@ -149,7 +149,7 @@ class Comparison(Record):
         """Whether the row is "better" or "worse" than the one it is compared with; if not, why it is neither."""
         if self.p_adjusted is None:
             has_too_few = self.models is not None and self.models < MIN_MODELS
-            return f"not tested ({plural(self.models, 'model')})" if self.models and has_too_few else "not tested"
+            return f"not tested, {plural(self.models, 'model')}" if self.models and has_too_few else "not tested"
         if not self.is_significant:
             return "not significant"
         return "better" if METRIC[self.metric].gain(self.difference or 0.0) > 0 else "worse"

@@ -78,7 +78,8 @@ def comparisons_table(evaluation: Evaluation) -> Table:
 def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
     if comparison is None:
         return Cell(digits=metric.digits)
-    p_value = comparison.p_value if comparison.p_adjusted is None else comparison.p_adjusted
+    p_value = comparison.p_adjusted
+    p_text = "p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}"
     counts = [plural(comparison.models, "model") if comparison.models else ""]
     counts += [plural(comparison.pairs, "pair") if comparison.pairs else ""]
     return Cell(
@@ -86,7 +87,7 @@ def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
         metric.digits,
         signed=True,
         interval=(comparison.low, comparison.high),
-        details=("p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}",),
+        details=(comparison.verdict if p_value is None else p_text,),
         notes=(", ".join(filter(None, [comparison.verdict, *counts, "endpoint" * comparison.is_endpoint])),),
         bold=comparison.is_significant,
         kind=f"verdict {comparison.verdict.split()[0]}",
