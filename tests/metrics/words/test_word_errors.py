@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,15 +39,24 @@ class _Counting:
     """Says how many samples it got; stumbles over empty audio."""
 
     name: str = "counting"
+    asked: list[int] = field(default_factory=list)
 
     @property
     def settings(self) -> dict[str, Any]:
         return {}
 
     def transcribe(self, waveform: np.ndarray) -> str:
+        self.asked.append(len(waveform))
         if not len(waveform):
             raise RuntimeError("nothing there")
         return str(len(waveform))
+
+
+def test_transcribe_all_asks_for_the_same_sound_once() -> None:
+    once = _Counting()
+    waveforms = [np.zeros(samples, np.float32) for samples in (3, 2, 3, 3)]
+    assert transcribe_all(once, waveforms, processes=1) == ["3", "2", "3", "3"]
+    assert once.asked == [3, 2]
 
 
 def test_transcribe_all_keeps_order_counts_failures_and_reports_progress() -> None:
