@@ -8,74 +8,105 @@ each score, turned so that 1 means that a better score always goes with fewer er
 
     recordings   over all recordings and systems
     systems      over the means of each system at each SNR
+
+The intervals, and those of how much less a score predicts than the best one, are percentiles of a bootstrap over
+speakers: recordings of one speaker are alike, and all systems hear the same ones.
 """
 
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from phonemi.results.metrics import METRIC, METRICS
+from phonemi.metrics.score import FAULTS, Score
+from phonemi.results.metrics import METRIC
 from phonemi.tables import Cell, Table, number
 
-Scores = dict[str, float]
+DRAWS = 500
+Changes = dict[str, NDArray[np.float64]]
+"""Name of a score -> its change, [recording], positive where it got better; NaN where there is none."""
 
 
-def changes_of(run: Path) -> list[tuple[str, str, Scores]]:
-    """System, SNR and change against noisy of every score, of every recording of every system."""
+def value_of(row: dict[str, str], key: str) -> float:
+    """What a score of one recording counts for; NaN where there is none."""
+    text = row.get(key) or ""
+    fault = next((fault for fault in FAULTS if fault in row["failed"]), None)
+    score = Score.of(float(text)) if text else Score.failed(fault or "not scored")
+    value = METRIC[key].value_of(score)
+    return math.nan if value is None else value
+
+
+def read_changes(run: Path) -> tuple[list[dict[str, str]], Changes]:
+    """The rows of all systems, and how much better than the noisy input each is in every score that the run has."""
     with open(run / "per_utterance.csv", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines))
-    scored = {(row["row"], row["id"]): {key: float(row[key]) for key in METRIC if row.get(key)} for row in rows}
-    return [
-        (row["row"], row["snr_db"], {key: value - noisy[key] for key, value in ours.items() if key in noisy})
-        for row in rows
-        if row["row"] not in ("noisy", "clean")
-        for ours, noisy in [(scored[row["row"], row["id"]], scored["noisy", row["id"]])]
-    ]
+    noisy = {row["id"]: row for row in rows if row["row"] == "noisy"}
+    judged = [row for row in rows if row["row"] not in ("noisy", "clean") and noisy[row["id"]]["wer"] and row["wer"]]
+    keys = [key for key in METRIC if key in rows[0]]
+    return judged, {
+        key: np.array([METRIC[key].gain(value_of(row, key) - value_of(noisy[row["id"]], key)) for row in judged])
+        for key in keys
+    }
 
 
-def correlation(changes: list[Scores], key: str) -> tuple[float, int]:
-    """Rank correlation of fewer errors with a better score, and over how many pairs."""
-    pairs = [(METRIC[key].gain(one[key]), -one["wer"]) for one in changes if key in one and "wer" in one]
-    if len(pairs) < 3:
-        return float("nan"), len(pairs)
-    return float(spearmanr(*np.array(pairs).T).statistic), len(pairs)
+def correlate(changes: Changes, groups: NDArray[np.int64], chosen: NDArray[np.int64]) -> dict[str, tuple[float, float]]:
+    """Both correlations of each score, over the chosen recordings, whose system and SNR have a number in `groups`."""
+    found = {}
+    for key, change in changes.items():
+        pair = np.stack([change[chosen], changes["wer"][chosen]])
+        is_there = np.isfinite(pair).all(0)
+        if key == "wer" or is_there.sum() < 3:
+            continue
+        pair, group = pair[:, is_there], groups[chosen][is_there]
+        counts = np.bincount(group)
+        means = np.stack([np.bincount(group, side)[counts > 0] / counts[counts > 0] for side in pair])
+        found[key] = (float(spearmanr(*pair).statistic), float(spearmanr(*means).statistic))
+    return found
 
 
 def main(run: Path) -> None:
-    changes = changes_of(run)
-    groups: dict[tuple[str, str], list[Scores]] = defaultdict(list)
-    for system, snr_db, change in changes:
-        groups[system, snr_db].append(change)
-    means = [
-        {
-            key: float(np.mean([one[key] for one in group if key in one]))
-            for key in METRIC
-            if any(key in o for o in group)
-        }
-        for group in groups.values()
-    ]
-    rows = []
-    for metric in METRICS:
-        if metric.key == "wer":
-            continue
-        (by_recording, recordings), (by_system, systems) = (
-            correlation(of, metric.key) for of in ([change for *_, change in changes], means)
+    rows, changes = read_changes(run)
+    names = [(row["row"].partition("@")[0], row["snr_db"]) for row in rows]
+    numbers = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    groups = np.array([numbers[name] for name in names])
+    of_speaker: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        of_speaker[row["speaker"] or row["id"]].append(index)
+    speakers = [np.array(indices) for indices in of_speaker.values()]
+    found = correlate(changes, groups, np.arange(len(rows)))
+    random = np.random.default_rng(0)
+    draws = [
+        correlate(
+            changes, groups, np.concatenate([speakers[s] for s in random.integers(0, len(speakers), len(speakers))])
         )
-        if recordings:
-            cells = [Cell(by_recording), str(recordings), Cell(by_system), str(systems)]
-            rows.append((by_recording, [metric.title, *cells]))
-    rows.sort(key=lambda row: -row[0])
-    systems = sorted({system for system, *_ in changes})
+        for _ in range(DRAWS)
+    ]
+    order = sorted(found, key=lambda key: -found[key][0])
+    lines = []
+    for key in order:
+        cells = [Cell(METRIC[key].title)]
+        for kind in (0, 1):
+            drawn = np.array([(draw[key][kind], draw[order[0]][kind]) for draw in draws if key in draw])
+            low, high = np.nanpercentile(drawn[:, 0], [2.5, 97.5])
+            cells.append(Cell(found[key][kind], interval=(low, high)))
+            low, high = np.nanpercentile(drawn[:, 0] - drawn[:, 1], [2.5, 97.5])
+            difference = found[key][kind] - found[order[0]][kind]
+            cells.append(Cell() if key == order[0] else Cell(difference, signed=True, interval=(low, high)))
+        lines.append(cells)
+    systems = sorted({system for system, _ in names})
+    change = number(-float(np.nanmean(changes["wer"])), 3, signed=True)
     print(
-        f"{len(systems)} systems ({', '.join(systems)}); WER of all {number(np.mean([m['wer'] for m in means]), 3)}\n"
+        f"{len(rows)} recordings by {len(systems)} systems ({', '.join(systems)}), {len(numbers)} means; "
+        f"{len(speakers)} speakers; mean change of the WER {change}\n"
     )
-    print(Table(["score", "recordings", "pairs", "systems", "pairs "], [cells for _, cells in rows]).markdown())
+    print(Table(["score", "recordings", "less than the best", "systems", "less than the best "], lines).markdown())
 
 
 if __name__ == "__main__":

@@ -149,6 +149,8 @@ def test_there_is_one_test_set() -> None:
     load_config(None, ["evaluate.recordings=noisy.jsonl", "evaluate.pairs=null"])
     with pytest.raises(ConfigError, match=r"evaluate\.recordings: .*evaluate\.pairs names another test set: set one"):
         load_config(None, ["evaluate.recordings=noisy.jsonl", "evaluate.pairs=pairs.jsonl"])
+    with pytest.raises(ConfigError, match=r"evaluate\.phone_bits: .*recordings have no clean speech"):
+        load_config(None, ["evaluate.recordings=noisy.jsonl", "evaluate.phone_bits=true"])
 
 
 def test_a_folder_named_like_a_preset_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ python runs/default/ship.py RUN TARGET [--row ROW] [--information FILE] [--metri
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from phonemi.config import load_config
 from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
 from phonemi.representations.mel_transformer import MelTransformer
+from phonemi.weights.training_record import TRAINING_FILE
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
 SPEECH = [
@@ -24,6 +26,7 @@ SPEECH = [
     {"name": "speechocean762, train list", "use": "speech with phones", "licence": "free for any use"},
     {"name": "LJ Speech, VCTK, one more reader: 0.5 h", "use": "speech with phones", "licence": "public domain, CC BY"},
 ]
+SUPERVISED = "It is phone-supervised: what its layers say about phones says nothing about self-supervised encoders."
 LOG1P = "`log1p` is the same network without the encoder. "
 COMMANDS = {"name": "Picovoice, spoken commands, 1.5 h", "use": "speech", "licence": "Apache-2.0"}
 NOISE = [
@@ -42,13 +45,14 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
     """Write the encoder and what was measured of it."""
     encoder = MelTransformer.load(run / "encoder" / "model")
     encoder.save(target, half=True)
+    shutil.copy(run / "encoder" / "model" / TRAINING_FILE, target)
     trained = read_json(run / "encoder" / "result.json")
     settings = load_config(run / "config.yaml").encoder
     phones = any(round_["units"] == "phones" for round_ in trained["rounds"])
     measured = read_json(information)["average"] if information.exists() else []
     bits = {str(row["layer"]): row["mi_bits"] for row in measured if row["representation"] != "log1p"}
     log1p = [row["mi_bits"] for row in measured if row["representation"] == "log1p"]
-    units = "aligned phones (phone-guided, as PBERT)" if phones else "k-means units, round by round (as MelHuBERT)"
+    units = "aligned phones (phone-supervised, as PBERT)" if phones else "k-means units, round by round (as MelHuBERT)"
     facts: dict[str, Any] = {
         "kind": "encoder",
         "name": target.name,
@@ -69,7 +73,7 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
         "weak": [
             "English only, mostly read speech; half of the accented readers are children.",
             "Hours of speech, where the large models have heard tens of thousands.",
-            *(["The phones of its training are supervision: it is not purely self-supervised."] if phones else []),
+            *([SUPERVISED] if phones else []),
         ],
         "hours_of_speech": trained["hours"],
         "rounds": [

@@ -74,6 +74,7 @@ class Cell:
     spread_over: str = ""  # such as "3 models"
     scored: int | None = None  # utterances that have a number, of `total`; written where some have none
     total: int | None = None
+    worst: int = 0  # of these that have none, as many count as the worst value there is
     details: tuple[str, ...] = ()  # after the number in Markdown, below it on a page
     notes: tuple[str, ...] = ()  # below the number on a page alone
     mark: str = ""  # a character right after the number
@@ -105,9 +106,10 @@ class Cell:
 
     @property
     def scored_text(self) -> str:
-        """How many utterances have a number, where some have none."""
-        is_incomplete = self.scored is not None and self.total is not None and self.scored < self.total
-        return f"{self.scored} of {self.total} scored" if is_incomplete else ""
+        """How many utterances have a number, where some have none, and how many of these count as the worst."""
+        if self.scored is None or self.total is None or self.scored >= self.total:
+            return ""
+        return f"{self.scored} of {self.total} scored" + (f", {self.worst} counted as the worst" if self.worst else "")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from phonemi.recipes import table
 from phonemi.recipes.table import SCALES, plan
 from phonemi.systems import find_system
 from phonemi.systems.han2026 import ENCODERS, TABLES
+from phonemi.weights.training_record import TRAINING_FILE
 
 
 def test_the_plan_of_the_paper_is_what_it_prints() -> None:
@@ -98,8 +100,9 @@ def test_the_recipe_of_the_paper_runs(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    encoder = str(finished.folder / "encoder" / "model")
-    monkeypatch.setitem(table.ENCODERS, "wavlm", encoder)
+    encoder = tmp_path / "encoder"  # whose speakers are not known, as those of WavLM
+    shutil.copytree(finished.folder / "encoder" / "model", encoder, ignore=shutil.ignore_patterns(TRAINING_FILE))
+    monkeypatch.setitem(table.ENCODERS, "wavlm", str(encoder))
     monkeypatch.setitem(table.SINGLE_LAYER, "wavlm", "layer-1")
     monkeypatch.setattr(table, "ORDER", ["log1p", "layer-1", *table.ORDER])
     options = ["--out", tmp_path / "out", "--scale", "paper", "--manifests", papers_corpora, "--encoder", "wavlm"]
@@ -147,7 +150,9 @@ def test_both_tables_share_a_folder(
     assert {(comparison["row"], comparison["against"]) for comparison in result["comparisons"]} >= {
         ("ws-hybrid", "ws-acoustic"), ("ws-hybrid+log1p", "ws-acoustic+log1p"), ("log1p", "ws-acoustic")
     }  # fmt: skip
-    assert first.stdout.startswith("# Table 1\n\nScale mini; models of each row: 1; commit ")
+    assert first.stdout.startswith("# Table 1\n\nScale mini. Encoders: ")
+    assert "- **Enhancers**: masks by BLSTMs of" in first.stdout
+    assert "none of whom is a validation or test speaker" in first.stdout
     assert f"({by_name['log1p']['published']['wer']:.4f})" in first.stdout
 
     monkeypatch.setattr("phonemi.stages.train.fit", None)  # nothing is trained twice

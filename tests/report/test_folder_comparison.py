@@ -12,7 +12,7 @@ import pytest
 from phonemi import audio
 from phonemi.errors import AudioError, DataError
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS, DNSMOS_PACKAGES
-from phonemi.metrics.score import Score
+from phonemi.metrics.score import ESTIMATE_SILENT, Score
 from phonemi.metrics.words.word_errors import normalise_words
 from phonemi.report import folder_comparison
 from phonemi.report.folder_comparison import (
@@ -180,9 +180,8 @@ def test_files_of_the_same_name_are_called_by_their_paths(tmp_path: Path) -> Non
 
 def test_what_got_worse_by_most_comes_first_after_problems_and_before_failures() -> None:
     def heard(stoi: float | None, clipped: float = 0.0) -> ScoredRecording:
-        return ScoredRecording(
-            Path("a.wav"), 1, -20, clipped, {"stoi": Score.failed("silent") if stoi is None else Score(stoi)}
-        )
+        score = Score.failed("reference silent") if stoi is None else Score(stoi)
+        return ScoredRecording(Path("a.wav"), 1, -20, clipped, {"stoi": score})
 
     def pair(name: str, before: float | None, after: float | None, problem: str | None = None) -> RecordingPair:
         return RecordingPair(name, heard(before), heard(after), problem=problem)
@@ -200,6 +199,10 @@ def test_what_got_worse_by_most_comes_first_after_problems_and_before_failures()
     assert names == ["gone", "odd", "worse", "same and lower", "same", "better", "failed"]
     names = [one.name for one in worst_first(pairs, METRIC["stoi"]._replace(higher_is_better=False))]
     assert names[2:] == ["better", "same", "same and lower", "worse", "failed"]
+    muted = RecordingPair("muted", heard(0.7), heard(0.0))
+    assert muted.after is not None
+    muted.after.scores["stoi"] = Score.failed(ESTIMATE_SILENT)
+    assert [one.name for one in worst_first([pairs[4], muted], METRIC["stoi"])] == ["muted", "worse"]
     clipped = [
         RecordingPair("always", heard(0.1, 0.2), heard(0.1, 0.2)),
         RecordingPair("now", heard(0.1), heard(0.1, 0.1)),

@@ -54,14 +54,24 @@ def test_every_row_is_there_with_interval_and_failures(tmp_path):
 
 
 def test_the_page_of_a_paper_table_says_what_its_numbers_are() -> None:
-    rows = [{"encoder": "", "row": "noisy", "stoi": 0.5}, {"encoder": "hubert", "row": "layer-11", "models": 3}]
-    content = {"number": 1, "scale": "paper", "encoders": {"hubert": "a/b"}, "made_by": {"commit": "abc"}, "rows": rows}
+    rows = [
+        {"encoder": "", "row": "noisy", "stoi": 0.5},
+        {"encoder": "hubert", "row": "layer-11", "label": "layer 11", "models": 3},
+    ]
+    content = {"number": 1, "scale": "paper", "encoders": {"hubert": "a/b"}, "rows": rows}
+    difference = {"row": "layer-11", "against": "noisy", "metric": "stoi", "difference": 0.1, "low": 0.0, "high": 0.2}
+    content |= {
+        "comparisons": [{"encoder": "hubert", **difference, "p_adjusted": 0.01, "is_endpoint": True}],
+        "protocols": {"hubert": {"test": "9 mixtures of 3 speakers."}},
+    }
     text = paper_table_markdown(PaperTable.from_json(content))
     assert text.splitlines()[:5] == [
-        "# Table 1", "", "Scale paper; models of each row: 3; commit abc. Encoders: hubert: `a/b`.", "",
-        "| encoder | row | STOI |",
+        "# Table 1", "", "Scale paper. Encoders: hubert: `a/b`.", "", "| encoder | row | STOI |"
     ]  # fmt: skip
-    assert "▲" not in text.partition("Ours")[0]
+    assert "of fewer than 3 models nothing is tested" in text
+    assert "## Protocol\n\n- **Test**: 9 mixtures of 3 speakers." in text
+    assert "| hubert | layer 11 | noisy | **+0.100 [0.000, +0.200] p 0.010 endpoint** |" in text
+    assert "▲" in text.partition("Ours")[0]
     assert "too few" not in text
     few = paper_table_markdown(PaperTable.from_json({**content, "intervals_over": "utterances"}))
     assert "interval over utterances" in few

@@ -141,6 +141,13 @@ def test_layers_and_snrs_as_markdown() -> None:
     assert lines[4] == "| mini layer 2 | −0.02 | 0.20 | 2.00 | 0.73 |"
 
 
+def test_every_snr_has_its_interval() -> None:
+    bound = {"representation": "mini", "layer": 0, "mi_bits": 1.5, "mi_bits_low": 1.3, "mi_bits_high": 1.75}
+    rows = [{**bound, "snr_db": 0.0}, {**bound, "snr_db": 5.0, "mi_bits_low": None, "mi_bits_high": None}]
+    lines = information_table(Information.from_json({"rows": rows})).markdown().splitlines()
+    assert lines[2].startswith("| mini | 1.50 [1.30, 1.75] | 1.50 |")
+
+
 def test_weights_and_times() -> None:
     weights = LayerWeights.from_json({"rows": [{"row": "a", "weights": [0.25, 0.75]}]})
     assert weights_table(weights).markdown().splitlines()[2] == "| a | 0.250 | 0.750 |"

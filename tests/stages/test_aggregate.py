@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -73,6 +74,19 @@ def test_training_lowers_the_cross_entropy_of_held_out_speakers(run: Run, finish
     lines = [line for line in (folder / "log.jsonl").read_text().splitlines() if "validation_cross_entropy" in line]
     losses = [float(line.split('"validation_cross_entropy_nats": ')[1].rstrip("}")) for line in lines[-4:]]
     assert losses[-1] < losses[0]
+
+
+def test_the_checkpoint_is_the_best_on_held_out_speakers(run: Run, finished: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    # At this rate the last weights are seldom the best ones.
+    changes = ["aggregate.steps=40", "aggregate.learning_rate=0.5", "aggregate.aggregations=[ws]"]
+    aggregate.pretrain_aggregations(Run(folder, load_config(folder / "config.yaml", changes), save=False))
+    events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    losses = {event["step"]: event[aggregate.LOSS] for event in events[-8:] if aggregate.LOSS in event}
+    result = read_json(folder / "aggregations" / "ws" / "result.json")
+    assert len(losses) == 4
+    assert result["step"] == min(losses, key=losses.__getitem__)
+    assert result[aggregate.LOSS] == pytest.approx(min(losses.values()))
 
 
 def test_the_probe_is_a_mean_cross_entropy(run: Run) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from phonemi.config.sections import Endpoint
 from phonemi.metrics.score import ESTIMATE_SILENT
-from phonemi.metrics.statistics import estimate
+from phonemi.metrics.statistics import estimate, holm
 from phonemi.metrics.words.word_errors import WordCounts
 from phonemi.results.evaluation import Comparison, ScoredUtterance, UtteranceScore
 from phonemi.results.information import RowBound
-from phonemi.stages.comparison import Models, cluster_unit, compare_rows, summarise_row
+from phonemi.stages.comparison import Models, adjust, cluster_unit, compare_rows, information_sums, summarise_row
 from phonemi.systems import find_systems
 
 SPEAKERS, SNRS_DB = 12, (0, 5)
@@ -51,7 +53,7 @@ def of(comparisons: list[Comparison], row: str, against: str, metric: str = "sto
 
 
 def test_muting_does_not_pay() -> None:
-    whole, muted = summarise_row([utterances(0.9)]), summarise_row([utterances(0.9, silent=6)])
+    whole, muted = (summarise_row([utterances(0.9, silent=silent)], "speakers") for silent in (0, 6))
     assert muted["stoi"] == pytest.approx(whole["stoi"] * 18 / 24, abs=0.01)
     assert (muted["stoi_scored"], muted["stoi_total"]) == (18, 24)
     assert muted["stoi_reasons"] == {ESTIMATE_SILENT: 6}
@@ -116,6 +118,27 @@ def test_rows_with_other_numbers_of_models_are_compared_by_what_both_have() -> N
     assert comparison.models == 3
 
 
+def test_one_trained_model_beside_three_is_one_model() -> None:
+    rows = trained(3)
+    rows["ws-acoustic"] = rows["ws-acoustic"][:1]
+    systems = find_systems(["ws-acoustic", "ws-linguistic"], 1, {"ws-linguistic": 3})
+    comparisons = compare_rows(rows, systems)
+    assert of(comparisons, "ws-linguistic", "ws-acoustic").verdict == "not tested, 1 model"
+    assert of(comparisons, "ws-linguistic", "noisy").models == 3, "the noisy input exists once"
+
+
+def test_what_is_adjusted_together_is_what_is_shown_together() -> None:
+    comparisons = compare_rows(trained(3), find_systems(["ws-acoustic", "ws-linguistic"], 3))
+    shown = [comparison for comparison in comparisons if comparison.against == "ws-acoustic"]
+    assert len(shown) < len(comparisons)
+    for alone, together in zip(adjust(shown), shown, strict=True):
+        assert alone.p_adjusted is not None
+        assert together.p_adjusted is not None
+        assert alone.p_adjusted <= together.p_adjusted
+    two_endpoints = [replace(comparison, is_endpoint=True) for comparison in shown[:2]]
+    assert [one.p_adjusted for one in adjust(two_endpoints)] == holm([one.p_value or 0.0 for one in two_endpoints])
+
+
 def test_differences_of_information_are_paired_by_speaker() -> None:
     random = np.random.default_rng(0)
     of_speaker = random.normal(2, 0.5, SPEAKERS)  # some speakers are easier, for every row
@@ -129,7 +152,8 @@ def test_differences_of_information_are_paired_by_speaker() -> None:
         for name, gain in (("ws-acoustic", 0.0), ("ws-linguistic", 0.1))
         for model in (1, 2, 3)
     ]
-    comparisons = compare_rows(trained(3), find_systems(["ws-acoustic", "ws-linguistic"], 3), information=bounds)
+    systems = find_systems(["ws-acoustic", "ws-linguistic"], 3)
+    comparisons = compare_rows(trained(3), systems, information=information_sums(bounds, systems))
     comparison = of(comparisons, "ws-linguistic", "ws-acoustic", "mi_bits")
     assert comparison.difference == pytest.approx(0.1, abs=0.01)
     assert comparison.verdict == "better"
@@ -138,5 +162,6 @@ def test_differences_of_information_are_paired_by_speaker() -> None:
 def test_the_unit_is_the_speaker_or_of_too_few_the_recording() -> None:
     many, few = utterances(0.5), utterances(0.5)[:6]
     assert (cluster_unit(many), cluster_unit(few)) == ("speakers", "utterances")
+    assert cluster_unit([replace(utterance, speaker=None) for utterance in many]) == "utterances"
     rows: Models = {"noisy": [few], "clean": [few], "theirs": [utterances(0.6, 1)[:6]]}
     assert of(compare_rows(rows, []), "theirs", "noisy").clusters == 3  # not six: two are copies

@@ -11,6 +11,7 @@ import pytest
 from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError
+from phonemi.stages.data_splits import DataSplits
 from phonemi.stages.run import Run
 
 MakeRun = Callable[..., Run]
@@ -53,6 +54,32 @@ def test_speech_for_the_encoder_has_nobody_who_is_held_out(make: MakeRun, corpus
     write_manifest(tmp_path / "more.jsonl", more)
     found = make(f"data.encoder_speech=[{tmp_path / 'more.jsonl'}]").data.encoder_speech
     assert [recording.id for recording in found] == [*(r.id for r in run.data.speech["train"]), "new"]
+
+
+def test_who_trained_the_encoder_is_never_held_out(make: MakeRun, corpus: Any, tmp_path: Path) -> None:
+    run = make()
+    held_out = sorted({r.speaker for split in ("validation", "test") for r in run.data.speech[split]} - {None})
+    trained = sorted({r.speaker for r in run.data.speech["train"]} - {None})
+
+    def splits(speakers: list[str], *changes: str) -> DataSplits:
+        settings = load_config(None, [*corpus.settings, *changes]).data
+        return DataSplits(settings, 0, tmp_path / "cache", encoder_speakers=speakers)
+
+    assert splits(trained).version == splits([]).version == run.data.version, "the splits are the same"
+    of_one = splits(held_out[:1])
+    assert of_one.version != run.data.version
+    assert {split: len({r.speaker for r in found}) for split, found in of_one.speech.items()} == {
+        "train": 3, "validation": 1, "test": 2
+    }  # fmt: skip
+    assert held_out[0] in {r.speaker for r in of_one.speech["train"]}
+    with pytest.raises(DataError, match="the encoder was trained on 5 of them"):
+        splits([*trained, *held_out[:2]]).speech  # noqa: B018
+    write_manifest(tmp_path / "test.jsonl", [r for r in read_manifest(corpus.speech) if r.speaker in held_out])
+    write_manifest(tmp_path / "train.jsonl", [r for r in read_manifest(corpus.speech) if r.speaker in trained])
+    own = f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]"
+    assert {r.speaker for r in splits(held_out[:1], *own).speech["test"]} == set(held_out[1:])
+    with pytest.raises(DataError, match=r"trained on every speaker of data\.test_speech"):
+        splits(held_out, *own).speech  # noqa: B018
 
 
 def read_samples(path: Path) -> int:

@@ -16,7 +16,7 @@ from phonemi.config import load_config
 from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.data.mixing import Mixtures
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.errors import DataError, MissingExtra, ModelError
+from phonemi.errors import ConfigError, DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import count_words
@@ -214,6 +214,36 @@ def test_files_of_another_program_are_judged_beside(
         evaluate.evaluate_systems(run)
 
 
+def test_a_silent_output_loses_all_words_and_gets_the_worst_scores(copy: Callable[..., Run], tmp_path: Path) -> None:
+    run = copy()
+    mixtures = [find_set(run)[index] for index in range(4)]
+    for mixture in mixtures:
+        signal = mixture.clean if mixture is not mixtures[0] else np.zeros_like(mixture.clean)
+        audio.save(tmp_path / "files" / f"{mixture.id}.wav", signal, 16_000, subtype="FLOAT")
+    run = copy(f"evaluate.systems={{muted: '{tmp_path / 'files'}'}}", "enhance.rows=[]")
+    evaluate.evaluate_systems(run)
+    row = rows_of(run)["muted"]
+    assert row["stoi"] == pytest.approx(0.75)
+    assert (row["stoi_scored"], row["stoi_total"]) == (3, 4)
+    assert row["si_sdri_db"] == -30.0, "the others are the clean speech, whose ratio to itself has no number"
+    line = next(line for line in lines_of(run) if line["row"] == "muted" and line["id"] == mixtures[0].id)
+    assert (line["wer"], line["stoi"], line["failed"]) == ("1.0", "", "estimate silent")
+    shown = metrics_table(read_record(run.folder / evaluate.RESULT, Evaluation)).markdown()
+    assert "(3 of 4 scored, 1 counted as the worst)" in shown
+
+
+def test_an_endpoint_that_cannot_be_tested_is_said(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copy("evaluate.endpoint={row: ws-linguistic, against: ws-acoustic, metric: stoi}")
+    said: list[str] = []
+    monkeypatch.setattr(run, "say", said.append)
+    evaluate.evaluate_systems(run)
+    assert any("stoi of ws-linguistic against ws-acoustic, is not tested: it needs both rows" in text for text in said)
+    with pytest.raises(ConfigError, match="unknown row 'ws-linguistics'"):
+        evaluate.evaluate_systems(copy("evaluate.endpoint={row: ws-linguistics, against: noisy}"))
+    with pytest.raises(ConfigError, match="compares log1p with itself"):
+        copy("evaluate.endpoint={row: log1p, against: log1p}")
+
+
 def test_a_model_by_name_scores_as_its_files_do(copy: Callable[..., Run], tmp_path: Path) -> None:
     run = copy()
     model = run.folder / "rows" / "log1p" / "model"
@@ -262,8 +292,16 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
     both = [average["ws-acoustic"], average["ws-acoustic@2"]]
     assert rows["ws-acoustic"]["mi_bits"] == pytest.approx(np.mean(both))
     assert rows["ws-acoustic"]["mi_bits_spread"] == pytest.approx(np.std(both, ddof=1))
+    assert rows["ws-acoustic"]["mi_bits_low"] < min(both) <= max(both) < rows["ws-acoustic"]["mi_bits_high"]
     assert rows["ws-linguistic"]["mi_bits_spread"] > 0  # each model has an aggregation of its own
     assert all(one["p_adjusted"] is None for one in compared)  # two models say nothing of their method
+    protocol = read_json(run.folder / "metrics.json")["protocol"]
+    settings = run.config.enhance
+    assert f"{settings.steps} updates of {settings.batch} of {settings.train_mixtures} mix" in protocol["enhancers"]
+    assert "2 models of each row" in protocol["enhancers"]
+    assert "trained by masked prediction of k-means units (self-supervised)" in protocol["encoder"]
+    assert protocol["test"] == "4 mixtures of 2 speakers at 5, 15 dB."
+    assert "words" not in protocol, "nothing heard any"
 
     showcase.write_showcase(run)
     assert {row["row"] for row in read_json(run.folder / "layer_weights.json")["rows"]} == {

@@ -363,7 +363,7 @@ class Enhance(Section):
     )
     """Validation score that the best checkpoint is chosen by"""
     seeds: int = setting(1, affects="metrics", unit="models", ge=1, le=100)
-    """Models trained for each row, from different initial weights; tables pool them and give their spread"""
+    """Models trained for each row, from different initial weights; tables give the mean over them and their spread"""
     seeds_of: dict[str, Count] = setting({}, affects="metrics", unit="models")
     """Models of single rows, by name, where it is another number than `seeds`"""
     jobs: Count = setting(1, affects=(), unit="processes")
@@ -382,6 +382,13 @@ class Endpoint(Section):
         "wer", affects="metrics"
     )
     """What they are compared in"""
+
+    @field_validator("against")
+    @classmethod
+    def _is_another_row(cls, against: str, others: ValidationInfo) -> str:
+        if against == others.data.get("row"):
+            raise ValueError(f"the endpoint compares {against} with itself: name another row")
+        return against
 
 
 class Evaluate(Section):
@@ -434,6 +441,13 @@ class Evaluate(Section):
         if recordings is not None and others.data.get("pairs") is not None:
             raise ValueError("evaluate.pairs names another test set: set one of the two to null")
         return recordings
+
+    @field_validator("lps", "phone_bits")
+    @classmethod
+    def _needs_clean_speech(cls, value: Any, others: ValidationInfo) -> Any:
+        if value and others.data.get("recordings") is not None:
+            raise ValueError("evaluate.recordings have no clean speech, which this needs")
+        return value
 
 
 class Config(Section):

@@ -96,15 +96,15 @@ def lower_bound(
     """Compute H(Y) - CE over all frames that have a label, with a 95 % interval over utterances or clusters.
 
     The bound is a mean over frames, of the pointwise information log q(y | z) - log p(y), p being the distribution of
-    the labels. Neighbouring frames are far from independent: what is summed first, and drawn, is whole utterances, or
-    the speakers of `clusters` (`metrics.statistics.estimate`).
+    the labels. Neighbouring frames are far from independent: what is summed first, and is one
+    observation, is a whole utterance, or a speaker of `clusters` (`metrics.statistics.estimate`).
 
     Args:
         cross_entropy_nats: -log q(y | z), `[frame]`.
         labels: `[frame]`; IGNORE leaves a frame out of both terms.
         utterance: number or name of the utterance, `[frame]`.
         correct: whether the most probable label was right, `[frame]`.
-        clusters: drawn instead of utterances, for example speakers, `[frame]`.
+        clusters: observations instead of utterances, for example speakers, `[frame]`.
 
     Raises:
         DataError: if no frame has a label, or the cross-entropy is not finite.

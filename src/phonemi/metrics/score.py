@@ -9,6 +9,8 @@ NOT_FINITE = "value not finite"
 ESTIMATE_SILENT = "estimate silent"
 ESTIMATE_NOT_FINITE = "estimate not finite"
 ESTIMATE_UNRELATED = "estimate orthogonal to reference"
+FAULTS = (ESTIMATE_SILENT, ESTIMATE_NOT_FINITE, ESTIMATE_UNRELATED)
+"""Reasons that are the fault of what was judged: these count as the worst value of a metric."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,3 @@ class Score:
     def ok(self) -> bool:
         """Whether there is a finite number."""
         return self.reason is None and math.isfinite(self.value)
-
-    def or_worst(self, worst: float) -> float | None:
-        """The number; `worst` if it is the fault of what was judged that there is none, None if it is not.
-
-        A system that mutes a recording, or writes no numbers, must not gain by it.
-        """
-        if self.ok:
-            return self.value
-        return worst if self.reason in (ESTIMATE_SILENT, ESTIMATE_NOT_FINITE, ESTIMATE_UNRELATED) else None

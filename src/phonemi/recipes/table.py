@@ -18,8 +18,9 @@ from phonemi.progress import Progress
 from phonemi.recipes.quickstart import as_setting, synthetic_data
 from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
-from phonemi.results.evaluation import PaperTable
+from phonemi.results.evaluation import PaperComparison, PaperTable
 from phonemi.stages import aggregate, evaluate, run_stages, train
+from phonemi.stages.comparison import adjust
 from phonemi.stages.run import Run
 from phonemi.systems import find_system, find_systems
 from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
@@ -73,19 +74,22 @@ def make_table(
     data = _data(out, scale, manifests, progress)
     parts = plan(number, scale, encoders)
     rows: list[dict[str, Any]] = []
-    comparisons: list[dict[str, Any]] = []
-    drawn = ""
+    comparisons: list[PaperComparison] = []
+    unit, protocols = "", {}
     for part in parts:
         progress.say(f"table {number}: {part.encoder}, {len(part.rows)} rows")
         metrics = _metrics(part, out, [*part.settings, *data, *overrides], scale, progress)
-        drawn = metrics["data"]["intervals_over"]
+        unit, protocols[part.encoder] = metrics["data"]["intervals_over"], metrics["protocol"]
         wanted = {"noisy", "clean", *part.rows}
         new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
         rows += [_row(number, part, one) for one in metrics["rows"] if one["row"] in new]
         compared = [one for one in metrics["comparisons"] if one["row"] in wanted and one["against"] in part.rows]
-        comparisons += [{"encoder": part.encoder, **one} for one in compared]
+        comparisons += [PaperComparison.from_json({"encoder": part.encoder, **one}) for one in compared]
     facts = {"number": number, "scale": scale, "encoders": {part.encoder: part.representation for part in parts}}
-    result = {**facts, "intervals_over": drawn, "rows": rows, "comparisons": comparisons, "made_by": provenance()}
+    # One family of tests: what this table shows, whatever else has been compared in these folders.
+    tested = [one.to_json() for one in adjust(comparisons)]
+    result = {**facts, "intervals_over": unit, "rows": rows, "comparisons": tested}
+    result |= {"protocols": protocols, "made_by": provenance()}
     write_json(out / f"table{number}.json", result)
     path = out / f"table{number}.md"
     write_text(path, paper_table_markdown(PaperTable.from_json(result)))
@@ -117,7 +121,8 @@ def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> 
     if manifests is None:
         if scale == "paper":
             raise DataError("the paper's corpora are needed: runs/table1.sh prepares them, then --manifests FOLDER")
-        return synthetic_data(out, progress)
+        # Its sentences have a grammar: no recogniser need be downloaded.
+        return [*synthetic_data(out, progress), "evaluate.recogniser=pocketsphinx-grammar"]
     named = load_config(scale)
     settings = [
         as_setting(f"data.{key}", [str(manifests / path) for path in getattr(named.data, key)])

@@ -24,7 +24,7 @@ from phonemi.metrics.score import Score
 from phonemi.metrics.words.recogniser import Failure, Recogniser, transcribe_all
 from phonemi.metrics.words.word_errors import WordCounts, count_words
 from phonemi.progress import Progress
-from phonemi.results.metrics import Metric
+from phonemi.results.metrics import METRIC, Metric
 from phonemi.signal import SAMPLE_RATE
 
 SCORED_S = 60  # of a longer recording only the beginning is scored; level and clipping are those of all of it
@@ -50,6 +50,10 @@ class ScoredRecording:
         score = self.scores.get(key)
         return score.value if score and score.ok else None
 
+    def value_or_worst(self, key: str) -> float | None:
+        """The value; the worst there is where a muted or broken recording has none."""
+        return METRIC[key].value_of(self.scores[key]) if key in self.scores else None
+
 
 @dataclass
 class RecordingPair:
@@ -67,8 +71,8 @@ class RecordingPair:
         return [side for side in (self.before, self.after) if side]
 
     def change(self, key: str) -> tuple[float, float] | None:
-        """The value of a metric before and after; None if one of them is missing."""
-        before, after = (side.value(key) if side else None for side in (self.before, self.after))
+        """The value of a metric before and after, of silence the worst; None if one of them is missing."""
+        before, after = (side.value_or_worst(key) if side else None for side in (self.before, self.after))
         return None if before is None or after is None else (before, after)
 
 

@@ -49,7 +49,7 @@ def information_headlines(information: Information) -> list[str]:
             continue
         lowest, highest = snr_text(table.snrs_db[0]), snr_text(table.snrs_db[-1])
         averaged = f" (averages over {lowest} to {highest} dB SNR)" if len(table.snrs_db) > 1 else ""
-        peak = int(np.nanargmax(table.by_layer))
+        peak = _peak_layer(information, table)
         sentences.append(
             f"Phonetic information in {table.representation} peaks at layer {peak}: "
             f"{number(table.by_layer[peak], 2)} bits{carried}{baselines}{averaged}"
@@ -65,6 +65,16 @@ def information_headlines(information: Information) -> list[str]:
                 f"({number(clean, 2)} to {number(noisy, 2)} bits), which {move}."
             )
     return sentences
+
+
+def _peak_layer(information: Information, table: InformationTable) -> int:
+    """The best layer, chosen on validation speakers where there are any: on the test speakers it would be flattered."""
+    of_validation = {
+        row.layer: row.mi_bits
+        for row in information.validation
+        if row.representation == table.representation and row.mi_bits is not None
+    }
+    return max(of_validation, key=of_validation.__getitem__) if of_validation else int(np.nanargmax(table.by_layer))
 
 
 def _over_front(information: Information, table: InformationTable, peak: int) -> str:
@@ -135,7 +145,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     A single other system, or the first pair of rows where there is nothing else, is told in full; of several other
     systems each gets a short sentence, and of more than `MAX_SYSTEMS` only the best one.
     """
-    titles, tested = evaluation.titles, evaluation.tested
+    titles, tested = evaluation.titles, evaluation.differences
     in_full = [pair for pair in QUESTIONS if pair in tested]
     in_short = [pair for pair in tested if is_other_system(pair[0]) and pair[1] == "noisy"]
     if len(in_short) < 2:

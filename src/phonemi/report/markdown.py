@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from phonemi.files import write_text
+from phonemi.metrics.statistics import MIN_MODELS
 from phonemi.report.headlines import headlines
 from phonemi.results.evaluation import PaperTable
 from phonemi.results.run_folder import read_results
@@ -19,11 +21,11 @@ from phonemi.results.tables import (
 from phonemi.tables import Table
 
 NOTES = """\
-Ours: mean [95 % interval over {unit}]; ± is the standard deviation over several models of a row, or over several
-probes for MI. In round brackets: what the paper prints; its "SI-SDR" is read as SI-SDRi. ▲ better, ▼ worse than the
-acoustic row of the same encoder, kind and inputs; significant by interval and permutation test over {unit}, with the
-same sign for all models."""
-FEW_SPEAKERS = " There are too few\nspeakers to draw from: what is significant holds for these speakers."
+Ours: mean [95 % interval over {unit} and, where there are several, models]; ± is the standard deviation over the models
+of a row, or over several probes for MI. In round brackets: what the paper prints; its "SI-SDR" is read as SI-SDRi. ▲
+better, ▼ worse than the acoustic row of the same encoder, kind and inputs, tested over models and {unit} and adjusted
+for the number of tests; of fewer than {models} models nothing is tested."""
+FEW_SPEAKERS = " There are too few\nspeakers to test over: what is significant holds for these speakers."
 
 
 def write_markdown(run_dir: str | Path) -> Path:
@@ -43,8 +45,10 @@ def write_markdown(run_dir: str | Path) -> Path:
         tables["Layer weights"] = weights_table(results.layer_weights)
     if results.timings is not None:
         tables["Time"] = timings_table(results.timings)
-    parts = ["\n".join(f"- {sentence}" for sentence in headlines(results))]
+    parts = [_bullets(headlines(results))]
     parts += [f"## {title}\n\n{table.markdown()}" for title, table in tables.items() if table.rows]
+    if results.evaluation is not None and results.evaluation.protocol:
+        parts.insert(2, f"## Protocol\n\n{_bullets(protocol_lines({'': results.evaluation.protocol}))}")
     path = Path(run_dir) / "results.md"
     write_text(path, "\n\n".join(part for part in parts if part) + "\n")
     return path
@@ -52,10 +56,34 @@ def write_markdown(run_dir: str | Path) -> Path:
 
 def paper_table_markdown(result: PaperTable) -> str:
     """A table of the paper as a page: our numbers beside the printed ones."""
-    models = max((row.models or 1 for row in result.rows), default=1)
-    commit = result.made_by.get("commit", "unknown")
     encoders = ", ".join(f"{name}: `{source}`" for name, source in result.encoders.items())
-    facts = f"Scale {result.scale}; models of each row: {models}; commit {commit}. Encoders: {encoders}."
+    facts = f"Scale {result.scale}. Encoders: {encoders}."
     unit = result.intervals_over
-    notes = NOTES.format(unit=unit) + (FEW_SPEAKERS if unit == "utterances" else "")
-    return f"# Table {result.number}\n\n{facts}\n\n{paper_table(result).markdown()}\n\n{notes}\n"
+    notes = NOTES.format(unit=unit, models=MIN_MODELS) + (FEW_SPEAKERS if unit == "utterances" else "")
+    parts = [f"# Table {result.number}", facts, paper_table(result).markdown(), notes]
+    if result.protocols:
+        parts.append(f"## Protocol\n\n{_bullets(protocol_lines(result.protocols))}")
+    if result.comparisons:
+        parts.append(f"## Differences\n\n{comparisons_table(result).markdown()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def protocol_lines(protocols: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """What was done, a line for each topic; a topic that differs between encoders has one for each of them.
+
+    >>> protocol_lines({"mini": {"test": "9 mixtures.", "MI": "x."}, "wavlm": {"test": "9 mixtures.", "MI": "y."}})
+    ['**Test**: 9 mixtures.', '**MI** (mini): x.', '**MI** (wavlm): y.']
+    """
+    lines = []
+    for topic in dict.fromkeys(topic for protocol in protocols.values() for topic in protocol):
+        texts = {encoder: protocol[topic] for encoder, protocol in protocols.items() if topic in protocol}
+        title = f"**{topic[0].upper()}{topic[1:]}**"
+        if len(set(texts.values())) == 1:
+            lines.append(f"{title}: {next(iter(texts.values()))}")
+        else:
+            lines += [f"{title} ({encoder}): {text}" for encoder, text in texts.items()]
+    return lines
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from phonemi.metrics.score import FAULTS
 from phonemi.report.cards import example_card
 from phonemi.report.figure_style import save_figure
 from phonemi.report.figures import run_figures
@@ -69,7 +70,8 @@ def build_report(run_dir: str | Path) -> Path:
         test_data=data_text(evaluation, speakers.count("")) if evaluation else "",
         metrics=metrics_table(evaluation) if evaluation else "",
         metrics_terms=explain((row.row for row in evaluated), (metric.key for metric in measured_metrics(evaluated))),
-        tests=len(evaluation.comparisons) if evaluation else 0,
+        tests=sum(comparison.p_adjusted is not None for comparison in evaluation.comparisons) if evaluation else 0,
+        score_protocol=evaluation.protocol if evaluation else {},
         comparisons=comparisons_table(evaluation) if evaluation else "",
         examples=[example_card(example, folder) for example in results.examples],
         worst_count=WORST_COUNT,
@@ -95,11 +97,19 @@ def worst_utterances(
         return "", []
     keys = [name for name in lines[0] if name != "row"]
     columns = {"snr_db": Column("SNR", "dB")} | {key: metric.column for key, metric in METRIC.items()}
-    tables = []
+    metric, tables = METRIC[ranked_by], []
+
+    def value(line: Mapping[str, str]) -> float | None:
+        if _is_finite(line.get(ranked_by, "")):
+            return float(line[ranked_by])
+        return metric.worst if any(fault in line.get("failed", "") for fault in FAULTS) else None
+
     for row in dict.fromkeys(line["row"] for line in lines):
-        scored = [line for line in lines if line["row"] == row and _is_finite(line.get(ranked_by, ""))]
-        scored.sort(key=lambda line: METRIC[ranked_by].gain(float(line[ranked_by])))
-        cells = [[_cell(line[key]) for key in keys] for line in scored[:WORST_COUNT]]
+        values = [
+            (metric.gain(found), line) for line in lines if line["row"] == row and (found := value(line)) is not None
+        ]
+        values.sort(key=lambda each: each[0])
+        cells = [[_cell(line[key]) for key in keys] for _, line in values[:WORST_COUNT]]
         tables.append((titles.get(row, row), Table([columns.get(key, key) for key in keys], cells)))
     return ranked_by, tables
 

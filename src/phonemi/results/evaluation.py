@@ -141,7 +141,7 @@ class Comparison(Record):
 
     @property
     def is_significant(self) -> bool:
-        """Whether the data carry the claim that the two differ, at 5 % for all claims together."""
+        """Whether the data carry the claim that the two differ: at 5 % for endpoints, and at 5 % for all others."""
         return self.p_adjusted is not None and self.p_adjusted < 0.05
 
     @property
@@ -161,7 +161,7 @@ class EvaluationData(Record):
 
     utterances: int | None = None
     speakers: int | None = None  # None: unknown
-    intervals_over: str | None = None  # "speakers", or "utterances" where there are too few speakers to draw from
+    intervals_over: str | None = None  # "speakers", or "utterances" where there are too few speakers to test over
     snrs_db: tuple[float, ...] = ()
     recogniser: str = "none"  # what heard the words; "none": nothing did
     recogniser_settings: dict[str, Any] | None = None  # all that its output depends on
@@ -176,6 +176,7 @@ class Evaluation(Record):
     rows: tuple[EvaluatedRow, ...]
     comparisons: tuple[Comparison, ...] = ()
     by_snr: tuple[EvaluatedRow, ...] = ()
+    protocol: dict[str, str] = field(default_factory=dict)  # topic -> a sentence, see `stages.protocol`
 
     @property
     def titles(self) -> dict[str, str]:
@@ -183,7 +184,7 @@ class Evaluation(Record):
         return {row.row: row.title for row in self.rows}
 
     @property
-    def tested(self) -> dict[tuple[str, str], dict[str, Comparison]]:
+    def differences(self) -> dict[tuple[str, str], dict[str, Comparison]]:
         """(row, against) -> key of a metric -> their difference."""
         pairs: dict[tuple[str, str], dict[str, Comparison]] = {}
         for comparison in self.comparisons:
@@ -232,4 +233,5 @@ class PaperTable(Record):
     intervals_over: str = "speakers"
     rows: tuple[PaperRow, ...]  # in the order of the paper
     comparisons: tuple[PaperComparison, ...] = ()  # with the acoustic row of the same encoder
+    protocols: dict[str, dict[str, str]] = field(default_factory=dict)  # encoder -> topic -> a sentence
     made_by: dict[str, Any] = field(default_factory=dict)  # version and commit of the software

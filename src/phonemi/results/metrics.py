@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from phonemi.metrics.score import FAULTS, Score
 from phonemi.tables import Column
 
 
@@ -17,7 +18,8 @@ class Metric(NamedTuple):
     digits: int
     higher_is_better: bool
     meaning: str
-    worst: float = -math.inf  # what a silent or broken estimate gets
+    worst: float = -math.inf  # what a silent or broken estimate counts for
+    bounds: tuple[float, float] = (-math.inf, math.inf)  # between which every value lies
 
     @property
     def column(self) -> Column:
@@ -32,19 +34,29 @@ class Metric(NamedTuple):
         """
         return difference if self.higher_is_better else -difference
 
+    def value_of(self, score: Score) -> float | None:
+        """The number of a score, `worst` for a fault of the estimate, None for other failures.
+
+        A system that mutes a recording, or writes no numbers, must not gain by it, not even against one whose output is
+        bad: of what is better the higher it is, no number counts for less than `worst`.
+        """
+        if score.ok:
+            return max(score.value, self.worst) if self.higher_is_better else score.value
+        return self.worst if score.reason in FAULTS else None
+
 
 METRICS = (
     Metric("mi_bits", "MI", "bits", 2, True, "lower bound of the mutual information of features and phones"),
     Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "scale-invariant signal-to-distortion ratio", -30),
     Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input", -30),
-    Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1", 0),
-    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.04 to 4.64", 1.04),
-    Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5", 1),
-    Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5", 1),
-    Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1),
-    Metric("lps", "LPS", "", 3, True, "similarity of the phones to those of the clean speech, up to 1", 0),
-    Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", 0),
-    Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus", 1),
+    Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1", 0, (0, 1)),
+    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.02 to 4.64", 1.02, (1, 4.65)),
+    Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5", 1, (1, 5)),
+    Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5", 1, (1, 5)),
+    Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1, (1, 5)),
+    Metric("lps", "LPS", "", 3, True, "similarity of the phones to the clean ones, up to 1", -1, (-math.inf, 1)),
+    Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", -6),
+    Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus", 1, (0, math.inf)),
 )
 METRIC = {metric.key: metric for metric in METRICS}
 RANKING = ("wer", "phone_bits", "lps", "stoi", "pesq_wb_lqo", "si_sdri_db", "si_sdr_db", "dnsmos_ovrl")

@@ -9,7 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperTable
+from phonemi.metrics.score import FAULTS
+from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperComparison, PaperTable
 from phonemi.results.information import Information, information_tables
 from phonemi.results.metrics import METRICS, Metric
 from phonemi.results.run_folder import Timings
@@ -48,6 +49,7 @@ def metric_cell(row: EvaluatedRow, metric: Metric, best: float | None = None, de
     # A ratio to the clean signal has no value for the clean signal itself, which is no failure.
     if estimate is None or (estimate.value is None and row.row == "clean"):
         return Cell(digits=metric.digits, details=details)
+    worst = sum((estimate.reasons or {}).get(reason, 0) for reason in FAULTS)
     insertions = () if estimate.insertions is None else (f"insertions {number(estimate.insertions, 3)}",)
     return Cell(
         estimate.value,
@@ -57,22 +59,32 @@ def metric_cell(row: EvaluatedRow, metric: Metric, best: float | None = None, de
         spread_over="several probes" if metric.key == "mi_bits" else plural(row.models or 1, "model"),
         scored=estimate.scored,
         total=estimate.total,
+        worst=worst,
         details=details,
         notes=insertions,
         best=row.row not in _BOUNDS and estimate.value is not None and best == round(estimate.value, metric.digits),
     )
 
 
-def comparisons_table(evaluation: Evaluation) -> Table:
-    """The tested differences, one pair of rows a line and one metric a column; significant ones are bold."""
-    tested, titles = evaluation.tested, evaluation.titles
-    columns = [metric for metric in METRICS if any(metric.key in comparisons for comparisons in tested.values())]
+def comparisons_table(result: Evaluation | PaperTable) -> Table:
+    """The differences, one pair of rows a line and one metric a column; significant ones are bold.
+
+    In a table of the paper the encoder comes first.
+    """
+    titles = {row.row: row.title for row in result.rows}
+    pairs: dict[tuple[str, ...], dict[str, Comparison]] = {}
+    for comparison in result.comparisons:
+        encoder = (comparison.encoder,) if isinstance(comparison, PaperComparison) else ()
+        names = (titles.get(name, name) for name in (comparison.row, comparison.against))
+        pairs.setdefault((*encoder, *names), {})[comparison.metric] = comparison
+    columns = [metric for metric in METRICS if any(metric.key in of_pair for of_pair in pairs.values())]
     rows: list[list[Cell | str]] = [
-        [*(titles.get(name, name) for name in pair), *(_difference_cell(of_pair.get(m.key), m) for m in columns)]
-        for pair, of_pair in tested.items()
+        [*names, *(_difference_cell(of_pair.get(metric.key), metric) for metric in columns)]
+        for names, of_pair in pairs.items()
     ]
-    units = [Column(metric.title, meaning=metric.meaning) for metric in columns]
-    return Table(["row", "against", *units], rows)
+    encoder_column = ["encoder"] if isinstance(result, PaperTable) else []
+    metric_columns = [Column(metric.title, meaning=metric.meaning) for metric in columns]
+    return Table([*encoder_column, "row", "against", *metric_columns], rows)
 
 
 def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
@@ -87,8 +99,8 @@ def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
         metric.digits,
         signed=True,
         interval=(comparison.low, comparison.high),
-        details=(comparison.verdict if p_value is None else p_text,),
-        notes=(", ".join(filter(None, [comparison.verdict, *counts, "endpoint" * comparison.is_endpoint])),),
+        details=(comparison.verdict if p_value is None else p_text, *(["endpoint"] * comparison.is_endpoint)),
+        notes=(", ".join(filter(None, [comparison.verdict, *counts])),),
         bold=comparison.is_significant,
         kind=f"verdict {comparison.verdict.split()[0]}",
     )
@@ -147,11 +159,9 @@ def paper_table(result: PaperTable) -> Table:
     printed_keys = {key for row in result.rows for key in row.published or {}}
     measured = measured_metrics(result.rows)
     columns = [metric for metric in METRICS if metric in measured or metric.key in printed_keys]
-    arrows = {
-        (comparison.encoder, comparison.row, comparison.metric): "▲" if comparison.verdict == "better" else "▼"
-        for comparison in result.comparisons
-        if comparison.is_significant
-    }
+    # The first comparison of a row is with what it is an alternative to.
+    first = {(one.encoder, one.row, one.metric): one for one in reversed(result.comparisons)}
+    arrows = {key: "▲" if one.verdict == "better" else "▼" for key, one in first.items() if one.is_significant}
     lines: list[list[Cell | str]] = []
     last_encoder = ""
     for row in result.rows:

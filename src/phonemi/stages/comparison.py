@@ -7,12 +7,13 @@ said of a system, and not of one model of it, is tested over its models and over
 from __future__ import annotations
 
 import csv
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,8 @@ Models = dict[str, list[list[ScoredUtterance]]]
 """Row -> for each of its models, the judged utterances, in the same order everywhere."""
 Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Numerators and denominators of a ratio, [model, utterance or cluster] each."""
+Unit = Literal["speakers", "utterances"]
+AnyComparison = TypeVar("AnyComparison", bound=Comparison)
 
 
 def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Mapping[str, str]) -> Models:
@@ -47,13 +50,13 @@ def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Ma
     return models
 
 
-def summarise_row(models: Sequence[list[ScoredUtterance]]) -> dict[str, Any]:
+def summarise_row(models: Sequence[list[ScoredUtterance]], unit: Unit) -> dict[str, Any]:
     """The cells of a row: mean, interval and counts of every score; with several models, the spread of their means."""
     cells: dict[str, Any] = {"models": len(models)} if len(models) > 1 else {}
     utterances = [utterance for of_model in models for utterance in of_model]
     for metric in (*_scored_metrics(models[0]), "wer"):
         sums = _sums(models, metric)
-        interval = estimate(*sums, _clusters(models[0]))
+        interval = estimate(*sums, _clusters(models[0], unit), METRIC[metric].bounds)
         reasons = Counter(filter(None, (_failure(utterance, metric) for utterance in utterances)))
         cells |= {
             metric: interval.value,
@@ -78,7 +81,7 @@ def compare_rows(
     models: Models,
     systems: Sequence[System],
     endpoint: Endpoint | None = None,
-    information: Sequence[RowBound] = (),
+    information: Mapping[str, Sums] | None = None,
 ) -> list[Comparison]:
     """Every row against the noisy input, and against the system that it is an alternative to.
 
@@ -91,7 +94,7 @@ def compare_rows(
         models: of all rows, "noisy" among them.
         systems: of the run, which say what they are compared with.
         endpoint: the one difference that the experiment was made for.
-        information: MI of the features of each model, which is compared too.
+        information: row -> bits and frames of each model and cluster, whose MI is compared too.
     """
     trained = {system.base for system in systems}
     alternatives = {system.name: system.compared_with for system in systems}
@@ -102,12 +105,11 @@ def compare_rows(
         pairs |= {(name, other): None for other in others[:1]}
     if endpoint and {endpoint.row, endpoint.against} <= models.keys():
         pairs |= {(endpoint.row, endpoint.against): None}
-    bits = _information_sums(information, systems)
-    labels = _clusters(models["noisy"][0])
+    bits, labels = information or {}, _clusters(models["noisy"][0], cluster_unit(models["noisy"][0]))
     metrics = ("mi_bits", *_scored_metrics(models["noisy"][0]), "wer")
     comparisons = []
     for name, against in pairs:
-        is_trained = name in trained or against in trained
+        are_trained = name in trained, against in trained
         for metric in (metric for metric in COMPARED if metric in metrics):
             if metric == "mi_bits":
                 first, second, clusters = bits.get(name), bits.get(against), None
@@ -115,7 +117,7 @@ def compare_rows(
                 first, second, clusters = _sums(models[name], metric), _sums(models[against], metric), labels
             if first is None or second is None:
                 continue
-            difference, weights = _paired(first, second)
+            difference, weights = _paired(first, second, are_trained)
             if not weights.any():
                 continue
             interval = estimate(difference, weights, clusters)
@@ -131,28 +133,32 @@ def compare_rows(
                     p_value=interval.p_value,
                     pairs=None if metric == "mi_bits" else int(np.count_nonzero(weights)),
                     clusters=interval.clusters,
-                    models=len(difference) if is_trained else None,
+                    models=interval.models if any(are_trained) else None,
                     by_model=tuple(by_model) if len(by_model) > 1 else None,
                     is_endpoint=endpoint is not None
                     and (name, against, metric) == (endpoint.row, endpoint.against, endpoint.metric),
                 )
             )
-    return _adjust(comparisons)
+    return adjust(comparisons)
 
 
-def _adjust(comparisons: list[Comparison]) -> list[Comparison]:
-    """Add the p-values that a claim is made by: that of the endpoint as it is, the others by Holm's method."""
+def adjust(comparisons: Sequence[AnyComparison]) -> list[AnyComparison]:
+    """Give all that are tested the p-values that a claim is made by: Holm's, over endpoints and over the others."""
+    adjusted = [replace(comparison, p_adjusted=None) for comparison in comparisons]
     tested = [
         index
         for index, comparison in enumerate(comparisons)
-        if (comparison.models is None or comparison.models >= MIN_MODELS) and np.isfinite(comparison.p_value or np.nan)
+        if (comparison.models is None or comparison.models >= MIN_MODELS) and math.isfinite(_p_value(comparison))
     ]
-    family = [index for index in tested if not comparisons[index].is_endpoint]
-    adjusted = dict(zip(family, holm([comparisons[index].p_value or 0.0 for index in family]), strict=True))
-    for index in tested:
-        p_value = adjusted.get(index, comparisons[index].p_value)
-        comparisons[index] = replace(comparisons[index], p_adjusted=p_value)
-    return comparisons
+    for is_endpoint in (True, False):
+        family = [index for index in tested if comparisons[index].is_endpoint == is_endpoint]
+        for index, p_value in zip(family, holm([_p_value(comparisons[i]) for i in family]), strict=True):
+            adjusted[index] = replace(adjusted[index], p_adjusted=p_value)
+    return adjusted
+
+
+def _p_value(comparison: Comparison) -> float:
+    return math.nan if comparison.p_value is None else comparison.p_value
 
 
 def split_by_snr(models: Models) -> list[EvaluatedRow]:
@@ -162,13 +168,13 @@ def split_by_snr(models: Models) -> list[EvaluatedRow]:
     are_few = len(set(rounded.values())) <= MAX_SNRS
     as_planned = are_few and all((2 * snr_db).is_integer() for snr_db in rounded.values())
     group = {snr_db: tenths if as_planned else 5.0 * round(tenths / 5) for snr_db, tenths in rounded.items()}
-    rows = []
+    rows, unit = [], cluster_unit(models["noisy"][0])
     for name, of_row in models.items():
         for snr_db in sorted(set(group.values())):
             at_snr = [
                 [u for u in utterances if u.snr_db in group and group[u.snr_db] == snr_db] for utterances in of_row
             ]
-            cells = summarise_row(at_snr)
+            cells = summarise_row(at_snr, unit)
             rows.append(EvaluatedRow.from_json({"row": name, "snr_db": snr_db, **cells}))
     return rows
 
@@ -189,16 +195,15 @@ def write_csv(path: Path, utterances: Mapping[str, list[ScoredUtterance]]) -> No
                 table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(filter(None, reasons)))})
 
 
-def cluster_unit(utterances: Sequence[ScoredUtterance]) -> Literal["speakers", "utterances"]:
+def cluster_unit(utterances: Sequence[ScoredUtterance]) -> Unit:
     """What intervals and tests are over: speakers, as utterances of one are alike; of too few, their utterances."""
-    speakers = {utterance.speaker or utterance.source for utterance in utterances}
+    speakers = {utterance.speaker for utterance in utterances} - {None}
     return "speakers" if len(speakers) >= MIN_CLUSTERS else "utterances"
 
 
-def _clusters(utterances: Sequence[ScoredUtterance]) -> list[str]:
-    """The speaker of each utterance or, of too few, the recording: its copies at several SNRs are one observation."""
-    by_speaker = cluster_unit(utterances) == "speakers"
-    return [(utterance.speaker if by_speaker else None) or utterance.source for utterance in utterances]
+def _clusters(utterances: Sequence[ScoredUtterance], unit: Unit) -> list[str]:
+    """The speaker of each utterance or else the recording: its copies at several SNRs are one observation."""
+    return [(utterance.speaker if unit == "speakers" else None) or utterance.source for utterance in utterances]
 
 
 def _scored_metrics(utterances: Sequence[ScoredUtterance]) -> list[str]:
@@ -216,7 +221,7 @@ def _contribution(utterance: ScoredUtterance, metric: str) -> tuple[float, float
     if metric == "wer":
         words = utterance.words
         return (words.errors, words.reference_words) if words else (0.0, 0.0)
-    value = utterance.scores[metric].score.or_worst(METRIC[metric].worst)
+    value = METRIC[metric].value_of(utterance.scores[metric].score)
     return (0.0, 0.0) if value is None else (value, 1.0)
 
 
@@ -228,20 +233,21 @@ def _failure(utterance: ScoredUtterance, metric: str) -> str | None:
     return None if score.ok else score.reason or NOT_FINITE
 
 
-def _paired(first: Sums, second: Sums) -> Sums:
+def _paired(first: Sums, second: Sums, are_trained: tuple[bool, bool]) -> Sums:
     """Differences where both have a value, of as many models as both have; what exists once is paired with each one."""
-    counts = len(first[0]), len(second[0])
-    models = max(counts) if 1 in counts else min(counts)
+    # What was trained has been one of many models, even where it is the only one.
+    counts = [len(side[0]) for side, is_trained in zip((first, second), are_trained, strict=True) if is_trained]
+    models = min(counts, default=1)
     (a, a_weights), (b, b_weights) = (
-        tuple(np.repeat(part, models, 0) if len(part) == 1 else part[:models] for part in side)
-        for side in (first, second)
+        tuple(part[:models] if is_trained else np.repeat(part[:1], models, 0) for part in side)
+        for side, is_trained in zip((first, second), are_trained, strict=True)
     )
     both = a_weights == b_weights
     return np.where(both, a - b, 0.0), np.where(both, a_weights, 0.0)
 
 
-def _information_sums(bounds: Sequence[RowBound], systems: Sequence[System]) -> dict[str, Sums]:
-    """Row -> bits and frames of each model and cluster."""
+def information_sums(bounds: Sequence[RowBound], systems: Sequence[System]) -> dict[str, Sums]:
+    """Row -> bits and frames of each model and cluster, of the MI of its features."""
     by_model = {bound.row: bound for bound in bounds if bound.cluster_bits and bound.cluster_frames}
     sums: dict[str, Sums] = {}
     for base in dict.fromkeys(system.base for system in systems):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -34,10 +34,18 @@ class DataSplits:
         seed: decides who is held out.
         cache: folder in which contents of sound files are remembered by size and time, so that files are hashed once.
         manifests: folder that the splits are written to as manifests, when they are first asked for; None: nowhere.
+        encoder_speakers: who trained the encoder from elsewhere that is used; none of them is held out.
     """
 
-    def __init__(self, settings: Data, seed: int, cache: Path, manifests: Path | None = None) -> None:
-        self.settings, self.seed = settings, seed
+    def __init__(
+        self,
+        settings: Data,
+        seed: int,
+        cache: Path,
+        manifests: Path | None = None,
+        encoder_speakers: Iterable[str] = (),
+    ) -> None:
+        self.settings, self.seed, self.encoder_speakers = settings, seed, frozenset(encoder_speakers)
         self._cache, self._manifests = cache, manifests
         self._noise_stores: dict[Split, NoiseStore] = {}
         self._recordings: dict[str, list[Recording]] = {}  # by manifest
@@ -55,27 +63,46 @@ class DataSplits:
             if paths:
                 self._read(name)  # for a message that says all that is wrong
                 settings[name] = [manifest_version(path, self._cache) for path in paths]
-        return content_hash(settings, self.seed)
+        return content_hash(settings, self.seed, *self._kept_in_training())
+
+    def _kept_in_training(self) -> list[list[str]]:
+        """Who trained the encoder, if that keeps any speaker in training: if not, nothing depends on it."""
+        if not (self.encoder_speakers and self.settings.speech):
+            return []
+        splits = self._split(frozenset())
+        held_out = {recording.speaker for split in ("validation", "test") for recording in splits[split]} - {None}
+        return [sorted(self.encoder_speakers)] if held_out & self.encoder_speakers else []
 
     @cached_property
     def speech(self) -> dict[Split, list[Recording]]:
         """Recordings by split."""
-        settings = self.settings
-        splits = split_by_speaker(
-            self._read("speech"),
-            test_share=0 if settings.test_speech else settings.test_share,
-            validation_share=settings.validation_share,
-            seed=self.seed,
-            keep_in_training=settings.keep_in_training,
-        )
+        return self._written("speech", self._split(self.encoder_speakers))
+
+    def _split(self, encoder_speakers: frozenset[str]) -> dict[Split, list[Recording]]:
+        """Recordings by split, of which validation and test have none of these speakers."""
+        settings, recordings = self.settings, self._read("speech")
+        try:
+            splits = split_by_speaker(
+                recordings,
+                test_share=0 if settings.test_speech else settings.test_share,
+                validation_share=settings.validation_share,
+                seed=self.seed,
+                keep_in_training={*settings.keep_in_training, *encoder_speakers},
+            )
+        except DataError as error:
+            known = len({recording.speaker for recording in recordings} & encoder_speakers)
+            raise DataError(f"{error}; the encoder was trained on {known} of them" if known else str(error)) from None
         if settings.test_speech:
-            splits["test"] = self._read("test_speech")
+            test = self._read("test_speech")
+            splits["test"] = [recording for recording in test if recording.speaker not in encoder_speakers]
+            if test and not splits["test"]:
+                raise DataError("the encoder was trained on every speaker of data.test_speech: name others")
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}
             if in_both := sorted({r.speaker for r in splits["test"] if r.speaker is not None} & others):
                 raise DataError(
                     f"data.test_speech has {len(in_both)} speakers of data.speech ({in_both[0]}): leave them out"
                 )
-        return self._written("speech", splits)
+        return splits
 
     @cached_property
     def noise(self) -> dict[Split, list[Recording]]:

@@ -8,14 +8,14 @@ whose clean speech is not known are judged by DNSMOS and by their words.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from phonemi.config.sections import Evaluate
+from phonemi.config.sections import Endpoint, Evaluate
 from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
@@ -24,6 +24,7 @@ from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
 from phonemi.metrics.score import Score
+from phonemi.metrics.statistics import MIN_MODELS, estimate
 from phonemi.metrics.words import RECOGNISERS, RecogniserOptions, choose_recogniser
 from phonemi.metrics.words.recogniser import NOT_A_WAVEFORM, Failure, Recogniser, transcribe_all
 from phonemi.metrics.words.transcripts import TranscriptStore
@@ -33,12 +34,14 @@ from phonemi.results.information import AggregatedInformation, Bound, Informatio
 from phonemi.results.record import read_record
 from phonemi.stages import comparison, information, test_sets
 from phonemi.stages.calibration import check_noisy_scores
+from phonemi.stages.comparison import Sums
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.phone_judge import PhoneLabels, find_phone_judge
+from phonemi.stages.protocol import describe_protocol
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
 from phonemi.stages.train import require_trained
-from phonemi.systems import System
+from phonemi.systems import System, find_system
 from phonemi.workers import Workers
 
 RESULT = "metrics.json"
@@ -60,6 +63,8 @@ def evaluate_systems(run: Run) -> None:
         return
     for package, extra in _missing_packages(settings).items():
         run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[{extra}]'")
+    if settings.endpoint is not None:
+        _check_endpoint(settings.endpoint, settings.systems)
     # What can be missing is asked for now, not after an hour of judging.
     recogniser = find_recogniser(settings, run.config.seed, str(run.device))
     if run.systems:
@@ -72,7 +77,7 @@ def evaluate_systems(run: Run) -> None:
     test_sets.check_systems_from_elsewhere(run, test_set)
     listeners = Listeners(
         PhoneLabels(run, find_phone_judge(run), test_set) if settings.phone_bits else None,
-        PhoneSimilarity(settings.lps, str(run.device)) if settings.lps and settings.recordings is None else None,
+        PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None,
     )
     utterances: dict[str, list[ScoredUtterance]] = {}
     with run.folder.timed("evaluate"):
@@ -82,22 +87,36 @@ def evaluate_systems(run: Run) -> None:
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
     with run.folder.timed("evaluate: information"):
-        bounds, information_by_model = _bounds(run)
+        bounds, bits = _bounds(run)
     models = comparison.group_models(utterances, {system.name: system.base for system in run.systems})
-    rows = []
+    rows, unit = [], comparison.cluster_unit(utterances["noisy"])
     for name, of_row in models.items():
         cells = {"row": name, "label": test_sets.row_label(run, name), **bounds.get(name, {})}
-        rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row)}))
+        rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row, unit)}))
     comparison.write_csv(run.folder / "per_utterance.csv", utterances)
-    comparisons = comparison.compare_rows(models, run.systems, settings.endpoint, information_by_model)
+    comparisons = comparison.compare_rows(models, run.systems, settings.endpoint, bits)
+    if settings.endpoint is not None and not any(one.is_endpoint and one.p_adjusted is not None for one in comparisons):
+        run.say(
+            f"evaluate: the endpoint, {settings.endpoint.metric} of {settings.endpoint.row} against "
+            f"{settings.endpoint.against}, is not tested: it needs both rows, each with {MIN_MODELS} models"
+        )
+    data = _describe(utterances["noisy"], recogniser)
     evaluation = Evaluation(
         key=key,
-        data=_describe(utterances["noisy"], recogniser),
+        data=data,
         rows=tuple(rows),
         comparisons=tuple(comparisons),
         by_snr=tuple(comparison.split_by_snr(models)),
+        protocol=describe_protocol(run, data, comparisons, recogniser),
     )
     run.folder.write(RESULT, evaluation.to_json())
+
+
+def _check_endpoint(endpoint: Endpoint, elsewhere: Mapping[str, str]) -> None:
+    """A ConfigError if the endpoint names a row that nothing can be; one of another table is none."""
+    for name in (endpoint.row, endpoint.against):
+        if name not in (*test_sets.REFERENCES, *elsewhere):
+            find_system(name)
 
 
 class Listeners(NamedTuple):
@@ -222,17 +241,17 @@ def _records(scores: dict[str, Score]) -> dict[str, UtteranceScore]:
     return {metric: UtteranceScore.of(score) for metric, score in scores.items()}
 
 
-def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], tuple[RowBound, ...]]:
+def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
     """MI of the aggregated features: a fresh probe on them, frozen, as in Table 1 of Han et al. (2026).
 
     Of several models of a system, the mean. Those of a single layer are conditioned on the same. A system that has the
     spectrum beside the sum has no MI, as there.
 
     Returns:
-        The cells of each row, and what they come from: the bounds of each model.
+        The cells of each row, and the bits and frames of each model that they come from.
     """
     if not run.systems:
-        return {}, ()
+        return {}, {}
     measured = read_record(run.folder / information.RESULT, Information).average
     of_spectrum = next(_mi_cells(bound) for bound in measured if bound.representation == "log1p")
     bounds = {system.name: of_spectrum for system in run.systems if not system.uses_encoder}
@@ -244,18 +263,22 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], tuple[RowBound, ...]
         and (system.model == 1 or system.tuning is not None or system.learns_encoder)
     ]
     if not aggregated:
-        return bounds, ()
+        return bounds, {}
     key = run.keys.aggregated_information(aggregated)
     if not run.folder.is_current(AGGREGATED_INFORMATION, key):
         run.folder.write(AGGREGATED_INFORMATION, _measure_aggregated(run, aggregated, key).to_json())
     stored = read_record(run.folder / AGGREGATED_INFORMATION, AggregatedInformation)
-    averages = {bound.row: _mi_cells(bound) for bound in stored.average}
-    for base in dict.fromkeys(system.base for system in aggregated):
+    averages = {bound.row: bound for bound in stored.average}
+    sums = comparison.information_sums(stored.average, run.systems)
+    for base, (bits, frames) in sums.items():
         models = [averages[system.name] for system in aggregated if system.base == base]
-        bounds[base] = {key: float(np.mean([cells[key] for cells in models])) for key in models[0]}
+        bounds[base] = _mi_cells(models[0])
         if len(models) > 1:
-            bounds[base]["mi_bits_spread"] = statistics.stdev(cells["mi_bits"] for cells in models)
-    return bounds, stored.average
+            by_model = [bound.mi_bits for bound in models if bound.mi_bits is not None]
+            interval = estimate(bits, frames)
+            bounds[base] |= {"mi_bits": statistics.fmean(by_model), "mi_bits_spread": statistics.stdev(by_model)}
+            bounds[base] |= {"mi_bits_low": interval.low, "mi_bits_high": interval.high}
+    return bounds, sums
 
 
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:

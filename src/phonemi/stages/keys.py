@@ -24,6 +24,7 @@ PAIRED = ("one clip for all SNRs",)
 CHOICE = "checkpoint with the best validation"
 WORDS = "words by Whisper's normaliser"
 STATISTICS = "over models and speakers"
+PROTOCOL = "protocol beside the table"
 
 
 class Keys:
@@ -133,7 +134,7 @@ class Keys:
     def metrics(self, scores: list[str], systems: list[System]) -> str:
         """metrics.json: the scores of all rows, and the MI of the features of the systems."""
         information = [self.information, *(self.model(system) for system in systems)] if systems else []
-        return self.of("metrics", STATISTICS, scores, information)
+        return self.of("metrics", STATISTICS, PROTOCOL, scores, information)
 
     def examples(self, metrics: str) -> str:
         """What the report shows and plays."""

@@ -26,6 +26,7 @@ from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
 from phonemi.training.loop import fit, prefetched
 from phonemi.training.settings import fit_settings
+from phonemi.weights.training_record import TrainingRecord
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
 
@@ -52,9 +53,19 @@ def pretrain_encoder(run: Run) -> None:
             scores = _train(run, model, stream, units, round_, number)
             rounds.append({"round": number, **round_.model_dump(), **scores})
         model.save(run.folder / ENCODER_MODEL)
+        speakers = sorted({recording.speaker for recording in recordings if recording.speaker is not None})
+        TrainingRecord(_method(settings), seconds / 3600, tuple(speakers)).save(run.folder / ENCODER_MODEL)
         parameters = sum(p.numel() for p in model.parameters())
         facts = {"hours": seconds / 3600, "parameters": parameters, "rounds": rounds}
         run.folder.write(ENCODER_RESULT, {"key": run.keys.encoder, **facts})
+
+
+def _method(settings: Encoder) -> str:
+    """How the encoder is trained, in words."""
+    knows_phones = any(round_.units == "phones" for round_ in settings.rounds)
+    units = "aligned phones (phone-supervised)" if knows_phones else "k-means units (self-supervised)"
+    in_noise = f", {100 * settings.noisy_share:.0f} % of it in noise" if settings.noisy_share else ""
+    return f"masked prediction of {units}{in_noise}"
 
 
 def _new_encoder(settings: Encoder, previous: MelTransformer | None = None) -> MelTransformer:

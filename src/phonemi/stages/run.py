@@ -22,6 +22,7 @@ from phonemi.stages.hidden_states import StateCache
 from phonemi.stages.keys import Keys
 from phonemi.systems import System, find_systems
 from phonemi.training.tracking import Tracker
+from phonemi.weights.training_record import find_training_record
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +105,9 @@ class Run:
         self.progress = progress or Progress(enabled=False)
         self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds, config.enhance.seeds_of)
         manifests = self.folder / "manifests" if save else None
-        self.data = DataSplits(config.data, config.seed, self.folder / "cache", manifests)
+        record = None if config.representation == "encoder" else find_training_record(config.representation)
+        speakers = record.speakers if record else ()
+        self.data = DataSplits(config.data, config.seed, self.folder / "cache", manifests, speakers)
         if save:
             save_config(config, self.folder.path, {"data": self.data.version})
 

@@ -115,7 +115,9 @@ def transcribe_all(
             pairs = zip(new.values(), recognised, strict=True)
             store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
         of_new = dict(zip(new, recognised, strict=True))
-        return [of_new[waveform.tobytes()] if text is None else text for waveform, text in zip(batch, stored)]
+        return [
+            of_new[waveform.tobytes()] if text is None else text for waveform, text in zip(batch, stored, strict=True)
+        ]
 
     with (
         Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers,

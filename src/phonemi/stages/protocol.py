@@ -1,0 +1,168 @@
+"""The protocol of a run in sentences, from its resolved configuration: it stands beside every table of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from phonemi.config import Config, provenance
+from phonemi.data.manifest import Recording
+from phonemi.metrics.words.recogniser import Recogniser
+from phonemi.results.evaluation import Comparison, EvaluationData
+from phonemi.results.metrics import METRIC
+from phonemi.stages.run import Run
+from phonemi.tables import number, plural, snr_text
+from phonemi.weights.training_record import find_training_record
+
+
+def describe_protocol(
+    run: Run, data: EvaluationData, comparisons: Iterable[Comparison], recogniser: Recogniser | None
+) -> dict[str, str]:
+    """Topic -> a sentence on it, in the order of the work; topics that the run does not have are left out.
+
+    Args:
+        run: whose results they are.
+        data: what the rows were evaluated on.
+        comparisons: of the rows.
+        recogniser: what heard the words; None: nothing did.
+    """
+    config, systems = run.config, run.systems
+    uses_encoder = any(system.uses_encoder for system in systems) or config.evaluate.phone_bits
+    topics = {
+        "encoder": _encoder(run) if uses_encoder else "",
+        "speech and noise": _speech_and_noise(run) if systems or config.evaluate.phone_bits else "",
+        "MI": _information(config) if systems else "",
+        "aggregations": _aggregations(config) if any(system.is_pretrained for system in systems) else "",
+        "enhancers": _enhancers(run) if systems else "",
+        "test": _test(config, data),
+        "words": _words(recogniser),
+        "statistics": _statistics(data, list(comparisons)),
+        "made with": _made_with(run),
+    }
+    return {topic: f"{text}." for topic, text in topics.items() if text}
+
+
+def _encoder(run: Run) -> str:
+    name = run.config.representation
+    record = find_training_record(str(run.folder / "encoder/model") if name == "encoder" else name)
+    trained = f"{record}, none of whom is a validation or test speaker" if record else _published_training(run)
+    return f"{run.encoder_name}, {run.encoder.layers} hidden states of {run.encoder.dim}, {trained}"
+
+
+def _published_training(run: Run) -> str:
+    """What the configuration of a published model tells of its training."""
+    published = getattr(getattr(run.encoder, "model", None), "config", None)
+    heads = " ".join(getattr(published, "architectures", None) or ())
+    if not heads:
+        method = "trained in a way that its files do not tell"
+    elif "ForCTC" in heads or "ForConditionalGeneration" in heads:
+        method = "trained with transcripts"
+    else:
+        method = "self-supervised"
+    return f"{method}; whether it has heard the test speakers is not known here"
+
+
+def _speech_and_noise(run: Run) -> str:
+    data, parts = run.data, []
+    for split in ("train", "validation", "test"):
+        if speech := data.speech[split]:
+            noise = data.noise.get(split, [])
+            parts.append(f"{split} {_amount(speech)}, {plural(len(noise), 'recording')} of noise")
+    babble = data.settings.babble_share
+    return "; ".join(parts) + (f"; {100 * babble:.0f} % of the noise is babble" if babble else "")
+
+
+def _amount(recordings: list[Recording]) -> str:
+    speakers = len({recording.speaker for recording in recordings} - {None})
+    hours = sum(recording.duration_s for recording in recordings) / 3600
+    return f"{plural(len(recordings), 'utterance')} of {plural(speakers, 'speaker')} ({number(hours, 2)} h)"
+
+
+def _information(config: Config) -> str:
+    settings = config.information
+    layers = f"{plural(settings.depth - 1, 'hidden layer')} of {settings.hidden}" if settings.depth > 1 else "linear"
+    return (
+        f"probes ({layers}), {plural(settings.epochs, 'epoch')} of batches of {settings.batch_frames} frames, Adam at "
+        f"{settings.learning_rate:g}, {_precision(settings.precision)}, {plural(settings.seeds, 'probe')} for each "
+        f"layer; {settings.copies} noisy {'copy' if settings.copies == 1 else 'copies'} of "
+        f"{settings.train_utterances or 'all'} training utterances, {settings.test_utterances or 'all'} test "
+        f"utterances at {_snrs(settings.snrs_db)}, {plural(settings.clips, 'noise clip')} each, the same at all SNRs"
+    )
+
+
+def _aggregations(config: Config) -> str:
+    settings, data = config.aggregate, config.data
+    holds_out = data.validation_share and data.noise_folds.validation
+    chosen = "the checkpoint with the lowest validation cross-entropy" if holds_out else "the last checkpoint"
+    return (
+        f"{plural(settings.steps, 'update')} of {settings.batch_frames} frames, AdamW at {settings.learning_rate:g}; "
+        f"{chosen}; another one for each model of a row"
+    )
+
+
+def _enhancers(run: Run) -> str:
+    settings, data = run.config.enhance, run.config.data
+    crop = f" of {settings.crop_s:g} s" if settings.crop_s else ""
+    if data.train_pairs:
+        drawn = "recorded pairs"
+    else:
+        drawn = f"{settings.train_mixtures} mixtures{crop} at {_snrs(settings.snrs_db)}"
+    counts = {system.base: system.model for system in sorted(run.systems, key=lambda system: system.model)}
+    usual = settings.seeds
+    others = [f"{count} of {base}" for base, count in counts.items() if count != usual]
+    models = f"{plural(usual, 'model')} of each row" + (f", {', '.join(others)}" if others else "")
+    title = METRIC[settings.select_on].title
+    validated = "recorded pairs" if data.validation_pairs else f"{settings.validation_mixtures} validation mixtures"
+    return (
+        f"masks by BLSTMs of {plural(settings.layers, 'layer')} of {settings.hidden}; "
+        f"{plural(settings.steps, 'update')} of {settings.batch} of {drawn}, AdamW at {settings.learning_rate:g} "
+        f"({settings.schedule}), {_precision(settings.precision)}; best {title} on {validated}, "
+        f"looked at every {plural(settings.validate_every, 'update')}; {models}, seeds from {run.config.seed} on"
+    )
+
+
+def _test(config: Config, data: EvaluationData) -> str:
+    source = config.evaluate.pairs or config.evaluate.recordings
+    kind = "utterance" if source else "mixture"
+    text = plural(data.utterances or 0, kind)
+    if data.speakers:
+        text += f" of {plural(data.speakers, 'speaker')}"
+    return text + (f" at {_snrs(data.snrs_db)}" if data.snrs_db and not source else "")
+
+
+def _words(recogniser: Recogniser | None) -> str:
+    if recogniser is None:
+        return ""
+    settings = ", ".join(
+        f"{key.replace('_', ' ')} {value}"
+        for key, value in recogniser.settings.items()
+        if value not in (None, "") and not isinstance(value, dict | list | tuple)
+    )
+    return f"{recogniser.name} ({settings}); Whisper's English normaliser"
+
+
+def _statistics(data: EvaluationData, comparisons: list[Comparison]) -> str:
+    trained = any(comparison.models for comparison in comparisons)
+    over = f"{data.intervals_over}{' and models' if trained else ''}"
+    tested = [comparison for comparison in comparisons if comparison.p_adjusted is not None]
+    text = f"95 % intervals and tests over {over}, by Student's t"
+    for endpoint in (comparison for comparison in comparisons if comparison.is_endpoint):
+        text += f"; endpoint: {METRIC[endpoint.metric].title} of {endpoint.row} against {endpoint.against}"
+    others = sum(not comparison.is_endpoint for comparison in tested)
+    return text + (f"; p-values of {plural(others, 'other difference')} by Holm's method" if others else "")
+
+
+def _made_with(run: Run) -> str:
+    facts = provenance()
+    software = f"phonemi {facts['phonemi']}, commit {facts['commit']}; torch {facts['torch']}"
+    return f"{software}; {facts['machine']}, {run.device}"
+
+
+def _snrs(snrs_db: Iterable[float]) -> str:
+    values = sorted(snrs_db)
+    if len(values) > 10:
+        return f"{snr_text(values[0])} to {snr_text(values[-1])} dB"
+    return ", ".join(map(snr_text, values)) + " dB"
+
+
+def _precision(precision: str) -> str:
+    return "float32" if precision == "no" else precision

@@ -1,0 +1,49 @@
+"""How an encoder was trained and on whose voices: training.json beside its weights.
+
+Who trained an encoder must not be in the test set of an analysis of it, and a table of its results must say whether it
+has seen phones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from phonemi.errors import DataError
+from phonemi.files import read_json, write_json
+from phonemi.weights import shipped
+
+TRAINING_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What is known of the training of an encoder."""
+
+    method: str  # such as "masked prediction of aligned phones (phone-supervised)"
+    hours: float  # of speech
+    speakers: tuple[str, ...]  # as manifests call them
+
+    def __str__(self) -> str:
+        return f"trained by {self.method} on {self.hours:.1f} h of speech by {len(self.speakers)} known speakers"
+
+    def save(self, folder: Path) -> None:
+        """Write training.json."""
+        write_json(folder / TRAINING_FILE, asdict(self))
+
+
+def find_training_record(name: str) -> TrainingRecord | None:
+    """The record of an encoder of the package or in a folder; None if there is none, as for those of the hub.
+
+    Raises:
+        DataError: if training.json is not what `TrainingRecord.save` writes.
+    """
+    folder = shipped.WEIGHTS / name if shipped.version_of(name) is not None else Path(name)
+    path = folder / TRAINING_FILE
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        return TrainingRecord(str(content["method"]), float(content["hours"]), tuple(map(str, content["speakers"])))
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: expected method, hours and speakers") from None
