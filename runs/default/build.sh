@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# From folders of recordings to the weights in the package: encoders, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | recordings | compare | ship NAME | all]
+# From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 3800) scales the training of the encoders, ENHANCER_STEPS (default 8000) the enhancer's: on two cores
 # an hour for an encoder, one and a half for the two enhancers. What was run for the weights in the package stands in their README.md.
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | enhancer | recordings | compare | ship NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -79,6 +79,15 @@ encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, and 
     done
 }
 
+judge() { # what `phonemi listen` counts the phones kept with, on the `mini` that ships
+    for stage in information evaluate; do
+        "$phonemi" "$stage" --run "$out/phone-judge" --config "$here/runs/default/enhancer.yaml" \
+            --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" --set enhance.rows=[] \
+            --set information.train_utterances=320 --set evaluate.phone_bits=true --set evaluate.recogniser=none \
+            --set evaluate.per_utterance=null
+    done
+}
+
 enhancer() {
     for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
@@ -116,6 +125,7 @@ ship() { # NAME
 case $what in
 manifests) manifests ;;
 encoder) encoder "${4:?which encoder?}" ;;
+judge) judge ;;
 enhancer) enhancer ;;
 recordings) recordings ;;
 compare) compare ;;
@@ -125,6 +135,8 @@ all)
     for name in mini mini-kmeans mini-clean mini-kmeans-clean mini-decoded; do encoder "$name"; done
     ship mini
     ship mini-kmeans
+    judge
+    ship phone-judge
     compare
     enhancer
     recordings

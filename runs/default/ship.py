@@ -17,6 +17,7 @@ from phonemi import Enhancer, load_representation
 from phonemi.config import load_config
 from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
+from phonemi.information.phones_kept import PhoneJudge
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.weights.training_record import TRAINING_FILE
 
@@ -34,6 +35,7 @@ NOISE = [
     {"name": "Speech Commands, background noise", "use": "noise", "licence": "CC BY 4.0"},
     {"name": "procedural noise, and babble of the speech above", "use": "noise", "licence": "made by phonemi"},
 ]
+BABBLE = {"name": "babble of the speech above", "use": "noise", "licence": "made by phonemi"}
 
 
 def plain_speech() -> list[dict[str, str]]:
@@ -125,6 +127,43 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path) -> None:
     enhancer.save_pretrained(target, facts, half=True, shipped_encoder=config.representation)
 
 
+def ship_judge(run: Path, target: Path) -> None:
+    """Write the probe that a run judged phones by, and what it finds in the noisy and the clean recordings."""
+    judge = PhoneJudge.load(run / "phone_judge")
+    judge.save(target, half=True)
+    metrics, protocol = read_json(run / "metrics.json"), read_json(run / "information.json")["protocol"]
+    noisy = protocol["data"].removeprefix("train ").partition(", validation")[0]
+    bits = {f"{row['snr_db']:g} dB": row["phone_bits"] for row in metrics["by_snr"] if row["row"] == "noisy"}
+    clean = next(row["phone_bits"] for row in metrics["rows"] if row["row"] == "clean")
+    facts: dict[str, Any] = {
+        "kind": "phone judge",
+        "name": target.name,
+        "load": target.name,
+        **LICENCE,
+        "summary": f"Says how many bits about the phones a recording keeps, by a probe on layer {judge.layer} of "
+        f"`{judge.encoder.name}`, without asking a recogniser. `phonemi listen` sorts recordings by it.",
+        "parts": [
+            {
+                "part": "probe",
+                "what": f"{len(judge.probe.kernels)}-layer perceptron on layer {judge.layer} of {judge.encoder.name}, "
+                f"{len(judge.distribution)} phones with silence",
+                "parameters": sum(parameter.numel() for parameter in judge.probe.parameters()),
+            }
+        ],
+        "size_mb": (target / "model.safetensors").stat().st_size / 1e6,
+        "data": [SPEECH[0], NOISE[0], BABBLE],
+        "weak": [
+            "English only, read speech of few speakers.",
+            f"It hears with `{judge.encoder.name}`: enhancers that are guided by the same encoder may please it.",
+            "Bits of other judges, and of other encoders, are other numbers: compare those of one judge.",
+        ],
+        "speech": f"{noisy}, and their utterances clean",
+        "bits with aligned phones, other speakers and noises": bits | {"clean": clean},
+        "recipe": "runs/default/build.sh",
+    }
+    write_text(target / "README.md", model_card(facts))
+
+
 @torch.inference_mode()
 def real_time_factor(model: torch.nn.Module, seconds: int = 30) -> float:
     """CPU time for a recording over its duration, the best of three on one thread."""
@@ -141,7 +180,7 @@ def real_time_factor(model: torch.nn.Module, seconds: int = 30) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="run folder of an encoder or of enhancers")
+    parser.add_argument("run", type=Path, help="run folder of an encoder, of enhancers or of a phone judge")
     parser.add_argument("target", type=Path, help="folder to write, its name is the name that ships")
     parser.add_argument("--row", default="ws-linguistic+log1p", help="which of the enhancers")
     parser.add_argument(
@@ -151,8 +190,10 @@ def main() -> None:
         "--metrics", type=Path, help="test scores of the enhancer; default: RUN/metrics.json if it is there"
     )
     given = parser.parse_args()
-    if (given.run / "rows").is_dir():
+    if (given.run / "rows" / given.row).is_dir():
         ship_enhancer(given.run, given.target, given.row, given.metrics or given.run / "metrics.json")
+    elif (given.run / "phone_judge").is_dir():
+        ship_judge(given.run, given.target)
     else:
         ship_encoder(given.run, given.target, given.information or given.run / "information.json")
     print(given.target)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from phonemi import audio
+from phonemi.data.manifest import read_manifest
 from phonemi.errors import AudioError, DataError
+from phonemi.information.phones_kept import NO_PHONES, TOO_SHORT, PhoneJudge
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS, DNSMOS_PACKAGES
 from phonemi.metrics.score import ESTIMATE_SILENT, Score
 from phonemi.metrics.words.word_errors import normalise_words
@@ -143,6 +145,36 @@ def test_another_length_is_said_and_not_scored(tmp_path: Path) -> None:
     assert pair.problem == "1.00 s before, 0.80 s after"
     assert pair.after is not None
     assert pair.after.scores["stoi"].reason == OTHER_LENGTH
+    assert "phone_bits" not in pair.after.scores, "there is no judge"
+
+
+@pytest.mark.slow
+def test_phones_kept_are_those_of_the_clean_speech_which_is_heard_once(
+    tmp_path: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = audio.load(read_manifest(corpus.speech)[0].path)
+    noise = np.random.default_rng(0).normal(0, clean.std(), len(clean)).astype(np.float32)
+    files = {
+        "a.wav": (clean, clean + noise, clean + 0.1 * noise),
+        "muted.wav": (clean, clean + noise, 0 * clean),
+        "short.wav": (clean[:300], clean[:300], clean[:300]),
+        "silent.wav": (0 * clean, noise, noise),
+    }
+    for name, sides in files.items():
+        for folder, waveform in zip(("clean", "noisy", "enhanced"), sides, strict=True):
+            audio.save(tmp_path / folder / name, waveform, RATE)
+    judge, heard = PhoneJudge.load("phone-judge"), []
+    encode = judge.encoder.forward
+    monkeypatch.setattr(judge.encoder, "forward", lambda waveforms: heard.append(len(heard)) or encode(waveforms))
+    names = [tmp_path / folder for folder in ("noisy", "enhanced", "clean")]
+    whole, muted, short, silent = compare_folders(*names, judge=judge)[0]
+    assert len(heard) == 3 + 2 + 0 + 2, "what is muted, too short or without phones has nothing to hear"
+    change = whole.change("phone_bits")
+    assert change is not None
+    assert 0 < change[0] < change[1] - 0.5
+    for pair, reason in ((muted, ESTIMATE_SILENT), (short, TOO_SHORT), (silent, NO_PHONES)):
+        assert pair.after is not None
+        assert pair.after.scores["phone_bits"].reason == reason
 
 
 def test_a_result_that_cannot_be_read_is_a_problem_of_its_pair(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listening_page, "MAX_EMBEDDED_BYTES", 25_000)
         scores = {metric.key: Score(-13.57 if metric.unit == "dB" else 1.234) for metric in METRICS[1:]}
-        for key in ("si_sdri_db", "lps", "phone_bits"):  # of runs alone
+        for key in ("si_sdri_db", "lps"):  # of runs alone
             scores.pop(key)
         patch.setattr(
             folder_comparison, "compute_scores", lambda *_: scores

@@ -14,6 +14,7 @@ import pytest
 from pages import as_html
 
 from phonemi import audio
+from phonemi.data.manifest import read_manifest
 from phonemi.errors import ConfigError
 from phonemi.metrics.score import Score
 from phonemi.metrics.words.word_errors import WordCounts
@@ -71,6 +72,22 @@ def test_the_page_holds_every_recording_what_got_worse_first(
     assert page.count('src="data:image/png') == 3 * 3
     assert 'href="../noisy/deep/b%231.wav"' in page.replace("./../", "../")
     assert page.count('<table class="metrics sortable files">') == 1
+
+
+@pytest.mark.slow
+def test_what_lost_phones_comes_first_where_no_words_are_heard(tmp_path: Path, corpus: Any) -> None:
+    clean = audio.load(read_manifest(corpus.speech)[0].path)
+    noise = np.random.default_rng(0).normal(0, clean.std(), len(clean)).astype(np.float32)
+    for name, before, after in (("better", 1.0, 0.1), ("much worse", 0.1, 3.0), ("worse", 0.1, 0.3)):
+        for folder, gain in (("noisy", before), ("enhanced", after), ("clean", 0.0)):
+            audio.save(tmp_path / folder / f"{name}.wav", clean + np.float32(gain) * noise, RATE)
+    folders = [tmp_path / folder for folder in ("noisy", "enhanced")]
+    page = build_listening_page(*folders, tmp_path / "page.html", clean=tmp_path / "clean", words=False).read_text()
+    assert re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page) == ["much worse.wav", "worse.wav", "better.wav"]
+    assert "First what got worse by most in phones kept, after against before; click" in page
+    assert re.search(r"phones kept: \d\.\d\d bits before, \d\.\d\d bits after; better in 1 and worse in 2 of 3", page)
+    without = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
+    assert "phones kept" not in without
 
 
 def test_what_is_beyond_the_size_is_linked(

@@ -18,6 +18,7 @@ from phonemi.data.mixing import Mixtures
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import ConfigError, DataError, MissingExtra, ModelError
 from phonemi.files import read_json
+from phonemi.information.phones_kept import PhoneJudge
 from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import count_words
 from phonemi.results.evaluation import Evaluation, ScoredUtterance, UtteranceScore
@@ -136,14 +137,16 @@ def test_phones_kept_are_judged_by_a_probe_that_is_trained_once(copy: Callable[.
     evaluate.evaluate_systems(run)
     rows = rows_of(run)
     assert all(rows[name]["phone_bits_scored"] == 4 for name in ("noisy", "clean", "log1p"))
-    result, weights = run.folder / "phone_judge/result.json", run.folder / "phone_judge/probe.safetensors"
-    assert sum(read_json(result)["distribution"]) == pytest.approx(1)
+    weights = run.folder / "phone_judge/model.safetensors"
     judge, written = find_phone_judge(copy(*changes)), weights.stat().st_mtime_ns
     mixture = find_set(run)[0]
     labels = PhoneLabels(run, judge, find_set(run)).of(0, mixture)
     scores = read_json(run.folder / "rows/noisy/scores.json")["utterances"][0]
     assert judge.bits(mixture.noisy, labels).value == pytest.approx(scores["phone_bits"]["value"])
     assert weights.stat().st_mtime_ns == written
+    assert judge.distribution.sum() == pytest.approx(1)
+    by_itself = PhoneJudge.load(run.folder / "phone_judge")
+    assert by_itself.bits(mixture.noisy, labels) == judge.bits(mixture.noisy, labels)
 
 
 def test_a_score_whose_package_is_missing_is_made_up_for(

@@ -38,7 +38,7 @@ def listen(
     enhanced: Annotated[Path, Argument(metavar="ENHANCED", help="Folder of enhanced recordings, same names.")],
     output: Annotated[Path, Option("--output", "-o", metavar="FILE", help="HTML page to write.")] = Path("listen.html"),
     clean: Annotated[
-        Path | None, Option(metavar="FOLDER", help="Folder of clean recordings, for SI-SDR, STOI, PESQ.")
+        Path | None, Option(metavar="FOLDER", help="Folder of clean recordings, for phones kept, SI-SDR, STOI, PESQ.")
     ] = None,
     transcripts: Annotated[
         Path | None,

@@ -44,6 +44,23 @@ encoder = load_representation("{load}")
 states = encoder(torch.zeros(1, 16_000)).states  # [layer, batch, frame, dim], from 16 kHz waveforms
 ```""",
     ),
+    "phone judge": (
+        "",  # the hub has no such task
+        ["speech", "evaluation"],
+        """```sh
+phonemi listen noisy enhanced --clean clean
+```
+
+```python
+import numpy as np
+from phonemi.information.phones_kept import PhoneJudge
+
+judge = PhoneJudge.load("{load}")
+clean = 0.1 * np.random.default_rng(0).standard_normal(16_000)  # a recording, [sample] at 16 kHz
+enhanced = 0.5 * clean
+judge.bits(enhanced, judge.recognise(clean)).value  # bits about the phones that it finds in the clean one
+```""",
+    ),
 }
 
 
@@ -53,7 +70,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     Args:
         facts: any of the following. Facts with other names are listed under "Training".
 
-            - kind: "enhancer" (default) or "encoder".
+            - kind: "enhancer" (default), "encoder" or "phone judge".
             - name, summary: title and first paragraph.
             - licence: SPDX identifier in lower case, such as "apache-2.0"; language: codes; tags: additional ones.
             - parts: {part, what, parameters} of each, where "what" describes the part.

@@ -18,7 +18,7 @@ from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
-from phonemi.representations.huggingface import HuggingFaceRepresentation
+from phonemi.representations.huggingface import OPTIONS, HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
 from phonemi.signal import SAMPLE_RATE
@@ -39,7 +39,6 @@ STATUS_ADVICE = {  # by HTTP status
     404: "check the name and the revision",
 }
 ENCODER = "encoder"  # folder of the encoder's files, inside the enhancer's
-ENCODER_OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transformers config.json cannot record
 
 
 def build_network(settings: dict[str, Any]) -> EnhancerNetwork:
@@ -178,9 +177,7 @@ def _store_encoder(
     Returns the entries of config.json that say how to load it, and the files written, relative to `folder`.
     """
     options = encoder.settings()
-    settings: dict[str, Any] = {
-        "representation_options": {key: options[key] for key in ENCODER_OPTIONS if key in options}
-    }
+    settings: dict[str, Any] = {"representation_options": {key: options[key] for key in OPTIONS if key in options}}
     if shipped_encoder is not None:
         version = _version_of(encoder, shipped_encoder)
         return settings | {"representation": shipped_encoder, "representation_sha256": version}, []

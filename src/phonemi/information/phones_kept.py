@@ -8,16 +8,27 @@ asked, so that nothing is guessed from the words around.
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phonemi.constants import IGNORE
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, Score
+from phonemi.errors import ModelError, PhonemiError
+from phonemi.files import read_json, write_json
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
 from phonemi.probes.layer_probes import LayerProbes
 from phonemi.representations.base import Representation
+from phonemi.representations.huggingface import OPTIONS
+from phonemi.representations.names import load_representation
+from phonemi.weights import shipped
+from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
+from phonemi.weights.tensors import load_weights, save_weights
 
+MODEL_TYPE = "phonemi-phone-judge"
 NO_PHONES = "no phones"
 TOO_SHORT = "shorter than a frame of the encoder"
 
@@ -39,6 +50,74 @@ class PhoneJudge:
     def __init__(self, encoder: Representation, layer: int, probe: LayerProbes, distribution: Tensor) -> None:
         self.encoder, self.layer, self.probe, self.distribution = encoder, layer, probe, distribution
 
+    @classmethod
+    def load(cls, name: str | Path, encoder: Representation | None = None) -> Self:
+        """Load the judge of the package, "phone-judge", or one from a folder, such as RUN/phone_judge, on the CPU.
+
+        Args:
+            encoder: the one that the judge was saved with, where it is there already; None: it is loaded too.
+
+        Raises:
+            ModelError: if there is no such judge, it does not load, or its encoder is of another version.
+        """
+        folder = shipped.folder_of(name, MODEL_TYPE) or Path(name)
+        if not (folder / CONFIG_FILE).is_file():
+            raise ModelError(
+                f"no phone judge {str(name)!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), or a folder "
+                f"with {CONFIG_FILE}, such as RUN/phone_judge"
+            )
+        try:
+            return cls._load_folder(folder, encoder)
+        except PhonemiError as error:
+            raise ModelError(f"loading phone judge {name}: {error}") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"loading phone judge {name}: {CONFIG_FILE} does not describe one ({error!r})") from None
+
+    @classmethod
+    def _load_folder(cls, folder: Path, encoder: Representation | None) -> Self:
+        settings = read_json(folder / CONFIG_FILE)
+        if settings.get("model_type") != MODEL_TYPE:
+            raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
+        if encoder is None:
+            name = settings["encoder"]
+            if shipped.version_of(name) != settings["encoder_sha256"]:
+                raise ModelError(
+                    f"it was trained on the encoder {name!r} of another version of phonemi: use the judge that comes "
+                    "with this version, or that version"
+                )
+            encoder = load_representation(folder / name if (folder / name).is_dir() else name)
+            for option, value in settings["encoder_options"].items():
+                setattr(encoder, option, value)
+        sizes = {key: settings[key] for key in ("classes", "hidden", "depth")}
+        probe = LayerProbes(slots=1, dim=encoder.dim, **sizes)
+        load_weights(probe, folder / WEIGHTS_FILE)
+        return cls(encoder, settings["layer"], probe.eval(), torch.tensor(settings["distribution"]))
+
+    def save(self, folder: str | Path, half: bool = False) -> None:
+        """Write config.json and model.safetensors, for `load`; of the encoder only its name, and the path to a folder.
+
+        Args:
+            half: store the probe in half precision.
+
+        Raises:
+            PhonemiError: if the files cannot be written.
+        """
+        folder, name, options = Path(folder), self.encoder.name, self.encoder.settings()
+        version = shipped.version_of(name)
+        settings: dict[str, Any] = {
+            "model_type": MODEL_TYPE,
+            "encoder": os.path.relpath(name, folder) if version is None and Path(name).is_dir() else name,
+            "encoder_sha256": version,  # of one that ships
+            "encoder_options": {key: options[key] for key in OPTIONS if key in options},
+            "layer": self.layer,
+            "depth": len(self.probe.kernels),
+            "hidden": self.probe.kernels[0].shape[-1],
+            "classes": len(self.distribution),
+            "distribution": self.distribution.tolist(),
+        }
+        save_weights(self.probe, folder / WEIGHTS_FILE, half, {"format": "pt"})
+        write_json(folder / CONFIG_FILE, settings)
+
     @torch.inference_mode()
     def log_probabilities(self, waveform: np.ndarray) -> Tensor:
         """ln q of every phone in every frame of `[sample]` at 16 kHz, [frame, class] on the CPU."""
@@ -48,7 +127,9 @@ class PhoneJudge:
         return logits.log_softmax(-1).cpu()
 
     def recognise(self, waveform: np.ndarray) -> Tensor:
-        """The most probable phone of every frame, int64 [frame]."""
+        """The most probable phone of every frame, int64 [frame]; of a recording that cannot be judged, none."""
+        if self._problem(waveform):
+            return torch.zeros(0, dtype=torch.int64)
         return self.log_probabilities(waveform).argmax(-1)
 
     def bits(self, waveform: np.ndarray, phones: Tensor) -> Score:
@@ -58,10 +139,8 @@ class PhoneJudge:
             waveform: `[sample]` at 16 kHz.
             phones: class of each frame, IGNORE where it is unknown.
         """
-        if not np.isfinite(waveform).all():
-            return Score.failed(ESTIMATE_NOT_FINITE)
-        if self.encoder.frames(len(waveform)) < 1:
-            return Score.failed(TOO_SHORT)
+        if problem := self._problem(waveform):
+            return Score.failed(problem)
         log_q = self.log_probabilities(waveform)
         phones = phones[: len(log_q)]
         known = (phones != IGNORE).nonzero().squeeze(-1)
@@ -69,3 +148,11 @@ class PhoneJudge:
             return Score.failed(NO_PHONES)
         pointwise = log_q[known, phones[known]] - self.distribution.log()[phones[known]]
         return Score.of(float(pointwise.mean()) / math.log(2))
+
+    def _problem(self, waveform: np.ndarray) -> str | None:
+        """Why a recording cannot be judged; None if it can."""
+        if not np.isfinite(waveform).all():
+            return ESTIMATE_NOT_FINITE
+        if not np.any(waveform):
+            return ESTIMATE_SILENT
+        return TOO_SHORT if self.encoder.frames(len(waveform)) < 1 else None

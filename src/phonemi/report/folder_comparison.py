@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from phonemi import audio
 from phonemi.data.corpora.folder import prepare_folder
 from phonemi.data.manifest import Recording
 from phonemi.errors import AudioError
+from phonemi.information.phones_kept import PhoneJudge
 from phonemi.metrics.intrusive import pesq_wb, si_sdr, stoi
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
@@ -32,6 +33,8 @@ LENGTH_TOLERANCE_S = 0.01
 FULL_SCALE = 1 - 2**-15  # the largest number of 16 bits
 OTHER_LENGTH = "not as long as the clean recording"
 BLOCK_S = 10
+
+PairMetric = Callable[[NDArray[np.float32], NDArray[np.float32]], Score]  # of an estimate and the clean speech
 
 
 @dataclass
@@ -84,11 +87,13 @@ def compare_folders(
     recogniser: Recogniser | None = None,
     suffix: str = "",
     progress: Progress | None = None,
+    judge: PhoneJudge | None = None,
 ) -> tuple[list[RecordingPair], list[str]]:
     """Pair the recordings of two folders by relative path, whatever their audio extension, and score both sides.
 
-    DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech; word errors where there
-    are transcripts and a recogniser. Of a recording longer than a minute the first one is scored, without its words.
+    DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech, and the phones kept if
+    there is a judge, of those that it recognises in the clean speech; word errors where there are transcripts and a
+    recogniser. Of a recording longer than a minute the first one is scored, without its words.
 
     Args:
         enhanced: folder of the results; it may lie in `noisy`.
@@ -117,7 +122,7 @@ def compare_folders(
         )
     items = zip([name.as_posix() for name in names], recordings, outputs, strict=True)
     tasks = (progress or Progress(False)).over(items, "listening", len(recordings))
-    return [_score_pair(*item, recogniser) for item in tasks], prepared.notes
+    return [_score_pair(*item, recogniser, judge) for item in tasks], prepared.notes
 
 
 def worst_first(pairs: Sequence[RecordingPair], metric: Metric | None) -> list[RecordingPair]:
@@ -159,14 +164,17 @@ def read_recording(path: Path) -> tuple[ScoredRecording, NDArray[np.float32]]:
     return ScoredRecording(path, samples / info.sample_rate, level_db, clipped / samples / info.channels), waveform
 
 
-def _score_pair(name: str, recording: Recording, output: Path | None, recogniser: Recogniser | None) -> RecordingPair:
+def _score_pair(
+    name: str, recording: Recording, output: Path | None, recogniser: Recogniser | None, judge: PhoneJudge | None
+) -> RecordingPair:
     pair = RecordingPair(name, None, None, Path(recording.clean) if recording.clean else None, recording.text)
     if output is None:
         pair.problem = "no enhanced file"
     try:
         clean = read_recording(pair.clean)[1] if pair.clean else None
-        pair.before = _score_recording(Path(recording.path), clean, recording.text, recogniser)
-        pair.after = _score_recording(output, clean, recording.text, recogniser) if output else None
+        criteria = clean, _pair_metrics(clean, judge), recording.text, recogniser
+        pair.before = _score_recording(Path(recording.path), *criteria)
+        pair.after = _score_recording(output, *criteria) if output else None
     except AudioError as error:
         pair.problem = str(error)
     if pair.before and pair.after and abs(pair.after.duration_s - pair.before.duration_s) > LENGTH_TOLERANCE_S:
@@ -175,10 +183,14 @@ def _score_pair(name: str, recording: Recording, output: Path | None, recogniser
 
 
 def _score_recording(
-    path: Path, clean: NDArray[np.float32] | None, text: str | None, recogniser: Recogniser | None
+    path: Path,
+    clean: NDArray[np.float32] | None,
+    metrics: Mapping[str, PairMetric],
+    text: str | None,
+    recogniser: Recogniser | None,
 ) -> ScoredRecording:
     recording, waveform = read_recording(path)
-    recording.scores = compute_scores(waveform, clean)
+    recording.scores = compute_scores(waveform, clean, metrics)
     if recogniser is not None and text and recording.duration_s <= SCORED_S:
         heard = transcribe_all(recogniser, [waveform], processes=1)[0]
         if isinstance(heard, Failure):
@@ -190,13 +202,23 @@ def _score_recording(
     return recording
 
 
-def compute_scores(waveform: NDArray[np.float32], clean: NDArray[np.float32] | None) -> dict[str, Score]:
-    """Every score but word errors, of `[sample]` at 16 kHz; those that need clean speech, where there is some."""
+def compute_scores(
+    waveform: NDArray[np.float32], clean: NDArray[np.float32] | None, metrics: Mapping[str, PairMetric]
+) -> dict[str, Score]:
+    """Every score but word errors, of `[sample]` at 16 kHz; `metrics` where there is clean speech, DNSMOS always."""
     scores = {} if missing_packages() else dnsmos(waveform)
     if clean is None:
         return scores
     if abs(len(clean) - len(waveform)) > LENGTH_TOLERANCE_S * SAMPLE_RATE:
-        return scores | dict.fromkeys(("si_sdr_db", "stoi", "pesq_wb_lqo"), Score.failed(OTHER_LENGTH))
+        return scores | dict.fromkeys(metrics, Score.failed(OTHER_LENGTH))
     samples = min(len(clean), len(waveform))
-    pair = waveform[:samples], clean[:samples]
-    return scores | {"si_sdr_db": si_sdr(*pair), "stoi": stoi(*pair), "pesq_wb_lqo": pesq_wb(*pair)}
+    return scores | {key: metric(waveform[:samples], clean[:samples]) for key, metric in metrics.items()}
+
+
+def _pair_metrics(clean: NDArray[np.float32] | None, judge: PhoneJudge | None) -> dict[str, PairMetric]:
+    """What is measured against the clean speech; the phones kept too, if there is a judge."""
+    metrics: dict[str, PairMetric] = {"si_sdr_db": si_sdr, "stoi": stoi, "pesq_wb_lqo": pesq_wb}
+    if judge is not None and clean is not None:
+        phones = judge.recognise(clean)  # here, once for both sides
+        metrics["phone_bits"] = lambda estimate, _: judge.bits(estimate, phones)
+    return metrics

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import numpy as np
 
 from phonemi.errors import ConfigError, MissingExtra, require_extra
+from phonemi.information.phones_kept import PhoneJudge
 from phonemi.metrics.score import NOT_FINITE
 from phonemi.metrics.words import RECOGNISERS, RecogniserOptions, choose_recogniser
 from phonemi.metrics.words.recogniser import Recogniser
@@ -32,6 +33,7 @@ from phonemi.tables import Cell, Column, Table, duration_text, number
 MAX_PICTURED = 12  # recordings with spectrograms, the worst ones
 MAX_EMBEDDED_BYTES = 20_000_000  # sound in the page; further sounds are linked
 MAX_EMBEDDED_S = 30.0  # a longer recording is linked
+JUDGE = "phone-judge"  # of the package
 SIDES = {"noisy": "Before", "enhanced": "After", "clean": "Clean"}
 
 
@@ -63,7 +65,8 @@ def build_listening_page(
     if whisper and not words:
         raise ConfigError(f"{whisper} would hear the words, but none are to be heard: leave one of the two options out")
     recogniser, notes = _recogniser(whisper, is_needed=bool(transcripts or whisper)) if words else (None, [])
-    pairs, skipped = compare_folders(noisy, enhanced, clean, transcripts, recogniser, suffix, progress)
+    judge = PhoneJudge.load(JUDGE) if clean else None
+    pairs, skipped = compare_folders(noisy, enhanced, clean, transcripts, recogniser, suffix, progress, judge)
     if not any(pair.text for pair in pairs):
         notes = []
     ranked_by = next((METRIC[key] for key in RANKING if any(pair.change(key) for pair in pairs)), None)

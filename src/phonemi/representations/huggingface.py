@@ -16,6 +16,7 @@ from phonemi.signal import HOP, SSL_HOP, valid_mask
 from phonemi.transformers_import import import_transformers, unreachable_model
 
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # as transformers calls them
+OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transformers config.json cannot record
 BLOCKS = "model.encoder.layers."  # prefix of the parameters of all transformer blocks
 
 

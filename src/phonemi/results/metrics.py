@@ -55,7 +55,7 @@ METRICS = (
     Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5", 1, (1, 5)),
     Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1, (1, 5)),
     Metric("lps", "LPS", "", 3, True, "similarity of the phones to the clean ones, up to 1", -1, (-math.inf, 1)),
-    Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", -6),
+    Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", -5.3),
     Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus", 1, (0, math.inf)),
 )
 METRIC = {metric.key: metric for metric in METRICS}

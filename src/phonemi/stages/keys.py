@@ -99,7 +99,7 @@ class Keys:
     @property
     def phone_judge(self) -> str:
         """The probe that judges how much of the phones a recording keeps."""
-        return content_hash("phone judge", self.information, self.frames("train"))
+        return content_hash("phone judge of phonemi 0.2", self.information, self.frames("train"))
 
     def scores(self, name: str, made_by: Any, missing_packages: list[str]) -> str:
         """The scores of one row of the table, whose signals are made by what has the key or version `made_by`.

@@ -65,12 +65,7 @@ def labelled_frames(
     for split in ("train", "validation", "test") if data.holds_out else ("train", "test"):
         is_dynamic = dynamic and split == "train"
         mixtures = plan_mixtures(settings, data, split, is_dynamic)
-        subset = None
-        if settings.most_frames is not None and settings.most_frames < count_frames(mixtures):
-            # Probes are judged on the same frames at every SNR, so that H(Y) is the same; they are trained on other
-            # frames of each copy, so that they see more of the speech.
-            share = settings.most_frames / count_frames(mixtures)
-            subset = FrameSubset(share, per_copy=split == "train", seed=data.seed)
+        subset = choose_frames(settings, mixtures, data.seed, per_copy=split == "train")
         file, key = f"information.{name}.{'dynamic' if is_dynamic else split}", keys.frames(split, is_dynamic)
         stored = run.states.states(representation, mixtures, file, key, subset)
         labels = label_frames(mixtures, settings, subset)
@@ -102,6 +97,17 @@ def plan_mixtures(settings: Information, data: DataSplits, split: Split, dynamic
         per_utterance=settings.copies if split == "train" else None,
         clips=1 if split == "train" else settings.clips,
     )
+
+
+def choose_frames(settings: Information, mixtures: PlannedMixtures, seed: int, per_copy: bool) -> FrameSubset | None:
+    """Which frames of the mixtures are stored, at most `information.most_frames`; None: all.
+
+    Probes are judged on the same frames at every SNR, so that H(Y) is the same; they are trained on other frames of
+    each copy (`per_copy`), so that they see more of the speech.
+    """
+    if settings.most_frames is None or settings.most_frames >= count_frames(mixtures):
+        return None
+    return FrameSubset(settings.most_frames / count_frames(mixtures), per_copy, seed)
 
 
 def count_frames(mixtures: PlannedMixtures) -> int:

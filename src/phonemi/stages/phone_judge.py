@@ -9,17 +9,16 @@ from torch import Tensor
 from phonemi.data.alignment import frame_labels
 from phonemi.data.manifest import Interval
 from phonemi.data.mixing import Mixture, PlannedMixtures
-from phonemi.files import read_json
 from phonemi.information.phones_kept import PhoneJudge
-from phonemi.probes.layer_probes import LayerProbes, train_probes
+from phonemi.probes.layer_probes import train_probes
 from phonemi.stages import information
-from phonemi.stages.labelled_frames import count_classes, label_frames, labelled_frames
+from phonemi.stages.labelled_frames import choose_frames, count_classes, label_frames, labelled_frames
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
-from phonemi.weights.tensors import load_weights, save_weights
 
 CLEAN_DB = 60.0  # SNR of speech that counts as clean
 RESULT = "phone_judge/result.json"
+MODEL = "phone_judge"  # what `PhoneJudge.load` reads
 
 
 def find_phone_judge(run: Run) -> PhoneJudge:
@@ -28,15 +27,15 @@ def find_phone_judge(run: Run) -> PhoneJudge:
     Its layer is the one with the most information on validation, or the last where nothing is held out.
     """
     settings, key = run.config.information, run.keys.phone_judge
-    weights = run.folder / "phone_judge" / "probe.safetensors"
     if not run.folder.is_current(RESULT, key):
         layer = information.best_layer(run, "the phone judge") if run.data.holds_out else run.encoder.layers - 1
         noisy = labelled_frames(run, run.encoder)["train"]
         speech = noisy.mixtures.speech
         clean = PlannedMixtures(speech, noisy.mixtures.noise, snrs_db=(CLEAN_DB,), seed=run.config.seed)
-        states = run.states.states(run.encoder, clean, "phone_judge.clean", key)
+        subset = choose_frames(settings, clean, run.data.seed, per_copy=True)
+        states = run.states.states(run.encoder, clean, "phone_judge.clean", key, subset)
         values = torch.cat([part.frames.values[:, layer] for part in (noisy.states, states)])
-        phones = torch.cat([noisy.labels.phones, label_frames(clean, settings).phones])
+        phones = torch.cat([noisy.labels.phones, label_frames(clean, settings, subset).phones])
         run.say(f"evaluate: phone judge on layer {layer} of {run.encoder_name}, {len(phones) * 0.02 / 3600:.2f} h")
         probe = train_probes(
             values[None],
@@ -47,14 +46,12 @@ def find_phone_judge(run: Run) -> PhoneJudge:
             bf16=settings.precision == "bf16",
             **settings.model_dump(include=information.PROBE_SETTINGS),
         )
-        save_weights(probe, weights)
         counts = torch.bincount(phones[phones >= 0], minlength=count_classes(settings)) + 1  # none is impossible
-        run.folder.write(RESULT, {"key": key, "layer": layer, "distribution": (counts / counts.sum()).tolist()})
-    result = read_json(run.folder / RESULT)
-    distribution = torch.tensor(result["distribution"])
-    probe = LayerProbes(1, run.encoder.dim, len(distribution), hidden=settings.hidden, depth=settings.depth)
-    load_weights(probe, weights)
-    return PhoneJudge(run.encoder, result["layer"], probe.to(run.device).eval(), distribution)
+        PhoneJudge(run.encoder, layer, probe, counts / counts.sum()).save(run.folder / MODEL)
+        run.folder.write(RESULT, {"key": key})
+    judge = PhoneJudge.load(run.folder / MODEL, run.encoder)
+    judge.probe.to(run.device)
+    return judge
 
 
 class PhoneLabels:
