@@ -118,7 +118,8 @@ def transcribe_all(
             pairs = zip(new.values(), recognised, strict=True)
             store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
         of_new = dict(zip(new, recognised, strict=True))
-        return [of_new[waveform.tobytes()] if text is None else text for waveform, text in zip(batch, stored)]
+        texts = zip(batch, stored, strict=True)
+        return [of_new[waveform.tobytes()] if text is None else text for waveform, text in texts]
 
     # The work is done in this thread, which Ctrl-C reaches. The processes are stopped before the other thread is waited
     # for, and that ends with the waveform that it is making.
