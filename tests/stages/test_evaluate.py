@@ -109,7 +109,9 @@ def test_words_by_whisper(
     folder = shutil.copytree(whisper_folder, tmp_path / "wee-whisper")
     changes = ("evaluate.recogniser=whisper", f"evaluate.whisper={folder}", "enhance.rows=[log1p]")
     run = copy(*changes)
-    whisper = find_recogniser(run.config.evaluate, run.config.seed, "cpu")
+    choice = find_recogniser(run.config.evaluate, run.config.seed, "cpu")
+    assert choice is not None
+    whisper = choice.recogniser
     assert isinstance(whisper, WhisperRecogniser)
     evaluate.evaluate_systems(run)
     data = read_json(run.folder / "metrics.json")["data"]

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from worker_functions import SlowRecogniser
 
+from phonemi.metrics.words.faster_whisper import FasterWhisperBackend
 from phonemi.metrics.words.recogniser import Waveform, transcribe_all
+from phonemi.metrics.words.whisper import WhisperRecogniser
 
 LONGEST_S = 3.0  # for one decode of half a second on a busy machine; a batch takes at least 8 s
 
@@ -47,6 +50,22 @@ def waveforms() -> Iterator[Waveform]:
 def test_while_waveforms_are_transcribed(processes: int, tmp_path: Path) -> None:
     with ctrl_c_ends_it_soon((tmp_path / "started").exists):
         transcribe_all(SlowRecogniser(tmp_path), waveforms(), processes)
+
+
+@pytest.mark.slow
+def test_while_a_whisper_transcribes_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(FasterWhisperBackend):
+        """A backend without a model, with the threads of one."""
+
+        def __init__(self, *_: Any) -> None:
+            self.threads, self.batch = 2, 32
+
+        def _transcribe_one(self, piece: Waveform) -> str:
+            return SlowRecogniser(tmp_path).transcribe(piece)
+
+    monkeypatch.setattr("phonemi.metrics.words.whisper.FasterWhisperBackend", Slow)
+    with ctrl_c_ends_it_soon((tmp_path / "started").exists):
+        transcribe_all(WhisperRecogniser("tiny.en", backend="faster-whisper"), (1 + w for w in waveforms()))
 
 
 @pytest.mark.slow

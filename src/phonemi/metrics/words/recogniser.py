@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,10 @@ class Recogniser(Protocol):
     @property
     def name(self) -> str:
         """Name in a report."""
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The part of `settings` that is known before the model is read, also where a package is not installed."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -62,6 +67,14 @@ class BatchRecogniser(Protocol):
 
     def transcribe_batch(self, waveforms: Sequence[Waveform]) -> list[str | Failure]:
         """The result of `transcribe` for each, in order; a `Failure` where that raises an `AudioError`."""
+
+
+def installed_version(package: str) -> str | None:
+    """Version of a package, by the name that pip has for it; None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def finite_waveform(waveform: Waveform) -> NDArray[Any]:
