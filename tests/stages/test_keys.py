@@ -322,6 +322,7 @@ def test_scores_depend_on_what_makes_the_signals_and_on_missing_packages(corpus:
     assert len({*scores, keys.scores("ours", "v1", [])}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "value"),
     [
@@ -343,6 +344,7 @@ def test_another_decoder_of_the_same_whisper_changes_the_scores(
     assert changed(without_words, keys_with("evaluate.recogniser=none")) == set()
 
 
+@pytest.mark.slow
 def test_keys_need_neither_a_model_nor_a_package_of_words(
     keys_with: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

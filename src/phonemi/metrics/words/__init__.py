@@ -40,7 +40,7 @@ RECOGNISERS: dict[str, Callable[[RecogniserOptions], Recogniser]] = {
 
 
 class Choice(NamedTuple):
-    """A recogniser that is not loaded yet, and why "auto" did not take Whisper, "" if it did."""
+    """A recogniser, and why "auto" did not take Whisper; "" if it did, or was not asked."""
 
     recogniser: Recogniser
     reason: str
