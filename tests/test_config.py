@@ -65,6 +65,10 @@ def test_the_commit_is_not_that_of_a_project_that_installed_us(monkeypatch: pyte
     assert provenance()["commit"] == "unknown (not a git checkout)"
 
 
+def test_what_scores_of_words_and_quality_depend_on_is_noted() -> None:
+    assert provenance().keys() >= {"faster-whisper", "ctranslate2", "whisper-normalizer", "jiwer", "onnxruntime"}
+
+
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
         Config().seed = 1  # type: ignore[misc]

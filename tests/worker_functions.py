@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,22 @@ def fail_or_wait(folder: Path, name: str) -> None:
 
 def die(*_: Any) -> None:
     os._exit(1)
+
+
+@dataclass
+class SlowRecogniser:
+    """Takes half a second for every waveform, and says by a file that it has begun."""
+
+    folder: Path
+    name = "slow"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def load(self) -> None: ...
+
+    def transcribe(self, waveform: Any) -> str:
+        (self.folder / "started").touch()
+        time.sleep(0.5)
+        return f"{len(waveform)} samples"

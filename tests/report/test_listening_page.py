@@ -15,8 +15,10 @@ from pages import as_html
 
 from phonemi import audio
 from phonemi.data.manifest import read_manifest
-from phonemi.errors import ConfigError
+from phonemi.errors import ConfigError, ModelError
 from phonemi.metrics.score import Score
+from phonemi.metrics.words import Choice
+from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import WordCounts
 from phonemi.report import folder_comparison, listening_page
 from phonemi.report.folder_comparison import RecordingPair, ScoredRecording
@@ -143,12 +145,27 @@ def test_words_are_heard_unless_they_are_not_wanted(
     def unwanted(*_: object) -> None:
         raise AssertionError("a recogniser was asked for")
 
-    monkeypatch.setattr(listening_page, "RECOGNISERS", dict.fromkeys(listening_page.RECOGNISERS, unwanted))
+    monkeypatch.setattr(listening_page, "choose_recogniser", unwanted)
     page = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
     assert "WER" not in re.sub('data:[^"]*', "", page)  # in base64 there is anything
     assert "Words are not judged" not in page, "that is no news"
     with pytest.raises(ConfigError, match="tiny would hear the words, but none are to be heard"):
         build_listening_page(*folders, tmp_path / "page.html", whisper="tiny", words=False)
+
+
+@pytest.mark.slow
+def test_a_whisper_that_nobody_asked_for_and_that_is_broken_is_done_without(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("pocketsphinx", "jiwer", "whisper_normalizer"):
+        pytest.importorskip(package)
+    (folders[0] / "c.txt").write_text("see me")
+    monkeypatch.setattr(listening_page, "choose_recogniser", lambda *_: Choice(WhisperRecogniser(tmp_path), ""))
+    page = build_listening_page(*folders, tmp_path / "page.html").read_text()
+    assert "Words are judged by pocketsphinx (weak): " in page
+    assert "holds no model that can be loaded" in page
+    with pytest.raises(ModelError, match="holds no model that can be loaded"):
+        build_listening_page(*folders, tmp_path / "page.html", whisper=str(tmp_path))
 
 
 @pytest.mark.parametrize("place", ["noisy", "noisy/c.wav/page.html"])

@@ -13,6 +13,7 @@ import pytest
 
 from phonemi import audio
 from phonemi.config import load_config
+from phonemi.config.sections import Evaluate
 from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.data.mixing import Mixtures
 from phonemi.enhancers.enhancer import Enhancer
@@ -104,13 +105,22 @@ def test_no_recogniser(copy: Callable[..., Run]) -> None:
     assert all("no recogniser asked for" in line["failed"] for line in lines_of(run))
 
 
+def test_a_whisper_that_cannot_be_read_is_not_replaced_behind_the_keys(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"cut short")
+    advice = "holds no model that can be loaded .*; or do without Whisper: evaluate.recogniser=pocketsphinx"
+    with pytest.raises(ModelError, match=advice):
+        find_recogniser(Evaluate(whisper=str(tmp_path)), 0, "cpu")
+
+
 def test_words_by_whisper(
     copy: Callable[..., Run], whisper_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(whisper_folder, tmp_path / "wee-whisper")
     changes = ("evaluate.recogniser=whisper", f"evaluate.whisper={folder}", "enhance.rows=[log1p]")
     run = copy(*changes)
-    whisper = find_recogniser(run.config.evaluate, run.config.seed, "cpu")
+    choice = find_recogniser(run.config.evaluate, run.config.seed, "cpu")
+    assert choice is not None
+    whisper = choice.recogniser
     assert isinstance(whisper, WhisperRecogniser)
     evaluate.evaluate_systems(run)
     data = read_json(run.folder / "metrics.json")["data"]

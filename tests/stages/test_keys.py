@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic.fields import FieldInfo
 
 from phonemi import audio
@@ -318,6 +320,38 @@ def test_scores_depend_on_what_makes_the_signals_and_on_missing_packages(corpus:
     keys = Run(tmp_path, load_config(None, corpus.settings), save=False).keys
     scores = [keys.scores("theirs", "v1", []), keys.scores("theirs", "v2", []), keys.scores("theirs", "v1", ["pesq"])]
     assert len({*scores, keys.scores("ours", "v1", [])}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        ("phonemi.metrics.words.faster_whisper.installed_version", lambda package: "99"),
+        ("phonemi.metrics.words.faster_whisper.DECODING", {"beam_size": 1}),
+        ("phonemi.metrics.words.whisper.find_backend", lambda model, device: "transformers"),
+        ("phonemi.stages.keys.choose_device", lambda name: torch.device("cuda")),
+    ],
+)
+def test_another_decoder_of_the_same_whisper_changes_the_scores(
+    keys_with: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch, target: str, value: Any
+) -> None:
+    """Rows are compared pair by pair: no two of them may be judged by two decoders."""
+    monkeypatch.setattr("phonemi.metrics.words.whisper.find_backend", lambda model, device: "faster-whisper")
+    settings = ["evaluate.recogniser=whisper", "evaluate.whisper=base.en"]
+    before, without_words = keys_with(*settings), keys_with("evaluate.recogniser=none")
+    monkeypatch.setattr(target, value)
+    assert changed(before, keys_with(*settings)) == {"scores noisy", *REPORT}
+    assert changed(without_words, keys_with("evaluate.recogniser=none")) == set()
+
+
+@pytest.mark.slow
+def test_keys_need_neither_a_model_nor_a_package_of_words(
+    keys_with: Callable[..., dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("faster_whisper", "transformers", "pocketsphinx"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for recogniser in ("auto", "whisper", "pocketsphinx", "pocketsphinx-grammar"):
+        assert keys_with(f"evaluate.recogniser={recogniser}", "evaluate.whisper=no/model")
 
 
 def test_files_of_a_system_from_elsewhere_are_known_by_their_contents(corpus: Any, tmp_path: Path) -> None:

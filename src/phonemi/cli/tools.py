@@ -45,7 +45,10 @@ def listen(
         Option(metavar="FILE", help="CSV with path and text, for word errors; default: .txt files."),
     ] = None,
     whisper: Annotated[
-        str | None, Option(metavar="MODEL", help="Whisper for the words, such as base.en; default: pocketsphinx, weak.")
+        str | None,
+        Option(
+            metavar="MODEL", help="Whisper for the words, such as base.en; default: large-v3 on a GPU, or pocketsphinx."
+        ),
     ] = None,
     suffix: Annotated[
         str, Option(metavar="TEXT", help="Suffix of the enhanced names, as in a-clean.wav for a.wav.")

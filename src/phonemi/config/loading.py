@@ -58,7 +58,10 @@ def save_config(config: Config, run_dir: Path, extra: dict[str, Any] | None = No
 
 def provenance() -> dict[str, str]:
     """Versions, git commit, machine and command of this process."""
-    packages = "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx faster-whisper speechmos"
+    packages = (
+        "phonemi torch transformers numpy soundfile soxr pesq pystoi pocketsphinx faster-whisper ctranslate2 jiwer "
+        "whisper-normalizer speechmos onnxruntime"
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     facts = {"python": platform.python_version(), "machine": f"{platform.machine()}, {cores} cores"}
     for package in packages.split():

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core.core_schema import ValidationInfo
 
+from phonemi.constants import DEFAULT_WHISPER, WhisperBackend
+
 Number = TypeVar("Number", bound=float)
 
 
@@ -419,14 +421,13 @@ class Evaluate(Section):
     recogniser: Literal["auto", "whisper", "pocketsphinx", "pocketsphinx-grammar", "none"] = setting(
         "auto", affects="scores", paper="whisper, section 3.1"
     )
-    """Recogniser that the word error rate is measured with; auto: Whisper if its package is installed and the model is
-    on this machine, otherwise pocketsphinx, which needs no download and is a weak judge; pocketsphinx-grammar accepts
-    only the sentences of the synthetic speech; none: no word error rate"""
-    whisper: str = setting(
-        "openai/whisper-large-v3", affects="scores", paper="Whisper large-v3, section 3.1", min_length=1
-    )
+    """Recogniser that the word error rate is measured with; auto: Whisper if its package is installed and its weights
+    are on this machine (large-v3, the default, only on a GPU: on a CPU it takes hours), otherwise pocketsphinx, which
+    needs no download and is a weak judge; pocketsphinx-grammar accepts only the sentences of the synthetic speech;
+    none: no word error rate"""
+    whisper: str = setting(DEFAULT_WHISPER, affects="scores", paper="Whisper large-v3, section 3.1", min_length=1)
     """The Whisper model: a size such as base.en, hub id or folder"""
-    whisper_backend: Literal["auto", "faster-whisper", "transformers"] = setting("auto", affects="scores")
+    whisper_backend: WhisperBackend = setting("auto", affects="scores")
     """What runs Whisper; auto: the one whose form the model has; of a size, faster-whisper on a CPU, in 8-bit integers,
     and transformers on a GPU"""
     endpoint: Endpoint | None = setting(None, affects="metrics")

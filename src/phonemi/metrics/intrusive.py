@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, ESTIMATE_UNRELATED, Score
 from phonemi.metrics.si_sdr import target_and_error_energy
 
 INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
@@ -74,7 +74,7 @@ def si_sdr(estimate: Waveform, clean: Waveform) -> Score:
     """
     target_energy, residual_energy = target_and_error_energy(estimate, clean)
     if target_energy <= residual_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
-        return Score.failed("estimate orthogonal to reference")
+        return Score.failed(ESTIMATE_UNRELATED)
     if residual_energy <= target_energy * 10 ** (-_MAX_SI_SDR_DB / 10):
         return Score.failed("estimate equals reference")
     return Score(float(10 * np.log10(target_energy / residual_energy)))

@@ -9,10 +9,13 @@ from urllib.parse import quote
 
 import numpy as np
 
-from phonemi.errors import ConfigError, MissingExtra, require_extra
+from phonemi.constants import DEFAULT_WHISPER
+from phonemi.devices import choose_device
+from phonemi.errors import ConfigError, MissingExtra, one_line, require_extra
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.metrics.score import NOT_FINITE
-from phonemi.metrics.words import RECOGNISERS, RecogniserOptions, choose_recogniser
+from phonemi.metrics.words import RecogniserOptions, choose_recogniser
+from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
 from phonemi.metrics.words.recogniser import Recogniser
 from phonemi.progress import Progress
 from phonemi.report.cards import Card, Sound, data_address, data_addresses, marked_words, score_texts
@@ -52,8 +55,8 @@ def build_listening_page(
 
     Args:
         output: the page; sounds that are too long for it are linked relatively to where it is.
-        whisper: size, hub id or folder of the Whisper that recognises the words; None: one that is on this machine,
-            or pocketsphinx.
+        whisper: size, hub id or folder of the Whisper that recognises the words; None: large-v3 where there is a GPU
+            and the model is on this machine, otherwise pocketsphinx.
         words: whether words are recognised, which takes longer than all other scores together.
 
     Raises:
@@ -94,18 +97,24 @@ def build_listening_page(
 
 
 def _recogniser(whisper: str | None, is_needed: bool) -> tuple[Recogniser | None, list[str]]:
-    """The recogniser; where it is not installed and not needed, none, and a sentence for the page that says so."""
-    options = RecogniserOptions(whisper) if whisper else RecogniserOptions()
+    """The recogniser, loaded, and what the page should say of it; none where it is not installed and not needed."""
+    options = RecogniserOptions(whisper or DEFAULT_WHISPER, device=choose_device("auto").type)
     try:
         for package in ("jiwer", "whisper_normalizer"):
             require_extra(package, "metrics")
-        recogniser = RECOGNISERS["whisper" if whisper else choose_recogniser("auto", options)](options)
-        recogniser.load()  # an error should come now, not after everything else
+        recogniser, reason = choose_recogniser("whisper" if whisper else "auto", options)
+        try:
+            recogniser.load()  # an error should come now, not after everything else
+        except Exception as error:  # whatever is wrong with a Whisper that nobody asked for
+            if whisper or isinstance(recogniser, PocketsphinxRecogniser):
+                raise
+            recogniser, reason = PocketsphinxRecogniser(), one_line(error)
+            recogniser.load()
     except MissingExtra as error:
         if is_needed:
             raise
         return None, [f"Words are not judged: {error}."]
-    return recogniser, []
+    return recogniser, [f"Words are judged by {recogniser.name}: {reason}."] if reason else []
 
 
 def summary_sentences(pairs: Sequence[RecordingPair], columns: Sequence[Metric]) -> list[str]:

@@ -16,16 +16,15 @@ import numpy as np
 import torch
 
 from phonemi.config.sections import Endpoint, Evaluate
-from phonemi.data.corpora.synthetic import grammar_jsgf
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.errors import MissingExtra, require_extra
+from phonemi.errors import MissingExtra, ModelError, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
 from phonemi.metrics.score import Score
 from phonemi.metrics.statistics import MIN_MODELS, estimate
-from phonemi.metrics.words import RECOGNISERS, RecogniserOptions, choose_recogniser
+from phonemi.metrics.words import Choice
 from phonemi.metrics.words.recogniser import NOT_A_WAVEFORM, Failure, Recogniser, transcribe_all
 from phonemi.metrics.words.transcripts import TranscriptStore
 from phonemi.metrics.words.word_errors import count_words
@@ -38,6 +37,7 @@ from phonemi.stages.comparison import Sums
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.phone_judge import PhoneLabels, find_phone_judge
 from phonemi.stages.protocol import describe_protocol
+from phonemi.stages.recognisers import recogniser_of
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
 from phonemi.stages.train import require_trained
@@ -66,11 +66,11 @@ def evaluate_systems(run: Run) -> None:
     if settings.endpoint is not None:
         _check_endpoint(settings.endpoint, settings.systems)
     # What can be missing is asked for now, not after an hour of judging.
-    recogniser = find_recogniser(settings, run.config.seed, str(run.device))
+    recogniser, reason = find_recogniser(settings, run.config.seed, str(run.device)) or (None, "")
     if run.systems:
         run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
     if recogniser is not None:
-        run.say(f"evaluate: words by {recogniser.name}")
+        run.say(f"evaluate: words by {recogniser.name}" + (f": {reason}" if reason else ""))
     for system in run.systems:
         require_trained(run, system)
     test_set = test_sets.find_test_set(settings, run.data)
@@ -137,17 +137,26 @@ def _score_keys(run: Run) -> dict[str, str]:
     return {name: run.keys.scores(name, test_sets.signal_version(run, name), missing) for name in names}
 
 
-def find_recogniser(settings: Evaluate, seed: int, device: str) -> Recogniser | None:
-    """The recogniser of the configuration; None if none is asked for, or no recording has a transcript."""
+def find_recogniser(settings: Evaluate, seed: int, device: str) -> Choice | None:
+    """The recogniser of the configuration, loaded; None if none is asked for, or no recording has a transcript.
+
+    Raises:
+        MissingExtra: if a package that it needs is not installed.
+        ModelError: if its model cannot be loaded; also with "auto", which the keys of the scores then stand for.
+    """
     recordings = test_sets.named_recordings(settings, seed)
-    if settings.recogniser == "none" or (recordings is not None and not any(r.text for r in recordings)):
+    choice = recogniser_of(settings, device)
+    if choice is None or (recordings is not None and not any(r.text for r in recordings)):
         return None
     for package in ("jiwer", "whisper_normalizer"):
         require_extra(package, "metrics")
-    options = RecogniserOptions(settings.whisper, settings.whisper_backend, device, grammar_jsgf())
-    recogniser = RECOGNISERS[choose_recogniser(settings.recogniser, options)](options)
-    recogniser.load()
-    return recogniser
+    try:
+        choice.recogniser.load()
+    except ModelError as error:
+        if settings.recogniser != "auto":
+            raise
+        raise ModelError(f"{error}; or do without Whisper: evaluate.recogniser=pocketsphinx") from None
+    return choice
 
 
 def _missing_packages(settings: Evaluate) -> dict[str, str]:

@@ -14,8 +14,8 @@ from phonemi.config.sections import Config, Result
 from phonemi.data.fingerprints import fingerprint_files
 from phonemi.devices import choose_device
 from phonemi.files import content_hash
-from phonemi.metrics.words import RecogniserOptions, choose_recogniser
 from phonemi.stages.data_splits import manifest_version
+from phonemi.stages.recognisers import recogniser_of
 from phonemi.systems import System
 from phonemi.weights import shipped
 
@@ -120,12 +120,15 @@ class Keys:
         return None if path is None else manifest_version(path, self._cache)
 
     @cached_property
-    def _recogniser(self) -> tuple[str, str | None]:
-        """What recognises the words here, and the version of its model."""
+    def _recogniser(self) -> tuple[Any, str | None]:
+        """What recognises the words here and how, and the version of its model."""
         settings = self.config.evaluate
-        options = RecogniserOptions(settings.whisper, settings.whisper_backend, choose_device(self.config.device).type)
-        name = choose_recogniser(settings.recogniser, options)
-        return name, self.model_version(settings.whisper) if name == "whisper" else None
+        choice = recogniser_of(settings, choose_device(self.config.device).type)
+        if choice is None:
+            return "none", None
+        # Rows are compared with each other: all of them should be judged by one decoder, of one version, on one device.
+        decoding = choice.recogniser.decoding
+        return decoding, self.model_version(settings.whisper) if decoding["recogniser"] == "whisper" else None
 
     def aggregated_information(self, systems: list[System]) -> str:
         """MI of the aggregated features of trained systems."""

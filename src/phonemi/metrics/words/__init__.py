@@ -17,16 +17,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from phonemi.constants import DEFAULT_WHISPER, WhisperBackend
 from phonemi.metrics.words.pocketsphinx import PocketsphinxRecogniser
 from phonemi.metrics.words.recogniser import Recogniser
-from phonemi.metrics.words.whisper import DEFAULT_MODEL, BackendName, WhisperRecogniser, is_at_hand
+from phonemi.metrics.words.whisper import WhisperRecogniser
 
 
 class RecogniserOptions(NamedTuple):
     """Settings for building a recogniser; each one takes those that it needs."""
 
-    model: str = DEFAULT_MODEL  # of Whisper: size, id on the Hugging Face hub, or folder
-    backend: BackendName = "auto"  # of Whisper
+    model: str = DEFAULT_WHISPER  # size, id on the Hugging Face hub, or folder
+    backend: WhisperBackend = "auto"
     device: str = "cpu"  # of torch
     grammar_jsgf: str = ""  # text of a JSGF grammar of the sentences to expect
 
@@ -38,11 +39,24 @@ RECOGNISERS: dict[str, Callable[[RecogniserOptions], Recogniser]] = {
 }
 
 
-def choose_recogniser(name: str, options: RecogniserOptions) -> str:
-    """What "auto" stands for here: Whisper if it is installed and its model on this machine, otherwise pocketsphinx.
+class Choice(NamedTuple):
+    """A recogniser, and why "auto" did not take Whisper; "" if it did, or was not asked."""
 
-    Other names are returned as they are.
+    recogniser: Recogniser
+    reason: str
+
+
+def choose_recogniser(name: str, options: RecogniserOptions) -> Choice:
+    """The recogniser of a name; of "auto" Whisper if it is installed and its weights on this machine, or pocketsphinx.
+
+    Nothing is loaded or downloaded. The default Whisper is taken on a GPU only: on a CPU, where it would take hours,
+    a Whisper has to be named.
     """
     if name != "auto":
-        return name
-    return "whisper" if is_at_hand(options.model, options.device, options.backend) else "pocketsphinx"
+        return Choice(RECOGNISERS[name](options), "")
+    whisper = WhisperRecogniser(options.model, options.device, options.backend)
+    if (options.model, options.device) == (DEFAULT_WHISPER, "cpu"):
+        reason: str | None = f"on a CPU {DEFAULT_WHISPER} takes hours; name a smaller Whisper, such as base.en"
+    else:
+        reason = whisper.obstacle()
+    return Choice(whisper, "") if reason is None else Choice(PocketsphinxRecogniser(), reason)

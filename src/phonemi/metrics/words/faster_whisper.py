@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from phonemi.errors import ModelError, one_line, require_extra
-from phonemi.metrics.words.recogniser import Waveform
+from phonemi.metrics.words.recogniser import Failure, Waveform, installed_version
+from phonemi.transformers_import import unreachable_model
 
 DECODING: dict[str, Any] = {
     "beam_size": 5,
@@ -28,7 +28,7 @@ class FasterWhisperBackend:
     """A loaded Whisper, which transcribes several pieces at a time, one on each core.
 
     Args:
-        name: a size such as "base.en", an id on the Hugging Face hub or a folder, in the form of CTranslate2.
+        name: an id on the Hugging Face hub or a folder, in the form of CTranslate2.
         device: "cpu" or "cuda".
         threads: pieces at a time.
 
@@ -41,32 +41,57 @@ class FasterWhisperBackend:
         package = require_extra("faster_whisper", "whisper")
         if Path(name).is_dir() and not (Path(name) / "tokenizer.json").exists():
             raise ModelError(f"{name} has no tokenizer.json: take that of the Whisper it was made from")
-        number_format = "float16" if device == "cuda" else "int8"
         try:
             self.path = name if Path(name).is_dir() else package.download_model(name)
+        except (OSError, ValueError) as error:
+            raise unreachable_model(name, error) from None
+        self.name, self.device, self.threads = name, device, threads
+        self.batch = 8 * threads  # waveforms that wait for a thread
+        self.settings = self.decoding(device)
+        try:
             self.model = package.WhisperModel(
-                self.path, device=device, compute_type=number_format, cpu_threads=1, num_workers=threads
+                self.path,
+                device=device,
+                compute_type=self.settings["number_format"],
+                cpu_threads=1,
+                num_workers=threads,
             )
         except (OSError, RuntimeError, ValueError) as error:
             raise ModelError(f"Whisper {name!r} cannot be loaded by faster-whisper ({one_line(error)})") from None
-        self.name, self.threads = name, threads
-        self.batch = 8 * threads  # waveforms that wait for a thread
-        self.settings = {
+
+    @staticmethod
+    def decoding(device: str) -> dict[str, Any]:
+        """What the words depend on beside the sound and the model."""
+        return {
             "backend": "faster-whisper",
-            "version": importlib.metadata.version("faster-whisper"),
-            "ctranslate2": importlib.metadata.version("ctranslate2"),
+            "version": installed_version("faster-whisper"),
+            "ctranslate2": installed_version("ctranslate2"),
             "device": device,
-            "number_format": number_format,
-            "beams": DECODING["beam_size"],
-            "max_new_tokens": DECODING["max_new_tokens"],
-            "temperature_fallback": False,
+            "number_format": "float16" if device == "cuda" else "int8",
+            **DECODING,
         }
 
-    def transcribe(self, pieces: Sequence[Waveform]) -> list[str]:
-        """The text of each piece of at most 30 s."""
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self._transcribe_one, pieces))
+    def transcribe(self, pieces: Sequence[Waveform]) -> list[str | Failure]:
+        """The text of each piece of at most 30 s; a `Failure` for a piece that CTranslate2 fails on.
 
-    def _transcribe_one(self, piece: Waveform) -> str:
-        segments, _ = self.model.transcribe(piece, **DECODING)
-        return " ".join(segment.text.strip() for segment in segments)
+        Raises:
+            ModelError: if the memory is too small, or all pieces fail.
+        """
+        with ThreadPoolExecutor(self.threads) as pool:
+            texts = list(pool.map(self._transcribe_one, pieces))
+        failures = [text for text in texts if isinstance(text, Failure)]
+        if pieces and len(failures) == len(pieces):  # it is not for the pieces: a library of the GPU is missing, say
+            raise ModelError(f"{self.name}: {failures[0].reason}")
+        return texts
+
+    def _transcribe_one(self, piece: Waveform) -> str | Failure:
+        try:
+            segments, _ = self.model.transcribe(piece, **DECODING)
+            return " ".join(segment.text.strip() for segment in segments)  # decoded while they are read
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if isinstance(error, MemoryError) or "out of memory" in str(error):
+                raise ModelError(
+                    f"{self.name} and {self.threads} pieces of 30 s need more memory than {self.device} has: take a "
+                    "smaller Whisper, or the CPU"
+                ) from None
+            return Failure(f"faster-whisper failed ({one_line(error)})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import re
 from typing import Any
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from phonemi.errors import DataError, require_extra
 from phonemi.files import content_hash
-from phonemi.metrics.words.recogniser import Waveform, finite_waveform
+from phonemi.metrics.words.recogniser import Waveform, finite_waveform, installed_version
 
 LEVEL_DB = -26.0
 # pocketsphinx allows 30 000. In noise, decoding with so many takes twice as long, for about the same word error rates:
@@ -23,16 +22,15 @@ HYPOTHESES_PER_FRAME = 3_000
 class PocketsphinxRecogniser:
     """Recogniser with the US English models that come with pocketsphinx.
 
-    It is weak: it makes 31 % errors on clean read speech, where the smallest Whisper makes 9 %, and may call a system
-    better by which Whisper loses words.
+    Without a grammar it is weak: it makes 31 % errors on clean read speech, where the smallest Whisper makes 9 %, and
+    may call a system better by which Whisper loses words.
 
     Args:
         grammar_jsgf: text of a JSGF grammar of the sentences to expect; None uses the en-us trigram language model.
     """
 
-    name = "pocketsphinx (weak)"
-
     def __init__(self, grammar_jsgf: str | None = None) -> None:
+        self.name = "pocketsphinx (weak)" if grammar_jsgf is None else "pocketsphinx with a grammar"
         self.grammar_jsgf = grammar_jsgf
         self._decoder: Any = None
 
@@ -42,21 +40,21 @@ class PocketsphinxRecogniser:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that the words depend on.
-
-        Raises:
-            MissingExtra: if pocketsphinx is not installed.
-        """
-        package = require_extra("pocketsphinx", "metrics").__name__
+        """All that the words depend on; its models come with the package."""
         grammar = "en-us trigrams" if self.grammar_jsgf is None else f"JSGF {content_hash(self.grammar_jsgf)}"
         return {
             "recogniser": "pocketsphinx",
-            "version": importlib.metadata.version(package),
+            "version": installed_version("pocketsphinx"),
             "acoustic_model": "en-us",
             "language_model": grammar,
             "level_db": LEVEL_DB,
             "hypotheses_per_frame": HYPOTHESES_PER_FRAME,
         }
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The same."""
+        return self.settings
 
     def load(self) -> None:
         """Check that pocketsphinx is installed; the models are loaded by the process that uses them.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 Waveform = NDArray[np.float32]
 NOT_A_WAVEFORM = "waveform not finite"
-WAITING = 16  # waveforms for each process, beside those that it works on
+AT_A_TIME = 16  # waveforms in a batch, for each process
 
 
 class Recogniser(Protocol):
@@ -29,6 +31,10 @@ class Recogniser(Protocol):
     @property
     def name(self) -> str:
         """Name in a report."""
+
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """The part of `settings` that is known before the model is read, also where a package is not installed."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -63,6 +69,14 @@ class BatchRecogniser(Protocol):
         """The result of `transcribe` for each, in order; a `Failure` where that raises an `AudioError`."""
 
 
+def installed_version(package: str) -> str | None:
+    """Version of a package, by the name that pip has for it; None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def finite_waveform(waveform: Waveform) -> NDArray[Any]:
     """The waveform as an array, if it can be transcribed.
 
@@ -87,12 +101,14 @@ def transcribe_all(
 ) -> list[str | Failure]:
     """Transcribe many waveforms, in order; an utterance that cannot be transcribed becomes a `Failure`.
 
+    Ctrl-C ends it after the utterances that are being transcribed; of their batch nothing is kept.
+
     Args:
         recogniser: sent to every process once.
-        waveforms: `[sample]` at 16 kHz each; taken lazily, one batch ahead of the work, so that those of a generator
-            are never all in memory.
+        waveforms: `[sample]` at 16 kHz each; taken lazily, in another thread, one batch ahead of the work, so that
+            those of a generator are never all in memory.
         processes: 1 works in this process; more are started, but never for a `BatchRecogniser`.
-        progress: called with the number of utterances done so far, after each.
+        progress: called with the number of utterances done so far, for each utterance of a batch when all are done.
         store: where transcripts of the same sounds are looked up first, and kept.
 
     Raises:
@@ -101,7 +117,7 @@ def transcribe_all(
     """
     remaining = iter(waveforms)
     transcripts: list[str | Failure] = []
-    at_a_time = recogniser.batch if isinstance(recogniser, BatchRecogniser) else WAITING * processes
+    at_a_time = recogniser.batch if isinstance(recogniser, BatchRecogniser) else AT_A_TIME * processes
 
     def transcribe(batch: list[Waveform]) -> list[str | Failure]:
         stored = store.find(batch) if store else [None] * len(batch)
@@ -115,25 +131,30 @@ def transcribe_all(
             pairs = zip(new.values(), recognised, strict=True)
             store.add([(waveform, text) for waveform, text in pairs if isinstance(text, str)])
         of_new = dict(zip(new, recognised, strict=True))
-        return [
-            of_new[waveform.tobytes()] if text is None else text for waveform, text in zip(batch, stored, strict=True)
-        ]
+        texts = zip(batch, stored, strict=True)
+        return [of_new[waveform.tobytes()] if text is None else text for waveform, text in texts]
+
+    # The work is done in this thread, which Ctrl-C reaches. The processes are stopped before the other thread is waited
+    # for, and that ends with the waveform that it is making.
+    is_over = threading.Event()
+
+    def take_batch() -> list[Waveform]:
+        return list(itertools.takewhile(lambda _: not is_over.is_set(), itertools.islice(remaining, at_a_time)))
 
     with (
-        Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers,
         ThreadPoolExecutor(1) as ahead,
+        Workers(partial(_transcribe, recogniser), processes, recogniser.name) as workers,
     ):
-        running: Future[list[str | Failure]] | None = None
-        while True:
-            batch = list(itertools.islice(remaining, at_a_time))  # is made while the one before is transcribed
-            following = ahead.submit(transcribe, batch) if batch else None
-            for text in running.result() if running else ():
-                transcripts.append(text)
-                if progress is not None:
-                    progress(len(transcripts))
-            running = following
-            if running is None:
-                break
+        try:
+            following = ahead.submit(take_batch)
+            while batch := following.result():
+                following = ahead.submit(take_batch)
+                for text in transcribe(batch):
+                    transcripts.append(text)
+                    if progress is not None:
+                        progress(len(transcripts))
+        finally:
+            is_over.set()
     return transcripts
 
 

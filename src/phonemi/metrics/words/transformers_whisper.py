@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -10,7 +9,7 @@ from typing import Any
 
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import ModelError
-from phonemi.metrics.words.recogniser import Waveform
+from phonemi.metrics.words.recogniser import Waveform, installed_version
 from phonemi.transformers_import import import_transformers, unreachable_model
 
 PIECE_S = 30  # Whisper's input, padded if need be
@@ -49,17 +48,29 @@ class TransformersBackend:
         self.options = _generation_options(transformers, name, model)
         self.model = model.to(device).eval()
         self.name, self.device = name, device
-        self.batch = batch or (1 if device == "cpu" else BATCH_ON_GPU)
         self.settings = {
+            **self.decoding(device, dtype, batch),
+            "max_new_tokens": self.options["max_new_tokens"],
+        }
+        self.batch: int = self.settings["batch"]
+
+    @staticmethod
+    def decoding(device: str, dtype: str = "float32", batch: int | None = None) -> dict[str, Any]:
+        """What the words depend on beside the sound and the model; the arguments are those of `TransformersBackend`."""
+        return {
             "backend": "transformers",
-            "version": importlib.metadata.version("transformers"),
-            "torch": importlib.metadata.version("torch"),
+            "version": installed_version("transformers"),
+            "torch": installed_version("torch"),
             "device": device,
             "number_format": dtype,
-            "batch": self.batch,
+            "batch": batch or (1 if device == "cpu" else BATCH_ON_GPU),
+            "language": LANGUAGE,
+            "task": TASK,
             "beams": 1,
+            "temperature": 0.0,
             "temperature_fallback": False,
-            "max_new_tokens": self.options["max_new_tokens"],
+            "timestamps": False,
+            "condition_on_previous": False,
         }
 
     def transcribe(self, pieces: Sequence[Waveform]) -> list[str]:

@@ -11,16 +11,33 @@ from typing import Any, Literal
 
 import numpy as np
 
-from phonemi.constants import SAMPLE_RATE
+from phonemi.constants import DEFAULT_WHISPER, SAMPLE_RATE, WhisperBackend
 from phonemi.devices import count_processes
-from phonemi.errors import AudioError, require_extra
-from phonemi.files import content_hash
+from phonemi.errors import AudioError, ModelError, nearest, one_line
+from phonemi.files import content_hash, read_json
 from phonemi.metrics.words.faster_whisper import FasterWhisperBackend
 from phonemi.metrics.words.recogniser import Failure, Waveform, finite_waveform
-from phonemi.metrics.words.transformers_whisper import LANGUAGE, PIECE_S, TASK, TransformersBackend
+from phonemi.metrics.words.transformers_whisper import PIECE_S, TransformersBackend
 
-DEFAULT_MODEL = "openai/whisper-large-v3"  # as in Han et al. (2026)
-BackendName = Literal["auto", "faster-whisper", "transformers"]
+# Size -> ids on the Hugging Face hub of the same weights, in the forms of faster-whisper and of transformers.
+SIZES = {
+    **{
+        size: (f"Systran/faster-whisper-{size}", f"openai/whisper-{size}")
+        for size in (
+            *("tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en"),
+            *("large-v2", "large-v3"),
+        )
+    },
+    **{
+        f"distil-{size}": (f"Systran/faster-distil-whisper-{size}", f"distil-whisper/distil-{size}")
+        for size in ("small.en", "medium.en", "large-v2", "large-v3")
+    },
+    "distil-large-v3.5": ("distil-whisper/distil-large-v3.5-ct2", "distil-whisper/distil-large-v3.5"),
+    "large-v1": ("Systran/faster-whisper-large-v1", "openai/whisper-large"),
+    "large-v3-turbo": ("mobiuslabsgmbh/faster-whisper-large-v3-turbo", "openai/whisper-large-v3-turbo"),
+}
+SIZES |= {"large": SIZES["large-v3"], "turbo": SIZES["large-v3-turbo"]}
+EXTRA = {"faster-whisper": "whisper", "transformers": "research"}  # backend -> what installs it
 
 
 class WhisperRecogniser:
@@ -39,9 +56,9 @@ class WhisperRecogniser:
 
     def __init__(
         self,
-        model: str | Path = DEFAULT_MODEL,
+        model: str | Path = DEFAULT_WHISPER,
         device: str = "cpu",
-        backend: BackendName = "auto",
+        backend: WhisperBackend = "auto",
         **backend_options: Any,
     ) -> None:
         self.model, self.device = str(model), device
@@ -54,6 +71,16 @@ class WhisperRecogniser:
         return f"Whisper ({Path(self.model).name})"
 
     @property
+    def decoding(self) -> dict[str, Any]:
+        """The part of `settings` that does not need the model: what decodes it, with which options, and on what."""
+        if self.backend_name == "faster-whisper":
+            of_backend = FasterWhisperBackend.decoding(self.device)
+        else:
+            of_backend = TransformersBackend.decoding(self.device, **self.backend_options)
+        long_audio = "cut at the quietest 0.1 s of the last third of each piece"
+        return {"recogniser": "whisper", "level_db": None, "long_audio": long_audio, **of_backend}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """All that the words depend on.
 
@@ -61,25 +88,37 @@ class WhisperRecogniser:
             ModelError: as `load`.
         """
         return {
-            "recogniser": "whisper",
-            "model": Path(self.model).name if Path(self.model).is_dir() else self.model,
+            **self.decoding,
+            "model": Path(self.model).name if Path(self.model).is_dir() else self._backend.name,
             "revision": self._revision,
-            "language": LANGUAGE,
-            "task": TASK,
-            "temperature": 0.0,
-            "timestamps": False,
-            "condition_on_previous": False,
-            "level_db": None,
-            "long_audio": "cut at the quietest 0.1 s of the last third of each piece",
             **self._backend.settings,
         }
+
+    def obstacle(self) -> str | None:
+        """Why words cannot be recognised without an installation or a download; None if they can.
+
+        Weights are looked for, not read: `load` may still find them damaged.
+        """
+        if importlib.util.find_spec(self.backend_name.replace("-", "_")) is None:
+            return f"{self.backend_name} is not installed: pip install 'phonemi[{EXTRA[self.backend_name]}]'"
+        try:
+            if self.backend_name == "faster-whisper":  # transformers takes too long to import for a question
+                importlib.import_module("faster_whisper")
+            name = published_name(self.model, self.backend_name)
+            if _has_weights(name, self.backend_name):
+                return None
+        except Exception as error:  # a broken package can raise anything
+            return one_line(error) or type(error).__name__
+        if Path(name).is_dir():
+            return f"{name} has no weights for {self.backend_name}"
+        return f"{name} is not, or not completely, on this machine: run `hf download {name}`"
 
     def load(self) -> None:
         """Read the model's files, unless that has been done; every method that needs them calls it.
 
         Raises:
             MissingExtra: if the package of the backend is not installed.
-            ModelError: if there is no such model, it cannot be reached or read, or it is no Whisper.
+            ModelError: if there is no such size or model, it cannot be reached or read, or it is no Whisper.
         """
         _ = self._backend
 
@@ -102,28 +141,33 @@ class WhisperRecogniser:
         return text
 
     def transcribe_batch(self, waveforms: Sequence[Waveform]) -> list[str | Failure]:
-        """The result of `transcribe` for each; a `Failure` for a waveform with samples that are not finite."""
-        texts: list[list[str] | Failure] = []  # of the pieces of each waveform
-        pieces: list[tuple[list[str], Waveform]] = []  # each with the list that its text goes to
+        """The result of `transcribe` for each; a `Failure` for a waveform that is not finite or has a piece that fails.
+
+        Raises:
+            DataError, ModelError: as `transcribe`.
+        """
+        texts: list[list[str | Failure] | Failure] = []  # of the pieces of each waveform
+        pieces: list[tuple[list[str | Failure], Waveform]] = []  # each with the list that its text goes to
         for waveform in waveforms:
             try:
                 samples = finite_waveform(waveform).astype(np.float32)
             except AudioError as error:
                 texts.append(Failure(str(error)))
                 continue
-            parts: list[str] = []
+            parts: list[str | Failure] = []
             texts.append(parts)
             pieces += [(parts, piece) for piece in cut(samples, PIECE_S * SAMPLE_RATE) if piece.any()]
         transcripts = self._backend.transcribe([piece for _, piece in pieces]) if pieces else []
         for (parts, _), transcript in zip(pieces, transcripts, strict=True):
             parts.append(transcript)
-        return [text if isinstance(text, Failure) else " ".join(filter(None, text)) for text in texts]
+        return [text if isinstance(text, Failure) else _join(text) for text in texts]
 
     @cached_property
     def _backend(self) -> FasterWhisperBackend | TransformersBackend:
+        name = published_name(self.model, self.backend_name)
         if self.backend_name == "faster-whisper":
-            return FasterWhisperBackend(self.model, self.device, count_processes())
-        return TransformersBackend(published_name(self.model), self.device, **self.backend_options)
+            return FasterWhisperBackend(name, self.device, count_processes())
+        return TransformersBackend(name, self.device, **self.backend_options)
 
     @cached_property
     def _revision(self) -> str | None:
@@ -153,26 +197,20 @@ def find_backend(model: str, device: str) -> Literal["faster-whisper", "transfor
     return "faster-whisper" if is_installed and device == "cpu" else "transformers"
 
 
-def is_at_hand(model: str, device: str, backend: BackendName) -> bool:
-    """Whether words can be recognised at once: the backend is installed, and the model is on this machine."""
-    name = find_backend(model, device) if backend == "auto" else backend
-    if importlib.util.find_spec(name.replace("-", "_")) is None:
-        return False
-    if Path(model).is_dir():
-        return True
-    if name == "faster-whisper":
-        try:
-            return bool(require_extra("faster_whisper", "whisper").download_model(model, local_files_only=True))
-        except (OSError, ValueError):
-            return False
-    from huggingface_hub import try_to_load_from_cache
+def published_name(model: str, backend: str) -> str:
+    """The id on the hub, in the form of a backend, of a Whisper that is named by its size; other names as they are.
 
-    return isinstance(try_to_load_from_cache(published_name(model), "config.json"), str)
+    Raises:
+        ModelError: if there is no such size.
 
-
-def published_name(model: str) -> str:
-    """The id on the hub, for `transformers`, of a Whisper that is named by its size; other names as they are."""
-    return model if "/" in model or Path(model).exists() else f"openai/whisper-{model}"
+    >>> published_name("turbo", "transformers"), published_name("someone/whisper", "transformers")
+    ('openai/whisper-large-v3-turbo', 'someone/whisper')
+    """
+    if "/" in model or Path(model).exists():
+        return model
+    if model not in SIZES:
+        raise ModelError(f"Whisper has no size {model!r}, and there is no such folder; {nearest(model, SIZES)}")
+    return SIZES[model][backend == "transformers"]
 
 
 def cut(waveform: Waveform, max_samples: int) -> Iterator[Waveform]:
@@ -193,6 +231,29 @@ def cut(waveform: Waveform, max_samples: int) -> Iterator[Waveform]:
         yield waveform[:position]
         waveform = waveform[position:]
     yield waveform
+
+
+def _join(texts: Sequence[str | Failure]) -> str | Failure:
+    """The text of a waveform from those of its pieces; the first failure, if there is one."""
+    for text in texts:
+        if isinstance(text, Failure):
+            return text
+    return " ".join(text for text in texts if isinstance(text, str) and text)
+
+
+def _has_weights(name: str, backend: str) -> bool:
+    """Whether all weights of a folder, or of a model on the hub, are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def find(file: str) -> Path | None:
+        path = Path(name) / file if Path(name).is_dir() else try_to_load_from_cache(name, file)
+        return Path(path) if isinstance(path, (str, Path)) and Path(path).exists() else None
+
+    if backend == "faster-whisper":
+        return find("model.bin") is not None
+    if (index := find("model.safetensors.index.json")) is not None:  # weights in several files
+        return all(find(file) for file in set(read_json(index)["weight_map"].values()))
+    return any(find(file) for file in ("model.safetensors", "pytorch_model.bin"))
 
 
 def _hash_model(folder: Path) -> str:
