@@ -315,6 +315,7 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
     assert "trained by masked prediction of k-means units (self-supervised)" in protocol["encoder"]
     assert protocol["test"] == "4 mixtures of 2 speakers at 5, 15 dB."
     assert "words" not in protocol, "nothing heard any"
+    assert "what was trained here is not tested, for want of 3 models" in protocol["statistics"]
 
     showcase.write_showcase(run)
     assert {row["row"] for row in read_json(run.folder / "layer_weights.json")["rows"]} == {

@@ -92,15 +92,15 @@ def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
         return Cell(digits=metric.digits)
     p_value = comparison.p_adjusted
     p_text = "p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}"
-    counts = [plural(comparison.models, "model") if comparison.models else ""]
-    counts += [plural(comparison.pairs, "pair") if comparison.pairs else ""]
+    is_tested, pairs = p_value is not None, plural(comparison.pairs, "pair") if comparison.pairs else ""
+    models = plural(comparison.models, "model") if comparison.models and is_tested else ""
     return Cell(
         comparison.difference,
         metric.digits,
         signed=True,
         interval=(comparison.low, comparison.high),
-        details=(comparison.verdict if p_value is None else p_text, *(["endpoint"] * comparison.is_endpoint)),
-        notes=(", ".join(filter(None, [comparison.verdict, *counts])),),
+        details=(p_text if is_tested else comparison.verdict, *(["endpoint"] * comparison.is_endpoint)),
+        notes=(", ".join(filter(None, [comparison.verdict * is_tested, models, pairs])),),
         bold=comparison.is_significant,
         kind=f"verdict {comparison.verdict.split()[0]}",
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from phonemi.config import Config, provenance
 from phonemi.data.manifest import Recording
+from phonemi.metrics.statistics import MIN_MODELS
 from phonemi.metrics.words.recogniser import Recogniser
 from phonemi.results.evaluation import Comparison, EvaluationData
 from phonemi.results.metrics import METRIC
@@ -141,10 +142,12 @@ def _words(recogniser: Recogniser | None) -> str:
 
 
 def _statistics(data: EvaluationData, comparisons: list[Comparison]) -> str:
-    trained = any(comparison.models for comparison in comparisons)
-    over = f"{data.intervals_over}{' and models' if trained else ''}"
+    most_models = max((comparison.models or 0 for comparison in comparisons), default=0)
+    over = f"{data.intervals_over}{' and models' if most_models >= MIN_MODELS else ''}"
     tested = [comparison for comparison in comparisons if comparison.p_adjusted is not None]
     text = f"95 % intervals and tests over {over}, by Student's t"
+    if 0 < most_models < MIN_MODELS:
+        text += f"; what was trained here is not tested, for want of {MIN_MODELS} models of each row"
     for endpoint in (comparison for comparison in comparisons if comparison.is_endpoint):
         text += f"; endpoint: {METRIC[endpoint.metric].title} of {endpoint.row} against {endpoint.against}"
     others = sum(not comparison.is_endpoint for comparison in tested)
