@@ -29,7 +29,7 @@ from phonemi.stages import aggregate, evaluate, showcase, train
 from phonemi.stages.calibration import NOISY_TRACKS, check_noisy_scores
 from phonemi.stages.comparison import compare_rows
 from phonemi.stages.evaluate import find_recogniser
-from phonemi.stages.phone_judge import PhoneLabels, find_phone_judge
+from phonemi.stages.phone_judge import PhoneLabels, prepare_phone_judge
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import find_signal, find_test_set
 
@@ -148,7 +148,7 @@ def test_phones_kept_are_judged_by_a_probe_that_is_trained_once(copy: Callable[.
     rows = rows_of(run)
     assert all(rows[name]["phone_bits_scored"] == 4 for name in ("noisy", "clean", "log1p"))
     weights = run.folder / "phone_judge/model.safetensors"
-    judge, written = find_phone_judge(copy(*changes)), weights.stat().st_mtime_ns
+    judge, written = prepare_phone_judge(copy(*changes)), weights.stat().st_mtime_ns
     mixture = find_set(run)[0]
     labels = PhoneLabels(run, judge, find_set(run)).of(0, mixture)
     scores = read_json(run.folder / "rows/noisy/scores.json")["utterances"][0]
@@ -298,6 +298,8 @@ def test_several_models_of_a_row_are_one_row_of_the_table(copy: Callable[..., Ru
     assert found["by_model"] == pytest.approx(each)
     assert found["difference"] == pytest.approx(np.mean(each))
     assert all(len(one["by_model"]) == 2 for one in compared)
+    (spectrum,) = [one for one in compared if (one["row"], one["metric"]) == ("log1p", "mi_bits")]
+    assert spectrum["difference"] == pytest.approx(rows["log1p"]["mi_bits"] - rows["ws-acoustic"]["mi_bits"])
 
     aggregated = read_json(run.folder / "aggregated_information.json")["average"]
     average = {row["row"]: row["mi_bits"] for row in aggregated}

@@ -380,9 +380,18 @@ class Endpoint(Section):
     """Name of a row"""
     against: str = setting(..., affects="metrics")
     """Name of the row that it is compared with"""
-    metric: Literal["mi_bits", "si_sdri_db", "stoi", "pesq_wb_lqo", "dnsmos_ovrl", "phone_bits", "wer"] = setting(
-        "wer", affects="metrics"
-    )
+    metric: Literal[
+        "mi_bits",
+        "si_sdri_db",
+        "stoi",
+        "pesq_wb_lqo",
+        "dnsmos_sig",
+        "dnsmos_bak",
+        "dnsmos_ovrl",
+        "lps",
+        "phone_bits",
+        "wer",
+    ] = setting("wer", affects="metrics")
     """What they are compared in"""
 
     @field_validator("against")

@@ -53,7 +53,7 @@ def information_headlines(information: Information) -> list[str]:
         sentences.append(
             f"Phonetic information in {table.representation} peaks at layer {peak}: "
             f"{number(table.by_layer[peak], 2)} bits{carried}{baselines}{averaged}"
-            f"{_over_front(information, table, peak)}."
+            f"{_gain_over_layer_0(information, table, peak)}."
         )
         noisy_layer, clean_layer = table.peak_layers[[0, -1]]
         noisy, clean = table.mi_bits[noisy_layer, 0], table.mi_bits[clean_layer, -1]
@@ -77,7 +77,7 @@ def _peak_layer(information: Information, table: InformationTable) -> int:
     return max(of_validation, key=of_validation.__getitem__) if of_validation else int(np.nanargmax(table.by_layer))
 
 
-def _over_front(information: Information, table: InformationTable, peak: int) -> str:
+def _gain_over_layer_0(information: Information, table: InformationTable, peak: int) -> str:
     """How much more the peak holds than layer 0, paired over speakers; empty at layer 0 and for older results."""
     sums = {
         row.layer: (np.array(row.cluster_bits), np.array(row.cluster_frames))

@@ -25,7 +25,7 @@ from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import NOT_FINITE
 from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
 from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
-from phonemi.results.information import RowBound
+from phonemi.results.information import Bound, RowBound
 from phonemi.results.metrics import METRIC
 from phonemi.systems import System
 from phonemi.systems.han2026 import BASELINES
@@ -246,12 +246,19 @@ def _paired(first: Sums, second: Sums, are_trained: tuple[bool, bool]) -> Sums:
     return np.where(both, a - b, 0.0), np.where(both, a_weights, 0.0)
 
 
-def information_sums(bounds: Sequence[RowBound], systems: Sequence[System]) -> dict[str, Sums]:
-    """Row -> bits and frames of each model and cluster, of the MI of its features."""
-    by_model = {bound.row: bound for bound in bounds if bound.cluster_bits and bound.cluster_frames}
+def information_sums(
+    bounds: Sequence[RowBound], systems: Sequence[System], of_spectrum: Bound | None = None
+) -> dict[str, Sums]:
+    """Row -> bits and frames of each model and cluster, of the MI of its features, which may be the spectrum alone."""
+    measured: dict[str, Bound] = {bound.row: bound for bound in bounds}
     sums: dict[str, Sums] = {}
     for base in dict.fromkeys(system.base for system in systems):
-        of_row = [by_model[system.name] for system in systems if system.base == base and system.name in by_model]
-        if of_row:
+        models = [system for system in systems if system.base == base]
+        found = [measured[system.name] for system in models if system.name in measured]
+        if of_spectrum is not None and not models[0].uses_encoder:
+            found = [of_spectrum]
+        # What is not learned is the same in every model of the row.
+        of_row = found * len(models) if len(found) == 1 else found
+        if of_row and all(bound.cluster_bits and bound.cluster_frames for bound in of_row):
             sums[base] = np.array([b.cluster_bits for b in of_row]), np.array([b.cluster_frames for b in of_row], float)
     return sums

@@ -90,8 +90,10 @@ class DataSplits:
                 keep_in_training={*settings.keep_in_training, *encoder_speakers},
             )
         except DataError as error:
-            known = len({recording.speaker for recording in recordings} & encoder_speakers)
-            raise DataError(f"{error}; the encoder was trained on {known} of them" if known else str(error)) from None
+            trained = len({recording.speaker for recording in recordings} & encoder_speakers)
+            raise DataError(
+                f"{error}; the encoder was trained on {trained} of them" if trained else str(error)
+            ) from None
         if settings.test_speech:
             test = self._read("test_speech")
             splits["test"] = [recording for recording in test if recording.speaker not in encoder_speakers]
@@ -159,15 +161,15 @@ class DataSplits:
         """Training speech beside the splits, without recordings that are in them, under the same id or another."""
         if not getattr(self.settings, setting):
             return []
-        known = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
-        return [r for r in self._not_held_out(setting) if not known & {r.id, r.path}]
+        used = {name for split in self.speech.values() for r in split for name in (r.id, r.path)}
+        return [r for r in self._not_held_out(setting) if not used & {r.id, r.path}]
 
     def _not_held_out(self, setting: str) -> list[Recording]:
         """Recordings of manifests, without held-out ones and without those of held-out speakers."""
         held_out = [r for split in ("validation", "test") for r in self.speech[split]]
         speakers = {r.speaker for r in held_out} - {None}
-        known = {name for r in held_out for name in (r.id, r.path)}
-        return [r for r in self._read(setting) if r.speaker not in speakers and not known & {r.id, r.path}]
+        names = {name for r in held_out for name in (r.id, r.path)}
+        return [r for r in self._read(setting) if r.speaker not in speakers and not names & {r.id, r.path}]
 
     def _read(self, setting: str) -> list[Recording]:
         """All recordings of the manifests that a setting names."""

@@ -35,7 +35,7 @@ from phonemi.stages import comparison, information, test_sets
 from phonemi.stages.calibration import check_noisy_scores
 from phonemi.stages.comparison import Sums
 from phonemi.stages.labelled_frames import labelled_frames
-from phonemi.stages.phone_judge import PhoneLabels, find_phone_judge
+from phonemi.stages.phone_judge import PhoneLabels, prepare_phone_judge
 from phonemi.stages.protocol import describe_protocol
 from phonemi.stages.recognisers import recogniser_of
 from phonemi.stages.run import Run
@@ -76,7 +76,7 @@ def evaluate_systems(run: Run) -> None:
     test_set = test_sets.find_test_set(settings, run.data)
     test_sets.check_systems_from_elsewhere(run, test_set)
     listeners = Listeners(
-        PhoneLabels(run, find_phone_judge(run), test_set) if settings.phone_bits else None,
+        PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
         PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None,
     )
     utterances: dict[str, list[ScoredUtterance]] = {}
@@ -262,8 +262,8 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
     if not run.systems:
         return {}, {}
     measured = read_record(run.folder / information.RESULT, Information).average
-    of_spectrum = next(_mi_cells(bound) for bound in measured if bound.representation == "log1p")
-    bounds = {system.name: of_spectrum for system in run.systems if not system.uses_encoder}
+    of_spectrum = next(bound for bound in measured if bound.representation == "log1p")
+    bounds = {system.name: _mi_cells(of_spectrum) for system in run.systems if not system.uses_encoder}
     aggregated = [
         system
         for system in run.systems
@@ -271,20 +271,20 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
         and not system.spectrum
         and (system.model == 1 or system.tuning is not None or system.learns_encoder)
     ]
-    if not aggregated:
-        return bounds, {}
-    key = run.keys.aggregated_information(aggregated)
-    if not run.folder.is_current(AGGREGATED_INFORMATION, key):
-        run.folder.write(AGGREGATED_INFORMATION, _measure_aggregated(run, aggregated, key).to_json())
-    stored = read_record(run.folder / AGGREGATED_INFORMATION, AggregatedInformation)
+    stored = AggregatedInformation(rows=(), average=())
+    if aggregated:
+        key = run.keys.aggregated_information(aggregated)
+        if not run.folder.is_current(AGGREGATED_INFORMATION, key):
+            run.folder.write(AGGREGATED_INFORMATION, _measure_aggregated(run, aggregated, key).to_json())
+        stored = read_record(run.folder / AGGREGATED_INFORMATION, AggregatedInformation)
     averages = {bound.row: bound for bound in stored.average}
-    sums = comparison.information_sums(stored.average, run.systems)
-    for base, (bits, frames) in sums.items():
+    sums = comparison.information_sums(stored.average, run.systems, of_spectrum)
+    for base in dict.fromkeys(system.base for system in aggregated):
         models = [averages[system.name] for system in aggregated if system.base == base]
         bounds[base] = _mi_cells(models[0])
         if len(models) > 1:
             by_model = [bound.mi_bits for bound in models if bound.mi_bits is not None]
-            interval = estimate(bits, frames)
+            interval = estimate(*sums[base])
             bounds[base] |= {"mi_bits": statistics.fmean(by_model), "mi_bits_spread": statistics.stdev(by_model)}
             bounds[base] |= {"mi_bits_low": interval.low, "mi_bits_high": interval.high}
     return bounds, sums
@@ -292,7 +292,7 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
 
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
     """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
-    lists: dict[information.Place, list[RowBound]] = {"rows": [], "average": [], "validation": []}
+    lists: dict[information.ListName, list[RowBound]] = {"rows": [], "average": [], "validation": []}
     frozen = [system for system in systems if not system.learns_encoder]
     for group in ([frozen] if frozen else []) + [[system] for system in systems if system.learns_encoder]:
         enhancers = [Enhancer.from_pretrained(run.folder.model(system.name)) for system in group]
@@ -311,8 +311,8 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
             assert enhancer.aggregation is not None
             for split, frames in splits.items():
                 features[split][slot] = frames.states.aggregated(enhancer.aggregation, run.device)
-        for place, bounds in information.measure_frames(run, features, splits, "aggregations").items():
-            lists[place] += [
+        for list_name, bounds in information.measure_frames(run, features, splits, "aggregations").items():
+            lists[list_name] += [
                 RowBound(row=group[slot].name, snr_db=snr_db, **vars(bound)) for slot, snr_db, bound in bounds
             ]
     return AggregatedInformation(

@@ -29,7 +29,7 @@ RESULT = "information.json"
 PROBE_SETTINGS = {"depth", "hidden", "dropout", "epochs", "learning_rate", "batch_frames"}  # of `train_probes`
 ESTIMATED = ("mi_bits", "mi_nats", "cross_entropy_bits", "accuracy")  # by a probe
 
-Place = Literal["rows", "average", "validation"]
+ListName = Literal["rows", "average", "validation"]
 """List of a result: test frames at one SNR; of all SNRs, which is the mean over them, since each has the same frames;
 or those of other speakers and noises, by which a layer may be chosen."""
 
@@ -47,15 +47,15 @@ def measure_information(run: Run) -> None:
     if run.is_done("information:", RESULT, run.keys.information):
         return
     settings = run.config.information
-    lists: dict[Place, list[LayerBound]] = {"rows": [], "average": [], "validation": []}
+    lists: dict[ListName, list[LayerBound]] = {"rows": [], "average": [], "validation": []}
     with run.folder.timed("information"):
         for representation, name, file in ((run.encoder, run.encoder_name, "encoder"), (Log1p(), "log1p", "log1p")):
             splits = labelled_frames(run, representation, file)
             description = ", ".join(f"{split} {frames.describe()}" for split, frames in splits.items())
             run.say(f"information: {name}, {description}")
             features = {split: frames.states.frames for split, frames in splits.items()}
-            for place, bounds in measure_frames(run, features, splits, name).items():
-                lists[place] += [
+            for list_name, bounds in measure_frames(run, features, splits, name).items():
+                lists[list_name] += [
                     LayerBound(representation=name, layer=layer, snr_db=snr_db, **vars(bound))
                     for layer, snr_db, bound in bounds
                 ]
@@ -79,7 +79,7 @@ def measure_information(run: Run) -> None:
 
 def measure_frames(
     run: Run, features: Mapping[Split, Features], splits: Mapping[Split, LabelledFrames], label: str
-) -> dict[Place, list[SlotBound]]:
+) -> dict[ListName, list[SlotBound]]:
     """Train one probe for each slot and judge them on every SNR of the test split, on all SNRs, and on validation.
 
     With several `information.seeds` this is done as often: the bounds are means, `mi_bits_spread` their deviation.
@@ -92,14 +92,14 @@ def measure_frames(
     """
     settings = run.config.information
     labels, utterances, speakers, snrs_db = splits["test"].labels
-    sets: dict[tuple[Place, float | None], EvaluationSet] = {}
+    sets: dict[tuple[ListName, float | None], EvaluationSet] = {}
     for test_snr_db in settings.snrs_db:
         frames = np.flatnonzero(snrs_db == test_snr_db)
         sets["rows", test_snr_db] = EvaluationSet(features["test"], labels, utterances, speakers, frames)
     sets["average", None] = EvaluationSet(features["test"], labels, utterances, speakers)
     if "validation" in features:
         sets["validation", None] = EvaluationSet(features["validation"], *splits["validation"].labels[:3])
-    by_probe: list[dict[tuple[Place, float | None], list[MutualInformation]]] = []
+    by_probe: list[dict[tuple[ListName, float | None], list[MutualInformation]]] = []
     with run.progress.task(f"probes of {label}") as task:
 
         def show(done: int, total: int, loss: float) -> None:
@@ -120,10 +120,10 @@ def measure_frames(
                 **settings.model_dump(include=PROBE_SETTINGS),
             )
             by_probe.append(bounds)
-    lists: dict[Place, list[SlotBound]] = {"rows": [], "average": [], "validation": []}
-    for place, snr_db in sets:
-        of_slots = zip(*(bounds[place, snr_db] for bounds in by_probe), strict=True)
-        lists[place] += [SlotBound(slot, snr_db, _mean(of_slot)) for slot, of_slot in enumerate(of_slots)]
+    lists: dict[ListName, list[SlotBound]] = {"rows": [], "average": [], "validation": []}
+    for list_name, snr_db in sets:
+        of_slots = zip(*(bounds[list_name, snr_db] for bounds in by_probe), strict=True)
+        lists[list_name] += [SlotBound(slot, snr_db, _mean(of_slot)) for slot, of_slot in enumerate(of_slots)]
     return lists
 
 

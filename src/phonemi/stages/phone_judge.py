@@ -21,7 +21,7 @@ RESULT = "phone_judge/result.json"
 MODEL = "phone_judge"  # what `PhoneJudge.load` reads
 
 
-def find_phone_judge(run: Run) -> PhoneJudge:
+def prepare_phone_judge(run: Run) -> PhoneJudge:
     """The judge of this run: a probe on the noisy and the clean training speech, never on the test speakers.
 
     Its layer is the one with the most information on validation, or the last where nothing is held out.
