@@ -63,9 +63,9 @@ def pretrain_encoder(run: Run) -> None:
 def _method(settings: Encoder) -> str:
     """How the encoder is trained, in words."""
     knows_phones = any(round_.units == "phones" for round_ in settings.rounds)
-    units = "aligned phones (phone-supervised)" if knows_phones else "k-means units (self-supervised)"
-    in_noise = f", {100 * settings.noisy_share:.0f} % of it in noise" if settings.noisy_share else ""
-    return f"masked prediction of {units}{in_noise}"
+    units, kind = ("aligned phones", "phone-supervised") if knows_phones else ("k-means units", "self-supervised")
+    noisy = f"; {100 * settings.noisy_share:.0f} % of the input noisy" if settings.noisy_share else ""
+    return f"masked prediction of {units} ({kind}{noisy})"
 
 
 def _new_encoder(settings: Encoder, previous: MelTransformer | None = None) -> MelTransformer:

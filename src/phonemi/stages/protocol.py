@@ -148,10 +148,12 @@ def _statistics(data: EvaluationData, comparisons: list[Comparison]) -> str:
     text = f"95 % intervals and tests over {over}, by Student's t"
     if 0 < most_models < MIN_MODELS:
         text += f"; what was trained here is not tested, for want of {MIN_MODELS} models of each row"
-    for endpoint in (comparison for comparison in comparisons if comparison.is_endpoint):
+    endpoints = [comparison for comparison in comparisons if comparison.is_endpoint]
+    for endpoint in endpoints:
         text += f"; endpoint: {METRIC[endpoint.metric].title} of {endpoint.row} against {endpoint.against}"
     others = sum(not comparison.is_endpoint for comparison in tested)
-    return text + (f"; p-values of {plural(others, 'other difference')} by Holm's method" if others else "")
+    differences = plural(others, "other difference" if endpoints else "difference")
+    return text + (f"; p-values of {differences} by Holm's method" if others else "")
 
 
 def _made_with(run: Run) -> str:
