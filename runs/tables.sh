@@ -5,11 +5,13 @@
 #       states of the three encoders take another 290 GB in OUT/*/cache, which can be deleted when the tables are made
 #   runs/tables.sh mini DATA OUT [OPTIONS of phonemi table]
 #       the same code on little data: DATA holds librispeech/ and esc10/ as runs/real.sh describes
+#   runs/tables.sh mini-kmeans DATA OUT [OPTIONS of the stages]
+#       figures 1 and 2 of the self-supervised encoder of the package, on the same data: OUT/mini-kmeans
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
 #       the same on synthetic speech, which is made here
 # TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose.
 set -euo pipefail
-usage="usage: runs/tables.sh paper|mini|synthetic DATA OUT [OPTIONS of phonemi table]"
+usage="usage: runs/tables.sh paper|mini|mini-kmeans|synthetic DATA OUT [OPTIONS of phonemi table]"
 scale=${1:?$usage}
 data=${2:?$usage}
 out=${3:?$usage}
@@ -39,13 +41,25 @@ paper)
     done
     set -- --scale paper --manifests "$out" "$@"
     ;;
-mini)
+mini | mini-kmeans)
     manifest speech librispeech "$data/librispeech/LibriSpeech" --alignments "$data/librispeech/alignments/phones.ctm"
     manifest noise esc50 "$data/esc10"
     # Three speakers carry most of the LibriSpeech minutes of that collection: they stay in training. Claims about a row
     # are tested over its models: three of each, eight of the two rows that the endpoint is about.
-    set -- --scale mini --manifests "$out" --set "data.keep_in_training=[ls-19, ls-26, ls-27]" \
-        --set enhance.seeds=3 --set "enhance.seeds_of={ws-acoustic+log1p: 8, ws-linguistic+log1p: 8}" "$@"
+    set -- --set "data.keep_in_training=[ls-19, ls-26, ls-27]" --set enhance.seeds=3 "$@"
+    if [ "$scale" = mini-kmeans ]; then
+        set -- --run "$out/mini-kmeans" --config mini --set representation=mini-kmeans --set information.seeds=3 \
+            --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \
+            --set "enhance.rows=[ws-acoustic, ws-linguistic]" --set "aggregate.aggregations=[ws]" \
+            --set evaluate.endpoint=null "$@"
+        for stage in information aggregate train evaluate; do
+            "$phonemi" "$stage" "$@"
+        done
+        "$phonemi" report "$out/mini-kmeans"
+        exit
+    fi
+    set -- --scale mini --manifests "$out" \
+        --set "enhance.seeds_of={ws-acoustic+log1p: 8, ws-linguistic+log1p: 8}" "$@"
     ;;
 synthetic)
     # A fraction of the work of real speech: it shows that everything runs, and voices of one synthesiser say no more.
