@@ -75,14 +75,16 @@ def evaluate_systems(run: Run) -> None:
         require_trained(run, system)
     test_set = test_sets.find_test_set(settings, run.data)
     test_sets.check_systems_from_elsewhere(run, test_set)
-    listeners = Listeners(
-        PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
-        PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None,
-    )
     utterances: dict[str, list[ScoredUtterance]] = {}
-    with run.folder.timed("evaluate"):
+    with run.folder.timed("evaluate"), Workers(score_pair, count_processes(), "scoring") as scoring:
+        judges = Judges(
+            recogniser,
+            scoring,
+            PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
+            PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None,
+        )
         for name, row_key in _score_keys(run).items():
-            utterances[name] = _scores_of(run, name, row_key, test_set, recogniser, listeners)
+            utterances[name] = _scores_of(run, name, row_key, test_set, judges)
             if name == "noisy":
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
@@ -119,11 +121,13 @@ def _check_endpoint(endpoint: Endpoint, elsewhere: Mapping[str, str]) -> None:
             find_system(name)
 
 
-class Listeners(NamedTuple):
-    """What judges phones, where that is asked for."""
+class Judges(NamedTuple):
+    """What judges the signals of every row."""
 
-    labels: PhoneLabels | None
-    similarity: PhoneSimilarity | None
+    recogniser: Recogniser | None  # of words
+    scoring: Workers[dict[str, Score]]  # against clean speech
+    labels: PhoneLabels | None  # of the phones kept
+    similarity: PhoneSimilarity | None  # of phones
 
 
 def current_key(run: Run) -> str:
@@ -174,22 +178,18 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
     return settings.dnsmos or settings.recordings is not None
 
 
-def _scores_of(
-    run: Run, name: str, key: str, test_set: TestSet, recogniser: Recogniser | None, listeners: Listeners
-) -> list[ScoredUtterance]:
+def _scores_of(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> list[ScoredUtterance]:
     """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
     path = f"rows/{name}/scores.json"
     if not run.folder.is_current(path, key):
-        utterances = tuple(_score_row(run, name, test_set, recogniser, listeners))
+        utterances = tuple(_score_row(run, name, test_set, judges))
         run.folder.write(path, Scores(key=key, utterances=utterances).to_json())
     # Read back even now, since JSON has no NaN: results must not depend on when a row was scored.
     return list(read_record(run.folder / path, Scores).utterances)
 
 
-def _score_row(
-    run: Run, name: str, test_set: TestSet, recogniser: Recogniser | None, listeners: Listeners
-) -> Iterator[ScoredUtterance]:
-    settings = run.config.evaluate
+def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterator[ScoredUtterance]:
+    settings, recogniser = run.config.evaluate, judges.recogniser
     signal_of = test_sets.find_signal(run, name)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
@@ -203,13 +203,13 @@ def _score_row(
             if settings.recordings is None:
                 # The clean speech of an utterance comes once for every SNR, and its PESQ takes as long as any other.
                 is_same = name == "clean" and waiting and np.array_equal(signal, before)
-                waiting.append(waiting[-1] if is_same else scoring.submit(signal, mixture.noisy, mixture.clean))
+                waiting.append(waiting[-1] if is_same else judges.scoring.submit(signal, mixture.noisy, mixture.clean))
                 before = signal
             scores = dnsmos(signal) if _wants_dnsmos(settings) else {}
-            if listeners.labels is not None:
-                scores["phone_bits"] = listeners.labels.judge.bits(signal, listeners.labels.of(index, mixture))
-            if listeners.similarity is not None:
-                scores["lps"] = listeners.similarity.score(signal, mixture.clean, mixture.id)
+            if judges.labels is not None:
+                scores["phone_bits"] = judges.labels.judge.bits(signal, judges.labels.of(index, mixture))
+            if judges.similarity is not None:
+                scores["lps"] = judges.similarity.score(signal, mixture.clean, mixture.id)
             utterance = ScoredUtterance(
                 id=mixture.id,
                 speaker=mixture.speaker,
@@ -223,10 +223,7 @@ def _score_row(
             if mixture.text:
                 yield signal
 
-    with (
-        run.progress.task(f"evaluating {name}", len(test_set)) as task,
-        Workers(score_pair, count_processes(), "scoring") as scoring,
-    ):
+    with run.progress.task(f"evaluating {name}", len(test_set)) as task:
         if recogniser is None:
             transcripts: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
