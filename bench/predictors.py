@@ -58,7 +58,7 @@ def read_changes(run: Path) -> tuple[list[dict[str, str]], Changes]:
 
 def correlate(changes: Changes, groups: NDArray[np.int64], chosen: NDArray[np.int64]) -> dict[str, tuple[float, float]]:
     """Both correlations of each score, over the chosen recordings, whose system and SNR have a number in `groups`."""
-    found = {}
+    correlations = {}
     for key, change in changes.items():
         pair = np.stack([change[chosen], changes["wer"][chosen]])
         is_there = np.isfinite(pair).all(0)
@@ -67,8 +67,8 @@ def correlate(changes: Changes, groups: NDArray[np.int64], chosen: NDArray[np.in
         pair, group = pair[:, is_there], groups[chosen][is_there]
         counts = np.bincount(group)
         means = np.stack([np.bincount(group, side)[counts > 0] / counts[counts > 0] for side in pair])
-        found[key] = (float(spearmanr(*pair).statistic), float(spearmanr(*means).statistic))
-    return found
+        correlations[key] = (float(spearmanr(*pair).statistic), float(spearmanr(*means).statistic))
+    return correlations
 
 
 def main(run: Path) -> None:
@@ -80,7 +80,7 @@ def main(run: Path) -> None:
     for index, row in enumerate(rows):
         of_speaker[row["speaker"] or row["id"]].append(index)
     speakers = [np.array(indices) for indices in of_speaker.values()]
-    found = correlate(changes, groups, np.arange(len(rows)))
+    correlations = correlate(changes, groups, np.arange(len(rows)))
     random = np.random.default_rng(0)
     draws = [
         correlate(
@@ -88,16 +88,16 @@ def main(run: Path) -> None:
         )
         for _ in range(DRAWS)
     ]
-    order = sorted(found, key=lambda key: -found[key][0])
+    order = sorted(correlations, key=lambda key: -correlations[key][0])
     lines = []
     for key in order:
         cells = [Cell(METRIC[key].title)]
         for kind in (0, 1):
             drawn = np.array([(draw[key][kind], draw[order[0]][kind]) for draw in draws if key in draw])
             low, high = np.nanpercentile(drawn[:, 0], [2.5, 97.5])
-            cells.append(Cell(found[key][kind], interval=(low, high)))
+            cells.append(Cell(correlations[key][kind], interval=(low, high)))
             low, high = np.nanpercentile(drawn[:, 0] - drawn[:, 1], [2.5, 97.5])
-            difference = found[key][kind] - found[order[0]][kind]
+            difference = correlations[key][kind] - correlations[order[0]][kind]
             cells.append(Cell() if key == order[0] else Cell(difference, signed=True, interval=(low, high)))
         lines.append(cells)
     systems = sorted({system for system, _ in names})

@@ -254,11 +254,11 @@ def information_sums(
     sums: dict[str, Sums] = {}
     for base in dict.fromkeys(system.base for system in systems):
         models = [system for system in systems if system.base == base]
-        found = [measured[system.name] for system in models if system.name in measured]
+        of_row = [measured[system.name] for system in models if system.name in measured]
         if of_spectrum is not None and not models[0].uses_encoder:
-            found = [of_spectrum]
+            of_row = [of_spectrum]
         # What is not learned is the same in every model of the row.
-        of_row = found * len(models) if len(found) == 1 else found
+        of_row = of_row * len(models) if len(of_row) == 1 else of_row
         if of_row and all(bound.cluster_bits and bound.cluster_frames for bound in of_row):
             sums[base] = np.array([b.cluster_bits for b in of_row]), np.array([b.cluster_frames for b in of_row], float)
     return sums
