@@ -28,6 +28,7 @@ FREE = {
     "errors",
     "files",
     "interruption",
+    "memory",
     "progress",
     "tables",
     "workers",

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from phonemi.errors import PhonemiError
 from phonemi.interruption import Interruption
+from phonemi.memory import keep_freed_memory
 
 QUEUE_PER_PROCESS = 4  # calls that are begun for each process before the oldest is waited for
 
@@ -141,6 +142,7 @@ def _start(function: Callable[..., Any], threads: int, stopped: Connection) -> N
     """Prepare this worker."""
     global _function
     _function = function
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     if "torch" in sys.modules:  # imported with the function
         sys.modules["torch"].set_num_threads(threads)

@@ -15,12 +15,14 @@ from phonemi.cli import recordings, research, tools  # noqa: F401  (they registe
 from phonemi.cli.commands import app, explain, explain_interruption, logger
 from phonemi.errors import ConfigError, PhonemiError, explaining_missing_packages
 from phonemi.interruption import Interruption
+from phonemi.memory import keep_freed_memory
 
 
 def main() -> None:
     """Entry point: every failure becomes one line and an exit code; `--debug` shows where it happened too."""
     # OpenMP reads this when torch is loaded. Threads that wait actively slow everything down on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory()
     try:
         with Interruption(), explaining_missing_packages():
             app(prog_name="phonemi")
