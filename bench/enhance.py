@@ -110,7 +110,8 @@ def nsnet2() -> Work:
     return whole_file(enhance)
 
 
-SYSTEMS = {work.__name__: work for work in (phonemi, phonemi_mixed, nsnet2, rnnoise, webrtc, noisereduce)}
+OURS = {work.__name__: work for work in (phonemi, phonemi_mixed)}
+SYSTEMS = OURS | {work.__name__: work for work in (nsnet2, rnnoise, webrtc, noisereduce)}
 
 
 def work_alone(system: str, source: Path, target: Path) -> None:
@@ -134,7 +135,7 @@ def work_alone(system: str, source: Path, target: Path) -> None:
 
 def told_by(system: str, python: str, source: Path, target: Path) -> dict[str, float]:
     """The facts of `work_alone`; {} if the system is not there, which is said."""
-    interpreter = sys.executable if system == "phonemi" else python
+    interpreter = sys.executable if system in OURS else python
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [interpreter, __file__, "alone", system, str(source), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, env=one_thread)

@@ -10,7 +10,8 @@ each score, turned so that 1 means that a better score always goes with fewer er
     systems      over the means of each system at each SNR
 
 The intervals, and those of how much less a score predicts than the best one, are percentiles of a bootstrap over
-speakers: recordings of one speaker are alike, and all systems hear the same ones.
+speakers: recordings of one speaker are alike, and all systems hear the same ones. The p-value is that of the score
+predicting as well as the best one, from the same draws, adjusted by Holm's method for the number of scores.
 """
 
 from __future__ import annotations
@@ -19,28 +20,23 @@ import csv
 import math
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from phonemi.metrics.score import FAULTS, Score
-from phonemi.results.metrics import METRIC
+from phonemi.metrics.statistics import holm
+from phonemi.results.evaluation import source_of
+from phonemi.results.metrics import METRIC, Metric
+from phonemi.results.tables import p_text
 from phonemi.tables import Cell, Table, number
 
-DRAWS = 500
+DRAWS = 2000
+LEAST = 3  # recordings, of a correlation
 Changes = dict[str, NDArray[np.float64]]
 """Name of a score -> its change, [recording], positive where it got better; NaN where there is none."""
-
-
-def value_of(row: dict[str, str], key: str) -> float:
-    """What a score of one recording counts for; NaN where there is none."""
-    text = row.get(key) or ""
-    fault = next((fault for fault in FAULTS if fault in row["failed"]), None)
-    score = Score.of(float(text)) if text else Score.failed(fault or "not scored")
-    value = METRIC[key].value_of(score)
-    return math.nan if value is None else value
 
 
 def read_changes(run: Path) -> tuple[list[dict[str, str]], Changes]:
@@ -49,11 +45,17 @@ def read_changes(run: Path) -> tuple[list[dict[str, str]], Changes]:
         rows = list(csv.DictReader(lines))
     noisy = {row["id"]: row for row in rows if row["row"] == "noisy"}
     judged = [row for row in rows if row["row"] not in ("noisy", "clean") and noisy[row["id"]]["wer"] and row["wer"]]
-    keys = [key for key in METRIC if key in rows[0]]
-    return judged, {
-        key: np.array([METRIC[key].gain(value_of(row, key) - value_of(noisy[row["id"]], key)) for row in judged])
-        for key in keys
+    changes = {
+        key: np.array([metric.gain(_value(metric, row) - _value(metric, noisy[row["id"]])) for row in judged])
+        for key, metric in METRIC.items()
+        if rows and key in rows[0]
     }
+    return judged, changes
+
+
+def _value(metric: Metric, row: dict[str, str]) -> float:
+    value = metric.value_in(row)
+    return math.nan if value is None else value
 
 
 def correlate(changes: Changes, groups: NDArray[np.int64], chosen: NDArray[np.int64]) -> dict[str, tuple[float, float]]:
@@ -73,12 +75,14 @@ def correlate(changes: Changes, groups: NDArray[np.int64], chosen: NDArray[np.in
 
 def main(run: Path) -> None:
     rows, changes = read_changes(run)
+    if len({row["id"] for row in rows}) < LEAST:
+        sys.exit(f"{run} has the words of fewer than {LEAST} recordings by any system: no correlation")
     names = [(row["row"].partition("@")[0], row["snr_db"]) for row in rows]
     numbers = {name: index for index, name in enumerate(dict.fromkeys(names))}
     groups = np.array([numbers[name] for name in names])
     of_speaker: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        of_speaker[row["speaker"] or row["id"]].append(index)
+        of_speaker[row["speaker"] or source_of(row["id"])].append(index)
     speakers = [np.array(indices) for indices in of_speaker.values()]
     correlations = correlate(changes, groups, np.arange(len(rows)))
     random = np.random.default_rng(0)
@@ -89,17 +93,24 @@ def main(run: Path) -> None:
         for _ in range(DRAWS)
     ]
     order = sorted(correlations, key=lambda key: -correlations[key][0])
-    lines = []
+    lines: list[list[Cell]] = []
+    p_values: tuple[list[float], list[float]] = [], []
     for key in order:
         cells = [Cell(METRIC[key].title)]
         for kind in (0, 1):
             drawn = np.array([(draw[key][kind], draw[order[0]][kind]) for draw in draws if key in draw])
             low, high = np.nanpercentile(drawn[:, 0], [2.5, 97.5])
             cells.append(Cell(correlations[key][kind], interval=(low, high)))
-            low, high = np.nanpercentile(drawn[:, 0] - drawn[:, 1], [2.5, 97.5])
+            below = drawn[:, 0] - drawn[:, 1]
+            low, high = np.nanpercentile(below, [2.5, 97.5])
             difference = correlations[key][kind] - correlations[order[0]][kind]
             cells.append(Cell() if key == order[0] else Cell(difference, signed=True, interval=(low, high)))
+            above = min(np.mean(below >= 0), np.mean(below <= 0))
+            p_values[kind].append(min(1.0, 2 * float(above) + 2 / (len(below) + 1)))
         lines.append(cells)
+    for kind, column in ((0, 2), (1, 4)):
+        for line, p_value in zip(lines[1:], holm(p_values[kind][1:]), strict=True):
+            line[column] = replace(line[column], details=(p_text(p_value),))
     systems = sorted({system for system, _ in names})
     change = number(-float(np.nanmean(changes["wer"])), 3, signed=True)
     print(

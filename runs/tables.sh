@@ -6,12 +6,12 @@
 #   runs/tables.sh mini DATA OUT [OPTIONS of phonemi table]
 #       the same code on little data: DATA holds librispeech/ and esc10/ as runs/real.sh describes
 #   runs/tables.sh mini-kmeans DATA OUT [OPTIONS of the stages]
-#       figures 1 and 2 of the self-supervised encoder of the package, on the same data: OUT/mini-kmeans
+#       what figures 1 and 2 show, of the self-supervised encoder of the package on the same data: OUT/mini-kmeans
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
 #       the same on synthetic speech, which is made here
-# TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose.
+# TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans.
 set -euo pipefail
-usage="usage: runs/tables.sh paper|mini|mini-kmeans|synthetic DATA OUT [OPTIONS of phonemi table]"
+usage="usage: runs/tables.sh paper|mini|mini-kmeans|synthetic DATA OUT [OPTIONS]"
 scale=${1:?$usage}
 data=${2:?$usage}
 out=${3:?$usage}

@@ -92,6 +92,8 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("information.snrs_db=[.nan]", "information.snrs_db.0: Input should be a finite number"),
         ("information.snrs_db=[]", "information.snrs_db: Tuple should have at least 1 item"),
         ("encoder.rounds=[]", "encoder.rounds: Tuple should have at least 1 item"),
+        ("evaluate.systems={noisy: default}", "evaluate.systems: 'noisy' is a row already"),
+        ("evaluate.systems={'../a': default}", "evaluate.systems: '../a' cannot be the name of a row"),
         ("data.test_share=1", "data.test_share: Input should be less than 1"),
         ("seed=-1", "seed: Input should be greater than or equal to 0"),
         ("seed.a=1", "seed: Input should be a valid integer"),

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | card | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 3800) scales the training of the encoders, ENHANCER_STEPS (default 8000) the enhancer's: on two cores
 # an hour for an encoder, one and a half for the two enhancers. What was run for the weights in the package stands in their README.md.
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | card | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -122,6 +122,19 @@ ship() { # NAME
     "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1"
 }
 
+card() { # the scores in the card of `default` as it ships, its words by a Whisper (WHISPER, default tiny.en)
+    for stage in information evaluate; do
+        "$phonemi" "$stage" --run "$out/card" --config "$here/runs/default/enhancer.yaml" \
+            --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \
+            --set data.babble_share=0 --set enhance.rows=[] --set "evaluate.systems={default: default}" \
+            --set evaluate.per_utterance=2 --set evaluate.recogniser=whisper \
+            --set "evaluate.whisper=${WHISPER:-tiny.en}" --set evaluate.phone_bits=true --set evaluate.dnsmos=true \
+            --set information.train_utterances=160 --set information.test_utterances=20
+    done
+    local weights="$here/src/phonemi/weights/default"
+    "$python" "$here/runs/default/ship.py" "$weights" "$weights" --metrics "$out/card/metrics.json"
+}
+
 case $what in
 manifests) manifests ;;
 encoder) encoder "${4:?which encoder?}" ;;
@@ -130,6 +143,7 @@ enhancer) enhancer ;;
 recordings) recordings ;;
 compare) compare ;;
 ship) ship "${4:?which model?}" ;;
+card) card ;;
 all)
     manifests
     for name in mini mini-kmeans mini-clean mini-kmeans-clean mini-decoded; do encoder "$name"; done
@@ -141,6 +155,7 @@ all)
     enhancer
     recordings
     ship default
+    card
     ;;
 *) echo "unknown step $what" >&2 && exit 2 ;;
 esac

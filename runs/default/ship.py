@@ -127,7 +127,7 @@ def judge_again(target: Path, judged: Path) -> None:
     """Write the card of an enhancer anew, with other test scores; its weights stay."""
     enhancer = Enhancer.from_pretrained(target)
     assert enhancer.representation is not None
-    facts = {**enhancer.facts, **quality(judged, target.name), "weak": WEAK}
+    facts = {**enhancer.facts, "load": target.name, **quality(judged, target.name), "weak": WEAK}
     enhancer.save_pretrained(target, facts, half=True, shipped_encoder=enhancer.representation.name)
 
 
@@ -139,10 +139,14 @@ def quality(judged: Path, *names: str) -> dict[str, Any]:
     shown = [one for one in metrics["rows"] if one["row"] in ("noisy", "clean", "log1p", *names)]
     differences = [one for one in metrics["comparisons"] if one["row"] in names]
     log1p = LOG1P if any(one["row"] == "log1p" for one in shown) else ""
-    protocol = " ".join(f"{topic.capitalize()}: {metrics['protocol'][topic]}" for topic in ("test", "words"))
+    protocol = " ".join(
+        f"{topic.capitalize()}: {metrics['protocol'][topic]}"
+        for topic in ("test", "words")
+        if topic in metrics["protocol"]
+    )
     return {
         "metrics": {"rows": shown, "comparisons": differences},
-        "measured_on": f"Speakers and noises that are in no training or validation set. {protocol} {log1p}"
+        "measured_on": f"Speakers and noises that are in none of its training or validation sets. {protocol} {log1p}"
         "docs/results.md has more: by SNR, and beside other systems.",
     }
 
@@ -171,7 +175,7 @@ def ship_judge(run: Path, target: Path) -> None:
             }
         ],
         "size_mb": (target / "model.safetensors").stat().st_size / 1e6,
-        "data": [SPEECH[0], NOISE[0], BABBLE],
+        "data": [{**SPEECH[0], "name": "LibriSpeech train-clean-100"}, NOISE[0], BABBLE],
         "weak": [
             "English only, read speech of few speakers.",
             f"It hears with `{judge.encoder.name}`: enhancers that are guided by the same encoder may please it.",
@@ -210,10 +214,11 @@ def main() -> None:
         "--metrics", type=Path, help="test scores of the enhancer; default: RUN/metrics.json if it is there"
     )
     given = parser.parse_args()
+    judged = given.metrics or given.run / "metrics.json"
     if given.run.resolve() == given.target.resolve():
-        judge_again(given.target, given.metrics)
+        judge_again(given.target, judged)
     elif (given.run / "rows" / given.row).is_dir():
-        ship_enhancer(given.run, given.target, given.row, given.metrics or given.run / "metrics.json")
+        ship_enhancer(given.run, given.target, given.row, judged)
     elif (given.run / "phone_judge").is_dir():
         ship_judge(given.run, given.target)
     else:

@@ -36,7 +36,7 @@ def run(tmp_path: Path) -> Path:
                         "stoi": "" if is_muted else 0.5 + 0.1 * random.random(),
                         "pesq_wb_lqo": "" if is_muted else 2.0 - change,
                         "wer": 1.0 if is_muted else 0.5 + change,
-                        "failed": ESTIMATE_SILENT if is_muted else "",
+                        "failed": f"stoi: {ESTIMATE_SILENT}; pesq_wb_lqo: {ESTIMATE_SILENT}" if is_muted else "",
                     }
                 )
     return tmp_path
@@ -49,3 +49,13 @@ def test_the_score_that_goes_with_the_words_comes_first(run: Path) -> None:
     assert table[2].startswith("| PESQ | 1.00 [1.00, 1.00] |")
     assert table[3].startswith("| STOI | ")
     assert float(table[3].split("|")[2].split("[")[0].replace("−", "-")) < 0.5
+
+
+def test_a_run_without_words_is_one_line(run: Path) -> None:
+    table = run / "per_utterance.csv"
+    table.write_text(table.read_text().splitlines()[0])
+    outcome = subprocess.run([sys.executable, str(SCRIPT), str(run)], capture_output=True, text=True)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr.splitlines() == [
+        f"{run} has the words of fewer than 3 recordings by any system: no correlation"
+    ]

@@ -19,6 +19,7 @@ from phonemi.information.phones_kept import NO_PHONES, TOO_SHORT, PhoneJudge
 from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT
 from phonemi.probes.layer_probes import LayerProbes
 from phonemi.representations.log1p import Log1p
+from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
 
 DISTRIBUTION = torch.tensor([0.5, 0.25, 0.25])
@@ -108,7 +109,7 @@ def test_a_saved_judge_says_the_same(tmp_path: Path, half: bool) -> None:
     ("change", "problem"),
     [
         ({"model_type": "bert"}, "it is a 'bert' model"),
-        ({"encoder": "mini", "encoder_sha256": "0" * 64}, "encoder 'mini' of another version"),
+        ({"encoder": "mini", "encoder_sha256": "0" * 64}, "an encoder 'mini' with other weights"),
         ({"encoder": "maxi"}, "no encoder 'maxi'"),
         ({"depth": 2}, "does not fit its configuration"),
         ({"layer": None, "depth": "three"}, "does not describe one"),
@@ -124,3 +125,18 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, change: dict[str, A
 def test_the_judges_that_there_are_are_named() -> None:
     with pytest.raises(ModelError, match=r"no phone judge 'mini': expected one that ships \(phone-judge\), or"):
         PhoneJudge.load("mini")
+
+
+def test_an_encoder_that_was_trained_again_is_refused(tmp_path: Path) -> None:
+    mini = load_representation("mini")
+    assert isinstance(mini, MelTransformer)
+    mini.save(tmp_path / "encoder")
+    encoder = load_representation(tmp_path / "encoder")
+    PhoneJudge(encoder, 4, LayerProbes(1, mini.dim, 3, hidden=8, depth=2), DISTRIBUTION).save(tmp_path / "judge")
+    assert PhoneJudge.load(tmp_path / "judge").layer == 4
+    assert isinstance(encoder, MelTransformer)
+    with torch.no_grad():
+        next(encoder.parameters()).add_(1)
+    encoder.save(tmp_path / "encoder")
+    with pytest.raises(ModelError, match=r"an encoder '\.\./encoder' with other weights"):
+        PhoneJudge.load(tmp_path / "judge")

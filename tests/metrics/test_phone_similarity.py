@@ -11,7 +11,7 @@ import torch
 
 from phonemi.errors import ModelError
 from phonemi.metrics.phone_similarity import PhoneSimilarity, phone_similarity
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT
 
 pytest.importorskip("rapidfuzz")
 NOISE = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
@@ -58,13 +58,17 @@ def test_the_distance_is_over_characters(phones: str, similarity: float) -> None
 def test_clean_speech_is_as_similar_as_can_be(folder: Path) -> None:
     similarity = PhoneSimilarity(str(folder))
     assert similarity.transcribe(NOISE)
-    assert similarity.score(NOISE, NOISE, "one").value == 1.0
-    assert similarity.score(np.zeros_like(NOISE), NOISE, "one").value < 1.0
+    assert similarity.score(NOISE, NOISE).value == 1.0
+    assert similarity.score(0.1 * NOISE[::-1], NOISE).value < 1.0
 
 
 def test_what_is_not_finite_has_no_phones(folder: Path) -> None:
     broken = np.full(8000, np.nan, np.float32)
-    assert PhoneSimilarity(str(folder)).score(broken, NOISE, "one").reason == ESTIMATE_NOT_FINITE
+    assert PhoneSimilarity(str(folder)).score(broken, NOISE).reason == ESTIMATE_NOT_FINITE
+
+
+def test_muting_is_a_fault(folder: Path) -> None:
+    assert PhoneSimilarity(str(folder)).score(np.zeros_like(NOISE), NOISE).reason == ESTIMATE_SILENT
 
 
 def test_a_model_that_is_not_there_is_one_line() -> None:

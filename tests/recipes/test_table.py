@@ -152,7 +152,7 @@ def test_both_tables_share_a_folder(
     }  # fmt: skip
     assert first.stdout.startswith("# Table 1\n\nScale mini. Encoders: ")
     assert "- **Enhancers**: masks by BLSTMs of" in first.stdout
-    assert "none of whom is a validation or test speaker" in first.stdout
+    assert "known speakers; none of the test speakers among them" in first.stdout
     assert f"({by_name['log1p']['published']['wer']:.4f})" in first.stdout
 
     monkeypatch.setattr("phonemi.stages.train.fit", None)  # nothing is trained twice

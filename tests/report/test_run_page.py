@@ -266,7 +266,7 @@ def test_the_worst_utterances_come_first_and_failures_do_not_count():
     ((title, table),) = tables
     assert title == "Row A"
     assert [row.cells[0].text for row in table.rows] == [f"u{index}" for index in range(14, 4, -1)]
-    muted = {"row": "a", "id": "muted", "stoi": "", "failed": "estimate silent"}
+    muted = {"row": "a", "id": "muted", "stoi": "", "failed": "stoi: estimate silent"}
     ((_, table),) = worst_utterances([{"row": "a", "id": "u", "stoi": "0.1", "failed": ""}, muted], {})[1]
     assert [row.cells[0].text for row in table.rows] == ["muted", "u"]
     assert worst_utterances([], {}) == worst_utterances([{"row": "a", "id": "u"}], {}) == ("", [])

@@ -12,7 +12,7 @@ from phonemi.metrics.score import ESTIMATE_SILENT
 from phonemi.metrics.statistics import estimate, holm
 from phonemi.metrics.words.word_errors import WordCounts
 from phonemi.results.evaluation import Comparison, ScoredUtterance, UtteranceScore
-from phonemi.results.information import RowBound
+from phonemi.results.information import Bound, RowBound
 from phonemi.stages.comparison import Models, adjust, cluster_unit, compare_rows, information_sums, summarise_row
 from phonemi.systems import find_systems
 
@@ -157,6 +157,39 @@ def test_differences_of_information_are_paired_by_speaker() -> None:
     comparison = of(comparisons, "ws-linguistic", "ws-acoustic", "mi_bits")
     assert comparison.difference == pytest.approx(0.1, abs=0.01)
     assert comparison.verdict == "better"
+
+
+def test_information_that_is_not_learned_exists_once() -> None:
+    random = np.random.default_rng(0)
+    bounds = [
+        RowBound(
+            row="layer-3",
+            mi_bits=2.0,
+            cluster_bits=tuple(random.normal(200, 20, SPEAKERS)),
+            cluster_frames=(100,) * SPEAKERS,
+        )
+    ]
+    spectrum = Bound(
+        mi_bits=1.0, cluster_bits=tuple(random.normal(100, 20, SPEAKERS)), cluster_frames=(100,) * SPEAKERS
+    )
+    p_values = set()
+    for models in (1, 3):
+        systems = find_systems(["log1p", "layer-3"], models)
+        rows = {**trained(models), "log1p": trained(models)["ws-acoustic"], "layer-3": trained(models)["ws-linguistic"]}
+        information = information_sums(bounds, systems, spectrum)
+        endpoint = Endpoint(row="layer-3", against="log1p", metric="mi_bits")
+        comparison = of(compare_rows(rows, systems, endpoint, information), "layer-3", "log1p", "mi_bits")
+        assert comparison.models is None, "it is tested over speakers alone"
+        p_values.add(comparison.p_value)
+    assert len(p_values) == 1
+
+
+def test_an_endpoint_the_other_way_round_is_compared_once() -> None:
+    systems = find_systems(["ws-acoustic", "ws-linguistic"], 3)
+    endpoint = Endpoint(row="ws-acoustic", against="ws-linguistic", metric="stoi")
+    pairs = [(one.row, one.against) for one in compare_rows(trained(3), systems, endpoint)]
+    assert ("ws-acoustic", "ws-linguistic") in pairs
+    assert ("ws-linguistic", "ws-acoustic") not in pairs
 
 
 def test_the_unit_is_the_speaker_or_of_too_few_the_recording() -> None:

@@ -131,7 +131,7 @@ def _explain(error: ValidationError, source: str | Path | None) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     where = f"{source}: " if source is not None else ""
     if problem["type"] != "extra_forbidden":
-        return f"{where}{place}: {problem['msg']} (found {problem['input']!r})"
+        return f"{where}{place}: {problem['msg'].removeprefix('Value error, ')} (found {problem['input']!r})"
     fields = _section_at(problem["loc"][:-1]).model_fields
     return f"{where}unknown key {place!r}; {nearest(str(problem['loc'][-1]), fields)}"
 

@@ -445,6 +445,16 @@ class Evaluate(Section):
     examples: Count = setting(4, affects="examples", unit="utterances")
     """Test utterances that the report shows with spectrograms and players"""
 
+    @field_validator("systems")
+    @classmethod
+    def _are_new_names(cls, systems: dict[str, str]) -> dict[str, str]:
+        for name in systems:
+            if not name or {*"/@\\"} & {*name} or name.startswith("."):
+                raise ValueError(f"{name!r} cannot be the name of a row: no slash, no @, no dot at its start")
+            if name in ("noisy", "clean"):
+                raise ValueError(f"{name!r} is a row already: choose another name")
+        return systems
+
     @field_validator("recordings")
     @classmethod
     def _one_test_set(cls, recordings: str | None, others: ValidationInfo) -> str | None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from phonemi.constants import IGNORE
 from phonemi.errors import ModelError, PhonemiError
-from phonemi.files import read_json, write_json
+from phonemi.files import read_json, sha256, write_json
 from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
 from phonemi.probes.layer_probes import LayerProbes
 from phonemi.representations.base import Representation
@@ -80,10 +80,10 @@ class PhoneJudge:
             raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
         if encoder is None:
             name = settings["encoder"]
-            if shipped.version_of(name) != settings["encoder_sha256"]:
+            if _version(folder, name) != settings["encoder_sha256"]:
                 raise ModelError(
-                    f"it was trained on the encoder {name!r} of another version of phonemi: use the judge that comes "
-                    "with this version, or that version"
+                    f"it was trained on an encoder {name!r} with other weights: use the judge that comes with this "
+                    "version of phonemi, or train the judge again"
                 )
             encoder = load_representation(folder / name if (folder / name).is_dir() else name)
             for option, value in settings["encoder_options"].items():
@@ -103,11 +103,13 @@ class PhoneJudge:
             PhonemiError: if the files cannot be written.
         """
         folder, name, options = Path(folder), self.encoder.name, self.encoder.settings()
-        version = shipped.version_of(name)
+        if shipped.version_of(name) is None and Path(name).is_dir():
+            name = os.path.relpath(name, folder)
+        save_weights(self.probe, folder / WEIGHTS_FILE, half, {"format": "pt"})
         settings: dict[str, Any] = {
             "model_type": MODEL_TYPE,
-            "encoder": os.path.relpath(name, folder) if version is None and Path(name).is_dir() else name,
-            "encoder_sha256": version,  # of one that ships
+            "encoder": name,
+            "encoder_sha256": _version(folder, name),
             "encoder_options": {key: options[key] for key in OPTIONS if key in options},
             "layer": self.layer,
             "depth": len(self.probe.kernels),
@@ -115,7 +117,6 @@ class PhoneJudge:
             "classes": len(self.distribution),
             "distribution": self.distribution.tolist(),
         }
-        save_weights(self.probe, folder / WEIGHTS_FILE, half, {"format": "pt"})
         write_json(folder / CONFIG_FILE, settings)
 
     @torch.inference_mode()
@@ -156,3 +157,9 @@ class PhoneJudge:
         if not np.any(waveform):
             return ESTIMATE_SILENT
         return TOO_SHORT if self.encoder.frames(len(waveform)) < 1 else None
+
+
+def _version(judge: Path, encoder: str) -> str | None:
+    """SHA-256 of the weights of an encoder of the package, or in a folder relative to the judge's; None: unknown."""
+    weights = judge / encoder / WEIGHTS_FILE
+    return shipped.version_of(encoder) or (sha256(weights) if weights.is_file() else None)

@@ -14,7 +14,7 @@ import numpy as np
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import ModelError, require_extra
 from phonemi.files import read_json
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
 from phonemi.transformers_import import import_transformers, unreachable_model
 
 DEFAULT_MODEL = "facebook/wav2vec2-lv-60-espeak-cv-ft"
@@ -25,10 +25,12 @@ class PhoneSimilarity:
     """LPS by a phone recogniser of `transformers` with a CTC output, from the hub or a folder.
 
     Raises:
+        MissingExtra: if rapidfuzz, which comes with jiwer, is not installed.
         ModelError: if the model cannot be loaded.
     """
 
     def __init__(self, model: str = DEFAULT_MODEL, device: str = "cpu") -> None:
+        require_extra("rapidfuzz.distance", "metrics")
         transformers = import_transformers(model, "wav2vec2")
         try:
             self._features = transformers.AutoFeatureExtractor.from_pretrained(model)
@@ -39,7 +41,7 @@ class PhoneSimilarity:
         if self._features.sampling_rate != SAMPLE_RATE:
             raise ModelError(f"{model} hears {self._features.sampling_rate} Hz, expected {SAMPLE_RATE}")
         self._device = device
-        self._references: dict[str, str] = {}
+        self._references: dict[int, str] = {}
         self._blank = self._network.config.pad_token_id
         self._phones = {number: phone for phone, number in vocabulary.items() if not phone.startswith(("<", "["))}
 
@@ -52,15 +54,18 @@ class PhoneSimilarity:
             best = self._network(inputs.to(self._device)).logits[0].argmax(-1).tolist()
         return "".join(self._phones.get(number, "") for number, _ in groupby(best) if number != self._blank)
 
-    def score(self, estimate: np.ndarray, clean: np.ndarray, name: str) -> Score:
-        """LPS of an estimate; it may be negative, and is at most 1. Clean speech of one name is heard once."""
+    def score(self, estimate: np.ndarray, clean: np.ndarray) -> Score:
+        """LPS of an estimate; it may be negative, and is at most 1. The same clean speech is heard once."""
         if not np.isfinite(estimate).all():
             return Score.failed(ESTIMATE_NOT_FINITE)
-        if name not in self._references:
-            self._references[name] = self.transcribe(clean)
-        if not self._references[name]:
+        if not estimate.any():
+            return Score.failed(ESTIMATE_SILENT)
+        sound = hash(clean.tobytes())
+        if sound not in self._references:
+            self._references[sound] = self.transcribe(clean)
+        if not self._references[sound]:
             return Score.failed(NO_PHONES)
-        return Score(phone_similarity(self.transcribe(estimate), self._references[name]))
+        return Score(phone_similarity(self.transcribe(estimate), self._references[sound]))
 
 
 def phone_similarity(phones: str, reference: str) -> float:

@@ -18,12 +18,14 @@ from phonemi.progress import Progress
 from phonemi.recipes.quickstart import as_setting, synthetic_data
 from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
-from phonemi.results.evaluation import PaperComparison, PaperTable
+from phonemi.results.evaluation import EvaluationData, PaperComparison, PaperTable
 from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.comparison import adjust
+from phonemi.stages.protocol import describe_statistics
 from phonemi.stages.run import Run
 from phonemi.systems import find_system, find_systems
 from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
+from phonemi.weights.training_record import find_training_record
 
 SCALES = ("paper", "mini")
 """Each is a preset too."""
@@ -73,13 +75,14 @@ def make_table(
     progress = Progress()
     data = _data(out, scale, manifests, progress)
     parts = plan(number, scale, encoders)
+    overrides = [*overrides, *_same_test_speakers(parts, scale, overrides)]
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []
-    unit, protocols = "", {}
+    tested_on, protocols = EvaluationData(), {}
     for part in parts:
         progress.say(f"table {number}: {part.encoder}, {len(part.rows)} rows")
         metrics = _metrics(part, out, [*part.settings, *data, *overrides], scale, progress)
-        unit, protocols[part.encoder] = metrics["data"]["intervals_over"], metrics["protocol"]
+        tested_on, protocols[part.encoder] = EvaluationData.from_json(metrics["data"]), metrics["protocol"]
         wanted = {"noisy", "clean", *part.rows}
         new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
         rows += [_row(number, part, one) for one in metrics["rows"] if one["row"] in new]
@@ -87,8 +90,11 @@ def make_table(
         comparisons += [PaperComparison.from_json({"encoder": part.encoder, **one}) for one in compared]
     facts = {"number": number, "scale": scale, "encoders": {part.encoder: part.representation for part in parts}}
     # One family of tests: what this table shows, whatever else has been compared in these folders.
-    tested = [one.to_json() for one in adjust(comparisons)]
-    result = {**facts, "intervals_over": unit, "rows": rows, "comparisons": tested}
+    comparisons = adjust(comparisons)
+    for protocol in protocols.values():
+        protocol["statistics"] = f"{describe_statistics(tested_on, comparisons)}."
+    result = {**facts, "intervals_over": tested_on.intervals_over, "rows": rows}
+    result |= {"comparisons": [one.to_json() for one in comparisons]}
     result |= {"protocols": protocols, "made_by": provenance()}
     write_json(out / f"table{number}.json", result)
     path = out / f"table{number}.md"
@@ -116,11 +122,22 @@ def plan(number: int, scale: str, encoders: Sequence[str] = ()) -> list[Part]:
     return parts
 
 
+def _same_test_speakers(parts: Sequence[Part], scale: str, overrides: Sequence[str]) -> list[str]:
+    """The setting that makes the test speakers of several encoders the same: none who trained any of them."""
+    records = [record for part in parts if (record := find_training_record(part.representation))]
+    if len(parts) == 1 or not records:
+        return []
+    kept = load_config(scale, overrides).data.keep_in_training
+    return [as_setting("data.keep_in_training", sorted({*kept, *(name for one in records for name in one.speakers)}))]
+
+
 def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> list[str]:
     """The settings that name the data, each manifest found in the folder of the manifests."""
     if manifests is None:
         if scale == "paper":
-            raise DataError("the paper's corpora are needed: runs/table1.sh prepares them, then --manifests FOLDER")
+            raise DataError(
+                "the paper's corpora are needed: `runs/tables.sh paper` prepares them, then --manifests FOLDER"
+            )
         # Its sentences have a grammar: no recogniser need be downloaded.
         return [*synthetic_data(out, progress), "evaluate.recogniser=pocketsphinx-grammar"]
     named = load_config(scale)

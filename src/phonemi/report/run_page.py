@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from phonemi.metrics.score import FAULTS
 from phonemi.report.cards import example_card
 from phonemi.report.figure_style import save_figure
 from phonemi.report.figures import run_figures
@@ -98,16 +97,9 @@ def worst_utterances(
     keys = [name for name in lines[0] if name != "row"]
     columns = {"snr_db": Column("SNR", "dB")} | {key: metric.column for key, metric in METRIC.items()}
     metric, tables = METRIC[ranked_by], []
-
-    def value(line: Mapping[str, str]) -> float | None:
-        if _is_finite(line.get(ranked_by, "")):
-            return float(line[ranked_by])
-        return metric.worst if any(fault in line.get("failed", "") for fault in FAULTS) else None
-
     for row in dict.fromkeys(line["row"] for line in lines):
-        values = [
-            (metric.gain(found), line) for line in lines if line["row"] == row and (found := value(line)) is not None
-        ]
+        of_row = [line for line in lines if line["row"] == row]
+        values = [(metric.gain(value), line) for line in of_row if (value := metric.value_in(line)) is not None]
         values.sort(key=lambda each: each[0])
         cells = [[_cell(line[key]) for key in keys] for _, line in values[:WORST_COUNT]]
         tables.append((titles.get(row, row), Table([columns.get(key, key) for key in keys], cells)))

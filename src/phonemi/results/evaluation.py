@@ -18,6 +18,15 @@ from phonemi.results.record import Record, RowRecord, omitted_if_none
 from phonemi.tables import plural
 
 
+def source_of(mixture_id: str) -> str:
+    """Id of the recording of the speech, the same for its mixtures at all SNRs.
+
+    >>> source_of("speaker-1-5@-5.0dB#2")
+    'speaker-1-5'
+    """
+    return re.sub(r"@-?[\d.]+dB(#\d+)?$", "", mixture_id)
+
+
 @dataclass(frozen=True, kw_only=True)
 class UtteranceScore(Record):
     """A `Score` with None, which JSON has, for NaN."""
@@ -51,7 +60,7 @@ class ScoredUtterance(Record):
     @property
     def source(self) -> str:
         """Id of the recording of the speech, the same for its mixtures at all SNRs."""
-        return re.sub(r"@-?[\d.]+dB(#\d+)?$", "", self.id)
+        return source_of(self.id)
 
     @classmethod
     def from_json(cls, content: Any, where: str = "") -> Self:

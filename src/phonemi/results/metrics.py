@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from phonemi.metrics.score import FAULTS, Score
@@ -44,6 +45,19 @@ class Metric(NamedTuple):
             return max(score.value, self.worst) if self.higher_is_better else score.value
         return self.worst if score.reason in FAULTS else None
 
+    def value_in(self, line: Mapping[str, str]) -> float | None:
+        """`value_of` the score in a line of per_utterance.csv.
+
+        >>> METRIC["stoi"].value_in({"stoi": "", "failed": "pesq_wb_lqo: too short; stoi: estimate silent"})
+        0
+        """
+        try:
+            score = Score.of(float(line.get(self.key, "")))
+        except ValueError:
+            failures = dict(each.partition(": ")[::2] for each in line.get("failed", "").split("; "))
+            score = Score.failed(failures.get(self.key, "not scored"))
+        return self.value_of(score)
+
 
 METRICS = (
     Metric("mi_bits", "MI", "bits", 2, True, "lower bound of the mutual information of features and phones"),
@@ -54,7 +68,7 @@ METRICS = (
     Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5", 1, (1, 5)),
     Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5", 1, (1, 5)),
     Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1, (1, 5)),
-    Metric("lps", "LPS", "", 3, True, "similarity of the phones to the clean ones, up to 1", -1, (-math.inf, 1)),
+    Metric("lps", "LPS", "", 3, True, "similarity of the phones to the clean ones, up to 1", -1, (-1, 1)),
     Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", -5.3),
     Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus", 1, (0, math.inf)),
 )

@@ -87,11 +87,15 @@ def comparisons_table(result: Evaluation | PaperTable) -> Table:
     return Table([*encoder_column, "row", "against", *metric_columns], rows)
 
 
+def p_text(p_value: float) -> str:
+    """A p-value as tables write it."""
+    return "p < 0.001" if p_value < 0.001 else f"p {number(p_value, 3)}"
+
+
 def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
     if comparison is None:
         return Cell(digits=metric.digits)
     p_value = comparison.p_adjusted
-    p_text = "p < 0.001" if p_value is not None and p_value < 0.001 else f"p {number(p_value, 3)}"
     is_tested, pairs = p_value is not None, plural(comparison.pairs, "pair") if comparison.pairs else ""
     models = plural(comparison.models, "model") if comparison.models and is_tested else ""
     return Cell(
@@ -99,7 +103,7 @@ def _difference_cell(comparison: Comparison | None, metric: Metric) -> Cell:
         metric.digits,
         signed=True,
         interval=(comparison.low, comparison.high),
-        details=(p_text if is_tested else comparison.verdict, *(["endpoint"] * comparison.is_endpoint)),
+        details=(comparison.verdict if p_value is None else p_text(p_value), *(["endpoint"] * comparison.is_endpoint)),
         notes=(", ".join(filter(None, [comparison.verdict * is_tested, models, pairs])),),
         bold=comparison.is_significant,
         kind=f"verdict {comparison.verdict.split()[0]}",

@@ -97,6 +97,7 @@ def compare_rows(
         information: row -> bits and frames of each model and cluster, whose MI is compared too.
     """
     trained = {system.base for system in systems}
+    learned = {system.base for system in systems if system.tuning is not None or system.learns_encoder}
     alternatives = {system.name: system.compared_with for system in systems}
     rows = [name for name in models if name not in ("noisy", "clean")]
     pairs = {(name, "noisy"): None for name in rows}
@@ -104,13 +105,15 @@ def compare_rows(
         others = [other for other in alternatives.get(name, BASELINES) if other in models]
         pairs |= {(name, other): None for other in others[:1]}
     if endpoint and {endpoint.row, endpoint.against} <= models.keys():
+        pairs.pop((endpoint.against, endpoint.row), None)  # the same differences the other way round
         pairs |= {(endpoint.row, endpoint.against): None}
     bits, labels = information or {}, _clusters(models["noisy"][0], cluster_unit(models["noisy"][0]))
     metrics = ("mi_bits", *_scored_metrics(models["noisy"][0]), "wer")
     comparisons = []
     for name, against in pairs:
-        are_trained = name in trained, against in trained
         for metric in (metric for metric in COMPARED if metric in metrics):
+            varied = learned if metric == "mi_bits" else trained
+            are_trained = name in varied, against in varied
             if metric == "mi_bits":
                 first, second, clusters = bits.get(name), bits.get(against), None
             else:
@@ -191,8 +194,10 @@ def write_csv(path: Path, utterances: Mapping[str, list[ScoredUtterance]]) -> No
                 line = {key: getattr(utterance, key) for key in ("id", "speaker", "snr_db", "noise", "text", "heard")}
                 line |= {metric: utterance.scores[metric].value for metric in metrics}
                 wer = None if utterance.words is None else utterance.words.wer
-                reasons = {utterance.word_failure, *(utterance.scores[metric].reason for metric in metrics)} - {None}
-                table.writerow({"row": name, **line, "wer": wer, "failed": "; ".join(sorted(filter(None, reasons)))})
+                reasons = {metric: utterance.scores[metric].reason for metric in metrics}
+                reasons["wer"] = utterance.word_failure
+                failed = "; ".join(f"{metric}: {reason}" for metric, reason in reasons.items() if reason)
+                table.writerow({"row": name, **line, "wer": wer, "failed": failed})
 
 
 def cluster_unit(utterances: Sequence[ScoredUtterance]) -> Unit:
@@ -249,7 +254,10 @@ def _paired(first: Sums, second: Sums, are_trained: tuple[bool, bool]) -> Sums:
 def information_sums(
     bounds: Sequence[RowBound], systems: Sequence[System], of_spectrum: Bound | None = None
 ) -> dict[str, Sums]:
-    """Row -> bits and frames of each model and cluster, of the MI of its features, which may be the spectrum alone."""
+    """Row -> bits and frames of each model and cluster, of the MI of its features, which may be the spectrum alone.
+
+    Features that are not learned are the same in every model of a row: there is one.
+    """
     measured: dict[str, Bound] = {bound.row: bound for bound in bounds}
     sums: dict[str, Sums] = {}
     for base in dict.fromkeys(system.base for system in systems):
@@ -257,8 +265,6 @@ def information_sums(
         of_row = [measured[system.name] for system in models if system.name in measured]
         if of_spectrum is not None and not models[0].uses_encoder:
             of_row = [of_spectrum]
-        # What is not learned is the same in every model of the row.
-        of_row = of_row * len(models) if len(of_row) == 1 else of_row
         if of_row and all(bound.cluster_bits and bound.cluster_frames for bound in of_row):
             sums[base] = np.array([b.cluster_bits for b in of_row]), np.array([b.cluster_frames for b in of_row], float)
     return sums

@@ -8,7 +8,7 @@ whose clean speech is not known are judged by DNSMOS and by their words.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,17 +18,25 @@ import torch
 from phonemi.config.sections import Endpoint, Evaluate
 from phonemi.devices import count_processes
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.errors import MissingExtra, ModelError, require_extra
+from phonemi.errors import ConfigError, MissingExtra, ModelError, require_extra
 from phonemi.metrics.intrusive import score_pair
-from phonemi.metrics.non_intrusive import dnsmos, missing_packages
+from phonemi.metrics.non_intrusive import DNSMOS_PACKAGES, dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
-from phonemi.metrics.score import Score
+from phonemi.metrics.score import FAULTS, Score
 from phonemi.metrics.statistics import MIN_MODELS, estimate
 from phonemi.metrics.words import Choice
-from phonemi.metrics.words.recogniser import NOT_A_WAVEFORM, Failure, Recogniser, transcribe_all
+from phonemi.metrics.words.recogniser import Failure, Recogniser, installed_version, transcribe_all
 from phonemi.metrics.words.transcripts import TranscriptStore
 from phonemi.metrics.words.word_errors import count_words
-from phonemi.results.evaluation import EvaluatedRow, Evaluation, EvaluationData, ScoredUtterance, Scores, UtteranceScore
+from phonemi.results.evaluation import (
+    Comparison,
+    EvaluatedRow,
+    Evaluation,
+    EvaluationData,
+    ScoredUtterance,
+    Scores,
+    UtteranceScore,
+)
 from phonemi.results.information import AggregatedInformation, Bound, Information, RowBound
 from phonemi.results.record import read_record
 from phonemi.stages import comparison, information, test_sets
@@ -47,6 +55,7 @@ from phonemi.workers import Workers
 RESULT = "metrics.json"
 AGGREGATED_INFORMATION = "aggregated_information.json"
 PACKAGES = ("pesq", "pystoi")  # without which a score is missing
+WORD_PACKAGES = ("jiwer", "whisper-normalizer")
 
 
 def evaluate_systems(run: Run) -> None:
@@ -56,11 +65,14 @@ def evaluate_systems(run: Run) -> None:
 
     Raises:
         DataError: if an earlier stage has not been run with this configuration.
+        ConfigError: if a system from elsewhere has the name of another row, or the endpoint one that no row has.
         MissingExtra: if the package of the recogniser is not installed.
     """
     settings, key = run.config.evaluate, current_key(run)
     if run.is_done("evaluate:", RESULT, key):
         return
+    if taken := {system.name for system in run.systems} & settings.systems.keys():
+        raise ConfigError(f"evaluate.systems: {min(taken)!r} is a row of the run: choose another name")
     for package, extra in _missing_packages(settings).items():
         run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[{extra}]'")
     if settings.endpoint is not None:
@@ -73,6 +85,7 @@ def evaluate_systems(run: Run) -> None:
         run.say(f"evaluate: words by {recogniser.name}" + (f": {reason}" if reason else ""))
     for system in run.systems:
         require_trained(run, system)
+    similarity = PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None
     test_set = test_sets.find_test_set(settings, run.data)
     test_sets.check_systems_from_elsewhere(run, test_set)
     utterances: dict[str, list[ScoredUtterance]] = {}
@@ -81,7 +94,7 @@ def evaluate_systems(run: Run) -> None:
             recogniser,
             scoring,
             PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
-            PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None,
+            similarity,
         )
         for name, row_key in _score_keys(run).items():
             utterances[name] = _scores_of(run, name, row_key, test_set, judges)
@@ -97,10 +110,10 @@ def evaluate_systems(run: Run) -> None:
         rows.append(EvaluatedRow.from_json({**cells, **comparison.summarise_row(of_row, unit)}))
     comparison.write_csv(run.folder / "per_utterance.csv", utterances)
     comparisons = comparison.compare_rows(models, run.systems, settings.endpoint, bits)
-    if settings.endpoint is not None and not any(one.is_endpoint and one.p_adjusted is not None for one in comparisons):
+    if settings.endpoint is not None and (obstacle := _endpoint_obstacle(comparisons)):
         run.say(
             f"evaluate: the endpoint, {settings.endpoint.metric} of {settings.endpoint.row} against "
-            f"{settings.endpoint.against}, is not tested: it needs both rows, each with {MIN_MODELS} models"
+            f"{settings.endpoint.against}, is not tested: {obstacle}"
         )
     data = _describe(utterances["noisy"], recogniser)
     evaluation = Evaluation(
@@ -121,6 +134,17 @@ def _check_endpoint(endpoint: Endpoint, elsewhere: Mapping[str, str]) -> None:
             find_system(name)
 
 
+def _endpoint_obstacle(comparisons: Sequence[Comparison]) -> str:
+    """Why the endpoint could not be tested; "" if it was."""
+    endpoint = next((one for one in comparisons if one.is_endpoint), None)
+    if endpoint is None:
+        return "it needs both rows, and this score of both"
+    if endpoint.p_adjusted is not None:
+        return ""
+    few = endpoint.models is not None and endpoint.models < MIN_MODELS
+    return f"it needs {MIN_MODELS} models of each row" if few else "nothing in it varies"
+
+
 class Judges(NamedTuple):
     """What judges the signals of every row."""
 
@@ -137,8 +161,13 @@ def current_key(run: Run) -> str:
 
 def _score_keys(run: Run) -> dict[str, str]:
     """The key of the scores of each row."""
-    missing, names = sorted(_missing_packages(run.config.evaluate)), test_sets.row_names(run)
-    return {name: run.keys.scores(name, test_sets.signal_version(run, name), missing) for name in names}
+    settings = run.config.evaluate
+    missing = _missing_packages(settings)
+    used = [*(PACKAGES if settings.recordings is None else ()), *(DNSMOS_PACKAGES if _wants_dnsmos(settings) else ())]
+    used += WORD_PACKAGES if settings.recogniser != "none" else ()
+    packages = {package: None if package in missing else installed_version(package) for package in used}
+    names = test_sets.row_names(run)
+    return {name: run.keys.scores(name, test_sets.signal_version(run, name), packages) for name in names}
 
 
 def find_recogniser(settings: Evaluate, seed: int, device: str) -> Choice | None:
@@ -209,7 +238,7 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
             if judges.labels is not None:
                 scores["phone_bits"] = judges.labels.judge.bits(signal, judges.labels.of(index, mixture))
             if judges.similarity is not None:
-                scores["lps"] = judges.similarity.score(signal, mixture.clean, mixture.id)
+                scores["lps"] = judges.similarity.score(signal, mixture.clean)
             utterance = ScoredUtterance(
                 id=mixture.id,
                 speaker=mixture.speaker,
@@ -236,7 +265,7 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
         transcript = next(remaining) if utterance.text else Failure("no transcript")
         if not isinstance(transcript, Failure):
             yield replace(utterance, heard=transcript, words=count_words(utterance.text or "", transcript))
-        elif transcript.reason == NOT_A_WAVEFORM:  # the fault of what is judged: all its words are lost
+        elif transcript.reason in FAULTS:  # all its words are lost
             words = count_words(utterance.text or "", "")
             yield replace(utterance, word_failure=transcript.reason, words=words)
         else:

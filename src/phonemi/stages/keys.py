@@ -101,17 +101,18 @@ class Keys:
         """The probe that judges how much of the phones a recording keeps."""
         return content_hash("phone judge of phonemi 0.2", self.information, self.frames("train"))
 
-    def scores(self, name: str, made_by: Any, missing_packages: list[str]) -> str:
+    def scores(self, name: str, made_by: Any, packages: dict[str, str | None]) -> str:
         """The scores of one row of the table, whose signals are made by what has the key or version `made_by`.
 
-        Without `missing_packages` some scores fail, so that installing one makes them anew.
+        They depend on the versions of the `packages` that compute them. Without one some scores fail, until it is
+        installed.
         """
         lps = self.config.evaluate.lps
         judge = [self.phone_judge] if self.config.evaluate.phone_bits else []
         judge += [self.model_version(lps)] if lps else []
         paired = PAIRED if self.config.evaluate.per_utterance is None else ()
         return self.of(
-            "scores", name, made_by, WORDS, *paired, *judge, self._test_recordings, *self._recogniser, missing_packages
+            "scores", name, made_by, WORDS, *paired, *judge, self._test_recordings, *self._recogniser, packages
         )
 
     @cached_property

@@ -47,6 +47,7 @@ def prepare_phone_judge(run: Run) -> PhoneJudge:
             **settings.model_dump(include=information.PROBE_SETTINGS),
         )
         counts = torch.bincount(phones[phones >= 0], minlength=count_classes(settings)) + 1  # none is impossible
+        (run.folder / RESULT).unlink(missing_ok=True)  # what it stands for is overwritten in several steps
         PhoneJudge(run.encoder, layer, probe, counts / counts.sum()).save(run.folder / MODEL)
         run.folder.write(RESULT, {"key": key})
     judge = PhoneJudge.load(run.folder / MODEL, run.encoder)
@@ -59,7 +60,7 @@ class PhoneLabels:
 
     def __init__(self, run: Run, judge: PhoneJudge, test_set: TestSet) -> None:
         self.judge, self._settings, self._test_set = judge, run.config.information, test_set
-        self._recognised: dict[str, Tensor] = {}
+        self._recognised: dict[int, Tensor] = {}
 
     def of(self, index: int, mixture: Mixture) -> Tensor:
         """Class of each frame, [frame]."""
@@ -68,9 +69,11 @@ class PhoneLabels:
             count = self.judge.encoder.frames(len(mixture.noisy))
             settings = self._settings
             return torch.from_numpy(frame_labels(phones, count, settings.label_at, settings.silence, settings.stress))
-        if mixture.id not in self._recognised:
-            self._recognised[mixture.id] = self.judge.recognise(np.asarray(mixture.clean))
-        return self._recognised[mixture.id]
+        clean = np.asarray(mixture.clean)
+        sound = hash(clean.tobytes())  # it comes again in other rows and at other SNRs
+        if sound not in self._recognised:
+            self._recognised[sound] = self.judge.recognise(clean)
+        return self._recognised[sound]
 
     def _aligned(self, index: int) -> tuple[Interval, ...] | None:
         if isinstance(self._test_set, PlannedMixtures):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from phonemi.config import Config, provenance
 from phonemi.data.manifest import Recording
@@ -11,12 +11,13 @@ from phonemi.metrics.words.recogniser import Recogniser
 from phonemi.results.evaluation import Comparison, EvaluationData
 from phonemi.results.metrics import METRIC
 from phonemi.stages.run import Run
+from phonemi.stages.test_sets import named_recordings
 from phonemi.tables import number, plural, snr_text
-from phonemi.weights.training_record import find_training_record
+from phonemi.weights.training_record import TrainingRecord, find_training_record
 
 
 def describe_protocol(
-    run: Run, data: EvaluationData, comparisons: Iterable[Comparison], recogniser: Recogniser | None
+    run: Run, data: EvaluationData, comparisons: Sequence[Comparison], recogniser: Recogniser | None
 ) -> dict[str, str]:
     """Topic -> a sentence on it, in the order of the work; topics that the run does not have are left out.
 
@@ -36,7 +37,7 @@ def describe_protocol(
         "enhancers": _enhancers(run) if systems else "",
         "test": _test(config, data),
         "words": _words(recogniser),
-        "statistics": _statistics(data, list(comparisons)),
+        "statistics": describe_statistics(data, comparisons),
         "made with": _made_with(run),
     }
     return {topic: f"{text}." for topic, text in topics.items() if text}
@@ -45,8 +46,17 @@ def describe_protocol(
 def _encoder(run: Run) -> str:
     name = run.config.representation
     record = find_training_record(str(run.folder / "encoder/model") if name == "encoder" else name)
-    trained = f"{record}, none of whom is a validation or test speaker" if record else _published_training(run)
+    trained = f"{record}; {_heard_before(run, record)}" if record else _published_training(run)
     return f"{run.encoder_name}, {run.encoder.layers} hidden states of {run.encoder.dim}, {trained}"
+
+
+def _heard_before(run: Run, record: TrainingRecord) -> str:
+    """Whether those who are judged have trained the encoder."""
+    recordings = named_recordings(run.config.evaluate, run.config.seed)
+    judged = {recording.speaker for recording in (run.data.speech["test"] if recordings is None else recordings)}
+    if None in judged:
+        return "whether it has heard the test speakers is not known"
+    return f"{len(judged & set(record.speakers)) or 'none'} of the test speakers among them"
 
 
 def _published_training(run: Run) -> str:
@@ -141,7 +151,8 @@ def _words(recogniser: Recogniser | None) -> str:
     return f"{recogniser.name} ({settings}); Whisper's English normaliser"
 
 
-def _statistics(data: EvaluationData, comparisons: list[Comparison]) -> str:
+def describe_statistics(data: EvaluationData, comparisons: Sequence[Comparison]) -> str:
+    """What the intervals and tests of these comparisons are over, and how many of them there are."""
     most_models = max((comparison.models or 0 for comparison in comparisons), default=0)
     over = f"{data.intervals_over}{' and models' if most_models >= MIN_MODELS else ''}"
     tested = [comparison for comparison in comparisons if comparison.p_adjusted is not None]
@@ -151,6 +162,7 @@ def _statistics(data: EvaluationData, comparisons: list[Comparison]) -> str:
     endpoints = [comparison for comparison in comparisons if comparison.is_endpoint]
     for endpoint in endpoints:
         text += f"; endpoint: {METRIC[endpoint.metric].title} of {endpoint.row} against {endpoint.against}"
+        text += " (not tested)" if endpoint.p_adjusted is None else ""
     others = sum(not comparison.is_endpoint for comparison in tested)
     differences = plural(others, "other difference" if endpoints else "difference")
     return text + (f"; p-values of {differences} by Holm's method" if others else "")

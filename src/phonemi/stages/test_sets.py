@@ -50,12 +50,15 @@ def named_recordings(settings: Evaluate, seed: int) -> list[Recording] | None:
 
 
 def mix_test_speech(settings: Evaluate, data: DataSplits) -> PlannedMixtures:
-    """Utterances of the test speakers that have a transcript, in noise of the test folds."""
-    with_transcript = [recording for recording in data.speech["test"] if recording.text]
-    if not with_transcript:
-        raise DataError("no recording of the test split has a transcript: the words cannot be judged")
+    """Utterances of the test speakers, in noise of the test folds; where words are judged, those with a transcript."""
+    speech = [one for one in data.speech["test"] if one.text or settings.recogniser == "none"]
+    if not speech:
+        raise DataError(
+            "no recording of the test split has a transcript: the words cannot be judged; the rest can, by "
+            "evaluate.recogniser=none"
+        )
     return PlannedMixtures(
-        AudioStore(draw_evenly(with_transcript, settings.utterances, data.seed)),
+        AudioStore(draw_evenly(speech, settings.utterances, data.seed)),
         data.noise_store("test"),
         snrs_db=settings.snrs_db,
         seed=data.seed,

@@ -37,7 +37,7 @@ class Counter:
     def transcribe(self, waveform: np.ndarray) -> str:
         self.asked.append(len(waveform))
         if not np.isfinite(waveform).all():
-            raise AudioError("waveform not finite")
+            raise AudioError("estimate not finite")
         return f"{len(waveform)} {self.word}"
 
 
@@ -68,7 +68,7 @@ def test_failures_are_tried_again(tmp_path: Path) -> None:
     store = TranscriptStore(tmp_path / "transcripts.sqlite", counter.settings)
     broken = np.full(2, np.nan, np.float32)
     for _ in range(2):
-        assert transcribe_all(counter, [broken, ramp(1)], 1, store=store)[0] == Failure("waveform not finite")
+        assert transcribe_all(counter, [broken, ramp(1)], 1, store=store)[0] == Failure("estimate not finite")
     assert counter.asked == [2, 1, 2]
 
 

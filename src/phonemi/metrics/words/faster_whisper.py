@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import ModelError, one_line, require_extra
 from phonemi.metrics.words.recogniser import Failure, Waveform, installed_version
 from phonemi.transformers_import import unreachable_model
@@ -46,7 +49,7 @@ class FasterWhisperBackend:
         except (OSError, ValueError) as error:
             raise unreachable_model(name, error) from None
         self.name, self.device, self.threads = name, device, threads
-        self.batch = 8 * threads  # waveforms that wait for a thread
+        self.batch = 4 * threads  # waveforms that wait for a thread
         self.settings = self.decoding(device)
         try:
             self.model = package.WhisperModel(
@@ -75,13 +78,14 @@ class FasterWhisperBackend:
         """The text of each piece of at most 30 s; a `Failure` for a piece that CTranslate2 fails on.
 
         Raises:
-            ModelError: if the memory is too small, or all pieces fail.
+            ModelError: if the memory is too small, or any sound would fail.
         """
         with ThreadPoolExecutor(self.threads) as pool:
             texts = list(pool.map(self._transcribe_one, pieces))
-        failures = [text for text in texts if isinstance(text, Failure)]
-        if pieces and len(failures) == len(pieces):  # it is not for the pieces: a library of the GPU is missing, say
-            raise ModelError(f"{self.name}: {failures[0].reason}")
+        if texts and all(isinstance(text, Failure) for text in texts):
+            reason = self._transcribe_one(np.full(SAMPLE_RATE, 1e-3, np.float32))
+            if isinstance(reason, Failure):  # it is not for the pieces: a library of the GPU is missing, say
+                raise ModelError(f"{self.name}: {reason.reason}")
         return texts
 
     def _transcribe_one(self, piece: Waveform) -> str | Failure:
