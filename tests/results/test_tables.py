@@ -14,6 +14,7 @@ from phonemi.results.run_folder import StageTime, Timings
 from phonemi.results.tables import (
     comparisons_table,
     information_table,
+    layer_differences_table,
     metrics_table,
     paper_table,
     timings_table,
@@ -181,3 +182,21 @@ def test_ours_and_theirs_side_by_side() -> None:
         "|  | WS (Linguistic) | – (3.49) | – (8.85) | 0.800 ▼ (0.947) | – (2.93) |"
         " 0.100 [0.050, 0.150] ±0.0100 ▲ (0.0609) |",
     ]
+
+
+def test_layers_are_compared_on_the_same_speakers() -> None:
+    easy = (1.0, 2.0, 3.0, 4.0)  # bits of a frame, by speaker: they differ far more than the layers
+
+    def bound(representation: str, layer: int, more: float) -> dict[str, Any]:
+        bits = [100 * (of_speaker + more * (1 + 0.1 * (-1) ** s)) for s, of_speaker in enumerate(easy)]
+        shares = {"cluster_bits": bits, "cluster_frames": [100] * len(easy)}
+        return {"representation": representation, "layer": layer, "mi_bits": 2.0, **shares}
+
+    average = [bound("mini", 0, 0.5), bound("mini", 1, 0.8), bound("log1p", 0, 0.0)]
+    table = layer_differences_table(Information.from_json({"rows": [], "average": average}))
+    assert table.markdown().splitlines()[2:] == [
+        "| mini layer 0 | **+0.50 [+0.41, +0.59] p 0.001** | **−0.30 [−0.36, −0.24] p 0.001** |",
+        "| mini layer 1 | **+0.80 [+0.65, +0.95] p 0.001** | – |",
+    ]
+    alone = {"representation": "mini", "layer": 0, "mi_bits": 2.0}
+    assert not layer_differences_table(Information.from_json({"rows": [], "average": [alone]})).rows

@@ -13,6 +13,7 @@ from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
     comparisons_table,
     information_table,
+    layer_differences_table,
     metrics_table,
     paper_table,
     timings_table,
@@ -41,6 +42,7 @@ def write_markdown(run_dir: str | Path) -> Path:
         tables["Paired differences"] = comparisons_table(results.evaluation)
     if results.information is not None:
         tables["Information: bits by layer and SNR"] = information_table(results.information)
+        tables["Information: paired differences of the layers"] = layer_differences_table(results.information)
     if results.layer_weights is not None:
         tables["Layer weights"] = weights_table(results.layer_weights)
     if results.timings is not None:

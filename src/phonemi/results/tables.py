@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from phonemi.metrics.score import FAULTS
+from phonemi.metrics.statistics import COVERAGE, estimate, holm
 from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperComparison, PaperTable
 from phonemi.results.information import Information, information_tables
 from phonemi.results.metrics import METRICS, Metric
@@ -135,6 +136,37 @@ def information_table(information: Information, for_terminal: bool = False) -> T
     unit = "" if for_terminal else " dB"
     snrs = [f"{snr_text(snr_db)}{unit}" for snr_db in (tables[0].snrs_db if tables else ())]
     return Table(["layer" if for_terminal else "representation", *snrs, "mean" if for_terminal else "average"], rows)
+
+
+def layer_differences_table(information: Information) -> Table:
+    """Bits that each layer holds more than log1p, and than the top layer, over all SNRs; paired over the speakers.
+
+    The p-values are adjusted together, by Holm's method. Without the speakers' shares the table is empty.
+    """
+    sums = {
+        (bound.representation, bound.layer): (np.array(bound.cluster_bits), np.array(bound.cluster_frames, float))
+        for bound in information.average
+        if bound.cluster_bits and bound.cluster_frames
+    }
+    spectrum = sums.pop(("log1p", 0), None)
+    tops = {representation: max(sums, key=lambda key: (key[0] == representation, key[1])) for representation, _ in sums}
+    compared = {
+        (key, column): interval
+        for key, own in sums.items()
+        for column, other in enumerate((spectrum, sums[tops[key[0]]] if tops[key[0]] != key else None))
+        if other is not None and math.isfinite((interval := estimate(own[0] - other[0], own[1])).p_value)
+    }
+    p_values = dict(zip(compared, holm([interval.p_value for interval in compared.values()]), strict=True))
+
+    def cell(place: tuple[tuple[str, int], int]) -> Cell:
+        if place not in compared:
+            return Cell()
+        interval, p_value = compared[place], p_values[place]
+        ends, is_significant = (interval.low, interval.high), p_value < 1 - COVERAGE
+        return Cell(interval.value, signed=True, interval=ends, details=(p_text(p_value),), bold=is_significant)
+
+    rows: list[list[Cell | str]] = [[f"{key[0]} layer {key[1]}", cell((key, 0)), cell((key, 1))] for key in sums]
+    return Table(["representation", "against log1p", "against its top layer"], rows if compared else [])
 
 
 def information_text(information: Information, columns: int) -> str:
