@@ -94,7 +94,7 @@ def test_the_waveform_is_normalised_when_it_is_asked_for(run_with, tmp_path, wan
     assert plain.encoder.normalise is False
     assert run.encoder.normalise is wanted
     assert run.keys.encoder != plain.keys.encoder
-    with pytest.raises(ConfigError, match="is for encoders of transformers, not 'log1p': set it to null"):
+    with pytest.raises(ConfigError, match="is for HuBERT, WavLM and wav2vec2, not 'log1p': set it to null"):
         run_with("representation=log1p", "normalise_waveform=true").encoder  # noqa: B018
 
 

@@ -18,9 +18,11 @@ from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
-from phonemi.representations.huggingface import OPTIONS, HuggingFaceRepresentation
+from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.representations.transformers_models import OPTIONS
+from phonemi.representations.whisper_encoder import WhisperRepresentation
 from phonemi.signal import SAMPLE_RATE
 from phonemi.weights import shipped
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
@@ -206,7 +208,7 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
         return True
     name = Path(encoder.name)
     is_on_hub = not (encoder.is_modified or name.is_dir() or name.is_absolute())
-    if not isinstance(encoder, HuggingFaceRepresentation) or is_on_hub:
+    if not isinstance(encoder, HuggingFaceRepresentation | WhisperRepresentation) or is_on_hub:
         return False
     save_weights(encoder.model, folder / WEIGHTS_FILE, half, {"format": "pt"})
     config: Any = encoder.model.config

@@ -22,8 +22,8 @@ from phonemi.files import read_json, sha256, write_json
 from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
 from phonemi.probes.layer_probes import LayerProbes
 from phonemi.representations.base import Representation
-from phonemi.representations.huggingface import OPTIONS
 from phonemi.representations.names import load_representation
+from phonemi.representations.transformers_models import OPTIONS
 from phonemi.weights import shipped
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
 from phonemi.weights.tensors import load_weights, save_weights

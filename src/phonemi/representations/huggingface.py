@@ -13,10 +13,7 @@ from phonemi.errors import ModelError
 from phonemi.representations.base import HiddenStates, Representation, check_lengths
 from phonemi.representations.wavlm_attention import fuse_attention
 from phonemi.signal import HOP, SSL_HOP, valid_mask
-from phonemi.transformers_import import import_transformers, unreachable_model
 
-MODEL_TYPES = ("hubert", "wavlm", "wav2vec2")  # as transformers calls them
-OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transformers config.json cannot record
 BLOCKS = "model.encoder.layers."  # prefix of the parameters of all transformer blocks
 
 
@@ -164,42 +161,3 @@ def normalise_waveforms(waveforms: Tensor, lengths: Tensor) -> Tensor:
     count = lengths[:, None]
     centred = (waveforms - (waveforms * valid).sum(1, keepdim=True) / count) * valid
     return centred / (centred.square().sum(1, keepdim=True) / count + 1e-7).sqrt()
-
-
-def load_model(name: str, token: str | bool | None) -> nn.Module:
-    """Load the model of a local folder or of the hub, without the heads it may have, or raise ModelError."""
-    import_transformers(name)
-    from transformers import AutoConfig, AutoModel
-    from transformers.utils import logging
-
-    quiet: Any = logging.set_verbosity_error
-    verbosity = logging.get_verbosity()
-    quiet()  # or a report of unused heads would frighten users; missing weights are reported below
-    try:
-        config = AutoConfig.from_pretrained(name, token=token)
-        _import_code(name, config.model_type)
-        model: nn.Module
-        model, report = AutoModel.from_pretrained(name, config=config, output_loading_info=True, token=token)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise unreachable_model(name, error) from None
-    finally:
-        logging.set_verbosity(verbosity)
-    if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
-        raise ModelError(f"{name}: {len(missing)} weights are missing in the file, {missing[0]} the first of them")
-    return model
-
-
-def new_model(name: str, config: dict[str, Any]) -> nn.Module:
-    """Build a model with fresh weights from its configuration, as `settings()` has it."""
-    _import_code(name, config["model_type"])
-    from transformers import AutoConfig, AutoModel
-
-    from_config: Any = AutoModel.from_config
-    model: nn.Module = from_config(AutoConfig.for_model(**config))
-    return model
-
-
-def _import_code(name: str, model_type: str) -> None:
-    if model_type not in MODEL_TYPES:
-        raise ModelError(f"{name} is of type {model_type!r}; known: {', '.join(MODEL_TYPES)}")
-    import_transformers(name, model_type)

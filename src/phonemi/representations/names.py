@@ -7,9 +7,9 @@ from typing import Any
 
 from phonemi.errors import ModelError
 from phonemi.representations.base import Representation
-from phonemi.representations.huggingface import HuggingFaceRepresentation, load_model, new_model
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer, MelTransformerConfig
+from phonemi.representations.transformers_models import load_encoder, new_encoder
 from phonemi.weights import shipped
 
 
@@ -18,7 +18,8 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
 
     Args:
         name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save` or
-            `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus". A dict is
+            `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus" or
+            "openai/whisper-base.en", of which the encoder is taken. A dict is
             what `settings()` returned: it gives an encoder of the same kind and options with fresh weights, into which
             `load_state_dict` copies trained ones.
         token: for a private model on the hub; by default that of `hf auth login` or HF_TOKEN.
@@ -42,7 +43,7 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
             "a hub id such as microsoft/wavlm-base"
         )
     if shipped.type_of(folder / shipped.CONFIG_FILE) != MODEL_TYPE:
-        return HuggingFaceRepresentation(load_model(name, token), name)
+        return load_encoder(name, token)
     encoder = MelTransformer.load(folder)
     encoder.name = name
     return encoder.freeze()
@@ -53,7 +54,6 @@ def _from_settings(settings: dict[str, Any]) -> Representation:
     if name == "log1p":
         return Log1p()
     if "config" in settings:  # of transformers
-        model = new_model(name, settings["config"])
-        return HuggingFaceRepresentation(model, name, settings["normalise"], settings["layer_norm_states"])
+        return new_encoder(settings)
     sizes = {key: value for key, value in settings.items() if key != "name"}
     return MelTransformer(MelTransformerConfig.from_json(sizes), name)

@@ -8,6 +8,7 @@ from phonemi.config import Config, provenance
 from phonemi.data.manifest import Recording
 from phonemi.metrics.statistics import MIN_MODELS
 from phonemi.metrics.words.recogniser import Recogniser
+from phonemi.representations.base import Representation
 from phonemi.results.evaluation import Comparison, EvaluationData
 from phonemi.results.metrics import METRIC
 from phonemi.stages.run import Run
@@ -46,7 +47,7 @@ def describe_protocol(
 def _encoder(run: Run) -> str:
     name = run.config.representation
     record = find_training_record(str(run.folder / "encoder/model") if name == "encoder" else name)
-    trained = f"{record}; {_heard_before(run, record)}" if record else _published_training(run)
+    trained = f"{record}; {_heard_before(run, record)}" if record else published_training(run.encoder)
     return f"{run.encoder_name}, {run.encoder.layers} hidden states of {run.encoder.dim}, {trained}"
 
 
@@ -59,16 +60,16 @@ def _heard_before(run: Run, record: TrainingRecord) -> str:
     return f"{len(judged & set(record.speakers)) or 'none'} of the test speakers among them"
 
 
-def _published_training(run: Run) -> str:
+def published_training(encoder: Representation) -> str:
     """What the configuration of a published model tells of its training."""
-    published = getattr(getattr(run.encoder, "model", None), "config", None)
+    published = getattr(getattr(encoder, "model", None), "config", None)
     heads = " ".join(getattr(published, "architectures", None) or ())
-    if not heads:
-        method = "trained in a way that its files do not tell"
-    elif "ForCTC" in heads or "ForConditionalGeneration" in heads:
+    if "ForCTC" in heads or "Whisper" in heads:
         method = "trained with transcripts"
-    else:
+    elif heads.endswith(("ForPreTraining", "Model")):
         method = "self-supervised"
+    else:
+        method = "trained in a way that its files do not tell"
     return f"{method}; whether it has heard the test speakers is not known here"
 
 

@@ -153,7 +153,7 @@ class Run:
         encoder = load_representation(name).to(self.device).eval()
         if (normalise := self.config.normalise_waveform) is not None:
             if not isinstance(encoder, HuggingFaceRepresentation):
-                raise ConfigError(f"normalise_waveform is for encoders of transformers, not {name!r}: set it to null")
+                raise ConfigError(f"normalise_waveform is for HuBERT, WavLM and wav2vec2, not {name!r}: set it to null")
             encoder.normalise = normalise
         return encoder
 

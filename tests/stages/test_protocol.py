@@ -1,0 +1,38 @@
+"""What the protocol says of the training of published encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_whisper import make_whisper
+
+from phonemi.representations.log1p import Log1p
+from phonemi.representations.names import load_representation
+from phonemi.stages.protocol import published_training
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "said"),
+    [
+        ("WavLMModel", "self-supervised"),
+        ("Wav2Vec2ForPreTraining", "self-supervised"),
+        ("HubertForCTC", "trained with transcripts"),
+        ("Wav2Vec2ForSequenceClassification", "trained in a way that its files do not tell"),
+    ],
+)
+def test_the_head_of_a_published_encoder_tells_how_it_was_trained(tmp_path: Path, architecture: str, said: str) -> None:
+    from transformers import HubertConfig, HubertModel
+
+    sizes = {"hidden_size": 4, "num_attention_heads": 1, "intermediate_size": 4, "num_hidden_layers": 1}
+    HubertModel(HubertConfig(**sizes, conv_dim=[4] * 7, num_conv_pos_embedding_groups=1)).save_pretrained(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace("HubertModel", architecture))
+    assert published_training(load_representation(tmp_path)).startswith(said)
+
+
+@pytest.mark.slow
+def test_whisper_was_trained_with_transcripts(tmp_path: Path) -> None:
+    assert published_training(load_representation(make_whisper(tmp_path, 32))).startswith("trained with transcripts")
+    assert published_training(Log1p()).startswith("trained in a way that its files do not tell")
