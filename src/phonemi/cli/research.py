@@ -40,7 +40,10 @@ def quickstart(
 )
 def prepare(
     corpus: Annotated[
-        str, Argument(metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic.")
+        str,
+        Argument(
+            metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic, procedural-noise."
+        ),
     ],
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of the corpus.")],
     output: Annotated[Path, Option("--output", "-o", metavar="FILE", help="Manifest to write.")] = Path(
@@ -75,13 +78,17 @@ def prepare(
         int | None, Option(metavar="FOLD", help="folder: cross-validation fold of these noise recordings.")
     ] = None,
     utterances: Annotated[int | None, Option(metavar="COUNT", help="synthetic: number of utterances.")] = None,
-    seed: Annotated[int | None, Option(metavar="SEED", help="synthetic: random seed.")] = None,
+    clips: Annotated[
+        int | None, Option(metavar="COUNT", help="procedural-noise: clips of every family (default 10).")
+    ] = None,
+    seed: Annotated[int | None, Option(metavar="SEED", help="synthetic, procedural-noise: random seed.")] = None,
 ) -> None:
     """Check a corpus and list its recordings in a manifest."""
     from phonemi.stages import prepare as stage
 
     options: dict[str, object] = {"alignments": alignments, "subset": subset, "table": table, "where": where}
     options |= {"split": split, "part": part, "clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
+    options["clips"] = clips
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 

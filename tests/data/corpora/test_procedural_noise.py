@@ -1,10 +1,14 @@
 """Noise clips: levels, spectra, and that a clip is a function of its generator."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from phonemi import audio
-from phonemi.data.corpora.procedural_noise import FAMILIES, babble, procedural_noise
+from phonemi.data.corpora.procedural_noise import FAMILIES, babble, prepare_procedural_noise, procedural_noise
+from phonemi.data.manifest import split_by_fold, validate
+from phonemi.errors import DataError
 
 SECOND = 16_000
 
@@ -69,3 +73,61 @@ def test_babble_holds_every_voice_at_about_one_level() -> None:
     spectrum = np.abs(np.fft.rfft(babble(voices, SECOND, np.random.default_rng(0))))
     assert abs(20 * np.log10(spectrum[300] / spectrum[900])) <= 6.5
     assert audio.level_db(babble(voices, 3 * SECOND, np.random.default_rng(0))) == pytest.approx(-23, abs=0.01)
+
+
+def share_below(hz: float, family: str) -> float:
+    """Of the power of four clips."""
+    clips = [procedural_noise(family, 6 * SECOND, np.random.default_rng(seed)) for seed in range(4)]
+    power = sum(np.abs(np.fft.rfft(clip)) ** 2 for clip in clips)
+    return float(power[: int(6 * hz)].sum() / power.sum())
+
+
+@pytest.mark.parametrize(("family", "hz", "least"), [("rumble", 150, 0.9), ("wind", 1000, 0.95), ("bumps", 300, 0.5)])
+def test_what_shakes_the_microphone_is_low(family: str, hz: float, least: float) -> None:
+    assert share_below(hz, family) > least > share_below(hz, "white")
+
+
+def test_voices_and_instruments_lie_where_speech_does() -> None:
+    for family in ("horn", "alarm", "music", "cries", "siren"):
+        assert share_below(100, family) < 0.1
+        assert share_below(4000, family) > 0.8
+
+
+@pytest.mark.parametrize("family", ["horn", "alarm", "music", "cries", "engine"])
+def test_tones_stand_out(family: str) -> None:
+    """The strongest hundredth of the bins of a tenth of a second holds most of the power, of white noise little."""
+
+    def tonality(family: str) -> float:
+        shares = []
+        for seed in range(4):
+            clip = procedural_noise(family, 6 * SECOND, np.random.default_rng(seed))
+            power = np.sort(np.abs(np.fft.rfft(clip.reshape(-1, SECOND // 10) * np.hanning(SECOND // 10))) ** 2)
+            loud = power[power.sum(1) > np.median(power.sum(1)) / 10]
+            shares.append((loud[:, -16:].sum(1) / loud.sum(1)).mean())
+        return float(np.mean(shares))
+
+    assert tonality(family) > 2 * tonality("white")
+
+
+def test_a_jackhammer_strikes_12_to_30_times_a_second() -> None:
+    for seed in range(4):
+        clip = procedural_noise("jackhammer", 6 * SECOND, np.random.default_rng(seed))
+        envelope = np.abs(clip).reshape(-1, 80).mean(1)  # 200 Hz
+        spectrum = np.abs(np.fft.rfft(envelope - envelope.mean()))
+        hz = np.fft.rfftfreq(len(envelope), 1 / 200)
+        strongest = hz[(hz > 5) & (hz < 40)][np.argmax(spectrum[(hz > 5) & (hz < 40)])]
+        assert 11 < strongest < 31
+
+
+def test_clips_are_listed_with_every_family_in_every_fold(tmp_path: Path) -> None:
+    recordings, notes = prepare_procedural_noise(tmp_path, clips=5)
+    validate(recordings)
+    assert (len(recordings), notes) == (5 * len(FAMILIES), [])
+    splits = split_by_fold(recordings, [1, 2, 3], [4], [5])
+    assert {recording.id.rpartition("-")[0] for recording in splits["test"]} == set(FAMILIES)
+    before = Path(recordings[0].path).stat().st_mtime_ns
+    again, _ = prepare_procedural_noise(tmp_path, clips=6)
+    assert again[: len(recordings)] == recordings
+    assert Path(recordings[0].path).stat().st_mtime_ns == before, "what is there is not made again"
+    with pytest.raises(DataError, match="0 clips"):
+        prepare_procedural_noise(tmp_path, clips=0)

@@ -7,6 +7,7 @@ from phonemi.data.corpora.esc50 import download_esc50, prepare_esc50
 from phonemi.data.corpora.folder import prepare_folder
 from phonemi.data.corpora.librispeech import download_librispeech, prepare_librispeech
 from phonemi.data.corpora.musan import download_musan, prepare_musan
+from phonemi.data.corpora.procedural_noise import prepare_procedural_noise
 from phonemi.data.corpora.synthetic import prepare_synthetic
 from phonemi.data.corpora.voicebank_demand import download_voicebank_demand, prepare_voicebank_demand
 
@@ -17,4 +18,5 @@ CORPORA = {
     "musan": Corpus(prepare_musan, download_musan),
     "folder": Corpus(prepare_folder),
     "synthetic": Corpus(prepare_synthetic),
+    "procedural-noise": Corpus(prepare_procedural_noise),
 }

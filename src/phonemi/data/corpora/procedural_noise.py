@@ -1,4 +1,4 @@
-"""Procedural noise: clips of ten families (hum, fan, rain, siren, ...) and babble, at 16 kHz and about -23 dB RMS.
+"""Procedural noise: clips of many families (hum, engine, siren, wind, ...) and babble, at 16 kHz and about -23 dB RMS.
 
 Slopes, rates, pitches and densities are drawn for each clip, so that the clips of a family differ. Every clip has a
 faint hiss, so that no part of it is digital silence.
@@ -6,16 +6,50 @@ faint hiss, so that no part of it is digital silence.
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
+from phonemi.data.corpora.corpus import Listing
+from phonemi.data.manifest import Recording
+from phonemi.data.mixing import generator
+from phonemi.errors import DataError
 
+VERSION = 1  # of the clips: raise it when the same arguments give others
 LEVEL_DB = -23.0
+CLIP_S = 6.0  # length of the clips of `prepare_procedural_noise`
 _HISS_DB = -35.0  # relative to the clip
 MAX_PEAK = 0.95
+
+
+def prepare_procedural_noise(folder: str | Path, *, clips: int = 10, seed: int = 0) -> Listing:
+    """Write `clips` clips of 6 s of every family as FAMILY-NUMBER.flac, unless they are there, and list them.
+
+    A family is in every fold, 1 to 5, in other clips. The clips of a smaller number are the first of a larger one.
+
+    Raises:
+        DataError: if no clip is asked for.
+    """
+    if clips < 1:
+        raise DataError(f"{clips} clips of each family: need 1 or more")
+    folder, recordings = Path(folder) / f"version-{VERSION}-seed-{seed}", []
+    samples = round(CLIP_S * SAMPLE_RATE)
+    for index, (number, family) in enumerate(itertools.product(range(clips), FAMILIES)):
+        path = folder / f"{family}-{number + 1}.flac"
+        if not path.exists():
+            rng = generator(seed, "procedural noise", family, number)
+            audio.save(path, procedural_noise(family, samples, rng), SAMPLE_RATE)
+        fold = (index % len(FAMILIES) + number) % 5 + 1
+        recordings.append(
+            Recording(id=path.stem, path=os.path.abspath(path), sample_rate=SAMPLE_RATE, samples=samples, fold=fold)
+        )
+    return Listing(recordings, [])
 
 
 def procedural_noise(family: str, samples: int, rng: np.random.Generator) -> np.ndarray:
@@ -164,6 +198,172 @@ def _siren(samples: int, rng: np.random.Generator) -> np.ndarray:
     return tones
 
 
+def _slowly_varying(samples: int, rng: np.random.Generator, rate_hz: float) -> np.ndarray:
+    """A random curve from 0 to 1 that turns about `rate_hz` times a second."""
+    points = rng.uniform(size=max(4, round(rate_hz * samples / SAMPLE_RATE) + 3))
+    curve: np.ndarray = np.interp(np.linspace(0, len(points) - 1, samples), np.arange(len(points)), points)
+    return curve
+
+
+def _harmonics(pitch_hz: np.ndarray, amplitudes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Harmonics 1, 2, ... of a pitch [sample] with these amplitudes; those above 7.5 kHz are left out."""
+    phase = 2 * np.pi * (np.cumsum(pitch_hz) / SAMPLE_RATE + rng.uniform())
+    orders = np.arange(1, len(amplitudes) + 1)
+    waveform = np.zeros(len(pitch_hz))
+    for order, amplitude in zip(orders, amplitudes, strict=True):
+        if order * pitch_hz.max(initial=0) < 7500:
+            waveform += amplitude * np.sin(order * phase + rng.uniform(0, 2 * np.pi))
+    return waveform
+
+
+def _rumble(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Traffic and buildings, and the hand on the microphone: noise below 30 to 90 Hz that swells."""
+    limit_hz, slope = rng.uniform(30, 90), rng.uniform(3, 6)
+    noise = _shaped(samples, rng, lambda hz: (1 + (hz / limit_hz) ** (2 * slope)) ** -0.5)
+    return noise * (0.2 + _slowly_varying(samples, rng, rng.uniform(0.3, 3)))
+
+
+def _wind(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Gusts at a microphone: noise that falls steeply from some 100 Hz on, and comes and goes."""
+    slope, corner_hz = rng.uniform(2, 4), rng.uniform(60, 250)
+    noise = _shaped(samples, rng, lambda hz: (1 + (hz / corner_hz) ** slope) ** -0.5)
+    return noise * (0.03 + _slowly_varying(samples, rng, rng.uniform(0.5, 4)) ** rng.uniform(1.5, 3))
+
+
+def _engine(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A motor: harmonics of 20 to 90 Hz, which drift with the load, and noise that pulses with them."""
+    slow = _slowly_varying(samples, rng, rng.uniform(0.1, 0.6))
+    pitch_hz = rng.uniform(20, 90) * 2 ** (rng.uniform(0.0, 0.6) * (slow - 0.5))
+    orders = np.arange(1, int(rng.integers(20, 50)))
+    tones = _harmonics(pitch_hz, orders ** -rng.uniform(0.5, 1.2) * rng.uniform(0.2, 1.0, len(orders)), rng)
+    pulse = 1 + 0.8 * np.sin(2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE)
+    exhaust = _coloured(samples, rng, 0.8, 1.6)
+    motor: np.ndarray = tones / _rms(tones) + rng.uniform(0.2, 1.0) * pulse * exhaust / _rms(exhaust)
+    return motor
+
+
+def _air_conditioner(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Steady air with the tones of compressor and blades, which beat slowly."""
+    air = _coloured(samples, rng, 0.8, 1.8)
+    waveform, time_s = air / _rms(air), np.arange(samples) / SAMPLE_RATE
+    for hz in rng.uniform(80, 2500, rng.integers(3, 8)):
+        beat = 1 + rng.uniform(0, 0.8) * np.sin(2 * np.pi * rng.uniform(0.2, 3) * time_s + rng.uniform(0, 6.3))
+        waveform = waveform + rng.uniform(0.1, 0.9) * beat * np.sin(2 * np.pi * hz * time_s)
+    return waveform
+
+
+def _horn(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """The horn of a car: two pitches with many harmonics, pressed for 0.2 to 2 s."""
+    pitches_hz = rng.uniform(280, 420) * np.array([1.0, rng.choice([1.19, 1.26, 1.33])])
+    brightness = rng.uniform(0.3, 0.9)
+
+    def press(loudness: float) -> np.ndarray:
+        length = int(rng.uniform(0.2, 2.0) * SAMPLE_RATE)
+        rise = np.minimum(1, np.minimum(np.arange(length), np.arange(length)[::-1]) / 400)
+        waveform = np.zeros(length)
+        for hz in pitches_hz:
+            waveform += _harmonics(np.full(length, hz), 1 / np.arange(1, 16) ** brightness, rng)
+        return loudness * rise * waveform
+
+    return _add_bursts(samples, rng, rng.uniform(0.3, 0.8), press)
+
+
+def _jackhammer(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Blows at 12 to 30 Hz, each of which makes steel and stone ring, for a few seconds at a time."""
+    rings_hz, decay_samples = rng.uniform(200, 3500, 4), rng.uniform(60, 300)
+    step = SAMPLE_RATE / rng.uniform(12, 30)
+    lag = np.arange(2000)
+    blow = np.sin(2 * np.pi * np.outer(rings_hz, lag) / SAMPLE_RATE + rng.uniform(0, 6.3, (4, 1))).sum(0)
+    waveform = np.zeros(samples + len(lag))
+    for start in np.arange(0, samples, step):
+        strike = blow * rng.uniform(0.7, 1.0) + 2 * rng.standard_normal(len(lag))
+        at = min(int(start + rng.normal(0, 0.02 * step)), samples - 1)
+        waveform[max(at, 0) : max(at, 0) + len(lag)] += strike * np.exp(-lag / decay_samples)
+    return waveform[:samples] * (_slowly_varying(samples, rng, 0.5) > rng.uniform(0.0, 0.4))
+
+
+def _alarm(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Beeps of one or two pure pitches between 0.6 and 3.5 kHz in a steady rhythm: alarm clocks, reversing lorries."""
+    period, share = rng.uniform(0.15, 1.2) * SAMPLE_RATE, rng.uniform(0.3, 0.7)
+    place = np.arange(samples) / period
+    pitches_hz = rng.uniform(600, 3500, 2)
+    pitch_hz = np.where(np.floor(place) % 2 < rng.integers(1, 3), pitches_hz[0], pitches_hz[1])
+    tones = _harmonics(pitch_hz, np.array([1.0, rng.uniform(0, 0.5), rng.uniform(0, 0.3)]), rng)
+    return tones * ((place % 1) < share)
+
+
+def _music(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A melody over chords, plucked or held, in a drawn key and tempo."""
+    root_hz, beat = rng.uniform(110, 220), rng.uniform(0.18, 0.6) * SAMPLE_RATE
+    scale = np.array([0, 2, 4, 5, 7, 9, 11] if rng.uniform() < 0.5 else [0, 2, 3, 5, 7, 8, 10])
+    timbre = np.arange(1, 9) ** -rng.uniform(0.8, 2.5)
+    decay_samples = rng.uniform(0.15, 3) * SAMPLE_RATE
+    waveform, degree = np.zeros(samples), int(rng.integers(7, 14))
+    for number, start in enumerate(np.arange(0, samples, beat).astype(int)):
+        degree = int(np.clip(degree + rng.integers(-2, 3), 5, 16))
+        chord = int(rng.integers(0, 6)) if number % 4 == 0 else None
+        voices = [(degree, 1, 1.0)] + ([] if chord is None else [(chord + third, 4, 0.5) for third in (0, 2, 4)])
+        for note, beats, loudness in voices:
+            length = min(int(beats * beat), samples - start)
+            hz = root_hz * 2 ** (note // 7 + scale[note % 7] / 12)
+            fall = np.exp(-np.arange(length) / decay_samples) * np.minimum(1, np.arange(length) / 80)
+            waveform[start : start + length] += loudness * fall * _harmonics(np.full(length, hz), timbre, rng)
+    return waveform
+
+
+def _cries(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Voiced calls without words, of children or animals: harmonics of a gliding pitch through two resonances."""
+    pitch_hz, glide = rng.uniform(280, 650), rng.uniform(0.1, 0.7)
+    resonances_hz = np.array([rng.uniform(800, 1600), rng.uniform(2000, 3500)])
+    shortest_s = rng.uniform(0.1, 0.6)
+
+    def call(loudness: float) -> np.ndarray:
+        length = int(shortest_s * rng.uniform(1, 2.5) * SAMPLE_RATE)
+        rise = np.sin(np.pi * np.arange(length) / length)
+        hz = pitch_hz * 2 ** (glide * (rise - 0.5) + 0.03 * _slowly_varying(length, rng, 12))
+        orders = np.arange(1, 20) * pitch_hz
+        gains = (1 / (1 + ((orders - resonances_hz[:, None]) / 300) ** 2)).sum(0)
+        rough = 1 + rng.uniform(0, 0.5) * np.sin(2 * np.pi * rng.uniform(30, 80) * np.arange(length) / SAMPLE_RATE)
+        sound: np.ndarray = rise * rough * _harmonics(hz, gains, rng)
+        return loudness * sound
+
+    return _add_bursts(samples, rng, rng.uniform(0.6, 2.0), call)
+
+
+def _clicks(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Single samples and scratches of up to 2 ms over the hiss of a line: bad contacts, lost packets, vinyl."""
+    longest = int(rng.integers(1, 32))
+
+    def click(loudness: float) -> np.ndarray:
+        length = int(rng.integers(1, longest + 1))
+        sound: np.ndarray = rng.standard_normal(length) * np.exp(-np.arange(length) / max(1, longest / 3))
+        return loudness * sound
+
+    return _over_noise(_add_bursts(samples, rng, rng.uniform(1, 30), click), rng)
+
+
+def _bumps(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Knocks at the microphone or the table, over the noise of a room: thuds of 20 to 150 Hz with a short crack."""
+    low_hz, high_hz = rng.uniform(20, 60), rng.uniform(60, 150)
+
+    def bump(loudness: float) -> np.ndarray:
+        lag = np.arange(int(0.25 * SAMPLE_RATE))
+        thud = np.sin(2 * np.pi * rng.uniform(low_hz, high_hz) * lag / SAMPLE_RATE)
+        thud *= np.exp(-lag / rng.uniform(300, 1200))
+        return loudness * (thud + rng.uniform(0, 0.5) * rng.standard_normal(len(lag)) * np.exp(-lag / 40))
+
+    return _over_noise(_add_bursts(samples, rng, rng.uniform(0.5, 4), bump), rng)
+
+
+def _over_noise(bursts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sparse sounds with steady noise: alone, at the SNR of a mixture, they would be far louder than any speech."""
+    noise = _coloured(len(bursts), rng, 0.5, 1.5)
+    together = bursts + rng.uniform(0.15, 0.6) * (_rms(bursts) or 1.0) * noise / (_rms(noise) or 1.0)
+    limit = 4 * (_rms(together) or 1.0)
+    limited: np.ndarray = limit * np.tanh(together / limit)
+    return limited
+
+
 FAMILIES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "white": partial(_coloured, lowest=-0.2, highest=0.2),
     "pink": partial(_coloured, lowest=0.7, highest=1.2),
@@ -175,4 +375,15 @@ FAMILIES: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
     "chirps": _chirps,
     "rain": _rain,
     "siren": _siren,
+    "rumble": _rumble,
+    "wind": _wind,
+    "engine": _engine,
+    "air-conditioner": _air_conditioner,
+    "horn": _horn,
+    "jackhammer": _jackhammer,
+    "alarm": _alarm,
+    "music": _music,
+    "cries": _cries,
+    "clicks": _clicks,
+    "bumps": _bumps,
 }

@@ -16,7 +16,7 @@ from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.corpora.corpus import Listing
 from phonemi.data.corpora.espeak import Espeak, Voice, phone_intervals
-from phonemi.data.corpora.procedural_noise import FAMILIES, LEVEL_DB, MAX_PEAK, babble, procedural_noise
+from phonemi.data.corpora.procedural_noise import LEVEL_DB, MAX_PEAK, babble, procedural_noise
 from phonemi.data.manifest import Interval, Recording, read_manifest, write_manifest
 from phonemi.data.mixing import generator
 from phonemi.errors import DataError
@@ -25,12 +25,11 @@ from phonemi.progress import Progress
 
 VERSION = 1  # of the corpus: raise it when the same arguments give other files
 MARKER = ".phonemi-synthetic.json"
+_FAMILIES = ("white", "pink", "brown", "speech-shaped", "hum", "keyboard", "fan", "chirps", "rain", "siren", "babble")
 # Family, number and fold of each noise clip. The three clips of a family are two folds apart, so that no fold has the
 # families of the next.
 _CLIPS: tuple[tuple[str, int, int], ...] = tuple(
-    (family, clip + 1, (index + 2 * clip) % 5 + 1)
-    for clip in range(3)
-    for index, family in enumerate([*FAMILIES, "babble"])
+    (family, clip + 1, (index + 2 * clip) % 5 + 1) for clip in range(3) for index, family in enumerate(_FAMILIES)
 )
 _CLIP_S = 6.0
 _FLOOR_DB = -50.0  # noise floor relative to the speech: no recording is digitally silent
