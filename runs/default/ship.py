@@ -30,6 +30,10 @@ SPEECH = [
     {"name": "LJ Speech, VCTK, one more reader: 0.5 h", "use": "speech with phones", "licence": "public domain, CC BY"},
 ]
 SUPERVISED = "It is phone-supervised: what its layers say about phones says nothing about self-supervised encoders."
+AGREEMENT = {
+    "validation_accuracy": "accuracy on masked frames of held-out crops",
+    "validation_similarity": "cosine similarity to the teacher's states of held-out crops",
+}
 LOG1P = "`log1p` is the same network without the encoder. "
 COMMANDS = {"name": "Picovoice, spoken commands, 1.5 h", "use": "speech", "licence": "Apache-2.0"}
 NOISE = [
@@ -91,9 +95,10 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
         ],
         "hours_of_speech": trained["hours"],
         "rounds": [
-            f"{one['units']}: {one['steps']} updates of {settings.batch * settings.crop_frames * 0.02:.0f} s, accuracy "
-            f"on masked frames of held-out crops {one['validation_accuracy']:.3f}"
+            f"{one['teacher'] or one['units']}: {one['steps']} updates of "
+            f"{settings.batch * settings.crop_frames * 0.02:.0f} s, {AGREEMENT[name]} {one[name]:.3f}"
             for one in trained["rounds"]
+            for name in AGREEMENT.keys() & one.keys()
         ],
         "noisy_share_of_the_inputs": settings.noisy_share,
         "MI bits by layer, average of -10 to 20 dB": bits,

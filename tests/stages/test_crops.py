@@ -162,7 +162,7 @@ def test_a_crop_played_at_another_speed_keeps_its_units_in_step(speed: float) ->
     sweep.standardise(MELS)
     units = torch.from_numpy(frequency_hz[200 + 320 * np.arange(len(sweep.features))]).round().long()
     played = crops(sweep, None, f"encoder.speeds=[{speed}, {speed}]")
-    played.units = units
+    played.targets = units
     features, _, heard_as = played.batch(step=3)
     wanted = []
     for row in heard_as:  # constant tones of the expected frequency, as features

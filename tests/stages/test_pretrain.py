@@ -15,11 +15,13 @@ from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE
 from phonemi.data.manifest import read_manifest, write_manifest
-from phonemi.errors import DataError
+from phonemi.errors import ConfigError, DataError
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
+from phonemi.representations.names import load_representation
 from phonemi.stages import pretrain
 from phonemi.stages.pretrain import MaskedPrediction, cluster
 from phonemi.stages.run import Run
+from phonemi.weights.training_record import find_training_record
 
 
 @pytest.fixture
@@ -111,6 +113,53 @@ def test_phones_as_units(run_stage: Callable[..., Run]) -> None:
     run = run_stage("run", "encoder.rounds=[{units: phones, steps: 4}]")
     rounds = json.loads((run.folder / "encoder" / "result.json").read_text())["rounds"]
     assert rounds[0]["validation_loss"] < 2 * np.log(40)
+
+
+@pytest.mark.slow
+def test_a_teacher_is_imitated(run_stage: Callable[..., Run]) -> None:
+    round_ = "{units: teacher, teacher: mini, layers: [6], steps: 60, learning_rate: 0.003, continues: true}"
+    changes = [f"encoder.rounds=[{{units: mel, steps: 4}}, {round_}]", "encoder.noisy_share=0.5"]
+    run = run_stage("run", *changes)
+    first, second = json.loads((run.folder / "encoder" / "result.json").read_text())["rounds"]
+    assert "validation_accuracy" in first
+    assert 0.3 < second["validation_similarity"] < 1
+    record = find_training_record(str(run.folder / "encoder" / "model"))
+    assert record is not None
+    assert "k-means units (self-supervised; 50 % of the input noisy), then distillation of mini" in record.method
+    # The states of the teacher are kept: another training asks it nothing.
+    (states,) = (run.folder / "cache" / "teacher").iterdir()
+    before = states.stat().st_mtime_ns
+    run_stage("run", *changes, "encoder.batch=3")
+    assert states.stat().st_mtime_ns == before
+
+
+def test_the_states_of_the_teacher_lie_at_the_frames_of_the_stream(corpus: Any, tmp_path: Path) -> None:
+    round_ = "{units: teacher, teacher: mini, layers: [2, 6]}"
+    run = Run(tmp_path / "run", load_config(None, [*corpus.settings, f"encoder.rounds=[{round_}]", "encoder.blocks=3"]))
+    recordings = run.data.encoder_speech
+    settings = run.config.encoder
+    stream = pretrain._load_stream(settings, pretrain._new_encoder(settings), recordings, run.progress)
+    states = pretrain._targets(run, settings.rounds[0], stream, recordings, pretrain._new_encoder(settings))
+    assert states.shape == (len(stream.features), 2, 256)
+    teacher = load_representation("mini")
+    for index in (0, len(recordings) - 1):
+        own = teacher(torch.from_numpy(audio.load(recordings[index].path))[None]).states[[2, 6], 0].transpose(0, 1)
+        kept = states[stream.starts[index] : stream.starts[index + 1]]
+        torch.testing.assert_close(kept.float(), own, atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("round_", "message"),
+    [
+        ("{units: teacher, teacher: mini, layers: [7]}", r"layers \[7\] of mini: it has 0 to 6"),
+        ("{units: teacher, teacher: mini, layers: [5, 6]}", "the encoder can predict 1 of them"),
+        ("{units: teacher, teacher: mini}", "a round has a teacher and its layers if `units` is 'teacher'"),
+        ("{units: mel, teacher: mini}", "a round has a teacher and its layers if `units` is 'teacher'"),
+    ],
+)
+def test_a_teacher_that_cannot_be_imitated(run_stage: Callable[..., Run], round_: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_stage("run", f"encoder.rounds=[{round_}]")
 
 
 def test_phones_that_are_not_there(run_stage: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:

@@ -161,19 +161,32 @@ class Data(Section):
 
 
 class Round(Section):
-    """One round of masked prediction: which units are predicted, and for how long."""
+    """One round of the training of an encoder: what is predicted, and for how long."""
 
-    units: Literal["mel", "encoder", "phones"] = setting("mel", affects="encoder")
+    units: Literal["mel", "encoder", "phones", "teacher"] = setting("mel", affects="encoder")
     """What is predicted: k-means clusters of log-mel frames (mel), k-means clusters of a layer of the previous round's
-    encoder (encoder), or aligned phones (phones: training is then phone-supervised)"""
+    encoder (encoder), aligned phones (phones: training is then phone-supervised), or the hidden states of another
+    encoder, which hears the clean speech (teacher: distillation, where nothing is masked)"""
+    teacher: str | None = setting(None, affects="encoder", min_length=1)
+    """The other encoder if `units` is 'teacher': name in the package, hub id or folder; null: none"""
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = setting((), affects="encoder", unit="layers")
+    """Layers of the teacher that are predicted, from as many of the last layers, in this order"""
+    continues: bool = setting(False, affects="encoder")
+    """Go on with the weights of the round before instead of new ones"""
     layer: int = setting(4, affects="encoder", unit="layer", ge=0)
     """Layer whose hidden states are clustered if `units` is 'encoder'"""
     clusters: int = setting(100, affects="encoder", unit="clusters", ge=2)
-    """Number of k-means clusters; ignored if `units` is 'phones'"""
+    """Number of k-means clusters of 'mel' and 'encoder'"""
     steps: Count = setting(2000, affects="encoder", unit="updates")
     """Optimiser updates of the round"""
     learning_rate: float = setting(0.001, affects="encoder", gt=0)
     """Highest learning rate of the round"""
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> Self:
+        if {bool(self.teacher), bool(self.layers)} != {self.units == "teacher"}:
+            raise ValueError("a round has a teacher and its layers if `units` is 'teacher', otherwise none of them")
+        return self
 
 
 class Encoder(Section):

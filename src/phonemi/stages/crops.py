@@ -1,8 +1,8 @@
 """A corpus held in memory as one stream of 20 ms frames -> batches of masked crops, each a function of its step alone.
 
 Crops may be played faster or slower (Ko et al., Audio augmentation for speech recognition, Interspeech 2015), and
-inputs may be made noisy while the units stay those of the clean speech (WavLM, arXiv 2110.13900): noise of the training
-folds, or a part of another crop spoken over it.
+inputs may be made noisy while the targets stay those of the clean speech (WavLM, arXiv 2110.13900): noise of the
+training folds, or a part of another crop spoken over it.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ class Crops:
     """
 
     stream: Stream  # with samples where crops are made noisy or played at other speeds
-    units: Tensor  # int64 [frame], `IGNORE` where there is none
+    targets: Tensor  # [frame, ...], what is predicted of each
     settings: Encoder
     seed: int
     noise: NoiseStore | None = None  # what the noisy crops are disturbed with
 
     def batch(self, step: int, held_out: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """features [batch, frame, bin], mask bool [batch, frame], units int64 [batch, frame]."""
+        """features [batch, frame, bin], mask bool [batch, frame], targets [batch, frame, ...]."""
         random = np.random.default_rng([self.seed, step, int(held_out)])
         size, count = self.settings.crop_frames, self.settings.batch
         blocks = len(self.stream.features) // (2 * size)
@@ -116,7 +116,7 @@ class Crops:
                 if noisy[row]:
                     waveforms[position] = self._disturbed(waveforms[position], starts[row - 1], random)
             features[rows] = self._features(np.stack(waveforms))
-        return features, mask, self.units[index]
+        return features, mask, self.targets[index]
 
     def _waveform(self, start: int, speed: float) -> np.ndarray:
         """A crop played `speed` times as fast (and as high), float32 [sample]."""

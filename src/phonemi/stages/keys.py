@@ -48,7 +48,8 @@ class Keys:
         """The encoder: how it is trained, or which version of a given one it is."""
         name = self.config.representation
         if name == "encoder":
-            return self.of("encoder")
+            teachers = [one.teacher for one in self.config.encoder.rounds if one.teacher]
+            return self.of("encoder", *map(self.model_version, teachers))
         settings = {key: value for key, value in self.config.settings_that_affect("encoder").items() if "." not in key}
         return content_hash("encoder", self.data, settings, self.model_version(name))
 

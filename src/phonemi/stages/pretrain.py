@@ -1,13 +1,16 @@
-"""Train the run's own encoder by masked prediction of units, round by round: RUN/encoder/model.
+"""Train the run's own encoder round by round, by masked prediction of units or by distillation: RUN/encoder/model.
 
-The recipe is that of MelHuBERT (arXiv 2211.09944), after HuBERT. Log-mel features of the whole corpus are computed
-once and held in memory as one stream of frames (`stages/crops.py`). A batch is a set of crops of that stream; spans
-of them are masked, and the units of the masked frames are predicted.
+The recipe of masked prediction is that of MelHuBERT (arXiv 2211.09944), after HuBERT. Log-mel features of the whole
+corpus are computed once and held in memory as one stream of frames (`stages/crops.py`). A batch is a set of crops of
+that stream; spans of them are masked, and the units of the masked frames are predicted. In distillation the crops may
+be noisy, and the states of a teacher that hears the clean speech are predicted (DistilHuBERT, arXiv 2110.01900;
+RobustDistiller, arXiv 2302.09437).
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,9 +21,12 @@ from phonemi.config import Encoder, Round
 from phonemi.data.alignment import IGNORE, PHONES, frame_labels
 from phonemi.data.manifest import Recording
 from phonemi.data.store import AudioStore
-from phonemi.errors import DataError
+from phonemi.errors import ConfigError, DataError
+from phonemi.files import content_hash, replacing
 from phonemi.progress import Progress
+from phonemi.representations.base import at_50_hz
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
+from phonemi.representations.names import load_representation
 from phonemi.signal import SSL_FIELD
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
@@ -48,9 +54,9 @@ def pretrain_encoder(run: Run) -> None:
         run.say(f"pretrain: {len(recordings)} utterances, {seconds / 3600:.2f} h of speech in memory")
         rounds = []
         for number, round_ in enumerate(settings.rounds, start=1):
-            units = _units(run, round_, stream, recordings, model)
-            model = _new_encoder(settings, model)
-            scores = _train(run, model, stream, units, round_, number)
+            targets = _targets(run, round_, stream, recordings, model)
+            model = model if round_.continues and number > 1 else _new_encoder(settings, model)
+            scores = _train(run, model, stream, targets, round_, number)
             rounds.append({"round": number, **round_.model_dump(), **scores})
         model.save(run.folder / ENCODER_MODEL)
         speakers = sorted({recording.speaker for recording in recordings if recording.speaker is not None})
@@ -62,10 +68,16 @@ def pretrain_encoder(run: Run) -> None:
 
 def _method(settings: Encoder) -> str:
     """How the encoder is trained, in words."""
-    knows_phones = any(round_.units == "phones" for round_ in settings.rounds)
-    units, kind = ("aligned phones", "phone-supervised") if knows_phones else ("k-means units", "self-supervised")
+    units = {round_.units for round_ in settings.rounds}
     noisy = f"; {100 * settings.noisy_share:.0f} % of the input noisy" if settings.noisy_share else ""
-    return f"masked prediction of {units} ({kind}{noisy})"
+    methods = []
+    if "phones" in units:
+        methods.append(f"masked prediction of aligned phones (phone-supervised{noisy})")
+    elif units != {"teacher"}:
+        methods.append(f"masked prediction of k-means units (self-supervised{noisy})")
+    if teachers := dict.fromkeys(Path(round_.teacher).name for round_ in settings.rounds if round_.teacher):
+        methods.append(f"distillation of {' and '.join(teachers)} (it knows what the teacher was taught{noisy})")
+    return ", then ".join(methods)
 
 
 def _new_encoder(settings: Encoder, previous: MelTransformer | None = None) -> MelTransformer:
@@ -101,8 +113,10 @@ def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Reco
     return stream
 
 
-def _units(run: Run, round_: Round, stream: Stream, recordings: list[Recording], model: MelTransformer) -> Tensor:
-    """Targets of every frame, int64 [frame]; IGNORE where there is none."""
+def _targets(run: Run, round_: Round, stream: Stream, recordings: list[Recording], model: MelTransformer) -> Tensor:
+    """What is predicted of every frame: a unit, int64 [frame], IGNORE where there is none, or `_teacher_states`."""
+    if round_.units == "teacher":
+        return _teacher_states(run, round_, stream, recordings)
     if round_.units == "phones":
         parts = [
             np.full(frames, IGNORE) if recording.phones is None else frame_labels(recording.phones, frames)
@@ -114,6 +128,31 @@ def _units(run: Run, round_: Round, stream: Stream, recordings: list[Recording],
         return units
     vectors = stream.features if round_.units == "mel" else _encode(run, stream, model, round_.layer)
     return cluster(vectors, round_.clusters, run.config.seed)
+
+
+def _teacher_states(run: Run, round_: Round, stream: Stream, recordings: list[Recording]) -> Tensor:
+    """States of the teacher for the clean stream, half precision [frame, layer, dim]; on disk, since they are many."""
+    assert round_.teacher is not None
+    teacher = load_representation(round_.teacher).to(run.device)
+    if max(round_.layers) >= teacher.layers or len(round_.layers) >= run.config.encoder.blocks:
+        raise ConfigError(
+            f"layers {list(round_.layers)} of {round_.teacher}: it has 0 to {teacher.layers - 1}, and the encoder can "
+            f"predict {run.config.encoder.blocks - 1} of them"
+        )
+    shape = (len(stream.features), len(round_.layers), teacher.dim)
+    name = content_hash(run.keys.model_version(round_.teacher), round_.layers, run.data.version)
+    path = run.folder / "cache" / "teacher" / f"{name}.float16"
+    if not path.exists():
+        store = AudioStore(recordings)
+        waveforms = prefetched(store.__getitem__, range(len(recordings)))
+        with replacing(path) as temporary, torch.inference_mode():
+            states = np.memmap(temporary, np.float16, "w+", shape=shape)
+            for index, waveform in enumerate(run.progress.over(waveforms, "hearing the teacher", len(recordings))):
+                hidden = teacher(torch.from_numpy(waveform)[None].to(run.device))
+                own = at_50_hz(hidden, teacher.hop, len(waveform)).states[list(round_.layers), 0]
+                states[stream.starts[index] : stream.starts[index + 1]] = own.transpose(0, 1).cpu().half().numpy()
+            states.flush()
+    return torch.from_numpy(np.memmap(path, np.float16, "c", shape=shape))
 
 
 @torch.inference_mode()
@@ -173,14 +212,37 @@ class MaskedPrediction(nn.Module):
         return loss, (logits.argmax(-1) == targets).float().sum() / max(1, len(targets))
 
 
+class Distillation(nn.Module):
+    """An encoder whose last layers predict the states of a teacher, by a linear head each: -> mean squared error.
+
+    The states of a teacher are layer-normalised, so that the error lies between 0 and about 1 to 4.
+    """
+
+    def __init__(self, encoder: MelTransformer, layers: int, dim: int):
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleList(nn.Linear(encoder.dim, dim) for _ in range(layers))
+
+    def forward(self, features: Tensor, mask: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, frame, bin], a mask that is not used, [batch, frame, layer, dim] -> loss, cosine similarity."""
+        own = self.encoder.encode(features.float()).states[-len(self.heads) :]
+        predicted = torch.stack([head(state) for head, state in zip(self.heads, own, strict=True)], 2).float()
+        states = states.float()
+        return functional.mse_loss(predicted, states), functional.cosine_similarity(predicted, states, dim=-1).mean()
+
+
 def _train(
-    run: Run, model: MelTransformer, stream: Stream, units: Tensor, round_: Round, number: int
+    run: Run, model: MelTransformer, stream: Stream, targets: Tensor, round_: Round, number: int
 ) -> dict[str, float]:
     settings = run.config.encoder
-    classes = len(PHONES) if round_.units == "phones" else int(units.max()) + 1
-    task = MaskedPrediction(model, classes, settings.unmasked_weight)
+    if round_.units == "teacher":
+        task: MaskedPrediction | Distillation = Distillation(model, *targets.shape[1:])
+    else:
+        classes = len(PHONES) if round_.units == "phones" else int(targets.max()) + 1
+        task = MaskedPrediction(model, classes, settings.unmasked_weight)
+    agreement = "validation_similarity" if round_.units == "teacher" else "validation_accuracy"
     noise = run.data.noise_store("train") if settings.noisy_share > 0 else None
-    crops = Crops(stream, units, settings, run.config.seed, noise)
+    crops = Crops(stream, targets, settings, run.config.seed, noise)
     fitting = fit_settings(
         round_,
         warmup_steps=max(1, round_.steps // 12),
@@ -197,8 +259,8 @@ def _train(
     @torch.inference_mode()
     def validate(task: nn.Module) -> dict[str, float]:
         scores = [task(*(part.to(run.device) for part in crops.batch(step, held_out=True))) for step in range(2)]
-        loss, accuracy = (torch.stack(values).mean().item() for values in zip(*scores, strict=True))
-        return {"validation_loss": loss, "validation_accuracy": accuracy}
+        loss, agreed = (torch.stack(values).mean().item() for values in zip(*scores, strict=True))
+        return {"validation_loss": loss, agreement: agreed}
 
     result = fit(
         task,
@@ -214,4 +276,4 @@ def _train(
     )
     model.to("cpu").eval()
     last = next(row for row in reversed(result.history) if "validation_loss" in row)
-    return {key: last[key] for key in ("validation_loss", "validation_accuracy")}
+    return {key: last[key] for key in ("validation_loss", agreement)}
