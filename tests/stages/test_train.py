@@ -23,13 +23,16 @@ from phonemi.aggregations import SingleLayer, WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
 from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, PhonemiError
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
 from phonemi.stages.train import (
+    Batch,
     StoredInputs,
     TrainingBatches,
+    TrainingModel,
     enhancement_mixtures,
     initial_aggregation,
     is_trained,
@@ -288,6 +291,16 @@ def test_ctrl_c_ends_all_processes_and_leaves_their_checkpoints(untrained: Run) 
         path.relative_to(untrained.folder.path).parts[1] for path in untrained.folder.path.glob("rows/*/*/*/last.pt")
     )
     assert left == ["layer", "log1p"]
+
+
+def test_the_target_keeps_some_noise_where_it_is_asked_for() -> None:
+    network = MaskEnhancer(0, True, hidden=4, layers=1).eval()
+    noisy, clean = torch.randn(2, 2, 4000, generator=torch.Generator().manual_seed(0))
+    batch = Batch(noisy, clean, [4000, 4000], None)
+    kept = TrainingModel(network, kept_noise_db=20.0)(batch)
+    torch.testing.assert_close(kept, network.loss(noisy, 0.9 * clean + 0.1 * noisy, None, torch.tensor([4000, 4000])))
+    everything = network.loss(noisy, noisy, None, torch.tensor([4000, 4000]))
+    torch.testing.assert_close(TrainingModel(network, kept_noise_db=0.0)(batch), everything)
 
 
 def test_pairs_take_the_place_of_mixtures(untrained: Run, tmp_path: Path) -> None:

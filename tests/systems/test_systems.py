@@ -60,6 +60,18 @@ def test_the_encoder_of_any_system_that_has_one_can_be_tuned() -> None:
         find_system("log1p+tuned-3")
 
 
+def test_a_row_with_the_spectrum_can_have_a_complex_mask() -> None:
+    system = find_system("ws-linguistic+log1p+complex@3")
+    assert (system.network, system.label, system.model) == ("complex", "WS (Linguistic) + log1p, complex mask", 3)
+    assert system.compared_with[0] == "ws-linguistic+log1p"
+    assert system.printed == {}
+    assert find_system("log1p+complex").network == "complex"
+    tuned = find_system("ws-acoustic+log1p+complex+tuned-5")
+    assert (tuned.tuned_from_block, tuned.compared_with[0]) == (5, "ws-acoustic+log1p+complex")
+    with pytest.raises(ConfigError, match=r"\+complex after log1p"):
+        find_system("ws-linguistic+complex")
+
+
 def test_every_system_is_its_own_row() -> None:
     systems = [system for paper in PAPERS for system in paper.values()]
     assert len({system.label for system in systems}) == len({system.look for system in systems} - {None}) + 2
@@ -82,9 +94,9 @@ def test_every_printed_row_is_a_system_with_its_numbers() -> None:
         ("layer-x", "unknown row 'layer-x'; did you mean 'layer'?"),
         ("layer--1", "unknown row 'layer--1'; did you mean 'layer'?"),
         ("ws-acoustic-2", "unknown row 'ws-acoustic-2'; did you mean 'ws-acoustic'?"),
-        ("ws-hybrid+mel", "only +log1p and +tuned-K can be added"),
-        ("ws-hybrid+", "only +log1p and +tuned-K can be added"),
-        ("log1p+log1p", "only +log1p and +tuned-K can be added, to a row with an encoder"),
+        ("ws-hybrid+mel", "+log1p and +tuned-K can be added to a row"),
+        ("ws-hybrid+", "+log1p and +tuned-K can be added to a row"),
+        ("log1p+log1p", "+log1p and +tuned-K can be added to a row with an encoder"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:

@@ -332,7 +332,7 @@ class Enhance(Section):
         paper="every row of Tables 1 and 2",
     )
     """Enhancers to train, by the name of their row: log1p, layer, layer-N, ws-TUNING or dws-TUNING with TUNING
-    acoustic, linguistic or hybrid, each also with +log1p"""
+    acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask"""
     hidden: Count = setting(256, affects="models", paper="256, recipe")
     """Size of an LSTM in one direction"""
     layers: Count = setting(3, affects="models", unit="layers", paper="3, recipe")
@@ -359,6 +359,9 @@ class Enhance(Section):
     """Add AdamW's eps before the bias correction, as S3PRL does; false: after it, as PyTorch does"""
     si_sdr_weight: float = setting(0.0, affects="models", unit="1/dB", paper="0, recipe", ge=0)
     """Weight of a dB of SI-SDR in the loss, beside the L1 distance of the spectra; 0: the L1 distance alone"""
+    kept_noise_db: float | None = setting(None, affects="models", unit="dB", paper="null, recipe", ge=0)
+    """How much weaker than in the recording the noise is in what the network learns to give; null: it is clean. What
+    costs a recogniser words is the artefacts, not the noise that is left"""
     snrs_db: SnrsDb = setting(
         (0.0, 5.0, 10.0, 15.0), affects=MIXTURES, unit="dB", paper="0, 5, 10, 15 (VoiceBank-DEMAND)"
     )

@@ -134,7 +134,7 @@ class MaskEnhancer(EnhancerNetwork):
             samples = noisy.shape[-1]
             enhanced = signal.istft(signal.scale(spectrum, _stft_gains(mask, magnitude, noisy_log1p)), samples)
             enhanced = enhanced * signal.valid_mask(lengths, samples)
-            loss = loss - si_sdr_weight * _si_sdr_db(enhanced, gain * clean).mean()
+            loss = loss - si_sdr_weight * si_sdr_db(enhanced, gain * clean).mean()
         return loss
 
     def denoise(
@@ -226,7 +226,7 @@ def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:
     return signal.expm1(mask * log1p) / (magnitude + 1e-10)
 
 
-def _si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
+def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
     """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
     estimate, clean = estimate.float(), clean.float()
     target, error = target_and_error_energy(estimate, clean)

@@ -14,6 +14,7 @@ from torch import nn
 
 from phonemi.aggregations import Aggregation, build_aggregation
 from phonemi.enhancers.base import EnhancerNetwork
+from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
@@ -31,7 +32,7 @@ from phonemi.weights.tensors import load_weights, save_weights
 if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
 
-NETWORKS: dict[str, type[EnhancerNetwork]] = {network.kind: network for network in (MaskEnhancer,)}
+NETWORKS: dict[str, type[EnhancerNetwork]] = {network.kind: network for network in (MaskEnhancer, ComplexMaskEnhancer)}
 MODEL_TYPE = "phonemi-enhancer"
 CARD_FILE = "README.md"  # the hub shows it as the page of the model
 HUB_ADVICE = "is there a network? A proxy is set with HTTPS_PROXY, another hub with HF_ENDPOINT"

@@ -122,6 +122,8 @@ def _enhancers(run: Run) -> str:
     usual = settings.seeds
     others = [f"{count} of {base}" for base, count in counts.items() if count != usual]
     models = f"{plural(usual, 'model')} of each row" + (f", {', '.join(others)}" if others else "")
+    if settings.kept_noise_db is not None:
+        drawn += f" (the target keeps the noise {settings.kept_noise_db:g} dB down)"
     title = METRIC[settings.select_on].title
     validated = "recorded pairs" if data.validation_pairs else f"{settings.validation_mixtures} validation mixtures"
     return (

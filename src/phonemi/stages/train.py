@@ -187,6 +187,7 @@ class TrainingModel(nn.Module):
         aggregation: None where the inputs are aggregated already.
         representation: an encoder that learns; None where its states are stored.
         si_sdr_weight: for a network whose loss takes one, see `MaskEnhancer.loss`.
+        kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
     """
 
     def __init__(
@@ -195,8 +196,10 @@ class TrainingModel(nn.Module):
         aggregation: Aggregation | None = None,
         representation: Representation | None = None,
         si_sdr_weight: float = 0.0,
+        kept_noise_db: float | None = None,
     ) -> None:
         super().__init__()
+        self._kept = 0.0 if kept_noise_db is None else 10 ** (-kept_noise_db / 20)
         # In the order of the data: the norm of the gradient is summed in the order of the parameters.
         self.representation, self.aggregation, self.network = representation, aggregation, network
         self._loss_options = {"si_sdr_weight": si_sdr_weight} if si_sdr_weight else {}
@@ -205,7 +208,8 @@ class TrainingModel(nn.Module):
         """Loss of a batch, []."""
         features = self.features(batch.noisy, batch.lengths, batch.inputs)
         lengths = torch.tensor(batch.lengths)
-        return self.network.loss(batch.noisy, batch.clean, features, lengths, **self._loss_options)
+        target = batch.clean + self._kept * (batch.noisy - batch.clean) if self._kept else batch.clean
+        return self.network.loss(batch.noisy, target, features, lengths, **self._loss_options)
 
     def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
         """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
@@ -235,11 +239,12 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     aggregation = None if representation is None else initial_aggregation(run, system)
     network = _new_network(system, settings, 0 if representation is None else representation.dim)
     inputs: dict[Split, StoredInputs] = {}
+    losses = settings.si_sdr_weight, settings.kept_noise_db
     if system.learns_encoder:
-        model = TrainingModel(network, aggregation, representation, settings.si_sdr_weight)
+        model = TrainingModel(network, aggregation, representation, *losses)
     else:
         learned, frozen = (aggregation, None) if system.learns_aggregation else (None, aggregation)
-        model = TrainingModel(network, learned, None, settings.si_sdr_weight)
+        model = TrainingModel(network, learned, None, *losses)
         if representation is not None:
             inputs = {split: StoredInputs(stored_states(run, split), frozen, run.device) for split in SPLITS}
     folder = run.folder / "rows" / system.name

@@ -5,6 +5,7 @@ this order:
 
     -N         a given layer N instead of the chosen one, after "layer"
     +log1p     the log1p spectrum beside the aggregated features, where the paper has such a row
+    +complex   a complex mask by a network of our own, in a row with the spectrum (`enhancers.complex_mask`)
     +tuned-K   the encoder's blocks from K on are trained with the enhancer (1 is the first block)
     @M         model M of the row, from other initial weights (the setting `enhance.seeds` makes them)
 
@@ -53,7 +54,9 @@ def find_system(name: str) -> System:
         raise ConfigError(f"row {name!r}: models of a row are numbered from @2; the first has no number")
     first, plus, _ = base.partition("+")
     if plus and known_system(first):
-        raise ConfigError(f"unknown row {name!r}: only +log1p and +tuned-K can be added, to a row with an encoder")
+        raise ConfigError(
+            f"unknown row {name!r}: +log1p and +tuned-K can be added to a row with an encoder, +complex after log1p"
+        )
     rows = [row for paper in PAPERS for row, system in paper.items() if "+" not in row and system.layer is None]
     raise ConfigError(f"unknown row {name!r}; {nearest(first, rows)}")
 
@@ -61,7 +64,8 @@ def find_system(name: str) -> System:
 def known_system(name: str) -> System | None:
     """The system of a name; None if no paper has it, for instance because it is a system from elsewhere."""
     parts = re.fullmatch(
-        r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(\+tuned-(?P<block>\d+))?(@(?P<model>[1-9]\d{0,2}))?",
+        r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(?P<complex>\+complex)?"
+        r"(\+tuned-(?P<block>\d+))?(@(?P<model>[1-9]\d{0,2}))?",
         name,
     )
     if parts is None:
@@ -77,6 +81,18 @@ def known_system(name: str) -> System | None:
             return None
         label = system.label.replace("best single layer", f"layer {int(parts['layer'])}")
         system = replace(system, layer=int(parts["layer"]), label=label)
+    if parts["complex"]:
+        if not system.spectrum:
+            return None
+        system = replace(
+            system,
+            label=f"{system.label}, complex mask",
+            network="complex",
+            compared_with=(frozen_name, *system.compared_with),
+            look=None,
+            printed={},
+        )
+        frozen_name += "+complex"
     if parts["block"] is not None:
         if not system.uses_encoder:
             return None

@@ -1,0 +1,237 @@
+"""A network of our own: a complex mask on a compressed spectrum, 50 times a second, made for a CPU.
+
+Its frames are those of the speech encoder: frame t of the STFT is centred where frame t of the features is, so that
+what the encoder knows of a sound meets the spectrum of the same sound. In between it is a dual-path network (Luo et al.
+2020) on bands, of the kind of FastEnhancer and GTCRN: an LSTM along time, shared by all bands, then a perceptron across
+the bands. Loss and compression are those of FastEnhancer, after MP-SENet (Lu et al. 2023).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
+from phonemi.enhancers.mask_enhancer import si_sdr_db
+from phonemi.errors import ModelError
+from phonemi.signal import SSL_FIELD, SSL_HOP, ssl_frames, valid_mask
+
+WINDOW = 2 * SSL_HOP  # samples, 40 ms
+BINS = 320  # of 25 Hz; the highest, at 8 kHz, is left out
+COMPRESSION = 0.3  # exponent of the magnitude
+FINE, COARSE = 80, 40  # bands of 100 and 200 Hz
+LEAD = WINDOW // 2 + SSL_HOP - SSL_FIELD // 2  # samples before the recording: the first frame is that before frame 0
+WEIGHTS = {"magnitude": 0.3, "complex": 0.2, "consistency": 0.3, "waveform": 0.2}
+
+
+class ComplexMaskEnhancer(EnhancerNetwork):
+    """Complex mask on the spectrum of 40-ms windows, every 20 ms; the phase is enhanced too.
+
+    Args:
+        dim: size of the conditioning features; 0 when there are none.
+        log1p: must be True: the noisy spectrum is always an input.
+        channels: features of a band.
+        blocks: of an LSTM along time and a perceptron across bands.
+        guide: features of a band that are made of the conditioning features.
+        level_db: RMS level in dB re full scale to which every recording is brought, and back afterwards; None: none.
+        attenuation_limit_db: see `EnhancerNetwork`; kept by adding a share of the noisy recording.
+
+    >>> sum(parameter.numel() for parameter in ComplexMaskEnhancer(256).parameters()) // 1000
+    261
+    """
+
+    kind = "complex"
+    hop = SSL_HOP
+
+    def __init__(
+        self,
+        dim: int,
+        log1p: bool = True,
+        channels: int = 48,
+        blocks: int = 3,
+        guide: int = 16,
+        level_db: float | None = 0.0,
+        attenuation_limit_db: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not log1p:
+            raise ModelError("a complex mask needs the noisy spectrum")
+        minimum_gain(attenuation_limit_db)  # raises for a limit below 0
+        self.dim, self.level_db, self.attenuation_limit_db = dim, level_db, attenuation_limit_db
+        self.channels, self.guide = channels, guide if dim else 0
+        self.fine = nn.Linear(2 * 8, channels)  # 8 bins, every 4
+        self.coarse = nn.Linear(2 * channels, channels)
+        self.bands = nn.Parameter(torch.zeros(COARSE, channels))
+        if dim:
+            self.from_features = nn.Linear(dim, COARSE * guide)
+            self.joined = nn.Linear(channels + guide, channels)
+        self.blocks = nn.ModuleList(Block(channels) for _ in range(blocks))
+        self.to_fine = nn.Linear(channels, 2 * channels)
+        self.skip = nn.Linear(2 * channels, channels)
+        self.mask = nn.Linear(channels, 2 * BINS // FINE)
+        with torch.no_grad():  # at first nothing is changed
+            self.mask.weight.mul_(0.1)
+            self.mask.bias.copy_(torch.tensor([1.0, 0.0]).repeat(BINS // FINE))
+        self.register_buffer("window", torch.hann_window(WINDOW).sqrt(), persistent=False)
+
+    window: Tensor
+
+    def settings(self) -> dict[str, Any]:
+        own = {"dim": self.dim, "channels": self.channels, "blocks": len(self.blocks)}
+        levels = {"level_db": self.level_db, "attenuation_limit_db": self.attenuation_limit_db}
+        return own | levels | ({"guide": self.guide} if self.dim else {})
+
+    def description(self) -> str:
+        inputs = "spectrum and fused features" if self.dim else "spectrum"
+        return f"complex mask of {len(self.blocks)} dual-path blocks of {self.channels} channels on {inputs}"
+
+    def forward(self, spectrum: Tensor, features: Tensor | None) -> Tensor:
+        """Compressed noisy spectrum, complex [batch, frame, 320], and features [batch, frame, dim] -> complex mask."""
+        dim = 0 if features is None else features.shape[-1]
+        if dim != self.dim:
+            raise ModelError(f"the complex mask expects {self.dim} features a frame, got {dim}")
+        parts = torch.view_as_real(spectrum)
+        patches = functional.pad(parts, (0, 0, 2, 2)).unfold(2, 8, 4).flatten(-2)  # [batch, frame, 80, 16]
+        fine = functional.silu(self.fine(patches))
+        hidden = self.coarse(fine.unflatten(2, (COARSE, 2)).flatten(-2)) + self.bands
+        if features is not None:
+            guide = self.from_features(features).unflatten(-1, (COARSE, self.guide))
+            hidden = self.joined(torch.cat([functional.silu(hidden), functional.silu(guide)], -1))
+        for block in self.blocks:
+            hidden = block(hidden)
+        upper = self.to_fine(hidden).unflatten(-1, (2, self.channels)).flatten(2, 3)
+        upper = functional.silu(self.skip(torch.cat([upper, fine], -1)))
+        mask = self.mask(upper).unflatten(-1, (BINS // FINE, 2)).flatten(2, 3)
+        return torch.view_as_complex(mask.float().contiguous())
+
+    def loss(
+        self,
+        noisy: Tensor,
+        clean: Tensor,
+        features: Tensor | None,
+        lengths: Tensor | None = None,
+        si_sdr_weight: float = 0.0,
+    ) -> Tensor:
+        """Squared distances of compressed magnitudes and spectra, inconsistency, and L1 distance of waveforms.
+
+        Inconsistency is the distance between the masked spectrum and that of its waveform. Arguments as for
+        `MaskEnhancer.loss`.
+        """
+        counted = torch.full((len(noisy),), noisy.shape[1]) if lengths is None else lengths
+        valid = valid_mask(counted.to(noisy.device), noisy.shape[1])
+        gain = self._gain(noisy, valid)
+        noisy, clean = gain * noisy * valid, gain * clean * valid
+        masked, enhanced = self._enhance(noisy, features, counted)
+        target, again = (compress(self.analyse(waveform)) for waveform in (clean, enhanced * valid))
+        frames = valid_mask(_frames(counted).to(noisy.device), masked.shape[1])[..., None]
+        count = frames.sum() * BINS
+
+        def distance(first: Tensor, second: Tensor) -> Tensor:
+            difference = torch.view_as_real(first - second) if first.is_complex() else (first - second)[..., None]
+            return (difference.square().sum(-1) * frames).sum() / count
+
+        loss = (
+            WEIGHTS["magnitude"] * distance(_magnitude(masked), _magnitude(target))
+            + WEIGHTS["complex"] * distance(masked, target)
+            + WEIGHTS["consistency"] * distance(masked, again)
+            + WEIGHTS["waveform"] * ((enhanced - clean).abs() * valid).sum() / valid.sum()
+        )
+        if si_sdr_weight:
+            loss = loss - si_sdr_weight * si_sdr_db(enhanced * valid, clean).mean()
+        return loss
+
+    def denoise(
+        self,
+        noisy: Tensor,
+        features: Tensor | None,
+        lengths: Tensor | None = None,
+        attenuation_limit_db: float | None = None,
+    ) -> Enhancement:
+        counted = torch.full((len(noisy),), noisy.shape[1]) if lengths is None else lengths
+        valid = valid_mask(counted.to(noisy.device), noisy.shape[1])
+        gain = self._gain(noisy, valid)
+        enhanced = torch.zeros_like(noisy)
+        for length in sorted(set(counted.tolist())):  # the LSTM of an item must not begin in its padding
+            items = (counted == length).nonzero()[:, 0].to(noisy.device)
+            own = None if features is None else features[items, : ssl_frames(length)]
+            enhanced[items, :length] = self._enhance((gain * noisy)[items, :length], own)[1].to(noisy.dtype)
+        return Enhancement(enhanced / gain * valid, {})
+
+    def _enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Waveforms [batch, sample] -> compressed masked spectra [batch, frame, 320] and waveforms."""
+        spectrum = compress(self.analyse(noisy))
+        if features is not None:
+            features = _on_frames(features, spectrum.shape[1])
+        masked = spectrum * self(spectrum, features)
+        return masked, self.synthesise(expand(masked), noisy.shape[1])
+
+    def analyse(self, waveforms: Tensor) -> Tensor:
+        """[batch, sample] -> complex [batch, frame, 320]; frame t + 1 is centred at sample 320 t + 200."""
+        samples = waveforms.shape[1]
+        frames = int(_frames(torch.tensor(samples)))
+        padded = functional.pad(waveforms.float(), (LEAD, SSL_HOP * (frames + 1) - LEAD - samples))
+        spectrum: Tensor = torch.fft.rfft(padded.unfold(-1, WINDOW, SSL_HOP) * self.window)
+        return spectrum[..., :BINS]
+
+    def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Inverse of `analyse`: complex [batch, frame, 320] -> [batch, samples]."""
+        frames = torch.fft.irfft(functional.pad(spectrum, (0, 1)), WINDOW) * self.window
+        summed: Tensor = frames[:, 1:, :SSL_HOP] + frames[:, :-1, SSL_HOP:]
+        return summed.flatten(1)[:, LEAD - SSL_HOP :][:, :samples]
+
+    def _gain(self, noisy: Tensor, valid: Tensor) -> Tensor:
+        """What brings each item to `level_db`, [batch, 1]."""
+        rms = ((noisy.float() * valid).square().sum(1, keepdim=True) / valid.sum(1, keepdim=True)).sqrt()
+        if self.level_db is None:
+            return torch.ones_like(rms)
+        return torch.where(rms > 0, 10 ** (self.level_db / 20) / rms.clamp_min(1e-12), torch.ones_like(rms))
+
+
+class Block(nn.Module):
+    """An LSTM along time, both ways, then a perceptron across bands: [batch, frame, band, channel] -> the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.time_norm, self.band_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.lstm = nn.LSTM(channels, channels // 2, batch_first=True, bidirectional=True)
+        self.time_output = nn.Linear(channels, channels)
+        self.mix = nn.Sequential(nn.Linear(COARSE, 2 * COARSE), nn.SiLU(), nn.Linear(2 * COARSE, COARSE))
+        self.band_output = nn.Linear(channels, channels)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        batch, frames, bands, channels = hidden.shape
+        along_time = self.time_norm(hidden).transpose(1, 2).reshape(batch * bands, frames, channels)
+        update = self.time_output(self.lstm(along_time)[0])
+        hidden = hidden + update.view(batch, bands, frames, channels).transpose(1, 2)
+        across_bands = self.mix(self.band_norm(hidden).transpose(2, 3)).transpose(2, 3)
+        summed: Tensor = hidden + self.band_output(across_bands)
+        return summed
+
+
+def compress(spectrum: Tensor) -> Tensor:
+    """Raise the magnitude to the power of 0.3; the phase stays."""
+    return spectrum * (_magnitude(spectrum) ** (COMPRESSION - 1))
+
+
+def expand(spectrum: Tensor) -> Tensor:
+    """Inverse of `compress`."""
+    return spectrum * (_magnitude(spectrum) ** (1 / COMPRESSION - 1))
+
+
+def _magnitude(spectrum: Tensor) -> Tensor:
+    """With a floor, so that the gradient of silence is finite."""
+    return (torch.view_as_real(spectrum).square().sum(-1) + 1e-9).sqrt()
+
+
+def _frames(samples: Tensor) -> Tensor:
+    """So many frames that two of them cover every sample."""
+    return (samples - 1 + LEAD - SSL_HOP) // SSL_HOP + 2
+
+
+def _on_frames(features: Tensor, frames: int) -> Tensor:
+    """Features [batch, frame, dim], whose frame t belongs to frame t + 1 of the STFT; the first and last are held."""
+    before, after = features[:, :1], features[:, -1:].expand(-1, max(0, frames - 1 - features.shape[1]), -1)
+    return torch.cat([before, features, after], 1)[:, :frames]
