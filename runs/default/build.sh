@@ -4,6 +4,7 @@
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 3800) scales the training of the encoders, ENHANCER_STEPS (default 8000) the enhancer's: on two cores
 # an hour for an encoder, one and a half for the two enhancers. What was run for the weights in the package stands in their README.md.
+# `encoder mini-distilled` learns from a Whisper: TEACHER, a hub id or a folder (default openai/whisper-tiny.en).
 set -euo pipefail
 usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | card | all]"
 data=${1:?$usage}
@@ -42,6 +43,7 @@ manifests() {
     grep -E "\"speaker\": \"so-($aside)\"" "$out/in_noise.jsonl" >"$out/recordings.jsonl"
     prepared "$out/noise.jsonl" esc50 "$data/esc10"
     prepared "$out/background.jsonl" folder "$data/speech_commands_noise" --fold 1
+    prepared "$out/made-noise.jsonl" procedural-noise "$out/made-noise" --clips 20
     # For its noise; the quickstart measures the encoder on synthetic voices, which it must not have heard in training.
     prepared "$out/synthetic.jsonl" synthetic "$out/synthetic" --utterances 12
 }
@@ -50,18 +52,24 @@ decoded() { # what has no transcript gets its phones from a phone loop, which er
     [ -f "$out/decoded.jsonl" ] || "$phonemi" align --decode "$out/all.jsonl" -o "$out/decoded.jsonl"
 }
 
-lists() { # [MANIFEST]: the manifests as settings, the speech of the encoder among them
+lists() { # [MANIFEST [NOISE]]: the manifests as settings, the speech of the encoder among them, and more noise
     echo --set "data.speech=['$out/speech.jsonl']" \
         --set "data.encoder_speech=['$out/${1:-aligned}.jsonl']" \
-        --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl']"
+        --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl'${2:+,'$out/$2.jsonl'}]"
 }
 
-encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, and mini-decoded
+encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, mini-decoded, and mini-distilled
     local phones="encoder.rounds=[{units: phones, steps: $steps}]"
     local kmeans="encoder.rounds=[{units: mel, clusters: 100, steps: $((steps * 3 / 8))}, \
         {units: encoder, layer: 3, clusters: 200, steps: $((steps * 5 / 8))}]"
-    local settings=() speech=aligned
+    local teacher="{units: teacher, teacher: '${TEACHER:-openai/whisper-tiny.en}', layers: [2, 3, 4], \
+        learning_rate: 0.0005, steps: $((steps * 3)), continues: true}"
+    local settings=() speech=aligned noise=
     case $1 in
+    mini-distilled) # first the phones, then what a Whisper that hears the clean speech makes of it
+        settings+=(--set "${phones%]}, $teacher]" --set encoder.unmasked_weight=1 --set encoder.mask_start=0.05)
+        speech=all noise=made-noise
+        ;;
     mini-kmeans*) settings+=(--set "$kmeans") speech=all ;;
     mini*) settings+=(--set "$phones" --set encoder.unmasked_weight=1 --set encoder.mask_start=0.05) ;;
     esac
@@ -74,7 +82,7 @@ encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, and 
     esac
     for stage in pretrain information; do
         # shellcheck disable=SC2046
-        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/encoder.yaml" $(lists $speech) \
+        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/encoder.yaml" $(lists $speech $noise) \
             "${settings[@]}"
     done
 }
