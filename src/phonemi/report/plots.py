@@ -136,17 +136,18 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
     """Fig. 1c: MI of the best layer against the SNR, the layer's number at each point, with log1p beside it."""
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
     layered = [table for table in tables if table.has_layers]
-    styles = encoder_styles(len(layered))
+    styles, limits = encoder_styles(len(layered)), _limits([table.high_bits for table in tables])
+    points = [(snr_db, peak) for table in layered for snr_db, peak in zip(table.snrs_db, _peaks(table), strict=True)]
     for index, table in enumerate(layered):
-        style, layers = styles[index], table.peak_layers
-        measured = layers >= 0
-        peaks = np.where(measured, table.mi_bits[layers, np.arange(len(layers))], np.nan)
+        style, layers, peaks = styles[index], table.peak_layers, _peaks(table)
         low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
         _curve(axes, table.snrs_db, peaks, low, high, style).set_label(f"{table.representation}, best layer")
-        for snr_db, peak, layer in zip(table.snrs_db[measured], peaks[measured], layers[measured], strict=True):
-            colour = THEME["ink"] if len(layered) == 1 else style.colour
-            offset = (0, -17 if index % 2 else 8)
-            _label(axes, f"L{layer}", (snr_db, peak), offset, ha="center", fontsize=9, color=colour)
+        for snr_db, peak, layer in zip(table.snrs_db, peaks, layers, strict=True):
+            if layer >= 0:
+                colour = THEME["ink"] if len(layered) == 1 else style.colour
+                is_close_below = any(at == snr_db and 0 < other - peak < 0.12 * limits[1] for at, other in points)
+                offset = (0, -17 if is_close_below else 8)
+                _label(axes, f"L{layer}", (snr_db, peak), offset, ha="center", fontsize=9, color=colour)
     for table in tables:
         if not table.has_layers:
             axes.plot(
@@ -155,9 +156,16 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
             )  # fmt: skip
     snrs_db = tables[0].snrs_db
     axes.set_xticks(snrs_db, [snr_text(snr_db) for snr_db in snrs_db])
-    axes.set(xlabel="SNR (dB)", ylabel=_MI, ylim=_limits([table.high_bits for table in tables]))
+    axes.set(xlabel="SNR (dB)", ylabel=_MI, ylim=limits)
     figure.legend(loc="outside upper left", ncols=2 if len(tables) == 2 else 1)
     return figure
+
+
+def _peaks(table: InformationTable) -> np.ndarray:
+    """MI of the best layer at each SNR, [snr]; NaN where nothing was measured."""
+    layers = table.peak_layers
+    peaks: np.ndarray = np.where(layers >= 0, table.mi_bits[layers, np.arange(len(layers))], np.nan)
+    return peaks
 
 
 @figure_style()
