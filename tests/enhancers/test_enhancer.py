@@ -228,10 +228,30 @@ def test_encoder_of_the_hub_stays_there(tmp_path, monkeypatch):
     encoder.name = "someone/hubert"
     joined(encoder).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "encoder").exists()
+    content = json.loads((tmp_path / "model" / "config.json").read_text())
+    content["representation_revision"] = "c0ffee"  # as the hub gives it
+    (tmp_path / "model" / "config.json").write_text(json.dumps(content))
     asked = []
-    monkeypatch.setattr(module, "load_representation", lambda name, token: asked.append((name, token)) or encoder)
+    monkeypatch.setattr(module, "load_representation", lambda *arguments: asked.append(arguments) or encoder)
     Enhancer.from_pretrained(tmp_path / "model", token="secret")
-    assert asked == [("someone/hubert", "secret")]
+    assert asked == [("someone/hubert", "secret", "c0ffee")]
+
+
+def test_a_folder_stands_in_for_an_encoder_of_the_hub_if_it_is_that_one(tmp_path):
+    encoder = load_representation(hubert_folder(tmp_path / "hubert"))
+    encoder.name = "someone/hubert"
+    made = joined(encoder)
+    made.save_pretrained(tmp_path / "model")
+    loaded = Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "hubert")
+    assert torch.equal(loaded.enhance(noise(2000)), made.enhance(noise(2000)))
+    loaded.save_pretrained(tmp_path / "again")
+    assert not (tmp_path / "again" / "encoder").exists(), "it is known by its name again"
+    with torch.no_grad():
+        encoder.model.encoder.layers[0].layer_norm.weight.add_(1e-3)
+    encoder.model.save_pretrained(tmp_path / "other")
+    with pytest.raises(ModelError, match=r"the weights in .*other are not those of someone/hubert that it was trained"):
+        Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "other")
+    assert Enhancer.from_pretrained("default", encoder=tmp_path / "other").representation.name == "mini"
 
 
 @pytest.mark.parametrize(("normalise", "layer_norm_states"), [(False, True), (True, False)])

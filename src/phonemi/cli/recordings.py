@@ -38,6 +38,9 @@ def enhance(
             help="default, folder of a trained model, or name on the Hugging Face hub.",
         ),
     ] = "default",
+    encoder: Annotated[
+        File, Option(metavar="FOLDER", help="Encoder of the model, where that is one of the hub: from here instead.")
+    ] = None,
     device: Annotated[
         Device, Option(metavar="DEVICE", help="auto (a GPU if there is one), cpu or cuda.")
     ] = Device.auto,
@@ -90,7 +93,7 @@ def enhance(
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
-        enhancer = Enhancer.from_pretrained(model).to(choose_device(device.value))
+        enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
         summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **settings)
         summary = name_streams(summary, inputs, output)
         _report(summary)

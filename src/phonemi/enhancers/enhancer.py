@@ -272,9 +272,9 @@ class Enhancer(nn.Module):
         """Write the model to a folder: config.json, model.safetensors, README.md (its card) and the encoder.
 
         The folder may be moved, and works with later versions of phonemi. An encoder of the hub is referred to by its
-        name, unless it was trained. Any other encoder is copied, even one of ours, because a later release may ship
-        different weights under the same name. Only models inside the package refer to an encoder of the package, by its
-        name and the hash of its weights, which `from_pretrained` checks.
+        name, its commit and the hash of its weights, unless it was trained. Any other encoder is copied, even one of
+        ours, because a later release may ship different weights under the same name. Only models inside the package
+        refer to an encoder of the package, by its name. `from_pretrained` checks the hashes.
 
         Args:
             folder: created if absent.
@@ -314,7 +314,12 @@ class Enhancer(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, token: str | bool | None = None
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        encoder: str | Path | None = None,
     ) -> Enhancer:
         """Load an enhancer.
 
@@ -323,11 +328,12 @@ class Enhancer(nn.Module):
                 the hub that was loaded once can be loaded again without a network.
             revision: branch, tag or commit on the hub.
             token: of the hub; None: the one of `hf auth login` or HF_TOKEN, if there is one.
+            encoder: folder of the encoder, if it is one of the hub; None: it comes from there, or from its cache.
 
         Raises:
             ModelError: if there is no such model, or its files are missing, damaged or do not fit each other.
         """
-        return pretrained.load(cls, name, revision, token)
+        return pretrained.load(cls, name, revision, token, encoder)
 
 
 def _round_trips(waveforms: Sequence[Any], sample_rate: int) -> list[RoundTrip]:

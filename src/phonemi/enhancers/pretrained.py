@@ -20,6 +20,7 @@ from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_l
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
+from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
 from phonemi.representations.transformers_models import OPTIONS
@@ -27,7 +28,7 @@ from phonemi.representations.whisper_encoder import WhisperRepresentation
 from phonemi.signal import SAMPLE_RATE
 from phonemi.weights import shipped
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
-from phonemi.weights.tensors import load_weights, save_weights
+from phonemi.weights.tensors import fingerprint, load_weights, save_weights
 
 if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
@@ -63,11 +64,17 @@ def build_network(settings: dict[str, Any]) -> EnhancerNetwork:
     return NETWORKS[kind](**settings)
 
 
-def load(kind: type[Enhancer], name: str | Path, revision: str | None, token: str | bool | None) -> Enhancer:
+def load(
+    kind: type[Enhancer],
+    name: str | Path,
+    revision: str | None,
+    token: str | bool | None,
+    encoder: str | Path | None,
+) -> Enhancer:
     """See `Enhancer.from_pretrained`."""
     folder = _find(name, revision, token)
     try:
-        return _load_folder(kind, folder, token)
+        return _load_folder(kind, folder, token, encoder)
     except PhonemiError as error:
         raise ModelError(f"loading enhancer {name}: {error}") from None
     except (KeyError, TypeError, AttributeError) as error:
@@ -93,7 +100,9 @@ def _find(name: str | Path, revision: str | None, token: str | bool | None) -> P
     return fetch(text, revision, token)
 
 
-def _load_folder(kind: type[Enhancer], folder: Path, token: str | bool | None) -> Enhancer:
+def _load_folder(
+    kind: type[Enhancer], folder: Path, token: str | bool | None, encoder_folder: str | Path | None
+) -> Enhancer:
     settings = read_json(folder / CONFIG_FILE)
     if settings.get("model_type") != MODEL_TYPE:
         raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {MODEL_TYPE!r}")
@@ -116,7 +125,18 @@ def _load_folder(kind: type[Enhancer], folder: Path, token: str | bool | None) -
                 f"it was trained on the encoder {encoder!r} of another version of phonemi (weights {expected[:8]}, "
                 f"here {(version or 'none')[:8]}): use the enhancer that comes with this version, or that version"
             )
-        representation = load_representation(folder / ENCODER if encoder == ENCODER else encoder, token)
+        source = folder / ENCODER if encoder == ENCODER else encoder
+        if encoder_folder is not None and expected is None and encoder not in (ENCODER, "log1p"):
+            source = Path(encoder_folder)
+        commit, weights = settings.get("representation_revision"), settings.get("representation_weights")
+        representation = load_representation(source, token, commit)
+        if weights is not None and fingerprint(representation) != weights:
+            raise ModelError(
+                f"the weights in {source} are not those of {encoder} that it was trained with"
+                + (f", of commit {commit}" if commit else "")
+            )
+        if weights is not None:
+            representation.name = encoder  # also if it comes from a folder
         for option, value in settings.get("representation_options", {}).items():
             setattr(representation, option, value)
         aggregation = build_aggregation(settings["aggregation"])
@@ -186,7 +206,12 @@ def _store_encoder(
         return settings | {"representation": shipped_encoder, "representation_sha256": version}, []
     if _save_encoder(encoder, folder / ENCODER, half):
         return settings | {"representation": ENCODER}, [f"{ENCODER}/{file}" for file in (CONFIG_FILE, WEIGHTS_FILE)]
-    return settings | {"representation": encoder.name}, []
+    if isinstance(encoder, Log1p):
+        return settings | {"representation": encoder.name}, []
+    published: Any = encoder.model
+    commit = getattr(published.config, "_commit_hash", None)
+    on_hub = {"representation_revision": commit, "representation_weights": fingerprint(encoder)}
+    return settings | {"representation": encoder.name} | on_hub, []
 
 
 def _version_of(encoder: Representation, name: str) -> str:

@@ -13,7 +13,9 @@ from phonemi.representations.transformers_models import load_encoder, new_encode
 from phonemi.weights import shipped
 
 
-def load_representation(name: str | Path | dict[str, Any], token: str | bool | None = None) -> Representation:
+def load_representation(
+    name: str | Path | dict[str, Any], token: str | bool | None = None, revision: str | None = None
+) -> Representation:
     """Load a representation, frozen and in evaluation mode.
 
     Args:
@@ -23,6 +25,7 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
             what `settings()` returned: it gives an encoder of the same kind and options with fresh weights, into which
             `load_state_dict` copies trained ones.
         token: for a private model on the hub; by default that of `hf auth login` or HF_TOKEN.
+        revision: branch, tag or commit of a model on the hub.
 
     Raises:
         ModelError: if there is no such model, it cannot be reached or read, or it is of another kind.
@@ -43,7 +46,7 @@ def load_representation(name: str | Path | dict[str, Any], token: str | bool | N
             "a hub id such as microsoft/wavlm-base"
         )
     if shipped.type_of(folder / shipped.CONFIG_FILE) != MODEL_TYPE:
-        return load_encoder(name, token)
+        return load_encoder(name, token, revision)
     encoder = MelTransformer.load(folder)
     encoder.name = name
     return encoder.freeze()

@@ -18,8 +18,10 @@ OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transform
 WITHOUT_DECODER = {r"^model\.encoder\.": "", r"^encoder\.": ""}  # names of Whisper's weights -> those of its encoder
 
 
-def load_encoder(name: str, token: str | bool | None) -> Representation:
+def load_encoder(name: str, token: str | bool | None, revision: str | None = None) -> Representation:
     """Load the encoder of a local folder or of the hub, without the heads or the decoder it may have.
+
+    `revision` is a branch, tag or commit on the hub.
 
     Raises:
         ModelError: if there is none, or it is of another kind.
@@ -32,10 +34,10 @@ def load_encoder(name: str, token: str | bool | None) -> Representation:
     verbosity = logging.get_verbosity()
     quiet()  # or a report of unused heads would frighten users; missing weights are reported below
     try:
-        config = AutoConfig.from_pretrained(name, token=token)
+        config = AutoConfig.from_pretrained(name, token=token, revision=revision or "main")
         names = {"key_mapping": WITHOUT_DECODER} if config.model_type == WHISPER else {}
         model, report = _class_of(name, config.model_type).from_pretrained(
-            name, config=config, output_loading_info=True, token=token, **names
+            name, config=config, output_loading_info=True, token=token, revision=revision or "main", **names
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise unreachable_model(name, error) from None

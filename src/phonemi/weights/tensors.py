@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -61,3 +62,12 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
             shapes = f"{list(tensors[name].shape)}, expected {list(expected[name].shape)}"
             raise ModelError(f"{path} does not fit its configuration: {name} is {shapes}")
     module.load_state_dict(tensors)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 of the names and the float32 values of all parameters, however they were stored."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(module.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
