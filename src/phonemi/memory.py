@@ -1,4 +1,4 @@
-"""How this process keeps its memory."""
+"""How this process keeps its memory; without glibc nothing here does anything."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ _MMAP_THRESHOLD, _ARRAY_BYTES = -3, 256 << 20
 
 
 def keep_freed_memory() -> None:
-    """Keep up to 1 GiB of freed memory for the next arrays of up to 256 MiB; without glibc nothing changes."""
+    """Keep up to 1 GiB of freed memory for the next arrays of up to 256 MiB."""
+    _call("mallopt", _MMAP_THRESHOLD, _ARRAY_BYTES)
+    _call("mallopt", _TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def give_freed_memory_back() -> None:
+    """Give back what is free now, so that new arrays can be told from kept memory."""
+    _call("malloc_trim", 0)
+
+
+def _call(name: str, *arguments: int) -> None:
     try:
-        set_option = ctypes.CDLL(None).mallopt
+        function = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):  # another C library; Windows
         return
-    set_option(_MMAP_THRESHOLD, _ARRAY_BYTES)
-    set_option(_TRIM_THRESHOLD, _KEPT_BYTES)
+    function(*arguments)

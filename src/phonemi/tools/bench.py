@@ -29,6 +29,7 @@ from phonemi.data.alignment import PHONES
 from phonemi.devices import choose_device
 from phonemi.errors import ConfigError, nearest
 from phonemi.information.mutual_information import EvaluationSet, measure
+from phonemi.memory import give_freed_memory_back
 from phonemi.probes.frames import FrameStates
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.tables import Cell, Column, Table
@@ -219,6 +220,7 @@ def _memory_mb(work: Work, device: torch.device) -> float:
         work()
         sender.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
+    give_freed_memory_back()  # or the copy would find its arrays there
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     sender.close()
