@@ -127,8 +127,9 @@ def _same_test_speakers(parts: Sequence[Part], scale: str, overrides: Sequence[s
     records = [record for part in parts if (record := find_training_record(part.representation))]
     if len(parts) == 1 or not records:
         return []
-    kept = load_config(scale, overrides).data.keep_in_training
-    return [as_setting("data.keep_in_training", sorted({*kept, *(name for one in records for name in one.speakers)}))]
+    training_speakers = set(load_config(scale, overrides).data.keep_in_training)
+    training_speakers.update(*(record.speakers for record in records))
+    return [as_setting("data.keep_in_training", sorted(training_speakers))]
 
 
 def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> list[str]:
