@@ -18,7 +18,7 @@ from phonemi.recipes import table
 from phonemi.recipes.table import SCALES, plan
 from phonemi.systems import find_system
 from phonemi.systems.han2026 import ENCODERS, TABLES
-from phonemi.weights.training_record import TRAINING_FILE
+from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 
 def test_the_plan_of_the_paper_is_what_it_prints() -> None:
@@ -169,3 +169,12 @@ def test_both_tables_share_a_folder(
     again_rows = read_json(tmp_path / "out" / "table1.json")["rows"]
     for before, after in zip(result["rows"], again_rows, strict=True):
         assert after.get("mi_bits", 0.0) == pytest.approx(before.get("mi_bits", 0.0), abs=1e-6), before["row"]
+
+
+def test_several_encoders_are_tested_on_speakers_that_trained_none_of_them() -> None:
+    changes = ["data.keep_in_training=[someone]"]
+    assert table._same_test_speakers(plan(1, "mini", ("mini",)), "mini", changes) == []
+    (setting,) = table._same_test_speakers(plan(1, "mini", ("mini", "microsoft/wavlm-base")), "mini", changes)
+    record = find_training_record("mini")
+    assert record is not None
+    assert set(load_config("mini", [setting]).data.keep_in_training) == {"someone", *record.speakers}
