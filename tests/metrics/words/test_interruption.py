@@ -65,7 +65,8 @@ def test_while_a_whisper_transcribes_a_batch(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("phonemi.metrics.words.whisper.FasterWhisperBackend", Slow)
     with ctrl_c_ends_it_soon((tmp_path / "started").exists):
-        transcribe_all(WhisperRecogniser("tiny.en", backend="faster-whisper"), (1 + w for w in waveforms()))
+        whisper = WhisperRecogniser("tiny.en", backend="faster-whisper")
+        transcribe_all(whisper, (1 + w for w in waveforms()), processes=32)  # so that the first batch is whole
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,11 +53,26 @@ class _Counting:
         return str(len(waveform))
 
 
-def test_transcribe_all_asks_for_the_same_sound_once() -> None:
+def test_transcribe_all_asks_for_the_same_sound_of_a_batch_once() -> None:
     once = _Counting()
-    waveforms = [np.zeros(samples, np.float32) for samples in (3, 2, 3, 3)]
-    assert transcribe_all(once, waveforms, processes=1) == ["3", "2", "3", "3"]
-    assert once.asked == [3, 2]
+    waveforms = [np.zeros(samples, np.float32) for samples in (4, 3, 3, 2, 1, 2, 2)]  # batches of 1, 2 and 4
+    assert transcribe_all(once, waveforms, processes=1) == ["4", "3", "3", "2", "1", "2", "2"]
+    assert once.asked == [4, 3, 2, 1]
+
+
+def test_transcribe_all_begins_with_small_batches() -> None:
+    sizes: list[int] = []
+
+    class InBatches(_Counting):
+        batch = 16
+
+        def transcribe_batch(self, waveforms: Sequence[np.ndarray]) -> list[str | Failure]:
+            sizes.append(len(waveforms))
+            return [self.transcribe(waveform) for waveform in waveforms]
+
+    waveforms = (np.full(10 + index, 1, np.float32) for index in range(40))
+    assert transcribe_all(InBatches(), waveforms, processes=2) == [str(10 + index) for index in range(40)]
+    assert sizes == [2, 4, 8, 16, 10]
 
 
 def test_transcribe_all_keeps_order_counts_failures_and_reports_progress() -> None:

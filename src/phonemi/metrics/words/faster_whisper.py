@@ -49,7 +49,7 @@ class FasterWhisperBackend:
         except (OSError, ValueError) as error:
             raise unreachable_model(name, error) from None
         self.name, self.device, self.threads = name, device, threads
-        self.batch = 4 * threads  # waveforms that wait for a thread
+        self.batch = 8 * threads  # waveforms that wait for a thread
         self.settings = self.decoding(device)
         try:
             self.model = package.WhisperModel(
@@ -80,8 +80,11 @@ class FasterWhisperBackend:
         Raises:
             ModelError: if the memory is too small, or any sound would fail.
         """
+        longest_first = sorted(range(len(pieces)), key=lambda index: -len(pieces[index]))  # all threads end together
         with ThreadPoolExecutor(self.threads) as pool:
-            texts = list(pool.map(self._transcribe_one, pieces))
+            by_length = pool.map(self._transcribe_one, [pieces[index] for index in longest_first])
+            of_piece = dict(zip(longest_first, by_length, strict=True))
+        texts = [of_piece[index] for index in range(len(pieces))]
         if texts and all(isinstance(text, Failure) for text in texts):
             reason = self._transcribe_one(np.full(SAMPLE_RATE, 1e-3, np.float32))
             if isinstance(reason, Failure):  # it is not for the pieces: a library of the GPU is missing, say

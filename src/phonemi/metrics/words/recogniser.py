@@ -138,8 +138,11 @@ def transcribe_all(
     # for, and that ends with the waveform that it is making.
     is_over = threading.Event()
 
+    # The first batches are small: the work begins while what takes longer to make is being made.
+    sizes = (min(at_a_time, processes << doublings) for doublings in itertools.count())
+
     def take_batch() -> list[Waveform]:
-        return list(itertools.takewhile(lambda _: not is_over.is_set(), itertools.islice(remaining, at_a_time)))
+        return list(itertools.takewhile(lambda _: not is_over.is_set(), itertools.islice(remaining, next(sizes))))
 
     with (
         ThreadPoolExecutor(1) as ahead,
