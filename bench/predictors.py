@@ -73,6 +73,23 @@ def correlate(changes: Changes, groups: NDArray[np.int64], chosen: NDArray[np.in
     return correlations
 
 
+def p_value(drawn: NDArray[np.float64]) -> float:
+    """Two-sided p-value of differences drawn by a bootstrap; a draw that is not defined speaks for no difference."""
+    if not np.isfinite(drawn).any():
+        return math.nan
+    undefined = np.count_nonzero(~np.isfinite(drawn))
+    above = min(np.count_nonzero(drawn >= 0), np.count_nonzero(drawn <= 0)) + undefined
+    return min(1.0, 2 * (above + 1) / (len(drawn) + 1))
+
+
+def with_interval(value: float, drawn: NDArray[np.float64], signed: bool = False) -> Cell:
+    """A number and what 95 % of its draws lie between; an empty cell if it is not defined."""
+    if not np.isfinite(drawn).any():
+        return Cell()
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Cell(value, signed=signed, interval=(low, high))
+
+
 def main(run: Path) -> None:
     rows, changes = read_changes(run)
     if len({row["id"] for row in rows}) < LEAST:
@@ -92,25 +109,24 @@ def main(run: Path) -> None:
         )
         for _ in range(DRAWS)
     ]
-    order = sorted(correlations, key=lambda key: -correlations[key][0])
+    # One that cannot be correlated, such as a constant, comes last.
+    order = sorted(correlations, key=lambda key: -np.nan_to_num(correlations[key][0], nan=-2.0))
     lines: list[list[Cell]] = []
     p_values: tuple[list[float], list[float]] = [], []
     for key in order:
         cells = [Cell(METRIC[key].title)]
         for kind in (0, 1):
             drawn = np.array([(draw[key][kind], draw[order[0]][kind]) for draw in draws if key in draw])
-            low, high = np.nanpercentile(drawn[:, 0], [2.5, 97.5])
-            cells.append(Cell(correlations[key][kind], interval=(low, high)))
             below = drawn[:, 0] - drawn[:, 1]
-            low, high = np.nanpercentile(below, [2.5, 97.5])
             difference = correlations[key][kind] - correlations[order[0]][kind]
-            cells.append(Cell() if key == order[0] else Cell(difference, signed=True, interval=(low, high)))
-            above = min(np.mean(below >= 0), np.mean(below <= 0))
-            p_values[kind].append(min(1.0, 2 * float(above) + 2 / (len(below) + 1)))
+            cells.append(with_interval(correlations[key][kind], drawn[:, 0]))
+            cells.append(Cell() if key == order[0] else with_interval(difference, below, signed=True))
+            p_values[kind].append(p_value(below))
         lines.append(cells)
     for kind, column in ((0, 2), (1, 4)):
-        for line, p_value in zip(lines[1:], holm(p_values[kind][1:]), strict=True):
-            line[column] = replace(line[column], details=(p_text(p_value),))
+        tested = [index for index in range(1, len(lines)) if math.isfinite(p_values[kind][index])]
+        for index, adjusted in zip(tested, holm([p_values[kind][index] for index in tested]), strict=True):
+            lines[index][column] = replace(lines[index][column], details=(p_text(adjusted),))
     systems = sorted({system for system, _ in names})
     change = number(-float(np.nanmean(changes["wer"])), 3, signed=True)
     print(

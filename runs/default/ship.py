@@ -21,7 +21,7 @@ from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.representations.mel_transformer import MelTransformer
-from phonemi.weights.training_record import TRAINING_FILE
+from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
 SPEECH = [
@@ -66,18 +66,21 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
     shutil.copy(run / "encoder" / "model" / TRAINING_FILE, target)
     trained = read_json(run / "encoder" / "result.json")
     settings = load_config(run / "config.yaml").encoder
-    phones = any(round_["units"] == "phones" for round_ in trained["rounds"])
+    record = find_training_record(str(run / "encoder" / "model"))
+    assert record is not None
+    units = {round_["units"] for round_ in trained["rounds"]}
+    speech = SPEECH if "phones" in units else plain_speech()
+    speech = [*speech, *([COMMANDS] if units - {"phones"} else [])]  # which has no transcripts, hence no phones
     measured = read_json(information)["average"] if information.exists() else []
     bits = {str(row["layer"]): row["mi_bits"] for row in measured if row["representation"] != "log1p"}
     log1p = [row["mi_bits"] for row in measured if row["representation"] == "log1p"]
-    units = "aligned phones (phone-supervised, as PBERT)" if phones else "k-means units, round by round (as MelHuBERT)"
     facts: dict[str, Any] = {
         "kind": "encoder",
         "name": target.name,
         "load": target.name,
         **LICENCE,
-        "summary": f"A small transformer on log-mel frames, trained by masked prediction of {units}. It runs "
-        "offline on a laptop; HuBERT, WavLM and wav2vec2 are far better where they can be had.",
+        "summary": f"A small transformer on log-mel frames, trained by {record.method}. It runs offline on a laptop; "
+        "HuBERT, WavLM and wav2vec2 are far better where they can be had.",
         "parts": [
             {
                 "part": "encoder",
@@ -86,16 +89,16 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
             }
         ],
         "size_mb": (target / "model.safetensors").stat().st_size / 1e6,
-        "data": [*(SPEECH if phones else [*plain_speech(), COMMANDS]), *(NOISE if settings.noisy_share else [])],
+        "data": [*speech, *(NOISE if settings.noisy_share else [])],
         "speed": {"real-time factor on one core": real_time_factor(load_representation(target))},
         "weak": [
             "English only, mostly read speech; half of the accented readers are children.",
             "Hours of speech, where the large models have heard tens of thousands.",
-            *([SUPERVISED] if phones else []),
+            *([SUPERVISED] if "phones" in units else []),
         ],
         "hours_of_speech": trained["hours"],
         "rounds": [
-            f"{one['teacher'] or one['units']}: {one['steps']} updates of "
+            f"{one.get('teacher') or one['units']}: {one['steps']} updates of "
             f"{settings.batch * settings.crop_frames * 0.02:.0f} s, {AGREEMENT[name]} {one[name]:.3f}"
             for one in trained["rounds"]
             for name in AGREEMENT.keys() & one.keys()

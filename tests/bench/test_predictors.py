@@ -51,6 +51,19 @@ def test_the_score_that_goes_with_the_words_comes_first(run: Path) -> None:
     assert float(table[3].split("|")[2].split("[")[0].replace("−", "-")) < 0.5
 
 
+def test_a_score_that_never_changes_predicts_nothing_and_is_not_tested(run: Path) -> None:
+    table = run / "per_utterance.csv"
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        changed = csv.DictWriter(file, rows[0])
+        changed.writeheader()
+        changed.writerows(row | {"stoi": 0.5, "failed": ""} for row in rows)
+    outcome = subprocess.run([sys.executable, str(SCRIPT), str(run)], capture_output=True, text=True, check=True)
+    assert outcome.stdout.splitlines()[-1].startswith("| STOI | – |")
+    assert " p " not in outcome.stdout
+
+
 def test_a_run_without_words_is_one_line(run: Path) -> None:
     table = run / "per_utterance.csv"
     table.write_text(table.read_text().splitlines()[0])

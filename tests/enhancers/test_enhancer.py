@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from sounds import noise
 
 from phonemi.aggregations import DynamicWeightedSum, SingleLayer, WeightedSum
@@ -225,12 +226,9 @@ def test_encoder_in_a_local_folder_is_part_of_the_model(tmp_path):
 
 def test_encoder_of_the_hub_stays_there(tmp_path, monkeypatch):
     encoder = load_representation(hubert_folder(tmp_path / "hubert"))
-    encoder.name = "someone/hubert"
+    encoder.name, encoder.model.config._commit_hash = "someone/hubert", "c0ffee"  # as from the hub
     joined(encoder).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "encoder").exists()
-    content = json.loads((tmp_path / "model" / "config.json").read_text())
-    content["representation_revision"] = "c0ffee"  # as the hub gives it
-    (tmp_path / "model" / "config.json").write_text(json.dumps(content))
     asked = []
     monkeypatch.setattr(module, "load_representation", lambda *arguments: asked.append(arguments) or encoder)
     Enhancer.from_pretrained(tmp_path / "model", token="secret")
@@ -251,7 +249,19 @@ def test_a_folder_stands_in_for_an_encoder_of_the_hub_if_it_is_that_one(tmp_path
     encoder.model.save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match=r"the weights in .*other are not those of someone/hubert that it was trained"):
         Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "other")
-    assert Enhancer.from_pretrained("default", encoder=tmp_path / "other").representation.name == "mini"
+    with pytest.raises(ModelError, match="it needs no encoder from elsewhere"):
+        Enhancer.from_pretrained("default", encoder=tmp_path / "other")
+
+
+def test_the_embedding_of_masked_frames_is_no_part_of_what_an_encoder_is(tmp_path):
+    """Not every checkpoint brings one, and transformers then draws it."""
+    encoder = load_representation(hubert_folder(tmp_path / "hubert"))
+    encoder.name = "someone/hubert"
+    joined(encoder).save_pretrained(tmp_path / "model")
+    weights = load_file(tmp_path / "hubert" / "model.safetensors")
+    del weights[encoder.mask_parameter.removeprefix("model.")]
+    save_file(weights, tmp_path / "hubert" / "model.safetensors", {"format": "pt"})
+    assert Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "hubert").representation.layers == 2
 
 
 @pytest.mark.parametrize(("normalise", "layer_norm_states"), [(False, True), (True, False)])

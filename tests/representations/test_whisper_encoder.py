@@ -76,6 +76,9 @@ def test_a_longer_recording_is_encoded_in_windows(encoder: WhisperRepresentation
     assert hidden.lengths.tolist() == ssl_frames(lengths).tolist()
     short = encoder(waveforms[1:, : 16_000 * 10]).states[:, 0]
     torch.testing.assert_close(hidden.states[:, 1, : short.shape[1]], short, atol=1e-5, rtol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        mel, _ = encoder.log_mel(waveforms, lengths)
+    assert torch.equal(mel, encoder.log_mel(waveforms, lengths)[0])
     # The floor is that of the whole recording; noise does not reach it.
     seam = STEP + MARGIN
     first = encoder(waveforms[:1, : 1499 * 320 + 400 + 160]).states[:, 0]

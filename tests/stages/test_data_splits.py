@@ -78,6 +78,8 @@ def test_who_trained_the_encoder_is_never_held_out(make: MakeRun, corpus: Any, t
     write_manifest(tmp_path / "train.jsonl", [r for r in read_manifest(corpus.speech) if r.speaker in trained])
     own = f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]"
     assert {r.speaker for r in splits(held_out[:1], *own).speech["test"]} == set(held_out[1:])
+    kept = f"data.keep_in_training=[{held_out[0]}]"  # of another encoder that is compared
+    assert {r.speaker for r in splits([], *own, kept).speech["test"]} == set(held_out[1:])
     with pytest.raises(DataError, match=r"trained on every speaker of data\.test_speech"):
         splits(held_out, *own).speech  # noqa: B018
 

@@ -317,10 +317,11 @@ def test_other_test_recordings_under_the_same_names_change_the_scores(
     assert changed(before, keys_with(setting)) == {"scores noisy", *REPORT}
 
 
-def test_scores_depend_on_what_makes_the_signals_and_on_missing_packages(corpus: Any, tmp_path: Path) -> None:
+def test_scores_depend_on_what_makes_the_signals_and_on_packages(corpus: Any, tmp_path: Path) -> None:
     keys = Run(tmp_path, load_config(None, corpus.settings), save=False).keys
-    scores = [keys.scores("theirs", "v1", []), keys.scores("theirs", "v2", []), keys.scores("theirs", "v1", ["pesq"])]
-    assert len({*scores, keys.scores("ours", "v1", [])}) == 4
+    scores = [keys.scores("theirs", "v1", {}), keys.scores("theirs", "v2", {}), keys.scores("ours", "v1", {})]
+    scores += [keys.scores("theirs", "v1", {"pesq": version}) for version in ("0.0.4", "missing")]
+    assert len(set(scores)) == 5
 
 
 @pytest.mark.slow

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from phonemi import audio
 from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE
 from phonemi.data.manifest import read_manifest, write_manifest
-from phonemi.errors import ConfigError, DataError
+from phonemi.errors import ConfigError, DataError, ModelError
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.representations.names import load_representation
 from phonemi.stages import pretrain
 from phonemi.stages.pretrain import MaskedPrediction, cluster
+from phonemi.stages.protocol import _heard_before
 from phonemi.stages.run import Run
-from phonemi.weights.training_record import find_training_record
+from phonemi.weights.training_record import TrainingRecord, find_training_record
 
 
 @pytest.fixture
@@ -139,13 +141,13 @@ def test_the_states_of_the_teacher_lie_at_the_frames_of_the_stream(corpus: Any, 
     recordings = run.data.encoder_speech
     settings = run.config.encoder
     stream = pretrain._load_stream(settings, pretrain._new_encoder(settings), recordings, run.progress)
-    states = pretrain._targets(run, settings.rounds[0], stream, recordings, pretrain._new_encoder(settings))
-    assert states.shape == (len(stream.features), 2, 256)
     teacher = load_representation("mini")
+    states = pretrain._teacher_states(run, settings.rounds[0], teacher, stream, recordings)
+    assert states.shape == (len(stream.features), 2, 256)
     for index in (0, len(recordings) - 1):
         own = teacher(torch.from_numpy(audio.load(recordings[index].path))[None]).states[[2, 6], 0].transpose(0, 1)
         kept = states[stream.starts[index] : stream.starts[index + 1]]
-        torch.testing.assert_close(kept.float(), own, atol=1e-2, rtol=0)
+        torch.testing.assert_close(kept.float(), functional.layer_norm(own, (256,)), atol=1e-2, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -155,11 +157,41 @@ def test_the_states_of_the_teacher_lie_at_the_frames_of_the_stream(corpus: Any, 
         ("{units: teacher, teacher: mini, layers: [5, 6]}", "the encoder can predict 1 of them"),
         ("{units: teacher, teacher: mini}", "a round has a teacher and its layers if `units` is 'teacher'"),
         ("{units: mel, teacher: mini}", "a round has a teacher and its layers if `units` is 'teacher'"),
+        ("{units: mel, steps: 4}, {units: teacher, teacher: nobody, layers: [1]}", "nobody"),
+        ("{units: mel, continues: true}", "the first round has no weights to go on with"),
     ],
 )
-def test_a_teacher_that_cannot_be_imitated(run_stage: Callable[..., Run], round_: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_a_teacher_that_cannot_be_imitated(
+    run_stage: Callable[..., Run], round_: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ConfigError, ModelError), match=message):
         run_stage("run", f"encoder.rounds=[{round_}]")
+    assert not (tmp_path / "run" / "encoder").exists(), "no round was begun"
+
+
+def test_whoever_a_teacher_has_heard_the_pupil_has_heard(corpus: Any, tmp_path: Path) -> None:
+    speakers = sorted({recording.speaker or "" for recording in read_manifest(corpus.speech)})
+    load_representation("mini").save(tmp_path / "teacher")
+    round_ = f"{{units: teacher, teacher: {tmp_path / 'teacher'}, layers: [6], steps: 1}}"
+    settings = [*corpus.settings, f"encoder.rounds=[{round_}]"]
+
+    def pupil(folder: str) -> tuple[Run, TrainingRecord]:
+        run = Run(tmp_path / folder, load_config(None, settings))
+        pretrain.pretrain_encoder(run)
+        record = find_training_record(str(run.folder / "encoder" / "model"))
+        assert record is not None
+        return run, record
+
+    run, record = pupil("of a stranger")
+    assert not record.all_speakers_known
+    assert _heard_before(run, record) == "whether it has heard the test speakers is not known"
+    heard = {recording.speaker for recording in run.data.speech["test"]}
+    TrainingRecord("nothing", 1.0, (*heard, "a stranger")).save(tmp_path / "teacher")
+    run, record = pupil("of a known one")
+    assert not heard & {recording.speaker for recording in run.data.speech["test"]}
+    assert record.all_speakers_known
+    assert {*heard, "a stranger"} < set(record.speakers) < {*speakers, "a stranger"}
+    assert _heard_before(run, record) == "none of the test speakers among them"
 
 
 def test_phones_that_are_not_there(run_stage: Callable[..., Run], corpus: Any, tmp_path: Path) -> None:

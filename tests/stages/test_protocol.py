@@ -1,15 +1,18 @@
-"""What the protocol says of the training of published encoders."""
+"""What the protocol says of encoders and enhancers."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_whisper import make_whisper
 
+from phonemi.config import load_config
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.names import load_representation
-from phonemi.stages.protocol import published_training
+from phonemi.stages.protocol import _enhancers, published_training
+from phonemi.stages.run import Run
 
 
 @pytest.mark.slow
@@ -36,3 +39,10 @@ def test_the_head_of_a_published_encoder_tells_how_it_was_trained(tmp_path: Path
 def test_whisper_was_trained_with_transcripts(tmp_path: Path) -> None:
     assert published_training(load_representation(make_whisper(tmp_path, 32))).startswith("trained with transcripts")
     assert published_training(Log1p()).startswith("trained in a way that its files do not tell")
+
+
+def test_every_kind_of_network_is_named_once(corpus: Any, tmp_path: Path) -> None:
+    rows = "enhance.rows=[log1p, ws-acoustic+log1p, ws-acoustic+log1p+complex]"
+    config = load_config(None, [*corpus.settings, rows, "enhance.layers=2", "enhance.hidden=9"])
+    text = _enhancers(Run(tmp_path, config, save=False))
+    assert text.startswith("BLSTM of 2 layers of 9 and complex mask of 3 dual-path blocks of 48 channels; ")

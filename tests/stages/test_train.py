@@ -303,6 +303,16 @@ def test_the_target_keeps_some_noise_where_it_is_asked_for() -> None:
     torch.testing.assert_close(TrainingModel(network, kept_noise_db=0.0)(batch), everything)
 
 
+def test_a_network_gets_the_settings_that_it_takes() -> None:
+    settings = load_config(None, ["enhance.hidden=7", "enhance.layers=2"]).enhance
+    blstm, complex_mask = (train.new_network(find_system(name), settings, 0) for name in ("log1p", "log1p+complex"))
+    assert blstm.architecture() == "BLSTM of 2 layers of 7"
+    assert complex_mask.architecture() == "complex mask of 3 dual-path blocks of 48 channels"
+    assert [network.settings()["level_db"] for network in (blstm, complex_mask)] == [None, 0.0]
+    louder = load_config(None, ["enhance.level_db=-6"]).enhance
+    assert train.new_network(find_system("log1p+complex"), louder, 0).settings()["level_db"] == -6.0
+
+
 def test_pairs_take_the_place_of_mixtures(untrained: Run, tmp_path: Path) -> None:
     paths = []
     for split in ("train", "validation"):

@@ -143,7 +143,7 @@ class Data(Section):
     validation_share: float = setting(0.1, affects="data", unit="0 to 1", ge=0, lt=1)
     """Share of the speakers of `speech` held out for validation"""
     keep_in_training: tuple[str, ...] = setting((), affects="data", unit="speakers")
-    """Speakers that must not be held out"""
+    """Speakers that must not be held out, nor judged in `test_speech`"""
     noise_folds: Folds = Folds()
     babble_share: Share = setting(0.0, affects="data", unit="0 to 1")
     """Share of the noise draws that are babble: three to seven other speakers of the same split"""
@@ -229,6 +229,12 @@ class Encoder(Section):
     """Lowest and highest speed at which a training crop is played; 1: unchanged"""
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = setting("bf16", affects="encoder")
     """Number format of the matrix products; the weights stay float32"""
+
+    @model_validator(mode="after")
+    def _first_round_is_new(self) -> Self:
+        if self.rounds[0].continues:
+            raise ValueError("the first round has no weights to go on with: continues must be false")
+        return self
 
 
 class Information(Section):
@@ -334,14 +340,14 @@ class Enhance(Section):
     """Enhancers to train, by the name of their row: log1p, layer, layer-N, ws-TUNING or dws-TUNING with TUNING
     acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask"""
     hidden: Count = setting(256, affects="models", paper="256, recipe")
-    """Size of an LSTM in one direction"""
+    """Size of an LSTM in one direction; this and the next two settings are of BLSTMs, not of +complex"""
     layers: Count = setting(3, affects="models", unit="layers", paper="3, recipe")
     """Bidirectional LSTM layers"""
     dropout: float = setting(0.1, affects="models", unit="0 to 1", paper="0.1, recipe", ge=0, lt=1)
     """Dropout between the LSTM layers and after the last one"""
     level_db: float | None = setting(None, affects="models", unit="dB", paper="null, recipe", ge=-100, le=40)
     """Level that every recording is brought to before the spectrum, and back from afterwards; null: recordings keep
-    their level"""
+    their level, and with +complex are brought to 0 dB"""
     stft_pad: Literal["zeros", "reflect"] = setting("zeros", affects="models")
     """What the STFT sees beyond the ends of a recording: zeros (librosa from 0.10 on) or the mirrored recording
     (librosa before 0.10)"""

@@ -73,9 +73,13 @@ class EnhancerNetwork(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Constructor arguments, JSON-able, from which `pretrained.build_network` makes this network again."""
 
-    def description(self) -> str:
-        """What the network is made of, in a few words for the model card."""
+    def architecture(self) -> str:
+        """What the network is made of, in a few words."""
         return type(self).__name__
+
+    def description(self) -> str:
+        """Its architecture and its inputs, for the model card."""
+        return self.architecture()
 
     def enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         """The waveforms of `denoise` alone, [batch, sample]."""

@@ -84,9 +84,11 @@ class ComplexMaskEnhancer(EnhancerNetwork):
         levels = {"level_db": self.level_db, "attenuation_limit_db": self.attenuation_limit_db}
         return own | levels | ({"guide": self.guide} if self.dim else {})
 
+    def architecture(self) -> str:
+        return f"complex mask of {len(self.blocks)} dual-path blocks of {self.channels} channels"
+
     def description(self) -> str:
-        inputs = "spectrum and fused features" if self.dim else "spectrum"
-        return f"complex mask of {len(self.blocks)} dual-path blocks of {self.channels} channels on {inputs}"
+        return f"{self.architecture()} on {'spectrum and fused features' if self.dim else 'spectrum'}"
 
     def forward(self, spectrum: Tensor, features: Tensor | None) -> Tensor:
         """Compressed noisy spectrum, complex [batch, frame, 320], and features [batch, frame, dim] -> complex mask."""

@@ -79,9 +79,12 @@ class MaskEnhancer(EnhancerNetwork):
         blstm = {"hidden": self.blstm.hidden_size, "layers": self.blstm.num_layers, "dropout": self.dropout.p}
         return {name: getattr(self, name) for name in own} | blstm
 
+    def architecture(self) -> str:
+        return f"BLSTM of {self.blstm.num_layers} layers of {self.blstm.hidden_size}"
+
     def description(self) -> str:
         inputs = [name for name, is_input in (("fused features", self.dim), ("log1p spectrum", self.log1p)) if is_input]
-        return f"BLSTM of {self.blstm.num_layers} layers of {self.blstm.hidden_size} on {' and '.join(inputs)}"
+        return f"{self.architecture()} on {' and '.join(inputs)}"
 
     def forward(self, log1p: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
         """Predict the amplitude mask in (0, 1), [batch, frame, 257]; arbitrary values beyond `lengths`.

@@ -117,6 +117,9 @@ def _load_folder(
                 "file damaged: copy or train the model again"
             )
     representation = aggregation = None
+    is_complete = settings["representation"] in (None, ENCODER, "log1p") or "representation_sha256" in settings
+    if encoder_folder is not None and is_complete:
+        raise ModelError("it needs no encoder from elsewhere: leave that out")
     if settings["representation"] is not None:
         encoder, expected = settings["representation"], settings.get("representation_sha256")
         version = None if expected is None else shipped.version_of(encoder)
@@ -126,11 +129,11 @@ def _load_folder(
                 f"here {(version or 'none')[:8]}): use the enhancer that comes with this version, or that version"
             )
         source = folder / ENCODER if encoder == ENCODER else encoder
-        if encoder_folder is not None and expected is None and encoder not in (ENCODER, "log1p"):
+        if encoder_folder is not None:
             source = Path(encoder_folder)
         commit, weights = settings.get("representation_revision"), settings.get("representation_weights")
         representation = load_representation(source, token, commit)
-        if weights is not None and fingerprint(representation) != weights:
+        if weights is not None and _weights_version(representation) != weights:
             raise ModelError(
                 f"the weights in {source} are not those of {encoder} that it was trained with"
                 + (f", of commit {commit}" if commit else "")
@@ -210,8 +213,13 @@ def _store_encoder(
         return settings | {"representation": encoder.name}, []
     published: Any = encoder.model
     commit = getattr(published.config, "_commit_hash", None)
-    on_hub = {"representation_revision": commit, "representation_weights": fingerprint(encoder)}
+    on_hub = {"representation_revision": commit, "representation_weights": _weights_version(encoder)}
     return settings | {"representation": encoder.name} | on_hub, []
+
+
+def _weights_version(encoder: Representation) -> str:
+    """Hash of the weights, without the embedding of masked frames: nothing uses it, and not every model brings one."""
+    return fingerprint(encoder, encoder.mask_parameter)
 
 
 def _version_of(encoder: Representation, name: str) -> str:

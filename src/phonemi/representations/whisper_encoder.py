@@ -77,8 +77,7 @@ class WhisperRepresentation(Representation):
         lengths = check_lengths(waveforms, lengths, SSL_FIELD)
         if ssl_frames(waveforms.shape[1]) > self.longest:
             return self._encode_long(waveforms, lengths)
-        with torch.autocast(waveforms.device.type, enabled=False):
-            mel, valid = self.log_mel(waveforms.float(), lengths)
+        mel, valid = self.log_mel(waveforms, lengths)
         if all_valid:
             return HiddenStates(self._encode(mel, None), ssl_frames(lengths))
         return HiddenStates(self._encode(mel, valid), ssl_frames(lengths))
@@ -86,13 +85,16 @@ class WhisperRepresentation(Representation):
     def log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The input of Whisper: log-mel power from 8 decades below the loudest value of an item on, about -1 to 1.
 
+        It is computed in float32, also under autocast.
+
         Returns:
             [batch, frame, mels], frame k over samples [160 k, 160 k + 400), zero beyond the end of an item; and which
             frames belong to the item, bool [batch, frame].
         """
         window = torch.hann_window(WINDOW, device=waveforms.device)
-        power = torch.fft.rfft(waveforms.unfold(-1, WINDOW, HOP) * window).abs().square()
-        mel = (power @ self.filters).clamp_min(1e-10).log10()
+        with torch.autocast(waveforms.device.type, enabled=False):
+            power = torch.fft.rfft(waveforms.float().unfold(-1, WINDOW, HOP) * window).abs().square()
+            mel = (power @ self.filters).clamp_min(1e-10).log10()
         valid = valid_mask((lengths - WINDOW) // HOP + 1, mel.shape[1])
         loudest = mel.masked_fill(~valid[..., None], -torch.inf).amax((1, 2), keepdim=True)
         return (torch.maximum(mel, loudest - 8) + 4) / 4 * valid[..., None], valid
@@ -118,7 +120,7 @@ class WhisperRepresentation(Representation):
         """Items of which one is longer than 30 s, each by itself."""
         states = []
         for waveform, length in zip(waveforms, lengths, strict=True):
-            mel, _ = self.log_mel(waveform[None, : int(length)].float(), length[None])
+            mel, _ = self.log_mel(waveform[None, : int(length)], length[None])
             windows = max(0, -(-(int(ssl_frames(length)) - self.longest) // STEP)) + 1
             pieces = []
             for index in range(windows):

@@ -96,7 +96,8 @@ class DataSplits:
             ) from None
         if settings.test_speech:
             test = self._read("test_speech")
-            splits["test"] = [recording for recording in test if recording.speaker not in encoder_speakers]
+            heard = encoder_speakers | set(settings.keep_in_training)
+            splits["test"] = [recording for recording in test if recording.speaker not in heard]
             if test and not splits["test"]:
                 raise DataError("the encoder was trained on every speaker of data.test_speech: name others")
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}

@@ -22,10 +22,10 @@ from phonemi.errors import ConfigError, MissingExtra, ModelError, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import DNSMOS_PACKAGES, dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
-from phonemi.metrics.score import FAULTS, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, Score
 from phonemi.metrics.statistics import MIN_MODELS, estimate
 from phonemi.metrics.words import Choice
-from phonemi.metrics.words.recogniser import Failure, Recogniser, installed_version, transcribe_all
+from phonemi.metrics.words.recogniser import NOT_FINITE, Failure, Recogniser, installed_version, transcribe_all
 from phonemi.metrics.words.transcripts import TranscriptStore
 from phonemi.metrics.words.word_errors import count_words
 from phonemi.results.evaluation import (
@@ -165,7 +165,7 @@ def _score_keys(run: Run) -> dict[str, str]:
     missing = _missing_packages(settings)
     used = [*(PACKAGES if settings.recordings is None else ()), *(DNSMOS_PACKAGES if _wants_dnsmos(settings) else ())]
     used += WORD_PACKAGES if settings.recogniser != "none" else ()
-    packages = {package: None if package in missing else installed_version(package) for package in used}
+    packages = {package: "missing" if package in missing else installed_version(package) for package in used}
     names = test_sets.row_names(run)
     return {name: run.keys.scores(name, test_sets.signal_version(run, name), packages) for name in names}
 
@@ -265,9 +265,9 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
         transcript = next(remaining) if utterance.text else Failure("no transcript")
         if not isinstance(transcript, Failure):
             yield replace(utterance, heard=transcript, words=count_words(utterance.text or "", transcript))
-        elif transcript.reason in FAULTS:  # all its words are lost
+        elif transcript.reason == NOT_FINITE:  # all its words are lost
             words = count_words(utterance.text or "", "")
-            yield replace(utterance, word_failure=transcript.reason, words=words)
+            yield replace(utterance, word_failure=ESTIMATE_NOT_FINITE, words=words)
         else:
             yield replace(utterance, word_failure=transcript.reason)
 

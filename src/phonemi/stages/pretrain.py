@@ -22,9 +22,9 @@ from phonemi.data.alignment import IGNORE, PHONES, frame_labels
 from phonemi.data.manifest import Recording
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError, DataError
-from phonemi.files import content_hash, replacing
+from phonemi.files import content_hash, remove_leftovers, replacing
 from phonemi.progress import Progress
-from phonemi.representations.base import at_50_hz
+from phonemi.representations.base import Representation, at_50_hz
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.representations.names import load_representation
 from phonemi.signal import SSL_FIELD
@@ -32,7 +32,7 @@ from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
 from phonemi.training.loop import fit, prefetched
 from phonemi.training.settings import fit_settings
-from phonemi.weights.training_record import TrainingRecord
+from phonemi.weights.training_record import TrainingRecord, find_training_record
 
 KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment step is the cost
 
@@ -46,6 +46,7 @@ def pretrain_encoder(run: Run) -> None:
     if run.is_done("pretrain:", ENCODER_RESULT, run.keys.encoder):
         return
     with run.folder.timed("pretrain"):
+        teachers = _load_teachers(settings)  # first, since what can be missing should not be missed after hours
         recordings = run.data.encoder_speech
         torch.manual_seed(run.config.seed)
         model = _new_encoder(settings)
@@ -54,13 +55,22 @@ def pretrain_encoder(run: Run) -> None:
         run.say(f"pretrain: {len(recordings)} utterances, {seconds / 3600:.2f} h of speech in memory")
         rounds = []
         for number, round_ in enumerate(settings.rounds, start=1):
-            targets = _targets(run, round_, stream, recordings, model)
-            model = model if round_.continues and number > 1 else _new_encoder(settings, model)
+            if round_.teacher is not None:
+                targets = _teacher_states(run, round_, teachers[round_.teacher], stream, recordings)
+            else:
+                targets = _units(run, round_, stream, recordings, model)
+            model = model if round_.continues else _new_encoder(settings, model)
             scores = _train(run, model, stream, targets, round_, number)
             rounds.append({"round": number, **round_.model_dump(), **scores})
         model.save(run.folder / ENCODER_MODEL)
-        speakers = sorted({recording.speaker for recording in recordings if recording.speaker is not None})
-        TrainingRecord(_method(settings), seconds / 3600, tuple(speakers)).save(run.folder / ENCODER_MODEL)
+        taught = [find_training_record(name) for name in teachers]
+        speakers = {recording.speaker for recording in recordings if recording.speaker is not None}
+        TrainingRecord(
+            _method(settings),
+            seconds / 3600,
+            tuple(sorted(speakers | run.data.encoder_speakers)),
+            all(record is not None and record.all_speakers_known for record in taught),
+        ).save(run.folder / ENCODER_MODEL)
         parameters = sum(p.numel() for p in model.parameters())
         facts = {"hours": seconds / 3600, "parameters": parameters, "rounds": rounds}
         run.folder.write(ENCODER_RESULT, {"key": run.keys.encoder, **facts})
@@ -113,10 +123,30 @@ def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Reco
     return stream
 
 
-def _targets(run: Run, round_: Round, stream: Stream, recordings: list[Recording], model: MelTransformer) -> Tensor:
-    """What is predicted of every frame: a unit, int64 [frame], IGNORE where there is none, or `_teacher_states`."""
-    if round_.units == "teacher":
-        return _teacher_states(run, round_, stream, recordings)
+def _load_teachers(settings: Encoder) -> dict[str, Representation]:
+    """The encoder that each round of distillation learns from, by its name.
+
+    Raises:
+        ModelError: if one is not there.
+        ConfigError: if one lacks a layer, or the own encoder has fewer.
+    """
+    teachers: dict[str, Representation] = {}
+    for round_ in settings.rounds:
+        if round_.teacher is None:
+            continue
+        if round_.teacher not in teachers:
+            teachers[round_.teacher] = load_representation(round_.teacher)
+        teacher = teachers[round_.teacher]
+        if max(round_.layers) >= teacher.layers or len(round_.layers) >= settings.blocks:
+            raise ConfigError(
+                f"layers {list(round_.layers)} of {round_.teacher}: it has 0 to {teacher.layers - 1}, and the encoder "
+                f"can predict {settings.blocks - 1} of them"
+            )
+    return teachers
+
+
+def _units(run: Run, round_: Round, stream: Stream, recordings: list[Recording], model: MelTransformer) -> Tensor:
+    """The unit of every frame, int64 [frame]; IGNORE where there is none."""
     if round_.units == "phones":
         parts = [
             np.full(frames, IGNORE) if recording.phones is None else frame_labels(recording.phones, frames)
@@ -130,28 +160,26 @@ def _targets(run: Run, round_: Round, stream: Stream, recordings: list[Recording
     return cluster(vectors, round_.clusters, run.config.seed)
 
 
-def _teacher_states(run: Run, round_: Round, stream: Stream, recordings: list[Recording]) -> Tensor:
-    """States of the teacher for the clean stream, half precision [frame, layer, dim]; on disk, since they are many."""
-    assert round_.teacher is not None
-    teacher = load_representation(round_.teacher).to(run.device)
-    if max(round_.layers) >= teacher.layers or len(round_.layers) >= run.config.encoder.blocks:
-        raise ConfigError(
-            f"layers {list(round_.layers)} of {round_.teacher}: it has 0 to {teacher.layers - 1}, and the encoder can "
-            f"predict {run.config.encoder.blocks - 1} of them"
-        )
+def _teacher_states(
+    run: Run, round_: Round, teacher: Representation, stream: Stream, recordings: list[Recording]
+) -> Tensor:
+    """States of the teacher for the clean stream, layer-normalised, half precision [frame, layer, dim].
+
+    They are on disk, since they are many.
+    """
     shape = (len(stream.features), len(round_.layers), teacher.dim)
-    name = content_hash(run.keys.model_version(round_.teacher), round_.layers, run.data.version)
+    version = run.keys.model_version(str(round_.teacher))
+    name = content_hash("layer-normalised", version, round_.layers, run.data.version)
     path = run.folder / "cache" / "teacher" / f"{name}.float16"
     if not path.exists():
-        store = AudioStore(recordings)
+        remove_leftovers([path])
+        store, teacher = AudioStore(recordings), teacher.to(run.device)
         waveforms = prefetched(store.__getitem__, range(len(recordings)))
-        with replacing(path) as temporary, torch.inference_mode():
-            states = np.memmap(temporary, np.float16, "w+", shape=shape)
-            for index, waveform in enumerate(run.progress.over(waveforms, "hearing the teacher", len(recordings))):
+        with replacing(path) as temporary, open(temporary, "wb") as file, torch.inference_mode():
+            for waveform in run.progress.over(waveforms, "hearing the teacher", len(recordings)):
                 hidden = teacher(torch.from_numpy(waveform)[None].to(run.device))
-                own = at_50_hz(hidden, teacher.hop, len(waveform)).states[list(round_.layers), 0]
-                states[stream.starts[index] : stream.starts[index + 1]] = own.transpose(0, 1).cpu().half().numpy()
-            states.flush()
+                own = at_50_hz(hidden, teacher.hop, len(waveform)).states[list(round_.layers), 0].transpose(0, 1)
+                file.write(functional.layer_norm(own.float(), own.shape[-1:]).cpu().half().numpy().tobytes())
     return torch.from_numpy(np.memmap(path, np.float16, "c", shape=shape))
 
 

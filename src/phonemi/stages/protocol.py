@@ -13,6 +13,7 @@ from phonemi.results.evaluation import Comparison, EvaluationData
 from phonemi.results.metrics import METRIC
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import named_recordings
+from phonemi.stages.train import new_network
 from phonemi.tables import number, plural, snr_text
 from phonemi.weights.training_record import TrainingRecord, find_training_record
 
@@ -55,7 +56,7 @@ def _heard_before(run: Run, record: TrainingRecord) -> str:
     """Whether those who are judged have trained the encoder."""
     recordings = named_recordings(run.config.evaluate, run.config.seed)
     judged = {recording.speaker for recording in (run.data.speech["test"] if recordings is None else recordings)}
-    if None in judged:
+    if None in judged or not record.all_speakers_known:
         return "whether it has heard the test speakers is not known"
     return f"{len(judged & set(record.speakers)) or 'none'} of the test speakers among them"
 
@@ -126,8 +127,9 @@ def _enhancers(run: Run) -> str:
         drawn += f" (the target keeps the noise {settings.kept_noise_db:g} dB down)"
     title = METRIC[settings.select_on].title
     validated = "recorded pairs" if data.validation_pairs else f"{settings.validation_mixtures} validation mixtures"
+    networks = {new_network(system, settings, int(system.uses_encoder)).architecture(): None for system in run.systems}
     return (
-        f"masks by BLSTMs of {plural(settings.layers, 'layer')} of {settings.hidden}; "
+        f"{' and '.join(networks)}; "
         f"{plural(settings.steps, 'update')} of {settings.batch} of {drawn}, AdamW at {settings.learning_rate:g} "
         f"({settings.schedule}), {_precision(settings.precision)}; best {title} on {validated}, "
         f"looked at every {plural(settings.validate_every, 'update')}; {models}, seeds from {run.config.seed} on"

@@ -105,8 +105,10 @@ class Run:
         self.progress = progress or Progress(enabled=False)
         self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds, config.enhance.seeds_of)
         manifests = self.folder / "manifests" if save else None
-        record = None if config.representation == "encoder" else find_training_record(config.representation)
-        speakers = record.speakers if record else ()
+        own = config.representation == "encoder"
+        heard = [round_.teacher or "" for round_ in config.encoder.rounds] if own else [config.representation]
+        records = [record for name in heard if name and (record := find_training_record(name))]
+        speakers = {speaker for record in records for speaker in record.speakers}
         self.data = DataSplits(config.data, config.seed, self.folder / "cache", manifests, speakers)
         if save:
             save_config(config, self.folder.path, {"data": self.data.version})

@@ -237,7 +237,7 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     seed = system.seed(run.config.seed)
     torch.manual_seed(seed)
     aggregation = None if representation is None else initial_aggregation(run, system)
-    network = _new_network(system, settings, 0 if representation is None else representation.dim)
+    network = new_network(system, settings, 0 if representation is None else representation.dim)
     inputs: dict[Split, StoredInputs] = {}
     losses = settings.si_sdr_weight, settings.kept_noise_db
     if system.learns_encoder:
@@ -268,10 +268,13 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
 
 
-def _new_network(system: System, settings: Enhance, dim: int) -> EnhancerNetwork:
-    """An untrained network of the kind that the system names, with those settings of `enhance` that it takes."""
+def new_network(system: System, settings: Enhance, dim: int) -> EnhancerNetwork:
+    """An untrained network of the kind that the system names, on features of size `dim`.
+
+    It gets those settings of `enhance` that it takes; null leaves it its own default.
+    """
     parameters = inspect.signature(NETWORKS[system.network]).parameters
-    taken = {name: value for name, value in dict(settings).items() if name in parameters}
+    taken = {name: value for name, value in dict(settings).items() if name in parameters and value is not None}
     return build_network({"kind": system.network, "dim": dim, "log1p": system.spectrum, **taken})
 
 

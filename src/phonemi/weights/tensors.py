@@ -64,10 +64,12 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     module.load_state_dict(tensors)
 
 
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 of the names and the float32 values of all parameters, however they were stored."""
+def fingerprint(module: nn.Module, without: str | None = None) -> str:
+    """SHA-256 of the names and the float32 values of all parameters `without` one, however they were stored."""
     digest = hashlib.sha256()
     for name, parameter in sorted(module.named_parameters()):
+        if name == without:
+            continue
         digest.update(name.encode())
         digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -22,7 +22,8 @@ class TrainingRecord:
 
     method: str  # such as "masked prediction of aligned phones (phone-supervised)"
     hours: float  # of speech
-    speakers: tuple[str, ...]  # as manifests call them
+    speakers: tuple[str, ...]  # as manifests call them; those of a teacher too
+    all_speakers_known: bool = True  # not if a teacher has no record
 
     def __str__(self) -> str:
         return f"trained by {self.method} on {self.hours:.1f} h of speech by {len(self.speakers)} known speakers"
@@ -44,6 +45,8 @@ def find_training_record(name: str) -> TrainingRecord | None:
         return None
     content = read_json(path)
     try:
-        return TrainingRecord(str(content["method"]), float(content["hours"]), tuple(map(str, content["speakers"])))
+        speakers = tuple(map(str, content["speakers"]))
+        known = bool(content.get("all_speakers_known", True))
+        return TrainingRecord(str(content["method"]), float(content["hours"]), speakers, known)
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{path}: expected method, hours and speakers") from None

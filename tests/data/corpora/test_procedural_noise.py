@@ -1,5 +1,6 @@
 """Noise clips: levels, spectra, and that a clip is a function of its generator."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,10 +125,17 @@ def test_clips_are_listed_with_every_family_in_every_fold(tmp_path: Path) -> Non
     validate(recordings)
     assert (len(recordings), notes) == (5 * len(FAMILIES), [])
     splits = split_by_fold(recordings, [1, 2, 3], [4], [5])
-    assert {recording.id.rpartition("-")[0] for recording in splits["test"]} == set(FAMILIES)
+    names = {recording.id: recording.id.removeprefix("procedural-0-") for recording in splits["test"]}
+    assert {name.rpartition("-")[0] for name in names.values()} == set(FAMILIES)
     before = Path(recordings[0].path).stat().st_mtime_ns
     again, _ = prepare_procedural_noise(tmp_path, clips=6)
     assert again[: len(recordings)] == recordings
     assert Path(recordings[0].path).stat().st_mtime_ns == before, "what is there is not made again"
     with pytest.raises(DataError, match="0 clips"):
         prepare_procedural_noise(tmp_path, clips=0)
+
+
+def test_its_clips_go_with_those_of_other_seeds_and_of_synthetic_corpora(tmp_path: Path) -> None:
+    clips = [recording for seed in (0, 1) for recording in prepare_procedural_noise(tmp_path, clips=1, seed=seed)[0]]
+    of_synthetic = [replace(clips[0], id=f"{family}-1") for family in FAMILIES]  # as synthetic/noise.jsonl names them
+    validate([*clips, *of_synthetic])

@@ -51,7 +51,7 @@ def test_it_hears_words_the_same_each_time_in_any_company(whisper: WhisperRecogn
 
 def test_silence_and_samples_that_are_not_finite(whisper: WhisperRecogniser) -> None:
     broken = np.full(100, np.nan, np.float32)
-    assert transcribe_all(whisper, [np.zeros(SECOND, np.float32), broken]) == ["", Failure("estimate not finite")]
+    assert transcribe_all(whisper, [np.zeros(SECOND, np.float32), broken]) == ["", Failure("waveform not finite")]
 
 
 def test_settings_say_what_the_words_depend_on(whisper: WhisperRecogniser) -> None:

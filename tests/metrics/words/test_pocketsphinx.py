@@ -62,7 +62,7 @@ def test_order_of_utterances_does_not_matter() -> None:
 
 def test_not_finite_is_a_failure() -> None:
     waveform = np.full(100, np.nan, np.float32)
-    assert transcribe_all(PocketsphinxRecogniser(), [waveform], processes=1) == [Failure("estimate not finite")]
+    assert transcribe_all(PocketsphinxRecogniser(), [waveform], processes=1) == [Failure("waveform not finite")]
 
 
 def test_two_channels_are_an_error() -> None:
@@ -77,7 +77,7 @@ def test_two_processes_hear_what_one_hears() -> None:
     recogniser = PocketsphinxRecogniser(GRAMMAR)
     alone = transcribe_all(recogniser, waveforms, processes=1)
     assert transcribe_all(recogniser, iter(waveforms), processes=2) == alone
-    assert alone[3] == Failure("estimate not finite")
+    assert alone[3] == Failure("waveform not finite")
 
 
 @pytest.mark.slow

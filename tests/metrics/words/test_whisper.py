@@ -107,7 +107,7 @@ def test_all_are_heard_here_in_order_and_failures_counted(whisper: WhisperRecogn
             yield waveform.astype(np.float32)
 
     heard = transcribe_all(whisper, waveforms(), processes=8, progress=lambda count: done.append((count, len(taken))))
-    texts = [whisper.transcribe(noise(1)), Failure("estimate not finite"), "", whisper.transcribe(noise(2, 1))]
+    texts = [whisper.transcribe(noise(1)), Failure("waveform not finite"), "", whisper.transcribe(noise(2, 1))]
     assert heard == texts + [""] * 4
     # Three are heard together, and the next three are made meanwhile, but no more.
     assert [count for count, _ in done] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -116,7 +116,7 @@ def test_all_are_heard_here_in_order_and_failures_counted(whisper: WhisperRecogn
 
 
 def test_wrong_waveforms(whisper: WhisperRecogniser) -> None:
-    with pytest.raises(AudioError, match="estimate not finite"):
+    with pytest.raises(AudioError, match="waveform not finite"):
         whisper.transcribe(np.full(10, np.inf, np.float32))
     with pytest.raises(DataError, match=r"\[2, 100\] to transcribe"):
         transcribe_all(whisper, [np.ones((2, 100), np.float32)])

@@ -31,7 +31,8 @@ MAX_PEAK = 0.95
 def prepare_procedural_noise(folder: str | Path, *, clips: int = 10, seed: int = 0) -> Listing:
     """Write `clips` clips of 6 s of every family as FAMILY-NUMBER.flac, unless they are there, and list them.
 
-    A family is in every fold, 1 to 5, in other clips. The clips of a smaller number are the first of a larger one.
+    With 5 clips or more, a family is in every fold, 1 to 5, each time in other clips. The clips of a smaller number are
+    the first of a larger one.
 
     Raises:
         DataError: if no clip is asked for.
@@ -46,8 +47,9 @@ def prepare_procedural_noise(folder: str | Path, *, clips: int = 10, seed: int =
             rng = generator(seed, "procedural noise", family, number)
             audio.save(path, procedural_noise(family, samples, rng), SAMPLE_RATE)
         fold = (index % len(FAMILIES) + number) % 5 + 1
+        name = f"procedural-{seed}-{path.stem}"
         recordings.append(
-            Recording(id=path.stem, path=os.path.abspath(path), sample_rate=SAMPLE_RATE, samples=samples, fold=fold)
+            Recording(id=name, path=os.path.abspath(path), sample_rate=SAMPLE_RATE, samples=samples, fold=fold)
         )
     return Listing(recordings, [])
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonemi.errors import AudioError, DataError, PhonemiError
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE
 from phonemi.workers import Workers
 
 if TYPE_CHECKING:
     from phonemi.metrics.words.transcripts import TranscriptStore
 
 Waveform = NDArray[np.float32]
+NOT_FINITE = "waveform not finite"
 AT_A_TIME = 16  # waveforms in a batch, for each process
 
 
@@ -88,7 +88,7 @@ def finite_waveform(waveform: Waveform) -> NDArray[Any]:
     if waveform.ndim != 1:
         raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
     if not np.isfinite(waveform).all():
-        raise AudioError(ESTIMATE_NOT_FINITE)
+        raise AudioError(NOT_FINITE)
     return waveform
 
 
