@@ -24,7 +24,7 @@ COMMANDS = [
     "enhance",
     *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
     *("config", "table", "figure", "report", "bench"),
-    *("demo", "listen", "export", "doctor"),
+    *("demo", "listen", "judge", "export", "doctor"),
 ]
 
 Phonemi = Callable[..., Any]

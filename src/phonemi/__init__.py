@@ -1,6 +1,6 @@
 """phonemi: speech enhancement that keeps the words.
 
-How much of each phoneme survives in every layer of a self-supervised speech model under noise is measured (mutual
+How much information about each phoneme survives in every layer of a speech encoder under noise is measured (mutual
 information); an aggregation of the layers that keeps the most of it is learned, frozen, and guides an enhancer.
 
 "How it is built" in README.md says what each folder holds.
@@ -22,6 +22,7 @@ _HOME = {
     "WeightedSum": "phonemi.aggregations",
     "DynamicWeightedSum": "phonemi.aggregations",
     "LayerProbes": "phonemi.probes.layer_probes",
+    "PhoneJudge": "phonemi.information.phones_kept",
     "mix_at_snr": "phonemi.data.mixing",
     "read_manifest": "phonemi.data.manifest",
     "PhonemiError": "phonemi.errors",

@@ -1,4 +1,4 @@
-"""Numbers and names that several rooms must agree on. Importing this module loads nothing heavy."""
+"""Numbers and names that several packages must agree on. Importing this module loads nothing heavy."""
 
 from typing import Literal, get_args
 

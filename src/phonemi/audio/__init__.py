@@ -1,4 +1,4 @@
-"""Sound files and waveforms: the only room that reads or writes sound.
+"""Sound files and waveforms: the only package that reads or writes sound.
 
     reading       Reader, probe, load, load_channels, blocks; `AudioInfo`
     writing       Writer, save; a file is complete or absent

@@ -1,4 +1,4 @@
-"""The command line: options and one-line errors; the work is done by the other rooms.
+"""The command line: options and one-line errors; the work is done by the other packages.
 
 Exit codes: 0 done; 1 the work failed, and one line says why; 2 wrong usage or configuration; 130, 143 and 129
 interrupted by Ctrl-C, SIGTERM and SIGHUP, after which the same command goes on.

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import WIDEST_HELP, command
+from phonemi.cli.commands import WIDEST_HELP, Overrides, command
 from phonemi.errors import PhonemiError
 
 
@@ -60,6 +60,52 @@ def listen(
     from phonemi.report.listening_page import build_listening_page
 
     typer.echo(build_listening_page(noisy, enhanced, output, clean, transcripts, whisper, suffix, Progress(), words))
+
+
+@command("judge", "phonemi judge noisy ours theirs \\\n  --clean clean --whisper base.en")
+def judge(
+    noisy: Annotated[
+        Path, Argument(metavar="NOISY", help="Folder of noisy recordings, each with its transcript in a .txt file.")
+    ],
+    systems: Annotated[
+        list[str],
+        Argument(
+            metavar="SYSTEM",
+            help="Folder of enhanced recordings, same names, or an enhancer such as default; also NAME=SYSTEM.",
+        ),
+    ],
+    run: Annotated[Path, Option("--run", "-r", metavar="RUN", help="Folder for the results.")] = Path("judged"),
+    clean: Annotated[
+        Path | None,
+        Option(metavar="FOLDER", help="Folder of clean recordings, same names, for SI-SDR, STOI and PESQ."),
+    ] = None,
+    table: Annotated[
+        Path | None, Option(metavar="FILE", help="CSV file with path, speaker and text, instead of .txt files.")
+    ] = None,
+    whisper: Annotated[
+        str | None,
+        Option(
+            metavar="MODEL",
+            help="Whisper for the words: size such as base.en, folder or hub id; downloaded if it is not here. "
+            "Default: large-v3 on a GPU if it is here, otherwise pocketsphinx, a weak judge.",
+        ),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Judge enhanced recordings, of any program, by the words that are kept and by sound, with tests."""
+    from phonemi.recipes.judge import judge as judge_systems
+    from phonemi.recipes.quickstart import as_setting
+    from phonemi.report.headlines import headlines
+    from phonemi.results.run_folder import read_results
+    from phonemi.results.tables import metrics_table
+
+    words = [] if whisper is None else ["evaluate.recogniser=whisper", as_setting("evaluate.whisper", whisper)]
+    pages = judge_systems(noisy, systems, run, clean, table, [*words, *(set_ or [])])
+    results = read_results(run)
+    if results.evaluation is not None:
+        typer.echo(metrics_table(results.evaluation).text())
+    for line in [*headlines(results), *pages]:
+        typer.echo(line)
 
 
 @command("export", "phonemi export default -o exported")

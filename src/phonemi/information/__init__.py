@@ -1,1 +1,1 @@
-"""How much of the phones hidden states hold, in bits."""
+"""How much information hidden states carry about the phones, in bits."""

@@ -128,7 +128,10 @@ class PhoneJudge:
         return logits.log_softmax(-1).cpu()
 
     def recognise(self, waveform: np.ndarray) -> Tensor:
-        """The most probable phone of every frame, int64 [frame]; of a recording that cannot be judged, none."""
+        """The most probable phone of every frame of `[sample]` at 16 kHz, int64 [frame].
+
+        Of a recording that cannot be judged (silent, not finite, too short), none.
+        """
         if self._problem(waveform):
             return torch.zeros(0, dtype=torch.int64)
         return self.log_probabilities(waveform).argmax(-1)
@@ -137,8 +140,11 @@ class PhoneJudge:
         """Bits of a recording about phones: those that are aligned with its clean speech, or recognised in it.
 
         Args:
-            waveform: `[sample]` at 16 kHz.
+            waveform: `[sample]` at 16 kHz; another rate is not noticed, and gives wrong bits.
             phones: class of each frame, IGNORE where it is unknown.
+
+        Returns:
+            Mean bits over the frames of known phones; failed, with the reason, for a recording that cannot be judged.
         """
         if problem := self._problem(waveform):
             return Score.failed(problem)

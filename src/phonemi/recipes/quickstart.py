@@ -74,7 +74,7 @@ def new_run(folder: Path, overrides: list[str], progress: Progress) -> list[str]
     return [*synthetic_data(folder, progress), *settings]
 
 
-def as_setting(key: str, value: str | list[str]) -> str:
+def as_setting(key: str, value: str | list[str] | dict[str, str]) -> str:
     """KEY=VALUE as `load_config` takes it, whatever characters the value has.
 
     >>> as_setting("data.speech", ["a b.jsonl"])

@@ -62,7 +62,7 @@ def make_table(
         scale: "paper" (its recipe and corpora) or "mini" (the same code on little data).
         encoders: names of `systems.han2026.ENCODERS`, shipped names, folders or hub ids; () for those of the scale.
         manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
-        overrides: KEY=VALUE, which come before the preset.
+        overrides: KEY=VALUE, which override the preset.
 
     Raises:
         ConfigError: for a table, scale or setting that does not exist.

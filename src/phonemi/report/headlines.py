@@ -147,6 +147,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     """
     titles, tested = evaluation.titles, evaluation.differences
     in_full = [pair for pair in QUESTIONS if pair in tested]
+    in_full += [pair for pair in tested if all(map(is_other_system, pair))]
     in_short = [pair for pair in tested if is_other_system(pair[0]) and pair[1] == "noisy"]
     if len(in_short) < 2:
         in_full, in_short = in_full + in_short or list(tested)[:1], []

@@ -54,7 +54,7 @@ class ScoredUtterance(Record):
     text: str | None = None  # the words that are spoken
     scores: dict[str, UtteranceScore] = field(default_factory=dict)
     heard: str | None = omitted_if_none()  # what the recogniser heard
-    words: WordCounts | None = omitted_if_none()  # that, counted against the text
+    words: WordCounts | None = omitted_if_none()  # counts of `heard` against `text`
     word_failure: str | None = omitted_if_none()  # why there is none
 
     @property

@@ -85,6 +85,8 @@ def compare_rows(
 ) -> list[Comparison]:
     """Every row against the noisy input, and against the system that it is an alternative to.
 
+    Where there are two systems from elsewhere, they are compared too.
+
     Model k of one row is paired with model k of the other. A difference is tested where the data can carry it: between
     what exists once (the noisy input, systems from elsewhere) over speakers; of systems that were trained here over
     `MIN_MODELS` models and more. The endpoint is tested at 5 %; the p-values of all others are adjusted together, by
@@ -104,6 +106,9 @@ def compare_rows(
     for name in rows:
         others = [other for other in alternatives.get(name, BASELINES) if other in models]
         pairs |= {(name, other): None for other in others[:1]}
+    elsewhere = [name for name in rows if name not in trained]
+    if len(elsewhere) == 2:  # which of them is better is then what is asked
+        pairs |= {(elsewhere[1], elsewhere[0]): None}
     if endpoint and {endpoint.row, endpoint.against} <= models.keys():
         pairs.pop((endpoint.against, endpoint.row), None)  # the same differences the other way round
         pairs |= {(endpoint.row, endpoint.against): None}

@@ -83,6 +83,8 @@ def evaluate_systems(run: Run) -> None:
         run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
     if recogniser is not None:
         run.say(f"evaluate: words by {recogniser.name}" + (f": {reason}" if reason else ""))
+    elif settings.recogniser != "none":
+        run.say("evaluate: no recording has a transcript, so that no words are judged")
     for system in run.systems:
         require_trained(run, system)
     similarity = PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,27 @@ def check_systems_from_elsewhere(run: Run, test_set: TestSet) -> None:
 
 
 class EnhancedFiles:
-    """Files in a folder that another program made of the noisy recordings, each named by the id of its recording."""
+    """Files in a folder that another program made of the noisy recordings, each named by the id of its recording.
+
+    As in the ids of `prepare_folder`, that is the name without its extension or, where several files have that name,
+    the path below the folder with "__" for slashes.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.by_stem = {path.stem: path for path in audio.find_recordings(folder)}
+        named = []
+        for path in audio.find_recordings(folder):
+            below = path.relative_to(folder)
+            names = {path.stem, "__".join(below.with_suffix("").parts), "__".join(below.parts)}
+            named += [(name, path) for name in names]
+        counts = Counter(name for name, _ in named)
+        self.by_name = {name: path for name, path in named if counts[name] == 1}
 
     def file_of(self, id: str) -> Path:
         """The file of a recording; DataError if there is none."""
-        if id not in self.by_stem:
-            raise DataError(f"{self.folder} has no file named {id}: expected one for each noisy recording")
-        return self.by_stem[id]
+        if id not in self.by_name:
+            raise DataError(f"{self.folder} has no file named {id}, or several: expected one for each noisy recording")
+        return self.by_name[id]
 
     def __call__(self, mixture: Mixture) -> np.ndarray:
         """The file's samples at 16 kHz, as many as the mixture has; a DataError if it is more than 10 ms off."""

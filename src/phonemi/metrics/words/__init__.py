@@ -7,7 +7,7 @@
 | `pocketsphinx` | the fallback that needs no download |
 | `transcripts` | transcripts kept on disk |
 | `normalisation` | one spelling for all texts |
-| `word_errors` | word counts of an utterance, word error rates of a corpus |
+| `word_errors` | word counts and error rate of an utterance |
 
 A new recogniser is one module, and one line in `RECOGNISERS`.
 """

@@ -1,0 +1,78 @@
+"""Enhancers, or folders of files that others made, judged on noisy recordings of one's own: the words first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from phonemi.config import load_config
+from phonemi.data.corpora.folder import prepare_folder
+from phonemi.data.manifest import validate, write_manifest
+from phonemi.errors import ConfigError
+from phonemi.progress import Progress
+from phonemi.recipes.quickstart import as_setting
+from phonemi.report.markdown import write_markdown
+from phonemi.report.run_page import build_report
+from phonemi.stages.evaluate import evaluate_systems
+from phonemi.stages.run import Run
+
+
+def judge(
+    noisy: Path,
+    systems: Sequence[str],
+    run: Path,
+    clean: Path | None = None,
+    table: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Path]:
+    """Judge every system on all recordings of a folder; what is judged already is not judged again.
+
+    Args:
+        noisy: folder of noisy recordings, with transcripts as `prepare_folder` finds them.
+        systems: an enhancer (name, folder or hub id) or a folder of enhanced recordings each, also as NAME=SYSTEM.
+        run: folder for the results.
+        clean: folder of the clean recordings; without it, sound is judged by DNSMOS alone.
+        table: CSV file with path, speaker and text of the noisy recordings.
+        overrides: KEY=VALUE, other settings of the evaluation.
+
+    Returns:
+        The pages that were written: tables in Markdown, and everything in HTML.
+
+    Raises:
+        ConfigError: if two systems have the same name, or for a setting that does not exist.
+        DataError: if there is nothing to judge, or a system lacks a recording.
+    """
+    named = name_systems(systems)
+    progress = Progress()
+    recordings, notes = prepare_folder(noisy, clean=clean, table=table)
+    for note in notes:
+        progress.say(note)
+    validate(recordings)
+    manifest = run / "recordings.jsonl"
+    settings = [
+        as_setting("evaluate.recordings" if clean is None else "evaluate.pairs", str(manifest)),
+        as_setting("evaluate.systems", named),
+        "enhance.rows=[]",
+        *overrides,
+    ]
+    config = load_config(None, settings)
+    write_manifest(manifest, recordings)
+    evaluate_systems(Run(run, config, progress))
+    return [write_markdown(run), build_report(run)]
+
+
+def name_systems(systems: Sequence[str]) -> dict[str, str]:
+    """The systems by their names: NAME of NAME=SYSTEM, otherwise the last part of a path or id.
+
+    >>> name_systems(["out/ours/", "theirs=out/dtln/files", "default"])
+    {'ours': 'out/ours/', 'theirs': 'out/dtln/files', 'default': 'default'}
+    """
+    named: dict[str, str] = {}
+    for system in systems:
+        name, equals, source = system.partition("=")
+        if not equals:
+            name, source = Path(system).name, system
+        if name in named:
+            raise ConfigError(f"two systems are called {name!r}: name one of them, as in NAME={source}")
+        named[name] = source
+    return named
