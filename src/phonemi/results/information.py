@@ -25,8 +25,8 @@ class Bound(Record):
     mi_bits_low: float | None = omitted_if_none()  # ends of the 95 % interval
     mi_bits_high: float | None = omitted_if_none()
     mi_bits_spread: float | None = omitted_if_none()  # standard deviation over several probes
-    cluster_bits: tuple[float, ...] | None = omitted_if_none()  # summed over each speaker's (or utterance's)
-    cluster_frames: tuple[int, ...] | None = omitted_if_none()  # frames, of which there are so many
+    cluster_bits: tuple[float, ...] | None = omitted_if_none()  # sum of the bits of each speaker (or utterance)
+    cluster_frames: tuple[int, ...] | None = omitted_if_none()  # and number of its frames
 
 
 @dataclass(frozen=True, kw_only=True)
