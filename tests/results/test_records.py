@@ -25,7 +25,7 @@ BOUND = {
 ESTIMATE = {"stoi": 0.8, "stoi_low": 0.7, "stoi_high": 0.9, "stoi_scored": 17, "stoi_total": 18}
 WER = {
     **{"wer": 0.6, "wer_low": 0.4, "wer_high": 0.8, "wer_insertions": 0.1, "wer_scored": 18, "wer_total": 18},
-    **{"wer_words": 102, "wer_reasons": {"no transcript": 1}, "wer_spread": 0.1},
+    **{"wer_words": 102, "wer_reasons": {"no transcript": 1}, "wer_spread": 0.1, "wer_loops": 2},
 }
 COMPARISON = {
     **{"row": "log1p", "against": "noisy", "metric": "stoi", "difference": 0.1, "low": None, "high": None},

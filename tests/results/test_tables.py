@@ -41,11 +41,14 @@ def test_the_best_row_is_marked_among_the_compared_only() -> None:
 def test_a_cell_has_its_interval_and_what_failed_in_every_form() -> None:
     row = {"row": "a", "si_sdr_db": -1.234, "si_sdr_db_low": -2, "si_sdr_db_high": 0.5}
     row |= {"si_sdr_db_scored": 822, "si_sdr_db_total": 824, "wer": 0.3, "wer_insertions": 0.01, "wer_spread": 0.02}
+    row |= {"wer_loops": 2}
     table = metrics_table(Evaluation.from_json({"rows": [{**row, "models": 3}]}))
     assert table.text().splitlines() == ["row SI-SDR   WER", "        dB", "a    −1.23 0.300"]
-    assert table.markdown().splitlines()[2] == "| a | −1.23 [−2.00, 0.50] (822 of 824 scored) | 0.300 ±0.0200 |"
+    assert table.markdown().splitlines()[2] == "| a | −1.23 [−2.00, 0.50] (822 of 824 scored) | 0.300 ±0.0200 2 loops |"
     assert "−1.23<small>[−2.00, 0.50]</small><small><em>822 of 824 scored</em></small>" in as_html(table)
-    assert "0.300<small>±0.0200 over 3 models</small><small>insertions 0.010</small>" in as_html(table)
+    assert "0.300<small>±0.0200 over 3 models</small><small>2 loops</small><small>insertions 0.010</small>" in as_html(
+        table
+    )
 
 
 def test_differences_say_whether_they_are_significant_and_for_the_better() -> None:

@@ -61,6 +61,13 @@ def test_muting_does_not_pay() -> None:
     assert of(compare_rows(rows, []), "theirs", "noisy").difference == pytest.approx(-0.2, abs=0.02)
 
 
+def test_loops_of_the_recogniser_are_counted() -> None:
+    loops = {"utterance1@0dB", "utterance2@5dB"}
+    heard = [replace(one, heard="it can't be. " * 20 if one.id in loops else "it is") for one in utterances(0.5)]
+    assert summarise_row([heard, heard], "utterances")["wer_loops"] == 4
+    assert "wer_loops" not in summarise_row([utterances(0.5)], "utterances")
+
+
 @pytest.mark.parametrize(("models", "verdict"), [(1, "not tested, 1 model"), (2, "not tested, 2 models")])
 def test_one_model_or_two_say_nothing_of_a_method(models: int, verdict: str) -> None:
     comparison = of(

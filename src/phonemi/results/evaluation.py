@@ -93,6 +93,7 @@ class Estimate(Record):
     scored: int | None = omitted_if_none()  # utterances that have a score, of `total`
     total: int | None = omitted_if_none()
     words: int | None = omitted_if_none()  # reference words; of word errors only
+    loops: int | None = omitted_if_none()  # transcripts that repeat themselves, see `is_loop`; of word errors only
     reasons: dict[str, int] | None = omitted_if_none()  # reason -> utterances that have no score for it
     spread: float | None = omitted_if_none()  # standard deviation over several models or probes
 

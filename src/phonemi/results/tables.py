@@ -61,7 +61,7 @@ def metric_cell(row: EvaluatedRow, metric: Metric, best: float | None = None, de
         scored=estimate.scored,
         total=estimate.total,
         worst=worst,
-        details=details,
+        details=(*details, plural(estimate.loops, "loop")) if estimate.loops else details,
         notes=insertions,
         best=row.row not in _BOUNDS and estimate.value is not None and best == round(estimate.value, metric.digits),
     )

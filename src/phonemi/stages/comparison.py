@@ -24,6 +24,7 @@ from phonemi.metrics.intrusive import INTRUSIVE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import NOT_FINITE
 from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
+from phonemi.metrics.words.word_errors import is_loop
 from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
 from phonemi.results.information import Bound, RowBound
 from phonemi.results.metrics import METRIC
@@ -74,7 +75,8 @@ def summarise_row(models: Sequence[list[ScoredUtterance]], unit: Unit) -> dict[s
     counts = [utterance.words for utterance in utterances if utterance.words]
     words = sum(count.reference_words for count in counts)
     insertions = sum(count.insertions for count in counts) / words if words else None
-    return cells | {"wer_words": words, "wer_insertions": insertions}
+    loops = sum(is_loop(utterance.heard or "") for utterance in utterances)
+    return cells | {"wer_words": words, "wer_insertions": insertions} | ({"wer_loops": loops} if loops else {})
 
 
 def compare_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from dataclasses import dataclass
 
 from phonemi.errors import require_extra
@@ -38,6 +39,19 @@ class WordCounts:
         if self.reference_words:
             return self.errors / self.reference_words
         return math.inf if self.insertions else 0.0
+
+
+def is_loop(transcript: str) -> bool:
+    """Whether a recogniser said the same again and again: zlib shortens its text more than 2.4 times, as in Whisper.
+
+    Whisper's own decoder calls that a failure and draws another text. Here decoding is fixed, and one loop can add as
+    many errors as fifty wrong words, so loops are counted.
+
+    >>> is_loop("I can see now that the children of the children" + " of the children" * 20), is_loop("no, no, no")
+    (True, False)
+    """
+    text = transcript.strip().encode()
+    return len(text) > 2.4 * len(zlib.compress(text))
 
 
 def count_words(reference: str, transcript: str) -> WordCounts:
