@@ -146,6 +146,8 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.eps_before_correction": (True, TRAINING),
     "enhance.si_sdr_weight": (0.5, TRAINING),
     "enhance.kept_noise_db": (14.0, TRAINING),
+    "enhance.phone_weight": (0.1, TRAINING),
+    "enhance.phone_judge": ("mine", TRAINING),
     "enhance.validate_every": (3, TRAINING),
     "enhance.precision": ("bf16", TRAINING),
     "enhance.select_on": ("stoi", TRAINING),

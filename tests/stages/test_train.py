@@ -25,6 +25,9 @@ from phonemi.data.manifest import write_manifest
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, PhonemiError
+from phonemi.information.phones_kept import PhoneJudge
+from phonemi.metrics.intrusive import si_sdr
+from phonemi.signal import valid_mask
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
@@ -301,6 +304,50 @@ def test_the_target_keeps_some_noise_where_it_is_asked_for() -> None:
     torch.testing.assert_close(kept, network.loss(noisy, 0.9 * clean + 0.1 * noisy, None, torch.tensor([4000, 4000])))
     everything = network.loss(noisy, noisy, None, torch.tensor([4000, 4000]))
     torch.testing.assert_close(TrainingModel(network, kept_noise_db=0.0)(batch), everything)
+
+
+def test_the_si_sdr_in_the_loss_is_the_score_of_what_is_enhanced() -> None:
+    network, lengths = MaskEnhancer(0, True, hidden=4, layers=1, level_db=-10.0).eval(), [4000, 3100]
+    valid = valid_mask(torch.tensor(lengths), 4000)
+    noise, clean = torch.randn(2, 2, 4000, generator=torch.Generator().manual_seed(0)) * valid
+    batch = Batch(clean + 0.3 * noise, clean, lengths, None)
+    with torch.no_grad():
+        enhanced = network.enhance(batch.noisy, None, torch.tensor(lengths))
+        plain, weighted = (TrainingModel(network, si_sdr_weight=weight)(batch) for weight in (0.0, 2.0))
+    scores = [si_sdr(enhanced[row, :n].numpy(), clean[row, :n].numpy()).value for row, n in enumerate(lengths)]
+    assert (plain - weighted).item() / 2 == pytest.approx(np.mean(scores), abs=1e-3)
+
+
+def test_the_si_sdr_in_the_loss_survives_silence_and_perfection() -> None:
+    network = MaskEnhancer(0, True, hidden=4, layers=1)
+    network.output.bias.data += 1000  # a mask of 1
+    clean = torch.randn(2, 1600, generator=torch.Generator().manual_seed(0)) * torch.tensor([[0.0], [1.0]])
+    loss = TrainingModel(network, si_sdr_weight=1.0)(Batch(clean, clean, [1600, 1600], None))
+    loss.backward()
+    assert loss.item() == pytest.approx(-30, abs=0.1)  # nothing said of the silent one, 60 dB at most for the other
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_the_phones_that_are_lost_are_in_the_loss_and_move_the_network(corpus: Any) -> None:
+    judge = PhoneJudge.load("phone-judge")
+    clean = torch.from_numpy(audio.load(sorted(corpus.data.rglob("*.flac"))[0], 16_000)[None, :16_000])
+    noisy, lengths = clean + 0.03 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)), [16_000]
+    lost = [judge.phones_lost(sound, clean, torch.tensor(lengths)).item() for sound in (clean, noisy, 0.01 * clean)]
+    assert lost[0] == 0
+    assert lost[1] > 0.1
+    assert lost[2] < 0.01, "the level says nothing of the phones"
+    torch.manual_seed(0)
+    network = MaskEnhancer(0, True, hidden=8, layers=1, level_db=-6.0)
+    model, batch = TrainingModel(network, phone_judge=judge, phone_weight=1000.0), Batch(noisy, clean, lengths, None)
+    assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"network"}
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    before = judge.phones_lost(network.enhance(noisy, None), clean, torch.tensor(lengths)).item()
+    for _ in range(15):
+        optimiser.zero_grad()
+        model(batch).backward()
+        optimiser.step()
+    assert judge.phones_lost(network.enhance(noisy, None), clean, torch.tensor(lengths)).item() < 0.9 * before
+    assert all(parameter.grad is None for parameter in judge.encoder.parameters())
 
 
 def test_a_network_gets_the_settings_that_it_takes() -> None:

@@ -365,6 +365,11 @@ class Enhance(Section):
     """Add AdamW's eps before the bias correction, as S3PRL does; false: after it, as PyTorch does"""
     si_sdr_weight: float = setting(0.0, affects="models", unit="1/dB", paper="0, recipe", ge=0)
     """Weight of a dB of SI-SDR in the loss, beside the L1 distance of the spectra; 0: the L1 distance alone"""
+    phone_weight: float = setting(0.0, affects="models", unit="1/nat", paper="0, recipe", ge=0)
+    """Weight in the loss of a nat per frame about the phones that `phone_judge` hears in the clean speech, and not in
+    the enhanced; 0: the judge is not asked"""
+    phone_judge: str = setting("phone-judge", affects="models", min_length=1)
+    """The judge of `phone_weight`: phone-judge, in the package, or a folder RUN/phone_judge"""
     kept_noise_db: float | None = setting(None, affects="models", unit="dB", paper="null, recipe", ge=0)
     """How much weaker than in the recording the noise is in what the network learns to give; null: it is clean. What
     costs a recogniser words is the artefacts, not the noise that is left"""

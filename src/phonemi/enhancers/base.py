@@ -7,6 +7,7 @@ and long recordings are dealt with around it, by `Enhancer`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -66,8 +67,20 @@ class EnhancerNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def loss(self, noisy: Tensor, clean: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> Tensor:
-        """Training loss of a batch, a scalar; arguments as for `denoise`."""
+    def loss(
+        self,
+        noisy: Tensor,
+        clean: Tensor,
+        features: Tensor | None,
+        lengths: Tensor | None = None,
+        waveform_loss: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Training loss of a batch, a scalar; arguments as for `denoise`.
+
+        Args:
+            waveform_loss: adds to the loss of the network a scalar of the enhanced waveforms, [batch, sample] at the
+                level of `noisy`, zero beyond `lengths`.
+        """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the bands. Loss and compression are those of FastEnhancer, after MP-SENet (Lu et
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.mask_enhancer import si_sdr_db
 from phonemi.errors import ModelError
 from phonemi.signal import SSL_FIELD, SSL_HOP, ssl_frames, valid_mask
 
@@ -115,7 +115,7 @@ class ComplexMaskEnhancer(EnhancerNetwork):
         clean: Tensor,
         features: Tensor | None,
         lengths: Tensor | None = None,
-        si_sdr_weight: float = 0.0,
+        waveform_loss: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """Squared distances of compressed magnitudes and spectra, inconsistency, and L1 distance of waveforms.
 
@@ -141,9 +141,7 @@ class ComplexMaskEnhancer(EnhancerNetwork):
             + WEIGHTS["consistency"] * distance(masked, again)
             + WEIGHTS["waveform"] * ((enhanced - clean).abs() * valid).sum() / valid.sum()
         )
-        if si_sdr_weight:
-            loss = loss - si_sdr_weight * si_sdr_db(enhanced * valid, clean).mean()
-        return loss
+        return loss if waveform_loss is None else loss + waveform_loss(enhanced / gain * valid)
 
     def denoise(
         self,

@@ -5,6 +5,7 @@ Model, loss and reconstruction are those of the recipe `enhancement_stft2` (S3PR
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, get_args
 
 import torch
@@ -14,7 +15,6 @@ from torch.nn import functional
 from phonemi import signal
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.errors import ModelError, nearest
-from phonemi.metrics.si_sdr import target_and_error_energy
 
 TAIL_FRAMES = 2  # extra STFT frames needed to reconstruct the last samples of an item
 
@@ -116,15 +116,15 @@ class MaskEnhancer(EnhancerNetwork):
         clean: Tensor,
         features: Tensor | None,
         lengths: Tensor | None = None,
-        si_sdr_weight: float = 0.0,
+        waveform_loss: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
         """L1 distance of masked and clean log1p magnitudes: sum over bins, mean over valid frames, mean over the batch.
 
         Args:
             noisy, clean, features: see `denoise`.
             lengths: valid samples, [batch]; None: all. On the CPU, so that a GPU is not waited for.
-            si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform; 0 in the recipe. Magnitudes
-                alone do not tell the network that a bin with a wrong phase should be faint.
+            waveform_loss: see `EnhancerNetwork.loss`; none in the recipe. Magnitudes alone do not tell the network that
+                a bin with a wrong phase should be faint.
         """
         lengths, gain, spectrum, magnitude, noisy_log1p, mask = self._analyse(noisy, features, lengths)
         clean_log1p = signal.log1p_spectrum(gain * clean, self.stft_pad, lengths)
@@ -133,11 +133,10 @@ class MaskEnhancer(EnhancerNetwork):
         max_frames = noisy_log1p.shape[1] - TAIL_FRAMES
         distance = (mask[:, :max_frames] * noisy_log1p[:, :max_frames] - clean_log1p).abs().sum(-1)
         loss = ((distance * signal.valid_mask(frames, max_frames)).sum(1) / frames).mean()
-        if si_sdr_weight:
+        if waveform_loss is not None:
             samples = noisy.shape[-1]
-            enhanced = signal.istft(signal.scale(spectrum, _stft_gains(mask, magnitude, noisy_log1p)), samples)
-            enhanced = enhanced * signal.valid_mask(lengths, samples)
-            loss = loss - si_sdr_weight * si_sdr_db(enhanced, gain * clean).mean()
+            enhanced = signal.istft(signal.scale(spectrum, _stft_gains(mask, magnitude, noisy_log1p)), samples) / gain
+            loss = loss + waveform_loss(enhanced * signal.valid_mask(lengths, samples))
         return loss
 
     def denoise(
@@ -227,13 +226,3 @@ class MaskEnhancer(EnhancerNetwork):
 def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:
     """Amplitude gains that do to the magnitude what the mask does to its log1p, all [batch, frame, 257]."""
     return signal.expm1(mask * log1p) / (magnitude + 1e-10)
-
-
-def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
-    estimate, clean = estimate.float(), clean.float()
-    target, error = target_and_error_energy(estimate, clean)
-    # A millionth of the target's energy is added to that of the error, which bounds the gradient of perfect items.
-    ratio = (target + 1e-10) / (error + 1e-6 * target + 1e-10)
-    is_speech = clean.square().sum(1) > 0
-    return torch.where(is_speech, 10 * ratio.log10(), torch.zeros_like(ratio))

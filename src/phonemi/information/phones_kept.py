@@ -24,6 +24,7 @@ from phonemi.probes.layer_probes import LayerProbes
 from phonemi.representations.base import Representation
 from phonemi.representations.names import load_representation
 from phonemi.representations.transformers_models import OPTIONS
+from phonemi.signal import valid_mask
 from phonemi.weights import shipped
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
 from phonemi.weights.tensors import load_weights, save_weights
@@ -123,9 +124,35 @@ class PhoneJudge:
     def log_probabilities(self, waveform: np.ndarray) -> Tensor:
         """ln q of every phone in every frame of `[sample]` at 16 kHz, [frame, class] on the CPU."""
         device = next(self.probe.parameters()).device
-        hidden = self.encoder(torch.from_numpy(np.asarray(waveform, np.float32))[None].to(device))
-        logits: Tensor = self.probe(hidden.states[self.layer].float())[0]
-        return logits.log_softmax(-1).cpu()
+        return self.log_posteriors(torch.from_numpy(np.asarray(waveform, np.float32))[None].to(device))[0].cpu()
+
+    def log_posteriors(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """ln q of every phone in every frame, [batch, sample] at 16 kHz -> [batch, frame, class], differentiable."""
+        states = self.encoder(waveforms, lengths).states[self.layer]
+        logits: Tensor = self.probe(states.float().flatten(0, 1)[None])[0].float()
+        posteriors: Tensor = logits.log_softmax(-1).unflatten(0, states.shape[:2])
+        return posteriors
+
+    def phones_lost(self, enhanced: Tensor, clean: Tensor, lengths: Tensor) -> Tensor:
+        """How much worse the phones are heard in enhanced than in clean speech, differentiable in the enhanced.
+
+        The Kullback-Leibler divergence of what is heard in the one from what is heard in the other, mean over all
+        frames. But for a constant it is the negative of the bound of eq. (1) in Han et al. (2026), with the phones that
+        the judge finds in the clean speech.
+
+        Args:
+            enhanced, clean: [batch, sample] at 16 kHz, zero beyond `lengths`.
+            lengths: samples of each item, [batch]; 400 or more.
+
+        Returns:
+            Nats per frame, a scalar, 0 or more.
+        """
+        with torch.no_grad():
+            expected = self.log_posteriors(clean, lengths)
+        divergence = (expected.exp() * (expected - self.log_posteriors(enhanced, lengths))).sum(-1)
+        frames = torch.tensor([self.encoder.frames(length) for length in lengths.tolist()], device=divergence.device)
+        valid = valid_mask(frames, divergence.shape[1])
+        return (divergence * valid).sum() / valid.sum()
 
     def recognise(self, waveform: np.ndarray) -> Tensor:
         """The most probable phone of every frame of `[sample]` at 16 kHz, int64 [frame].

@@ -95,6 +95,8 @@ class Keys:
             made_of.append(self.aggregations)
         if system.chooses_layer:
             made_of.append(self.information)
+        if self.config.enhance.phone_weight:
+            made_of.append(self.model_version(self.config.enhance.phone_judge))
         return content_hash("model", self.data, *made_of)
 
     @property

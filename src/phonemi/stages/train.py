@@ -26,9 +26,11 @@ from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.pretrained import NETWORKS, build_network
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
+from phonemi.information.phones_kept import PhoneJudge
 from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
+from phonemi.metrics.si_sdr import target_and_error_energy
 from phonemi.representations.base import Representation
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
@@ -186,8 +188,10 @@ class TrainingModel(nn.Module):
         network: makes the enhanced waveform.
         aggregation: None where the inputs are aggregated already.
         representation: an encoder that learns; None where its states are stored.
-        si_sdr_weight: for a network whose loss takes one, see `MaskEnhancer.loss`.
+        si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform from the loss of the network.
         kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
+        phone_judge: says how many nats of the phones the enhanced speech has lost.
+        phone_weight: add this times those to the loss.
     """
 
     def __init__(
@@ -197,19 +201,32 @@ class TrainingModel(nn.Module):
         representation: Representation | None = None,
         si_sdr_weight: float = 0.0,
         kept_noise_db: float | None = None,
+        phone_judge: PhoneJudge | None = None,
+        phone_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self._kept = 0.0 if kept_noise_db is None else 10 ** (-kept_noise_db / 20)
         # In the order of the data: the norm of the gradient is summed in the order of the parameters.
         self.representation, self.aggregation, self.network = representation, aggregation, network
-        self._loss_options = {"si_sdr_weight": si_sdr_weight} if si_sdr_weight else {}
+        self._si_sdr_weight, self._phone_weight = si_sdr_weight, phone_weight
+        self._phone_judge = phone_judge  # no module: neither learned nor saved here
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch, []."""
         features = self.features(batch.noisy, batch.lengths, batch.inputs)
         lengths = torch.tensor(batch.lengths)
         target = batch.clean + self._kept * (batch.noisy - batch.clean) if self._kept else batch.clean
-        return self.network.loss(batch.noisy, target, features, lengths, **self._loss_options)
+
+        def waveform_loss(enhanced: Tensor) -> Tensor:
+            loss = enhanced.new_zeros(())
+            if self._si_sdr_weight:
+                loss = loss - self._si_sdr_weight * si_sdr_db(enhanced, target).mean()
+            if self._phone_judge is not None:
+                loss = loss + self._phone_weight * self._phone_judge.phones_lost(enhanced, batch.clean, lengths)
+            return loss
+
+        is_wanted = self._si_sdr_weight or self._phone_judge is not None
+        return self.network.loss(batch.noisy, target, features, lengths, waveform_loss if is_wanted else None)
 
     def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
         """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
@@ -222,6 +239,16 @@ class TrainingModel(nn.Module):
             return None if inputs is None else inputs.float()
         features: Tensor = self.aggregation(inputs.float())
         return features
+
+
+def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
+    """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
+    estimate, clean = estimate.float(), clean.float()
+    target, error = target_and_error_energy(estimate, clean)
+    # A millionth of the target's energy is added to that of the error, which bounds the gradient of perfect items.
+    ratio = (target + 1e-10) / (error + 1e-6 * target + 1e-10)
+    is_speech = clean.square().sum(1) > 0
+    return torch.where(is_speech, 10 * ratio.log10(), torch.zeros_like(ratio))
 
 
 def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]]) -> None:
@@ -239,7 +266,11 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     aggregation = None if representation is None else initial_aggregation(run, system)
     network = new_network(system, settings, 0 if representation is None else representation.dim)
     inputs: dict[Split, StoredInputs] = {}
-    losses = settings.si_sdr_weight, settings.kept_noise_db
+    judge = PhoneJudge.load(settings.phone_judge) if settings.phone_weight else None
+    if judge is not None:
+        judge.encoder.to(run.device)
+        judge.probe.to(run.device).requires_grad_(False)
+    losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight
     if system.learns_encoder:
         model = TrainingModel(network, aggregation, representation, *losses)
     else:
