@@ -28,7 +28,7 @@ from phonemi.results.tables import metrics_table
 from phonemi.stages import aggregate, evaluate, showcase, train
 from phonemi.stages.calibration import NOISY_TRACKS, check_noisy_scores
 from phonemi.stages.comparison import compare_rows
-from phonemi.stages.evaluate import find_recogniser
+from phonemi.stages.evaluate import load_recogniser
 from phonemi.stages.phone_judge import PhoneLabels, prepare_phone_judge
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import find_signal, find_test_set
@@ -95,7 +95,7 @@ def test_another_endpoint_judges_nothing_again(copy: Callable[..., Run], monkeyp
 
 def test_no_recogniser(copy: Callable[..., Run]) -> None:
     run = copy("evaluate.recogniser=none", "enhance.rows=[log1p]")
-    assert find_recogniser(run.config.evaluate, run.config.seed, "cpu") is None
+    assert load_recogniser(run.config.evaluate, run.config.seed, "cpu") is None
     evaluate.evaluate_systems(run)
     found = read_json(run.folder / "metrics.json")
     assert found["data"]["recogniser"] == "none"
@@ -109,7 +109,7 @@ def test_a_whisper_that_cannot_be_read_is_not_replaced_behind_the_keys(tmp_path:
     (tmp_path / "model.safetensors").write_bytes(b"cut short")
     advice = "holds no model that can be loaded .*; or do without Whisper: evaluate.recogniser=pocketsphinx"
     with pytest.raises(ModelError, match=advice):
-        find_recogniser(Evaluate(whisper=str(tmp_path)), 0, "cpu")
+        load_recogniser(Evaluate(whisper=str(tmp_path)), 0, "cpu")
 
 
 def test_words_by_whisper(
@@ -118,7 +118,7 @@ def test_words_by_whisper(
     folder = shutil.copytree(whisper_folder, tmp_path / "wee-whisper")
     changes = ("evaluate.recogniser=whisper", f"evaluate.whisper={folder}", "enhance.rows=[log1p]")
     run = copy(*changes)
-    choice = find_recogniser(run.config.evaluate, run.config.seed, "cpu")
+    choice = load_recogniser(run.config.evaluate, run.config.seed, "cpu")
     assert choice is not None
     whisper = choice.recogniser
     assert isinstance(whisper, WhisperRecogniser)

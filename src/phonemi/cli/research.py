@@ -16,7 +16,7 @@ from phonemi.errors import PhonemiError
 def _stage(name: str, function: str, help_text: str) -> None:
     """Register a command that calls a function of the stage `name` on a run folder."""
 
-    @command(name, f"phonemi {name} --run OUT \\\n  --config runs/real.yaml", help_text)
+    @command(name, f"phonemi {name} --run OUT \\\n  --config mine.yaml", help_text)
     def run_stage(run: RunFolder, config: ConfigFile = None, set_: Overrides = None) -> None:
         import importlib
 
@@ -160,7 +160,7 @@ def train(
     train_systems(open_run(run, config, set_), row)
 
 
-@command("evaluate", "phonemi evaluate --run OUT \\\n  --config runs/real.yaml")
+@command("evaluate", "phonemi evaluate --run OUT \\\n  --config mine.yaml")
 def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = None) -> None:
     """Score every row on the test set: SI-SDR, STOI, PESQ, WER and MI, with intervals."""
     from phonemi.report.markdown import write_markdown

@@ -78,7 +78,7 @@ def evaluate_systems(run: Run) -> None:
     if settings.endpoint is not None:
         _check_endpoint(settings.endpoint, settings.systems)
     # What can be missing is asked for now, not after an hour of judging.
-    recogniser, reason = find_recogniser(settings, run.config.seed, str(run.device)) or (None, "")
+    recogniser, reason = load_recogniser(settings, run.config.seed, str(run.device)) or (None, "")
     if run.systems:
         run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
     if recogniser is not None:
@@ -172,7 +172,7 @@ def _score_keys(run: Run) -> dict[str, str]:
     return {name: run.keys.scores(name, test_sets.signal_version(run, name), packages) for name in names}
 
 
-def find_recogniser(settings: Evaluate, seed: int, device: str) -> Choice | None:
+def load_recogniser(settings: Evaluate, seed: int, device: str) -> Choice | None:
     """The recogniser of the configuration, loaded; None if none is asked for, or no recording has a transcript.
 
     Raises:
