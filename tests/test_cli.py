@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from typer.main import get_command
 
 from phonemi import __version__, cli
 from phonemi.data.manifest import Interval, read_manifest, write_manifest
+from phonemi.errors import PhonemiWarning
 from phonemi.files import write_json
 
 COMMANDS = [
@@ -103,6 +105,17 @@ def test_an_interruption_says_how_to_go_on(phonemi: Phonemi, monkeypatch: pytest
     monkeypatch.setattr("phonemi.stages.align.run", interrupted)
     outcome = phonemi("align", "speech.jsonl")
     assert (outcome.code, outcome.stderr) == (130, "phonemi: interrupted; run the same command again to go on\n")
+
+
+def test_a_warning_is_one_line_without_our_code(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning(*_: object) -> None:
+        warnings.warn("clipped: it is not repaired", PhonemiWarning, stacklevel=1)
+        warnings.warn("of another package", FutureWarning, stacklevel=1)
+
+    monkeypatch.setattr("phonemi.stages.align.run", warning)
+    with pytest.warns(FutureWarning, match="of another package"):
+        outcome = phonemi("align", "speech.jsonl")
+    assert (outcome.code, outcome.stderr) == (0, "phonemi: note: clipped: it is not repaired\n")
 
 
 def test_a_defect_of_ours_is_one_line_too(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,12 +10,24 @@ import os
 import sys
 import tempfile
 import traceback
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from phonemi.cli import recordings, research, tools  # noqa: F401  (they register their commands, in this order)
 from phonemi.cli.commands import app, explain, explain_interruption, logger
-from phonemi.errors import ConfigError, PhonemiError, explaining_missing_packages
+from phonemi.errors import ConfigError, PhonemiError, PhonemiWarning, explaining_missing_packages
 from phonemi.interruption import Interruption
 from phonemi.memory import keep_freed_memory
+
+
+def _show_warning(show: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print what phonemi warns of in one line, without the place in its code; leave others to `show`."""
+    if issubclass(category, PhonemiWarning):
+        explain(f"note: {message}", 0)
+    else:
+        show(message, category, *place)
 
 
 def main() -> None:
@@ -24,7 +36,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
     try:
-        with Interruption(), explaining_missing_packages():
+        with Interruption(), explaining_missing_packages(), warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
             app(prog_name="phonemi")
     except PhonemiError as error:
         logger.debug("the error in full:", exc_info=True)

@@ -103,7 +103,7 @@ def judge(
     pages = judge_systems(noisy, systems, run, clean, table, [*words, *(set_ or [])])
     results = read_results(run)
     if results.evaluation is not None:
-        typer.echo(metrics_table(results.evaluation).text())
+        typer.echo(f"{metrics_table(results.evaluation).text()}\n")
     for line in [*headlines(results), *pages]:
         typer.echo(line)
 
