@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +32,28 @@ def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
             f"loading {name}: transformers cannot be imported ({one_line(error)}); if torchaudio is installed, it may "
             f"not fit torch {importlib.metadata.version('torch')}: pip uninstall torchaudio (phonemi does not need it)"
         ) from None
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from reports that frighten users, and from bars but of downloads; errors are still shown."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging
+
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    shows_downloads = not are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if shows_downloads:
+        enable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+            if not shows_downloads:
+                disable_progress_bars()
 
 
 def unreachable_model(name: str, error: Exception) -> ModelError:

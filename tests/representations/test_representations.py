@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -245,3 +246,19 @@ def test_broken_torchaudio_is_told_from_a_missing_model(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers.models.hubert.modeling_hubert", None)
     with pytest.raises(ModelError, match="pip uninstall torchaudio"):
         load_representation(tmp_path)
+
+
+@pytest.mark.slow
+def test_loading_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+    from transformers import HubertConfig, HubertForCTC
+    from transformers.utils import logging
+
+    sizes = {"hidden_size": 4, "num_attention_heads": 1, "intermediate_size": 4, "num_hidden_layers": 1}
+    config = HubertConfig(**sizes, conv_dim=[4] * 7, num_conv_pos_embedding_groups=1)
+    HubertForCTC(config).save_pretrained(tmp_path)
+    before = logging.is_progress_bar_enabled(), are_progress_bars_disabled(), logging.get_verbosity()
+    capfd.readouterr()
+    load_representation(tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert (logging.is_progress_bar_enabled(), are_progress_bars_disabled(), logging.get_verbosity()) == before

@@ -15,7 +15,7 @@ from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import ModelError, require_extra
 from phonemi.files import read_json
 from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, Score
-from phonemi.transformers_import import import_transformers, unreachable_model
+from phonemi.transformers_import import import_transformers, quiet_transformers, unreachable_model
 
 DEFAULT_MODEL = "facebook/wav2vec2-lv-60-espeak-cv-ft"
 NO_PHONES = "no phones in the reference"
@@ -32,12 +32,13 @@ class PhoneSimilarity:
     def __init__(self, model: str = DEFAULT_MODEL, device: str = "cpu") -> None:
         require_extra("rapidfuzz.distance", "metrics")
         transformers = import_transformers(model, "wav2vec2")
-        try:
-            self._features = transformers.AutoFeatureExtractor.from_pretrained(model)
-            self._network = transformers.AutoModelForCTC.from_pretrained(model).to(device).eval()
-            vocabulary = read_json(transformers.utils.cached_file(model, "vocab.json"))
-        except (OSError, ValueError) as error:
-            raise unreachable_model(model, error) from None
+        with quiet_transformers():
+            try:
+                self._features = transformers.AutoFeatureExtractor.from_pretrained(model)
+                self._network = transformers.AutoModelForCTC.from_pretrained(model).to(device).eval()
+                vocabulary = read_json(transformers.utils.cached_file(model, "vocab.json"))
+            except (OSError, ValueError) as error:
+                raise unreachable_model(model, error) from None
         if self._features.sampling_rate != SAMPLE_RATE:
             raise ModelError(f"{model} hears {self._features.sampling_rate} Hz, expected {SAMPLE_RATE}")
         self._device = device

@@ -11,7 +11,7 @@ from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.whisper_encoder import MODEL_TYPE as WHISPER
 from phonemi.representations.whisper_encoder import WhisperRepresentation
-from phonemi.transformers_import import import_transformers, unreachable_model
+from phonemi.transformers_import import import_transformers, quiet_transformers, unreachable_model
 
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2", WHISPER)  # as transformers calls them
 OPTIONS = ("normalise", "layer_norm_states")  # options of ours that a transformers config.json cannot record
@@ -28,21 +28,16 @@ def load_encoder(name: str, token: str | bool | None, revision: str | None = Non
     """
     import_transformers(name)
     from transformers import AutoConfig
-    from transformers.utils import logging
 
-    quiet: Any = logging.set_verbosity_error
-    verbosity = logging.get_verbosity()
-    quiet()  # or a report of unused heads would frighten users; missing weights are reported below
-    try:
-        config = AutoConfig.from_pretrained(name, token=token, revision=revision or "main")
-        names = {"key_mapping": WITHOUT_DECODER} if config.model_type == WHISPER else {}
-        model, report = _class_of(name, config.model_type).from_pretrained(
-            name, config=config, output_loading_info=True, token=token, revision=revision or "main", **names
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise unreachable_model(name, error) from None
-    finally:
-        logging.set_verbosity(verbosity)
+    with quiet_transformers():  # of heads that are not used; missing weights are reported below
+        try:
+            config = AutoConfig.from_pretrained(name, token=token, revision=revision or "main")
+            names = {"key_mapping": WITHOUT_DECODER} if config.model_type == WHISPER else {}
+            model, report = _class_of(name, config.model_type).from_pretrained(
+                name, config=config, output_loading_info=True, token=token, revision=revision or "main", **names
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise unreachable_model(name, error) from None
     if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
         raise ModelError(f"{name}: {len(missing)} weights are missing in the file, {missing[0]} the first of them")
     return _represent(model, name, {})

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import ModelError
 from phonemi.metrics.words.recogniser import Waveform, installed_version
-from phonemi.transformers_import import import_transformers, unreachable_model
+from phonemi.transformers_import import import_transformers, quiet_transformers, unreachable_model
 
 PIECE_S = 30  # Whisper's input, padded if need be
 LANGUAGE, TASK = "en", "transcribe"
@@ -89,7 +88,7 @@ class TransformersBackend:
 
         features = self.features(list(pieces), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         try:
-            with torch.inference_mode(), _quiet(import_transformers(self.name)):
+            with torch.inference_mode(), quiet_transformers():
                 output = self.model.generate(features.to(self.device, self.model.dtype), **self.options)
         except torch.OutOfMemoryError:
             raise ModelError(
@@ -103,7 +102,7 @@ def _load_pretrained(transformers: ModuleType, name: str, dtype: str) -> tuple[A
     """Model, feature extractor and tokenizer from a folder or from the hub."""
     import torch
 
-    with _quiet(transformers):
+    with quiet_transformers():
         try:
             config = transformers.AutoConfig.from_pretrained(name)
             if config.model_type != "whisper":
@@ -147,15 +146,3 @@ def _generation_options(transformers: ModuleType, name: str, model: Any) -> dict
         "return_dict_in_generate": True,
     }
     return {**options, "language": LANGUAGE, "task": TASK} if is_multilingual else options
-
-
-@contextmanager
-def _quiet(transformers: ModuleType) -> Iterator[None]:
-    """Silence the warnings of transformers about intended settings, such as greedy decoding; errors are still shown."""
-    logging = transformers.utils.logging
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
