@@ -165,7 +165,7 @@ def test_phones_kept_are_those_of_the_clean_speech_which_is_heard_once(
             audio.save(tmp_path / folder / name, waveform, RATE)
     judge, heard = PhoneJudge.load("phone-judge"), []
     encode = judge.encoder.forward
-    monkeypatch.setattr(judge.encoder, "forward", lambda waveforms: heard.append(len(heard)) or encode(waveforms))
+    monkeypatch.setattr(judge.encoder, "forward", lambda *inputs: heard.append(len(heard)) or encode(*inputs))
     names = [tmp_path / folder for folder in ("noisy", "enhanced", "clean")]
     whole, muted, short, silent = compare_folders(*names, judge=judge)[0]
     assert len(heard) == 3 + 2 + 0 + 2, "what is muted, too short or without phones has nothing to hear"
