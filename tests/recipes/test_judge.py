@@ -70,6 +70,32 @@ def test_a_recording_that_is_missing_is_named(folders: Path) -> None:
         judge(folders / "noisy", [str(folders / "ours")], folders / "judged", folders / "clean")
 
 
+def test_a_run_of_its_own_is_not_overwritten(folders: Path) -> None:
+    run = folders / "mine"
+    run.mkdir()
+    (run / "config.yaml").write_text("enhance: {rows: [log1p]}")
+    with pytest.raises(ConfigError, match="is a run of its own, which would be overwritten"):
+        judge(folders / "noisy", [str(folders / "ours")], run, folders / "clean")
+    assert (run / "config.yaml").read_text() == "enhance: {rows: [log1p]}"
+
+
+def test_the_enhancer_of_the_package_comes_before_a_folder_of_its_name(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folders / "clean").rename(folders / "default")
+    monkeypatch.chdir(folders)
+    words = ["evaluate.recogniser=none"]
+    judge(Path("noisy"), ["default"], Path("judged"), Path("default"), overrides=words)
+    rows = {row["row"]: row for row in read_json(folders / "judged" / "metrics.json")["rows"]}
+    assert rows["default"]["stoi"] < 0.999
+
+
+def test_a_folder_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lr=0.1").mkdir()
+    assert name_systems(["lr=0.1"]) == {"lr=0.1": "lr=0.1"}
+
+
 def test_two_systems_of_one_name() -> None:
     with pytest.raises(ConfigError, match="two systems are called 'files': name one of them, as in NAME=b/files"):
         name_systems(["a/files", "b/files"])

@@ -348,6 +348,10 @@ def test_the_phones_that_are_lost_are_in_the_loss_and_move_the_network(corpus: A
         optimiser.step()
     assert judge.phones_lost(network.enhance(noisy, None), clean, torch.tensor(lengths)).item() < 0.9 * before
     assert all(parameter.grad is None for parameter in judge.encoder.parameters())
+    network.zero_grad()
+    for silent in (torch.cat([noisy, 0 * noisy]), torch.cat([noisy, noisy])):
+        model(Batch(silent, torch.cat([clean, 0 * clean]), 2 * lengths, None)).backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
 def test_a_network_gets_the_settings_that_it_takes() -> None:

@@ -136,9 +136,9 @@ class PhoneJudge:
     def phones_lost(self, enhanced: Tensor, clean: Tensor, lengths: Tensor) -> Tensor:
         """How much worse the phones are heard in enhanced than in clean speech, differentiable in the enhanced.
 
-        The Kullback-Leibler divergence of what is heard in the one from what is heard in the other, mean over all
-        frames. But for a constant it is the negative of the bound of eq. (1) in Han et al. (2026), with the phones that
-        the judge finds in the clean speech.
+        KL(q(y | clean) || q(y | enhanced)), the mean over all frames of items whose clean speech is not silent. But for
+        a constant it is the negative of the bound of eq. (1) in Han et al. (2026), with the phones that the judge finds
+        in the clean speech.
 
         Args:
             enhanced, clean: [batch, sample] at 16 kHz, zero beyond `lengths`.
@@ -151,8 +151,8 @@ class PhoneJudge:
             expected = self.log_posteriors(clean, lengths)
         divergence = (expected.exp() * (expected - self.log_posteriors(enhanced, lengths))).sum(-1)
         frames = torch.tensor([self.encoder.frames(length) for length in lengths.tolist()], device=divergence.device)
-        valid = valid_mask(frames, divergence.shape[1])
-        return (divergence * valid).sum() / valid.sum()
+        valid = valid_mask(frames, divergence.shape[1]) & clean.any(1, keepdim=True)
+        return (divergence * valid).sum() / valid.sum().clamp_min(1)
 
     def recognise(self, waveform: np.ndarray) -> Tensor:
         """The most probable phone of every frame of `[sample]` at 16 kHz, int64 [frame].

@@ -39,7 +39,8 @@ def judge(
         The pages that were written: tables in Markdown, and everything in HTML.
 
     Raises:
-        ConfigError: if two systems have the same name, or for a setting that does not exist.
+        ConfigError: if two systems have the same name, for a setting that does not exist, or if the folder holds
+            another run.
         DataError: if there is nothing to judge, or a system lacks a recording.
     """
     named = name_systems(systems)
@@ -56,6 +57,8 @@ def judge(
         *overrides,
     ]
     config = load_config(None, settings)
+    if (run / "config.yaml").exists() and not manifest.exists():
+        raise ConfigError(f"{run} is a run of its own, which would be overwritten: name another folder by --run")
     write_manifest(manifest, recordings)
     evaluate_systems(Run(run, config, progress))
     return [write_markdown(run), build_report(run)]
@@ -64,13 +67,16 @@ def judge(
 def name_systems(systems: Sequence[str]) -> dict[str, str]:
     """The systems by their names: NAME of NAME=SYSTEM, otherwise the last part of a path or id.
 
+    Raises:
+        ConfigError: if two have the same name.
+
     >>> name_systems(["out/ours/", "theirs=out/dtln/files", "default"])
     {'ours': 'out/ours/', 'theirs': 'out/dtln/files', 'default': 'default'}
     """
     named: dict[str, str] = {}
     for system in systems:
         name, equals, source = system.partition("=")
-        if not equals:
+        if not equals or Path(system).exists():
             name, source = Path(system).name, system
         if name in named:
             raise ConfigError(f"two systems are called {name!r}: name one of them, as in NAME={source}")

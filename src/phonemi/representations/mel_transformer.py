@@ -219,8 +219,9 @@ def levelled_log_mel(waveforms: Tensor, lengths: Tensor, mels: int) -> tuple[Ten
     """
     within = waveforms.float() * valid_mask(lengths, waveforms.shape[-1])
     # The logarithm has a floor under it: a faint recording is amplified first, so that the floor is equally far down.
-    rms = (within.square().sum(1) / lengths).sqrt()
-    mel = log_mel(within * (LEVEL_RMS / rms.clamp_min(1e-12))[:, None], mels)
+    # Clamped before the root, whose gradient at 0 is infinite.
+    rms = (within.square().sum(1) / lengths).clamp_min(1e-24).sqrt()
+    mel = log_mel(within * (LEVEL_RMS / rms)[:, None], mels)
     # The level that is left is the mean over the valid frames and all bins.
     valid = valid_mask(2 * ssl_frames(lengths), mel.shape[1])
     weight = valid[..., None] / (valid.sum(1)[:, None, None] * mels)

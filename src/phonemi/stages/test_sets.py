@@ -22,6 +22,7 @@ from phonemi.stages.data_splits import DataSplits, draw_evenly
 from phonemi.stages.run import Run
 from phonemi.stages.train import require_trained
 from phonemi.systems import find_system
+from phonemi.weights import shipped
 
 TestSet = PlannedMixtures | PairedRecordings | NoisyRecordings
 Signal = Callable[[Mixture], np.ndarray]
@@ -97,7 +98,8 @@ def find_signal(run: Run, name: str) -> Signal:
         return lambda mixture: getattr(mixture, name)
     if name in run.config.evaluate.systems:
         source = run.config.evaluate.systems[name]
-        if Path(source).is_dir() and not (Path(source) / "config.json").exists():
+        is_shipped = shipped.version_of(source) is not None  # comes before a folder, as everywhere
+        if not is_shipped and Path(source).is_dir() and not (Path(source) / "config.json").exists():
             return EnhancedFiles(Path(source))
         elsewhere = Enhancer.from_pretrained(source).to(run.device)
         # As `phonemi enhance` does it, so that a model and the files that it makes score the same.

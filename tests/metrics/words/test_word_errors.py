@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import inspect
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,8 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from phonemi.metrics.words.normalisation import normalise_words
 from phonemi.metrics.words.recogniser import Failure, transcribe_all
-from phonemi.metrics.words.word_errors import WordCounts, count_words
+from phonemi.metrics.words.word_errors import WordCounts, count_words, is_loop
+
+LONG = inspect.getdoc(json) + inspect.getdoc(inspect) + inspect.getdoc(math)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +33,12 @@ from phonemi.metrics.words.word_errors import WordCounts, count_words
 def test_count_words_analytic(reference: str, hypothesis: str, expected: WordCounts) -> None:
     pytest.importorskip("jiwer")
     assert count_words(reference, hypothesis) == expected
+
+
+def test_a_loop_is_found_in_a_long_text_and_length_alone_is_none() -> None:
+    words = np.random.default_rng(0).choice(normalise_words(LONG), 3000)
+    assert not is_loop(" ".join(words))
+    assert is_loop(" ".join(words[:400]) + " of the children" * 40)
 
 
 def test_wer_of_an_empty_reference() -> None:

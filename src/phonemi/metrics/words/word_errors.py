@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from phonemi.errors import require_extra
 from phonemi.metrics.words.normalisation import normalise_words
 
+_PART = 500  # characters
+
 
 @dataclass(frozen=True)
 class WordCounts:
@@ -44,14 +46,16 @@ class WordCounts:
 def is_loop(transcript: str) -> bool:
     """Whether a recogniser said the same again and again: zlib shortens its text more than 2.4 times, as in Whisper.
 
-    Whisper's own decoder calls that a failure and draws another text. Here decoding is fixed, and one loop can add as
-    many errors as fifty wrong words, so loops are counted.
+    Whisper's own decoder calls that a failure of a piece of 30 s and draws another text. Here decoding is fixed, and
+    one loop can add as many errors as fifty wrong words, so loops are counted. A longer text is looked at in parts of
+    about 30 s of speech, since any long text can be shortened.
 
     >>> is_loop("I can see now that the children of the children" + " of the children" * 20), is_loop("no, no, no")
     (True, False)
     """
     text = transcript.strip().encode()
-    return len(text) > 2.4 * len(zlib.compress(text))
+    parts = (text[start : start + _PART] for start in range(0, max(1, len(text) - _PART // 2), _PART // 2))
+    return any(len(part) > 2.4 * len(zlib.compress(part)) for part in parts)
 
 
 def count_words(reference: str, transcript: str) -> WordCounts:
