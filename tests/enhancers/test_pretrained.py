@@ -148,7 +148,7 @@ def test_the_card_says_what_is_known(mini, tmp_path):
     assert "license: apache-2.0" in card
     assert "| encoder | mini: 2 hidden states of 16 |" in card
     assert "| aggregation | dynamic weighted sum of 2 layers |" in card
-    assert "| mask enhancer | BLSTM of 1 layers of 4 on fused features and log1p spectrum |" in card
+    assert "| mask enhancer | BLSTM of 1 layer of 4 on fused features and log1p spectrum |" in card
     assert f"| all |  | {sum(values.numel() for values in made.parameters())} |" in card
     assert f"The files take {(tmp_path / 'model.safetensors').stat().st_size / 1e6:.3g} MB." in card
     assert "## What it is bad at\n\n- music" in card

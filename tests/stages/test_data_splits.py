@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,8 @@ from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.stages.data_splits import DataSplits
 from phonemi.stages.run import Run
+from phonemi.weights.shipped import WEIGHTS
+from phonemi.weights.training_record import TrainingRecord
 
 MakeRun = Callable[..., Run]
 
@@ -79,9 +83,23 @@ def test_who_trained_the_encoder_is_never_held_out(make: MakeRun, corpus: Any, t
     own = f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]"
     assert {r.speaker for r in splits(held_out[:1], *own).speech["test"]} == set(held_out[1:])
     kept = f"data.keep_in_training=[{held_out[0]}]"  # of another encoder that is compared
+    assert splits([], *own, kept).version != splits([], *own).version
     assert {r.speaker for r in splits([], *own, kept).speech["test"]} == set(held_out[1:])
     with pytest.raises(DataError, match=r"trained on every speaker of data\.test_speech"):
         splits(held_out, *own).speech  # noqa: B018
+
+
+def test_who_trained_the_encoder_of_the_phone_judge_is_not_held_out_where_it_teaches(
+    make: MakeRun, corpus: Any, tmp_path: Path
+) -> None:
+    held_out = make().data.speech["test"][0].speaker
+    judge = shutil.copytree(WEIGHTS / "phone-judge", tmp_path / "judge")
+    shutil.copytree(WEIGHTS / "mini", judge / "encoder")
+    TrainingRecord("prediction of phones", 1.0, (str(held_out),)).save(judge / "encoder")
+    settings = json.loads((judge / "config.json").read_text())
+    (judge / "config.json").write_text(json.dumps(settings | {"encoder": "encoder"}))
+    teaches = f"enhance.phone_judge={judge}", "enhance.phone_weight=0.1"
+    assert held_out not in {r.speaker for r in make(*teaches, folder="taught").data.speech["test"]}
 
 
 def read_samples(path: Path) -> int:
@@ -108,9 +126,14 @@ def test_test_speech_of_its_own_leaves_the_rest_for_training(make: MakeRun, corp
     recordings = read_manifest(corpus.speech)
     write_manifest(tmp_path / "train.jsonl", recordings[:8])
     write_manifest(tmp_path / "test.jsonl", recordings[8:])
-    run = make(f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]")
+    own = f"data.speech=[{tmp_path / 'train.jsonl'}]", f"data.test_speech=[{tmp_path / 'test.jsonl'}]"
+    run = make(*own)
     assert [r.id for r in run.data.speech["test"]] == [r.id for r in recordings[8:]]
     assert len(run.data.speech["train"]) + len(run.data.speech["validation"]) == 8
+    speakers = sorted({str(recording.speaker) for recording in recordings[8:]})
+    everyone = f"data.keep_in_training=[{', '.join(speakers)}]"
+    with pytest.raises(DataError, match=r"data.keep_in_training names every speaker of data.test_speech: name others"):
+        make(*own, everyone, folder="x").data.speech  # noqa: B018
     overlapping = make(f"data.test_speech=[{tmp_path / 'test.jsonl'}]", folder="other")
     with pytest.raises(DataError, match=r"data.test_speech has 2 speakers of data.speech \(ls-105\): leave them out"):
         overlapping.data.speech  # noqa: B018

@@ -22,6 +22,7 @@ from phonemi.data.manifest import Interval, read_manifest, write_manifest
 from phonemi.stages.keys import Keys
 from phonemi.stages.run import Run
 from phonemi.systems import find_system
+from phonemi.weights.shipped import WEIGHTS
 
 SYSTEMS = ("log1p", "layer", "layer-1", "ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2")
 WITH_ENCODER = tuple(name for name in SYSTEMS if name != "log1p")
@@ -317,6 +318,35 @@ def test_other_test_recordings_under_the_same_names_change_the_scores(
     before = keys_with(setting)
     audio.save(read_manifest(copied)[0].path, np.full(8000, 0.1, np.float32), 16_000)
     assert changed(before, keys_with(setting)) == {"scores noisy", *REPORT}
+
+
+def test_another_path_to_the_same_test_recordings_changes_nothing(
+    keys_with: Callable[..., dict[str, str]], pairs: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copy(pairs, tmp_path / "copy.jsonl")
+    assert changed(keys_with(f"evaluate.pairs={pairs}"), keys_with(f"evaluate.pairs={copy}")) == set()
+    # With clean recordings other scores are computed than without.
+    without_clean = keys_with(f"evaluate.recordings={pairs}")
+    assert "scores noisy" in changed(keys_with(f"evaluate.pairs={pairs}"), without_clean)
+
+
+def test_a_setting_that_was_added_leaves_older_results_current_while_it_has_its_default() -> None:
+    assert "enhance.kept_noise_db" not in load_config().settings_that_affect("models")
+    assert load_config(None, ["enhance.kept_noise_db=14"]).settings_that_affect("models")["enhance.kept_noise_db"] == 14
+    first, *_ = load_config().settings_that_affect("encoder")["encoder.rounds"]
+    assert "teacher" not in first
+    assert "units" in first
+
+
+def test_models_trained_for_a_phone_judge_depend_on_its_contents(
+    keys_with: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    judge = shutil.copytree(WEIGHTS / "phone-judge", tmp_path / "judge")
+    settings = f"enhance.phone_judge={judge}", "enhance.phone_weight=0.1"
+    before = keys_with(*settings)
+    with open(judge / "model.safetensors", "ab") as weights:
+        weights.write(b"1")
+    assert changed(before, keys_with(*settings)) == TRAINING
 
 
 def test_scores_depend_on_what_makes_the_signals_and_on_packages(corpus: Any, tmp_path: Path) -> None:

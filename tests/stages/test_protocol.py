@@ -46,3 +46,13 @@ def test_every_kind_of_network_is_named_once(corpus: Any, tmp_path: Path) -> Non
     config = load_config(None, [*corpus.settings, rows, "enhance.layers=2", "enhance.hidden=9"])
     text = _enhancers(Run(tmp_path, config, save=False))
     assert text.startswith("BLSTM of 2 layers of 9 and complex mask of 3 dual-path blocks of 48 channels; ")
+    assert "float32; best" in text
+
+
+def test_everything_that_is_in_the_loss_is_named(corpus: Any, tmp_path: Path) -> None:
+    losses = ["enhance.si_sdr_weight=6", "enhance.phone_weight=0.1", "enhance.kept_noise_db=14"]
+    text = _enhancers(Run(tmp_path, load_config(None, [*corpus.settings, *losses]), save=False))
+    assert "the noise 14 dB down" in text
+    assert (
+        "loss of the network, less 6 times SI-SDR in dB, plus 0.1 times the nats of phones lost to phone-judge" in text
+    )

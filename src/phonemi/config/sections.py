@@ -58,7 +58,13 @@ MIXTURES: tuple[Result, ...] = ("mixtures.train", "mixtures.validation")
 
 
 def setting(
-    default: Any, *, affects: Result | tuple[Result, ...], unit: str = "", paper: str = "", **constraints: Any
+    default: Any,
+    *,
+    affects: Result | tuple[Result, ...],
+    unit: str = "",
+    paper: str = "",
+    added: bool = False,
+    **constraints: Any,
 ) -> Any:
     """Declare a setting. The string below it says what it is, in one sentence without its end.
 
@@ -67,10 +73,11 @@ def setting(
         affects: what must be made again when it changes; () for what changes no result.
         unit: of the value.
         paper: what Han et al. (2026) or their recipe say, and where.
+        added: whether results that were made before the setting was there are those of its default, and stay current.
         constraints: as for `pydantic.Field`, such as ge=1.
     """
     affected = (affects,) if isinstance(affects, str) else affects
-    declared: dict[str, Any] = {"affects": affected, "unit": unit, "paper": paper}
+    declared: dict[str, Any] = {"affects": affected, "unit": unit, "paper": paper} | ({"added": True} if added else {})
     return Field(default, json_schema_extra=declared, **constraints)
 
 
@@ -89,7 +96,10 @@ class Section(BaseModel):
     )
 
     def settings_that_affect(self, result: Result) -> dict[str, Any]:
-        """Every setting here, and in the sections inside, that affects a result by itself: dotted name -> value."""
+        """Every setting here, and in the sections inside, that affects a result by itself: dotted name -> value.
+
+        One that was added later is left out as long as it has its default.
+        """
         values = self.model_dump(mode="json")
         settings: dict[str, Any] = {}
         for name, info in type(self).model_fields.items():
@@ -98,8 +108,9 @@ class Section(BaseModel):
             if isinstance(value, Section):
                 inner = value.settings_that_affect(result)
                 settings |= {f"{name}.{key}": inner_value for key, inner_value in inner.items()}
-            elif result in declared["affects"]:
-                settings[name] = values[name]
+            elif result in declared["affects"] and not (declared.get("added") and value == info.default):
+                is_list = isinstance(value, tuple) and any(isinstance(item, Section) for item in value)
+                settings[name] = [item.settings_that_affect(result) for item in value] if is_list else values[name]
         return settings
 
 
@@ -167,11 +178,11 @@ class Round(Section):
     """What is predicted: k-means clusters of log-mel frames (mel), k-means clusters of a layer of the previous round's
     encoder (encoder), aligned phones (phones: training is then phone-supervised), or the hidden states of another
     encoder, which hears the clean speech (teacher: distillation, where nothing is masked)"""
-    teacher: str | None = setting(None, affects="encoder", min_length=1)
+    teacher: str | None = setting(None, affects="encoder", added=True, min_length=1)
     """The other encoder if `units` is 'teacher': name in the package, hub id or folder; null: none"""
-    layers: tuple[Annotated[int, Field(ge=0)], ...] = setting((), affects="encoder", unit="layers")
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = setting((), affects="encoder", added=True, unit="layers")
     """Layers of the teacher that are predicted, from as many of the last layers, in this order"""
-    continues: bool = setting(False, affects="encoder")
+    continues: bool = setting(False, affects="encoder", added=True)
     """Go on with the weights of the round before instead of new ones"""
     layer: int = setting(4, affects="encoder", unit="layer", ge=0)
     """Layer whose hidden states are clustered if `units` is 'encoder'"""
@@ -365,12 +376,12 @@ class Enhance(Section):
     """Add AdamW's eps before the bias correction, as S3PRL does; false: after it, as PyTorch does"""
     si_sdr_weight: float = setting(0.0, affects="models", unit="1/dB", paper="0, recipe", ge=0)
     """Weight of a dB of SI-SDR in the loss, beside the L1 distance of the spectra; 0: the L1 distance alone"""
-    phone_weight: float = setting(0.0, affects="models", unit="1/nat", paper="0, recipe", ge=0)
-    """Weight in the loss of a nat per frame about the phones that `phone_judge` hears in the clean speech, and not in
-    the enhanced; 0: the judge is not asked"""
-    phone_judge: str = setting("phone-judge", affects="models", min_length=1)
+    phone_weight: float = setting(0.0, affects="models", added=True, unit="1/nat", paper="0, recipe", ge=0)
+    """Weight in the loss of each nat per frame by which `phone_judge` hears other phones in the enhanced speech than in
+    the clean; 0: the judge is not asked"""
+    phone_judge: str = setting("phone-judge", affects="models", added=True, min_length=1)
     """The judge of `phone_weight`: phone-judge, in the package, or a folder RUN/phone_judge"""
-    kept_noise_db: float | None = setting(None, affects="models", unit="dB", paper="null, recipe", ge=0)
+    kept_noise_db: float | None = setting(None, affects="models", added=True, unit="dB", paper="null, recipe", ge=0)
     """How much weaker than in the recording the noise is in what the network learns to give; null: it is clean. What
     costs a recogniser words is the artefacts, not the noise that is left"""
     snrs_db: SnrsDb = setting(
@@ -440,9 +451,9 @@ class Evaluate(Section):
     """SNRs drawn for each test utterance; null: every one of `snrs_db`"""
     utterances: Count | None = setting(None, affects="scores", unit="utterances", paper="all, section 3.1")
     """Largest number of test utterances, drawn evenly over the speakers; null: all"""
-    pairs: str | None = setting(None, affects="scores", unit="manifest", paper="VoiceBank-DEMAND test set, section 3.1")
+    pairs: str | None = setting(None, affects=(), unit="manifest", paper="VoiceBank-DEMAND test set, section 3.1")
     """Manifest of noisy recordings with their clean ones to score; null: mixtures of the test speakers"""
-    recordings: str | None = setting(None, affects="scores", unit="manifest")
+    recordings: str | None = setting(None, affects=(), unit="manifest")
     """Manifest of noisy recordings without clean ones, scored by DNSMOS and their words; instead of `pairs`"""
     systems: dict[str, str] = setting({}, affects="metrics")
     """More rows of the table, by name: an enhancer (name, folder or hub id) or a folder of enhanced files"""

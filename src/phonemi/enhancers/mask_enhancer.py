@@ -15,6 +15,7 @@ from torch.nn import functional
 from phonemi import signal
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.errors import ModelError, nearest
+from phonemi.tables import plural
 
 TAIL_FRAMES = 2  # extra STFT frames needed to reconstruct the last samples of an item
 
@@ -80,7 +81,7 @@ class MaskEnhancer(EnhancerNetwork):
         return {name: getattr(self, name) for name in own} | blstm
 
     def architecture(self) -> str:
-        return f"BLSTM of {self.blstm.num_layers} layers of {self.blstm.hidden_size}"
+        return f"BLSTM of {plural(self.blstm.num_layers, 'layer')} of {self.blstm.hidden_size}"
 
     def description(self) -> str:
         inputs = [name for name, is_input in (("fused features", self.dim), ("log1p spectrum", self.log1p)) if is_input]

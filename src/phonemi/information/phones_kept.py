@@ -61,12 +61,7 @@ class PhoneJudge:
         Raises:
             ModelError: if there is no such judge, it does not load, or its encoder is of another version.
         """
-        folder = shipped.folder_of(name, MODEL_TYPE) or Path(name)
-        if not (folder / CONFIG_FILE).is_file():
-            raise ModelError(
-                f"no phone judge {str(name)!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), or a folder "
-                f"with {CONFIG_FILE}, such as RUN/phone_judge"
-            )
+        folder = _folder(name)
         try:
             return cls._load_folder(folder, encoder)
         except PhonemiError as error:
@@ -127,7 +122,18 @@ class PhoneJudge:
         return self.log_posteriors(torch.from_numpy(np.asarray(waveform, np.float32))[None].to(device))[0].cpu()
 
     def log_posteriors(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """ln q of every phone in every frame, [batch, sample] at 16 kHz -> [batch, frame, class], differentiable."""
+        """ln q of every phone in every frame, differentiable.
+
+        Args:
+            waveforms: [batch, sample] at 16 kHz, zero beyond `lengths`.
+            lengths: samples of each item, [batch]; None: all.
+
+        Returns:
+            [batch, frame, class]; what lies beyond the frames of an item means nothing.
+
+        Raises:
+            ModelError: if an item is shorter than a frame of the encoder.
+        """
         states = self.encoder(waveforms, lengths).states[self.layer]
         logits: Tensor = self.probe(states.float().flatten(0, 1)[None])[0].float()
         posteriors: Tensor = logits.log_softmax(-1).unflatten(0, states.shape[:2])
@@ -190,6 +196,23 @@ class PhoneJudge:
         if not np.any(waveform):
             return ESTIMATE_SILENT
         return TOO_SHORT if self.encoder.frames(len(waveform)) < 1 else None
+
+
+def encoder_of(judge: str) -> str:
+    """Name or folder of the encoder of a judge; its weights are not read. Errors as for `PhoneJudge.load`."""
+    folder = _folder(judge)
+    name = str(read_json(folder / CONFIG_FILE).get("encoder"))
+    return str(folder / name) if (folder / name).is_dir() else name
+
+
+def _folder(judge: str | Path) -> Path:
+    folder = shipped.folder_of(judge, MODEL_TYPE) or Path(judge)
+    if not (folder / CONFIG_FILE).is_file():
+        raise ModelError(
+            f"no phone judge {str(judge)!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), or a folder "
+            f"with {CONFIG_FILE}, such as RUN/phone_judge"
+        )
+    return folder
 
 
 def _version(judge: Path, encoder: str) -> str | None:

@@ -22,6 +22,8 @@ from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_jsonl
 
+TEST_SPEECH = "test_speech without keep_in_training"
+
 Split = str
 """train, validation or test."""
 
@@ -63,7 +65,9 @@ class DataSplits:
             if paths:
                 self._read(name)  # for a message that says all that is wrong
                 settings[name] = [manifest_version(path, self._cache) for path in paths]
-        return content_hash(settings, self.seed, *self._kept_in_training())
+        # Before version 0.2 those who are kept in training were judged in test_speech.
+        judged = [TEST_SPEECH] if settings["keep_in_training"] and self.settings.test_speech else []
+        return content_hash(settings, self.seed, *judged, *self._kept_in_training())
 
     def _kept_in_training(self) -> list[list[str]]:
         """Who trained the encoder, if that keeps any speaker in training: if not, nothing depends on it."""
@@ -99,7 +103,8 @@ class DataSplits:
             heard = encoder_speakers | set(settings.keep_in_training)
             splits["test"] = [recording for recording in test if recording.speaker not in heard]
             if test and not splits["test"]:
-                raise DataError("the encoder was trained on every speaker of data.test_speech: name others")
+                reason = "the encoder was trained on" if encoder_speakers else "data.keep_in_training names"
+                raise DataError(f"{reason} every speaker of data.test_speech: name others")
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}
             if in_both := sorted({r.speaker for r in splits["test"] if r.speaker is not None} & others):
                 raise DataError(

@@ -25,7 +25,7 @@ from phonemi.metrics.phone_similarity import PhoneSimilarity
 from phonemi.metrics.score import ESTIMATE_NOT_FINITE, Score
 from phonemi.metrics.statistics import MIN_MODELS, estimate
 from phonemi.metrics.words import Choice
-from phonemi.metrics.words.recogniser import NOT_FINITE, Failure, Recogniser, installed_version, transcribe_all
+from phonemi.metrics.words.recogniser import WAVEFORM_NOT_FINITE, Failure, Recogniser, installed_version, transcribe_all
 from phonemi.metrics.words.transcripts import TranscriptStore
 from phonemi.metrics.words.word_errors import count_words
 from phonemi.results.evaluation import (
@@ -267,7 +267,7 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
         transcript = next(remaining) if utterance.text else Failure("no transcript")
         if not isinstance(transcript, Failure):
             yield replace(utterance, heard=transcript, words=count_words(utterance.text or "", transcript))
-        elif transcript.reason == NOT_FINITE:  # all its words are lost
+        elif transcript.reason == WAVEFORM_NOT_FINITE:  # all its words are lost
             words = count_words(utterance.text or "", "")
             yield replace(utterance, word_failure=ESTIMATE_NOT_FINITE, words=words)
         else:

@@ -24,7 +24,7 @@ PAIRED = ("one clip for all SNRs",)
 CHOICE = "checkpoint with the best validation"
 WORDS = "words by Whisper's normaliser"
 STATISTICS = "over models and speakers"
-PROTOCOL = "protocol beside the table"
+PROTOCOL = "protocol and loops beside the table"
 
 
 class Keys:
@@ -119,9 +119,10 @@ class Keys:
         )
 
     @cached_property
-    def _test_recordings(self) -> str | None:
+    def _test_recordings(self) -> tuple[bool, str] | None:
+        """Whether the clean recordings are known, and the contents of the manifest, wherever it lies."""
         path = self.config.evaluate.pairs or self.config.evaluate.recordings
-        return None if path is None else manifest_version(path, self._cache)
+        return None if path is None else (bool(self.config.evaluate.pairs), manifest_version(path, self._cache))
 
     @cached_property
     def _recogniser(self) -> tuple[Any, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from phonemi.config import Config, provenance
 from phonemi.data.manifest import Recording
@@ -125,13 +126,18 @@ def _enhancers(run: Run) -> str:
     models = f"{plural(usual, 'model')} of each row" + (f", {', '.join(others)}" if others else "")
     if settings.kept_noise_db is not None:
         drawn += f" (the target keeps the noise {settings.kept_noise_db:g} dB down)"
+    losses = "; loss of the network" if settings.si_sdr_weight or settings.phone_weight else ""
+    if settings.si_sdr_weight:
+        losses += f", less {settings.si_sdr_weight:g} times SI-SDR in dB"
+    if settings.phone_weight:
+        losses += f", plus {settings.phone_weight:g} times the nats of phones lost to {Path(settings.phone_judge).name}"
     title = METRIC[settings.select_on].title
     validated = "recorded pairs" if data.validation_pairs else f"{settings.validation_mixtures} validation mixtures"
     networks = {new_network(system, settings, int(system.uses_encoder)).architecture(): None for system in run.systems}
     return (
         f"{' and '.join(networks)}; "
         f"{plural(settings.steps, 'update')} of {settings.batch} of {drawn}, AdamW at {settings.learning_rate:g} "
-        f"({settings.schedule}), {_precision(settings.precision)}; best {title} on {validated}, "
+        f"({settings.schedule}), {_precision(settings.precision)}{losses}; best {title} on {validated}, "
         f"looked at every {plural(settings.validate_every, 'update')}; {models}, seeds from {run.config.seed} on"
     )
 

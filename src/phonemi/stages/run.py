@@ -107,6 +107,10 @@ class Run:
         manifests = self.folder / "manifests" if save else None
         own = config.representation == "encoder"
         heard = [round_.teacher or "" for round_ in config.encoder.rounds] if own else [config.representation]
+        if config.enhance.phone_weight:
+            from phonemi.information.phones_kept import encoder_of
+
+            heard.append(encoder_of(config.enhance.phone_judge))
         records = [record for name in heard if name and (record := find_training_record(name))]
         speakers = {speaker for record in records for speaker in record.speakers}
         self.data = DataSplits(config.data, config.seed, self.folder / "cache", manifests, speakers)

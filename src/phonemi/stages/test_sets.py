@@ -139,13 +139,14 @@ class EnhancedFiles:
             below = path.relative_to(folder)
             names = {path.stem, "__".join(below.with_suffix("").parts), "__".join(below.parts)}
             named += [(name, path) for name in names]
-        counts = Counter(name for name, _ in named)
-        self.by_name = {name: path for name, path in named if counts[name] == 1}
+        self.counts = Counter(name for name, _ in named)
+        self.by_name = dict(named)
 
     def file_of(self, id: str) -> Path:
-        """The file of a recording; DataError if there is none."""
-        if id not in self.by_name:
-            raise DataError(f"{self.folder} has no file named {id}, or several: expected one for each noisy recording")
+        """The file of a recording; DataError if there is none, or several."""
+        if (count := self.counts[id]) != 1:
+            found = f"{count} files" if count else "no file"
+            raise DataError(f"{self.folder} has {found} named {id}: expected one for each noisy recording")
         return self.by_name[id]
 
     def __call__(self, mixture: Mixture) -> np.ndarray:

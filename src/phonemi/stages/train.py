@@ -58,6 +58,8 @@ def train_systems(run: Run, only: str | None = None) -> None:
             require_extra(PACKAGES[settings.select_on], "eval")
         except MissingExtra as error:
             raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
+    if settings.phone_weight:  # likewise
+        PhoneJudge.load(settings.phone_judge)
     jobs = min(settings.jobs, len(to_train))
     with run.folder.timed("train: mixtures and states"):
         if any(system.uses_encoder for system in to_train) and run.encoder.hop != SSL_HOP:

@@ -46,7 +46,9 @@ def find_training_record(name: str) -> TrainingRecord | None:
     content = read_json(path)
     try:
         speakers = tuple(map(str, content["speakers"]))
-        known = bool(content.get("all_speakers_known", True))
-        return TrainingRecord(str(content["method"]), float(content["hours"]), speakers, known)
+        method = str(content["method"])
+        # A distilled encoder whose record does not say so has a teacher who may have heard anybody.
+        known = bool(content.get("all_speakers_known", "distillation" not in method))
+        return TrainingRecord(method, float(content["hours"]), speakers, known)
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{path}: expected method, hours and speakers") from None

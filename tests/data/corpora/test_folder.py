@@ -58,6 +58,14 @@ def test_colliding_stems_get_the_path_and_then_the_extension(tmp_path: Path) -> 
     ]
 
 
+def test_what_a_table_leaves_out_does_not_make_the_ids_of_the_rest_ambiguous(tmp_path: Path) -> None:
+    for name in ("x/1.wav", "y/1.wav", "y/2.wav"):
+        sound(tmp_path / name)
+    table = write(tmp_path / "table.csv", "path\nx/1.wav\ny/2.wav\n")
+    listing = prepare_folder(tmp_path, table=table)
+    assert [recording.id for recording in listing.recordings] == ["x__1", "2"]
+
+
 def test_unreadable_files_are_counted(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     write(tmp_path / "b.wav", "")

@@ -33,7 +33,8 @@ def prepare_folder(
 ) -> Listing:
     """List the sound files of a folder.
 
-    The id is the stem of the file; where two files have the same stem, the path below `folder` with "__" for slashes.
+    The id is the stem of the file; where two files below `folder` have the same stem, listed or not, the path below
+    `folder` with "__" for slashes.
     The text comes from the table, or else from "<stem>.txt" beside the file. The speaker comes from the table; without
     such a column it is the name of the folder that contains the file, unless that is `folder` itself.
 
@@ -61,7 +62,7 @@ def prepare_folder(
         files = [(path, _speaker_folder(path, folder), None) for path in audio.find_recordings(folder)]
     skipped, unread = Omissions(), Omissions()
     readable = recordings_of([path for path, *_ in files], skipped)
-    ids = _unique_ids(list(readable), folder)
+    ids = _unique_ids(list(readable), folder, audio.find_recordings(folder) if table is not None else ())
     recordings = []
     for path, speaker, text in files:
         if recording := readable.get(path):
@@ -148,17 +149,18 @@ def _speaker_folder(path: Path, folder: Path) -> str | None:
     return None if path.parent == folder else path.parent.name
 
 
-def _unique_ids(paths: Sequence[Path], folder: Path) -> dict[Path, str]:
-    """Stems; relative paths for equal stems; with the extension where these are equal too.
+def _unique_ids(paths: Sequence[Path], folder: Path, others: Sequence[Path] = ()) -> dict[Path, str]:
+    """Stems; relative paths for equal stems; with the extension where these are equal too. `others` get no id.
 
     >>> list(_unique_ids([Path("d/a/x.wav"), Path("d/b/x.wav"), Path("d/b/y.wav")], Path("d")).values())
     ['a__x', 'b__x', 'y']
     """
-    stems = Counter(path.stem for path in paths)
-    relative = {path: Path(os.path.relpath(path, folder)) for path in paths}
+    relative = {path: Path(os.path.relpath(path, folder)) for path in {**dict.fromkeys(paths), **dict.fromkeys(others)}}
+    stems = Counter(path.stem for path in relative.values())
     without_suffix = Counter(path.with_suffix("") for path in relative.values())
     ids = {}
-    for path, below in relative.items():
+    for path in paths:
+        below = relative[path]
         unique = below if without_suffix[below.with_suffix("")] > 1 else below.with_suffix("")
         ids[path] = path.stem if stems[path.stem] == 1 else "__".join(unique.parts)
     return ids

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from phonemi.metrics.words.transcripts import TranscriptStore
 
 Waveform = NDArray[np.float32]
-NOT_FINITE = "waveform not finite"
+WAVEFORM_NOT_FINITE = "waveform not finite"
 AT_A_TIME = 16  # waveforms in a batch, for each process
 
 
@@ -88,7 +88,7 @@ def finite_waveform(waveform: Waveform) -> NDArray[Any]:
     if waveform.ndim != 1:
         raise DataError(f"waveform {list(waveform.shape)} to transcribe must be [sample]")
     if not np.isfinite(waveform).all():
-        raise AudioError(NOT_FINITE)
+        raise AudioError(WAVEFORM_NOT_FINITE)
     return waveform
 
 
