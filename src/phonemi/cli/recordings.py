@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
+Purpose = StrEnum("Purpose", ["listening", "recognition"])
 UpperBand = StrEnum("UpperBand", ["attenuate", "remove", "keep"])
 
 
@@ -38,6 +39,14 @@ def enhance(
             help="default, folder of a trained model, or name on the Hugging Face hub.",
         ),
     ] = "default",
+    purpose: Annotated[
+        Purpose,
+        Option(
+            "--for",
+            metavar="PURPOSE",
+            help="listening, or recognition: leaves a recording as it is where its phones can be told.",
+        ),
+    ] = Purpose.listening,
     encoder: Annotated[
         File, Option(metavar="FOLDER", help="Encoder of the model, where that is one of the hub: from here instead.")
     ] = None,
@@ -89,11 +98,13 @@ def enhance(
     from phonemi.inference.streams import name_streams, standard_streams
     from phonemi.progress import Progress
 
-    settings: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "mix": mix}
+    settings: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "purpose": purpose.value, "mix": mix}
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
         enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
+        if purpose == Purpose.recognition:
+            enhancer.require_phone_probe()
         summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **settings)
         summary = name_streams(summary, inputs, output)
         _report(summary)

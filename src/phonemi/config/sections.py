@@ -215,6 +215,8 @@ class Encoder(Section):
     """Size of the hidden layer of a block's feed-forward network"""
     position_kernel: Count = setting(31, affects="encoder", unit="frames of 20 ms")
     """Length of the convolution that encodes positions; odd"""
+    block_kernel: int = setting(0, affects="encoder", added=True, unit="frames of 20 ms", ge=0)
+    """Length of the convolution in each block; odd, or 0: none"""
     rounds: tuple[Round, ...] = setting(
         (Round(), Round(units="encoder", clusters=200)), affects="encoder", unit="rounds", min_length=1
     )

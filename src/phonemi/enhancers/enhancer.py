@@ -16,14 +16,15 @@ from phonemi import signal
 from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
+from phonemi.enhancers.purpose import Purpose, between_frames, phone_entropy, recognition_share
 from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand
-from phonemi.errors import ModelError, PhonemiError
+from phonemi.errors import ConfigError, ModelError, PhonemiError
 from phonemi.inference.chunks import EnhancedChunk
 from phonemi.inference.condition import Condition, examine, warn
 from phonemi.inference.plan import plan
 from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.representations.base import Representation
-from phonemi.signal import FFT, SAMPLE_RATE, SSL_FIELD, valid_mask
+from phonemi.signal import FFT, HOP, SAMPLE_RATE, SSL_FIELD, valid_mask
 
 if TYPE_CHECKING:
     from phonemi.inference.summary import Summary
@@ -49,6 +50,7 @@ class Enhancer(nn.Module):
         aggregation: turns its hidden states into one sequence; None exactly when there is no representation.
         network: turns the noisy waveform and that sequence into the enhanced waveform, usually a `MaskEnhancer`.
         name: in tables and model cards.
+        phone_probe: tells the phones from that sequence, for the purpose "recognition"; None: it cannot be asked for.
 
     Attributes:
         mask_enhancer: the network, under the name that it has in state_dict and model files; `network` in the code.
@@ -67,6 +69,7 @@ class Enhancer(nn.Module):
         aggregation: Aggregation | None,
         network: EnhancerNetwork,
         name: str = "enhancer",
+        phone_probe: nn.Linear | None = None,
     ):
         super().__init__()
         if (representation is None) != (aggregation is None):
@@ -84,6 +87,7 @@ class Enhancer(nn.Module):
         self.representation = representation
         self.aggregation = aggregation
         self.mask_enhancer = network
+        self.phone_probe = phone_probe
         self.name = name
         self.facts: dict[str, Any] = {}
         self.observer: Callable[[Tensor, Enhancement, Tensor | None], None] | None = None
@@ -106,9 +110,19 @@ class Enhancer(nn.Module):
         return self.with_gains(noisy, lengths)[0]
 
     def with_gains(
-        self, noisy: Tensor, lengths: Tensor | None = None, limit_db: float | None = None
+        self,
+        noisy: Tensor,
+        lengths: Tensor | None = None,
+        limit_db: float | None = None,
+        purpose: Purpose = "listening",
     ) -> tuple[Tensor, Tensor]:
-        """`forward`, and the gains of the STFT, [batch, frame, 257]; `limit_db` as in `EnhancerNetwork.denoise`."""
+        """`forward`, and the gains of the STFT, [batch, frame, 257]; `limit_db` as in `EnhancerNetwork.denoise`.
+
+        Raises:
+            ConfigError: for "recognition" without a `phone_probe`.
+        """
+        if purpose == "recognition":
+            self.require_phone_probe()
         samples = noisy.shape[-1]
         valid = None if lengths is None else valid_mask(lengths, samples)
         if valid is not None:
@@ -117,7 +131,8 @@ class Enhancer(nn.Module):
         noisy = signal.pad_to(noisy, SSL_FIELD)
         if lengths is not None:
             lengths = lengths.clamp_min(SSL_FIELD)
-        enhancement = self.network.denoise(noisy, self.fuse(noisy, lengths), lengths, limit_db)
+        features = self.fuse(noisy, lengths)
+        enhancement = self.network.denoise(noisy, features, lengths, limit_db)
         if self.observer is not None:
             self.observer(noisy, enhancement, lengths)
         enhanced, diagnostics = enhancement
@@ -128,13 +143,37 @@ class Enhancer(nn.Module):
             if min_gain > 0:
                 enhanced = min_gain * noisy + (1 - min_gain) * enhanced
             gains = _measure_gains(noisy, enhanced)
+        if purpose == "recognition" and features is not None:
+            share = self._recognition_share(features, lengths, noisy.shape[1])
+            at = torch.arange(noisy.shape[1], device=noisy.device)
+            enhanced = torch.lerp(noisy, enhanced, between_frames(share, at, self.network.hop))
+            at = HOP * torch.arange(gains.shape[1], device=noisy.device)
+            gains = torch.lerp(torch.ones_like(gains), gains, between_frames(share, at, self.network.hop)[..., None])
         return enhanced[:, :samples] if valid is None else enhanced[:, :samples] * valid, gains
+
+    def require_phone_probe(self) -> nn.Linear:
+        """What the purpose "recognition" needs; ConfigError if there is none."""
+        if self.phone_probe is None:
+            raise ConfigError(
+                f"{self.name} cannot tell where a recogniser needs it: only models with a linguistic aggregation keep "
+                "the probe for that; mix some of the noise back instead (mix 0.6)"
+            )
+        return self.phone_probe
+
+    def _recognition_share(self, features: Tensor, lengths: Tensor | None, samples: int) -> Tensor:
+        """`recognition_share` of waveforms of so many samples, whose lengths are fewer."""
+        assert self.representation is not None
+        counts = [samples] * len(features) if lengths is None else lengths.tolist()
+        frames = torch.tensor([self.representation.frames(count) for count in counts], device=features.device)
+        entropy = phone_entropy(self.require_phone_probe(), features)
+        return recognition_share(entropy, frames, self.representation.hop)
 
     def enhance(
         self,
         waveform: Waveform,
         sample_rate: int = SAMPLE_RATE,
         *,
+        purpose: Purpose = "listening",
         mix: float = 1.0,
         attenuation_limit_db: float | None = None,
         upper_band: UpperBand = "attenuate",
@@ -146,6 +185,8 @@ class Enhancer(nn.Module):
         Args:
             waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
             sample_rate: in Hz, 4000 to 768 000.
+            purpose: "listening", or "recognition": the recording stays as it is where the phones can be told from it,
+                since a recogniser then makes more errors after any enhancement (`enhancers.purpose`).
             mix: share of the enhanced signal, 0 to 1; the rest is the noisy one.
             attenuation_limit_db: the most taken off any frequency; None: as the model has it; infinite: no limit.
             upper_band: whether to scale the band above 8 kHz with the gain just below it, to remove it, or to keep it.
@@ -156,10 +197,12 @@ class Enhancer(nn.Module):
         Raises:
             AudioError: for integers, another number of dimensions, [sample, channel], samples that are not finite, or
                 an impossible rate.
-            ConfigError: for options out of their range.
+            ConfigError: for options out of their range, or a purpose that the model does not serve.
         """
-        options = {"mix": mix, "attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band}
-        [chunk] = self.enhance_chunks([waveform], sample_rate, **options)
+        limit_db = attenuation_limit_db
+        [chunk] = self.enhance_chunks(
+            [waveform], sample_rate, purpose=purpose, mix=mix, attenuation_limit_db=limit_db, upper_band=upper_band
+        )
         warn(chunk.condition.texts())
         return cast(Waveform, chunk.waveform)
 
@@ -195,7 +238,10 @@ class Enhancer(nn.Module):
                 has_one_length = bool((lengths == lengths[0]).all())
                 batch = nn.utils.rnn.pad_sequence(pass_rows, batch_first=True).to(device)
                 enhanced, gains = self.with_gains(
-                    batch, None if has_one_length else lengths.to(device), wanted.attenuation_limit_db
+                    batch,
+                    None if has_one_length else lengths.to(device),
+                    wanted.attenuation_limit_db,
+                    wanted.purpose,
                 )
                 top_gains = gains[..., TOP_BINS].mean(-1).float().cpu().numpy()
                 enhanced_rows += zip(enhanced.float().cpu().numpy(), top_gains, strict=True)
@@ -225,7 +271,7 @@ class Enhancer(nn.Module):
             source: any sound file.
             target: the file to write. Its extension decides the format.
             progress: shows the seconds of sound that are done; None: no display.
-            options: `batch_size`, `chunk_s`, `overlap_s`, and `mix`, `attenuation_limit_db`, `upper_band` of `enhance`.
+            options: `batch_size`, `chunk_s`, `overlap_s`, and the options of `enhance`.
 
         Returns:
             What a listener should know of the recording, one sentence each: it is clipped, narrow-band, clean already.

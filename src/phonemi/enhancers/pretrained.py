@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from phonemi.aggregations import Aggregation, build_aggregation
+from phonemi.aggregations import build_aggregation
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
@@ -143,8 +143,10 @@ def _load_folder(
         for option, value in settings.get("representation_options", {}).items():
             setattr(representation, option, value)
         aggregation = build_aggregation(settings["aggregation"])
-    enhancer = kind(representation, aggregation, build_network(settings["mask_enhancer"]), settings["name"])
-    load_weights(_without_encoder(enhancer.network, aggregation), folder / WEIGHTS_FILE)
+    network = build_network(settings["mask_enhancer"])
+    probe = nn.Linear(network.dim, settings["phones"]) if settings.get("phones") else None
+    enhancer = kind(representation, aggregation, network, settings["name"], probe)
+    load_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE)
     # "load" is where this copy was uploaded to, which is not true of the next one.
     enhancer.facts = {key: fact for key, fact in settings.get("facts", {}).items() if key != "load"}
     return enhancer
@@ -179,8 +181,11 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
             ("encoder", size if name == ENCODER else f"{name}: {size}", encoder),
             ("aggregation", f"{kind} of {aggregation.layers} layers", aggregation),
         ]
+    if enhancer.phone_probe is not None:
+        settings["phones"] = enhancer.phone_probe.out_features
+        parts.append(("phone probe", "linear, on the fused features", enhancer.phone_probe))
     parts.append((f"{network.kind} enhancer", network.description(), network))
-    save_weights(_without_encoder(network, aggregation), folder / WEIGHTS_FILE, half, {"format": "pt"})
+    save_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE, half, {"format": "pt"})
     settings["files"] = {file: sha256(folder / file) for file in files}
     own_facts = {
         "name": enhancer.name,
@@ -251,9 +256,10 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
     return True
 
 
-def _without_encoder(network: EnhancerNetwork, aggregation: Aggregation | None) -> nn.Module:
+def _without_encoder(enhancer: Enhancer) -> nn.Module:
     """The parts whose weights are in model.safetensors, under the names that they have there."""
-    return nn.ModuleDict({"mask_enhancer": network} | ({"aggregation": aggregation} if aggregation else {}))
+    parts = {"aggregation": enhancer.aggregation, "phone_probe": enhancer.phone_probe}
+    return nn.ModuleDict({"mask_enhancer": enhancer.network} | {name: part for name, part in parts.items() if part})
 
 
 def fetch(repo_id: str, revision: str | None, token: str | bool | None) -> Path:

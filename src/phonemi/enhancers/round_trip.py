@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from phonemi import audio
+from phonemi.enhancers.purpose import Purpose
 from phonemi.errors import AudioError, ConfigError, nearest
 from phonemi.signal import HOP, SAMPLE_RATE
 
@@ -43,8 +44,11 @@ class EnhanceOptions:
     mix: float = 1.0
     attenuation_limit_db: float | None = None
     upper_band: UpperBand = "attenuate"
+    purpose: Purpose = "listening"
 
     def __post_init__(self) -> None:
+        if self.purpose not in get_args(Purpose):
+            raise ConfigError(f"purpose is {self.purpose!r}: {nearest(str(self.purpose), get_args(Purpose))}")
         if not 0 <= self.mix <= 1:
             raise ConfigError(f"a mix of {self.mix:g} is impossible: 0 leaves a recording as it is, 1 enhances it all")
         if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:

@@ -10,7 +10,8 @@ class AggregationProbe(nn.Module):
     """An aggregation and a linear classifier of its output, trained together by `training.fit`.
 
     Han et al. (2026), sections 3 and 3.1: minimising the cross-entropy of the phones maximises the lower bound on the
-    mutual information of the aggregated features and the phones. The classifier is thrown away afterwards.
+    mutual information of the aggregated features and the phones. The paper throws the classifier away afterwards; here
+    an enhancer keeps it, to know where noise hides the phones (`enhancers.purpose`).
     """
 
     def __init__(self, aggregation: nn.Module, dim: int, classes: int) -> None:

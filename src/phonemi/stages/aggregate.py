@@ -1,7 +1,7 @@
 """Pre-train the linguistic aggregations on noisy speech with phones: RUN/aggregations/{ws,dws}, for model 2 ws@2, ...
 
 Han et al. (2026), sections 3 and 3.1: the aggregation and a linear probe minimise the cross-entropy of the phones,
-which maximises the lower bound of the MI; then the probe is thrown away and the aggregation frozen.
+which maximises the lower bound of the MI; then the aggregation is frozen. The probe is kept beside it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from phonemi.stages.run import Run
 from phonemi.systems import numbered_name, numbered_seed
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
+from phonemi.weights.tensors import load_weights, save_weights
 
 FRAMES_AT_ONCE = 8192  # of validation
 LOSS = "validation_cross_entropy_nats"  # what the checkpoint is chosen by, where speakers are held out
+PROBE_FILE = "probe.safetensors"
 KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # of aggregation -> as the configuration calls it
 
 
@@ -67,6 +69,13 @@ def linguistic_aggregation(run: Run, kind: str, needed_by: str, model: int = 1) 
     name = numbered_name(kind, model)
     run.folder.read(_result(name), run.keys.aggregations, needed_by, "aggregate")
     return load_aggregation(run.folder / "aggregations" / name, layers=run.encoder.layers, dim=run.encoder.dim)
+
+
+def linguistic_probe(run: Run, kind: str, model: int = 1) -> nn.Linear:
+    """The phone probe that this aggregation was learned with."""
+    probe = nn.Linear(run.encoder.dim, count_classes(run.config.information))
+    load_weights(probe, run.folder / "aggregations" / numbered_name(kind, model) / PROBE_FILE)
+    return probe
 
 
 def _result(name: str) -> str:
@@ -113,6 +122,8 @@ def _pretrain(run: Run, kind: str, model_number: int, splits: Mapping[Split, Lab
         progress=run.progress,
         device=run.device,
     )
-    save_aggregation(aggregation.cpu(), folder)
+    model.cpu()
+    save_aggregation(aggregation, folder)
+    save_weights(model.linear, folder / PROBE_FILE)
     content = {"key": run.keys.aggregations, "kind": kind, "step": result.best_step, LOSS: result.best_value}
     run.folder.write(_result(name), content)

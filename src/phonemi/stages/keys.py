@@ -21,7 +21,7 @@ from phonemi.weights import shipped
 
 # How results are made changed with version 0.2: those of before are not taken for new ones.
 PAIRED = ("one clip for all SNRs",)
-CHOICE = "checkpoint with the best validation"
+CHOICE = "checkpoint with the best validation, and its probe"
 WORDS = "words by Whisper's normaliser"
 STATISTICS = "over models and speakers"
 PROTOCOL = "protocol and loops beside the table"

@@ -295,7 +295,11 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
             device=run.device,
         )
     model.cpu()
-    enhancer = Enhancer(representation, aggregation, network, system.name)
+    # Where the features are still those that the probe was learned with.
+    probe = None
+    if system.tuning == "linguistic" and not system.learns_encoder:
+        probe = aggregate.linguistic_probe(run, aggregate.KINDS[system.aggregation or ""], system.model)
+    enhancer = Enhancer(representation, aggregation, network, system.name, probe)
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})

@@ -1,0 +1,116 @@
+"""enhancers.purpose: a recogniser gets the recording as it is where the phones can be told from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sounds import noise
+from torch import nn
+
+from phonemi.aggregations import WeightedSum
+from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
+from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.purpose import MIXED_UP_NATS, TOLD_APART_NATS, between_frames, phone_entropy, recognition_share
+from phonemi.errors import ConfigError
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
+
+PHONES = 40
+SIZES = {"mels": 8, "dim": 16, "blocks": 1, "heads": 2, "feedforward": 8, "position_kernel": 3}
+
+
+def enhancer(scale: float, network: str = "mask") -> Enhancer:
+    """One whose probe is the surer, the larger `scale` is: at 0 all phones are equally probable."""
+    torch.manual_seed(0)
+    encoder = MelTransformer(MelTransformerConfig(**SIZES)).requires_grad_(False)
+    probe = nn.Linear(encoder.dim, PHONES)
+    with torch.no_grad():
+        probe.weight.zero_()
+        probe.bias.copy_(scale * torch.arange(PHONES))
+    made = ComplexMaskEnhancer(16) if network == "complex" else MaskEnhancer(16, True, hidden=4, layers=1)
+    if isinstance(made, ComplexMaskEnhancer):
+        with torch.no_grad():
+            made.mask.bias.mul_(0.5)  # it would change nothing at first
+    return Enhancer(encoder, WeightedSum(encoder.layers), made, phone_probe=probe)
+
+
+def entropy_of(scale: float) -> float:
+    made = enhancer(scale)
+    return float(phone_entropy(made.require_phone_probe(), torch.zeros(1, 1, 16)).detach())
+
+
+def scale_for(nats: float) -> float:
+    low, high = 0.0, 9.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if entropy_of(middle) > nats else (low, middle)
+    return low
+
+
+def test_entropy_is_that_of_the_probe() -> None:
+    assert entropy_of(0.0) == pytest.approx(np.log(PHONES), abs=1e-6)
+    assert entropy_of(9.0) == pytest.approx(0.0, abs=2e-3)
+
+
+@pytest.mark.parametrize("network", ["mask", "complex"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_where_the_phones_can_be_told_the_recording_stays_as_it_is(network: str, rate: int) -> None:
+    recording = noise(2, rate // 2).numpy()
+    told = enhancer(9.0, network)
+    np.testing.assert_allclose(told.enhance(recording, rate, purpose="recognition"), recording, atol=2e-5)
+    enhanced = told.enhance(recording, rate)
+    assert np.abs(enhanced - recording).max() > 0.01
+    mixed_up = enhancer(0.0, network)
+    assert np.log(PHONES) > MIXED_UP_NATS
+    np.testing.assert_allclose(mixed_up.enhance(recording, rate, purpose="recognition"), enhanced, atol=1e-5)
+
+
+def test_halfway_half_of_the_recording_is_mixed_back() -> None:
+    halfway = enhancer(scale_for((TOLD_APART_NATS + MIXED_UP_NATS) / 2))
+    recording = noise(8000).numpy()
+    expected = (recording + halfway.enhance(recording)) / 2
+    np.testing.assert_allclose(halfway.enhance(recording, purpose="recognition"), expected, atol=1e-4)
+
+
+def test_the_share_follows_the_entropy_in_time_and_knows_nothing_of_padding() -> None:
+    entropy = torch.cat([torch.full((1, 400), 0.1), torch.full((1, 400), 3.0)], 1)
+    share = recognition_share(entropy, torch.tensor([800]), 320)[0]
+    assert share[:300].max() == 0
+    assert share[500:].min() == 1
+    assert (share.diff() >= 0).all()
+    padded = recognition_share(torch.cat([entropy, torch.full((1, 90), 3.0)], 1), torch.tensor([800]), 320)[0]
+    torch.testing.assert_close(padded[:800], share)
+
+
+def test_one_frame_is_enough_to_interpolate() -> None:
+    assert between_frames(torch.tensor([[0.25]]), torch.arange(400), 320).unique().tolist() == [0.25]
+
+
+def test_an_item_is_treated_alone_as_beside_a_longer_one() -> None:
+    made = enhancer(scale_for((TOLD_APART_NATS + MIXED_UP_NATS) / 2))
+    recordings = [noise(6000).numpy(), noise(16_000).numpy()]
+    together = made.enhance_batch(recordings, purpose="recognition")
+    for recording, result in zip(recordings, together, strict=True):
+        np.testing.assert_allclose(made.enhance(recording, purpose="recognition"), result, atol=1e-5)
+
+
+def test_a_model_without_a_probe_says_so() -> None:
+    made = enhancer(0.0)
+    made.phone_probe = None
+    with pytest.raises(ConfigError, match=r"enhancer cannot tell where a recogniser needs it: .* \(mix 0.6\)"):
+        made.enhance(noise(8000).numpy(), purpose="recognition")
+    with pytest.raises(ConfigError, match="purpose is 'recogniser': did you mean 'recognition'"):
+        made.enhance(noise(8000).numpy(), purpose="recogniser")  # type: ignore[arg-type]
+
+
+def test_the_probe_is_saved_with_the_model(tmp_path: Path) -> None:
+    made = enhancer(1.0)
+    made.save_pretrained(tmp_path)
+    loaded, recording = Enhancer.from_pretrained(tmp_path), noise(8000).numpy()
+    np.testing.assert_array_equal(
+        loaded.enhance(recording, purpose="recognition"), made.enhance(recording, purpose="recognition")
+    )
+    assert "| phone probe | linear, on the fused features | 680 |" in (tmp_path / "README.md").read_text()
