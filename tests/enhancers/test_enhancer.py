@@ -244,8 +244,14 @@ def test_a_folder_stands_in_for_an_encoder_of_the_hub_if_it_is_that_one(tmp_path
     assert torch.equal(loaded.enhance(noise(2000)), made.enhance(noise(2000)))
     loaded.save_pretrained(tmp_path / "again")
     assert not (tmp_path / "again" / "encoder").exists(), "it is known by its name again"
+    # Weights that came another way, as half precision, are the same weights.
+    encoder.model.half().save_pretrained(tmp_path / "half")
+    assert (
+        Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "half").representation.name == "someone/hubert"
+    )
+    encoder.model.float()
     with torch.no_grad():
-        encoder.model.encoder.layers[0].layer_norm.weight.add_(1e-3)
+        encoder.model.encoder.layers[0].final_layer_norm.bias[::2] += 0.3
     encoder.model.save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match=r"the weights in .*other are not those of someone/hubert that it was trained"):
         Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "other")

@@ -318,9 +318,10 @@ class Enhancer(nn.Module):
         """Write the model to a folder: config.json, model.safetensors, README.md (its card) and the encoder.
 
         The folder may be moved, and works with later versions of phonemi. An encoder of the hub is referred to by its
-        name, its commit and the hash of its weights, unless it was trained. Any other encoder is copied, even one of
-        ours, because a later release may ship different weights under the same name. Only models inside the package
-        refer to an encoder of the package, by its name. `from_pretrained` checks the hashes.
+        name, its commit and what it makes of a test tone, unless it was trained. Any other encoder is copied, even
+        one of ours, because a later release may ship different weights under the same name. Only models inside the
+        package refer to an encoder of the package, by its name. `from_pretrained` checks these, and the hashes of the
+        files.
 
         Args:
             folder: created if absent.

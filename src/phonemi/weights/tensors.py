@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -62,14 +61,3 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
             shapes = f"{list(tensors[name].shape)}, expected {list(expected[name].shape)}"
             raise ModelError(f"{path} does not fit its configuration: {name} is {shapes}")
     module.load_state_dict(tensors)
-
-
-def fingerprint(module: nn.Module, without: str | None = None) -> str:
-    """SHA-256 of the names and values of all parameters `without` one, in half precision: so they are often stored."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(module.named_parameters()):
-        if name == without:
-            continue
-        digest.update(name.encode())
-        digest.update(parameter.detach().half().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
