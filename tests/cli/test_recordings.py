@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from phonemi import audio
+from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 RATE = 16_000
 
@@ -135,6 +137,24 @@ def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path:
     one_db_below = 10**-0.1 * float(np.mean(noisy**2))
     assert powers[0] < 0.99 * one_db_below < powers[1] < 0.99 * powers[2]  # all bins are at the limit of 1 dB
     np.testing.assert_allclose(found[2], noisy, atol=1e-6)
+
+
+def test_the_purpose_reaches_the_enhancer(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    noisy = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    audio.save(tmp_path / "a.wav", noisy, RATE, subtype="FLOAT")
+    sizes = {"mels": 8, "dim": 16, "blocks": 1, "heads": 2, "feedforward": 8, "position_kernel": 3}
+    encoder, probe = MelTransformer(MelTransformerConfig(**sizes)), torch.nn.Linear(16, 2)
+    with torch.no_grad():
+        probe.bias.copy_(torch.tensor([99.0, 0.0]))  # it is sure of one phone, whatever it hears
+    network = MaskEnhancer(16, True, hidden=1, layers=1)
+    Enhancer(encoder, WeightedSum(2), network, phone_probe=probe).save_pretrained(tmp_path / "sure")
+    assert np.abs(enhanced(phonemi, tmp_path / "sure", tmp_path / "a.wav") - noisy).max() > 0.01
+    left = enhanced(phonemi, tmp_path / "sure", tmp_path / "a.wav", "--for", "recognition")
+    np.testing.assert_allclose(left, noisy, atol=1e-6)
+    outcome = phonemi("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "-m", model, "--for", "recognition")
+    assert outcome.code == 2
+    assert outcome.error.startswith("tiny cannot tell where a recogniser needs it")
+    assert not (tmp_path / "b.wav").exists()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def noise(duration_s: float = 1.0) -> np.ndarray:
 @pytest.mark.slow
 def test_a_recording_becomes_a_file_and_a_picture(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a <b>.flac", np.stack([np.zeros(2 * RATE), noise(2)]), RATE)
-    path, shown = enhance_and_show(tmp_path / "a <b>.flac", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
+    path, shown = enhance_and_show(tmp_path / "a <b>.flac", models[0], "listening", NO_LIMIT_DB, 1.0, tmp_path / "out")
     enhanced, rate = audio.load_channels(path)
     assert Path(path).name == "a <b>.enhanced.wav"
     assert (enhanced.shape, rate) == ((2, 2 * RATE), RATE)
@@ -59,14 +59,14 @@ def test_a_recording_becomes_a_file_and_a_picture(models: tuple[str, str], tmp_p
 @pytest.mark.slow
 def test_a_model_without_an_encoder_has_no_layers_to_show(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", noise(), RATE)
-    _, shown = enhance_and_show(tmp_path / "a.wav", models[1], NO_LIMIT_DB, 1.0, tmp_path / "out")
+    _, shown = enhance_and_show(tmp_path / "a.wav", models[1], "listening", NO_LIMIT_DB, 1.0, tmp_path / "out")
     assert "This model has no encoder" in shown
     assert "Layers" not in shown
 
 
 def test_silence_has_no_picture(models: tuple[str, str], tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", np.zeros(RATE), RATE)
-    path, shown = enhance_and_show(tmp_path / "a.wav", models[0], NO_LIMIT_DB, 1.0, tmp_path / "out")
+    path, shown = enhance_and_show(tmp_path / "a.wav", models[0], "listening", NO_LIMIT_DB, 1.0, tmp_path / "out")
     assert "nothing to show" in shown
     assert not audio.load(path).any()
 
@@ -77,7 +77,9 @@ def test_limit_and_mix_are_those_of_the_sliders(models: tuple[str, str], tmp_pat
     noisy = audio.load(tmp_path / "a.wav")
 
     def level_db(limit_db: float, mix: float) -> float:
-        path, _ = enhance_and_show(tmp_path / "a.wav", models[0], limit_db, mix, tmp_path / f"{limit_db} {mix}")
+        path, _ = enhance_and_show(
+            tmp_path / "a.wav", models[0], "listening", limit_db, mix, tmp_path / f"{limit_db} {mix}"
+        )
         return audio.level_db(audio.load(path)) - audio.level_db(noisy)
 
     assert level_db(NO_LIMIT_DB, 0.0) == pytest.approx(0, abs=1e-4)

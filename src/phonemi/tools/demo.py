@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from phonemi import audio
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.observation import Observation, observing
 from phonemi.enhancers.pretrained import MODEL_TYPE
+from phonemi.enhancers.purpose import Purpose
 from phonemi.errors import ConfigError, PhonemiError, require_extra
 from phonemi.inference.recordings import enhance_file
 from phonemi.report.figure_style import svg_text
@@ -75,12 +76,13 @@ def build(models: Sequence[str], folder: Path) -> Any:
     """The page, not yet served: a `gradio.Blocks`. Results are written into `folder`."""
     gradio = require_extra("gradio", "demo")
 
-    def enhance(recording: str | None, model: str, limit_db: float, mix: float) -> tuple[str, str]:
+    def enhance(recording: str | None, model: str, purpose: Purpose, limit_db: float, mix: float) -> tuple[str, str]:
         if recording is None:
             raise gradio.Error("Drop a file or record something first.", print_exception=False)
         remove_old_results(folder)
         try:
-            return enhance_and_show(Path(recording), model, limit_db, mix, Path(tempfile.mkdtemp(dir=folder)))
+            result = Path(tempfile.mkdtemp(dir=folder))
+            return enhance_and_show(Path(recording), model, purpose, limit_db, mix, result)
         except (PhonemiError, OSError) as error:
             text = str(error).replace(recording, Path(recording).name)
             raise gradio.Error(escape(text), duration=None, print_exception=False) from None
@@ -96,6 +98,9 @@ def build(models: Sequence[str], folder: Path) -> Any:
             after = gradio.Audio(label="After", sources=[], interactive=False, **look)
         with gradio.Row():
             model = gradio.Dropdown(list(models), value=models[0], label="Model", info="What enhances.")
+            purpose = gradio.Radio(
+                list(get_args(Purpose)), value="listening", label="For", info="A recogniser gets back what it can tell."
+            )
             limit = gradio.Slider(
                 0, NO_LIMIT_DB, slider_limit_db(models[0]), step=1, label="Attenuation limit (dB)",
                 info=f"The most that is taken off any frequency; {NO_LIMIT_DB:g}: no limit.",
@@ -108,7 +113,9 @@ def build(models: Sequence[str], folder: Path) -> Any:
         )
         views = gradio.HTML(label="What was done")
         # One at a time: the observation of an enhancer must belong to the recording that is played.
-        button.click(enhance, [before, model, limit, mix], [after, views], api_name="enhance", concurrency_limit=1)
+        button.click(
+            enhance, [before, model, purpose, limit, mix], [after, views], api_name="enhance", concurrency_limit=1
+        )
         model.change(slider_limit_db, model, limit, api_name="limit")
     return page
 
@@ -131,7 +138,9 @@ def remove_old_results(folder: Path) -> None:
             shutil.rmtree(result, ignore_errors=True)
 
 
-def enhance_and_show(source: Path, model: str, limit_db: float, mix: float, folder: Path) -> tuple[str, str]:
+def enhance_and_show(
+    source: Path, model: str, purpose: Purpose, limit_db: float, mix: float, folder: Path
+) -> tuple[str, str]:
     """Enhance a recording into a folder: path of the result, and what the page shows of it as HTML.
 
     `limit_db` is the most attenuation, `NO_LIMIT_DB` for none; `mix` the share of the enhanced signal, 0 to 1.
@@ -141,7 +150,8 @@ def enhance_and_show(source: Path, model: str, limit_db: float, mix: float, fold
     start = time.perf_counter()
     limit = float("inf") if limit_db >= NO_LIMIT_DB else limit_db
     with observing(enhancer) as observation:
-        notes = enhance_file(enhancer, source, target, chunk_s=PICTURED_S, attenuation_limit_db=limit, mix=mix)
+        options: dict[str, Any] = {"purpose": purpose, "attenuation_limit_db": limit, "mix": mix}
+        notes = enhance_file(enhancer, source, target, chunk_s=PICTURED_S, **options)
     seconds, info = time.perf_counter() - start, audio.probe(target)
     channels = plural(info.channels, "channel")
     facts = f"{info.duration_s:.1f} s, {channels}, {info.sample_rate} Hz; enhanced in {seconds:.1f} s (model {model})."
