@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | card | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | ship NAME | card NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
-# STEPS (default 3800) scales the training of the encoders, ENHANCER_STEPS (default 8000) the enhancer's: on two cores
-# an hour for an encoder, one and a half for the two enhancers. What was run for the weights in the package stands in their README.md.
-# `encoder mini-distilled` learns from a Whisper: TEACHER, a hub id or a folder (default openai/whisper-tiny.en).
+# STEPS (default 5500) scales the training of the encoders, ENHANCER_STEPS (default 5000) the enhancers': an hour and a half of one
+# core each. What was run for the weights in the package stands in their README.md.
+# The encoder `mini` learns from a Whisper and the enhancer `whisper-tiny` is guided by it: TEACHER, a hub id or a folder
+# (default openai/whisper-tiny.en).
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer | recordings | compare | ship NAME | card | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | ship NAME | card NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
 here=$(cd "$(dirname "$0")/../.." && pwd)
 phonemi=${PHONEMI:-$here/.venv/bin/phonemi}
 python=${PYTHON:-$here/.venv/bin/python}
-steps=${STEPS:-3800}
+steps=${STEPS:-5500}
+teacher=${TEACHER:-openai/whisper-tiny.en}
+row=ws-linguistic+log1p+complex # what ships
 # Speakers of speechocean762 who were recorded in noise: no part of the training hears them, `recordings` judges on them.
 aside="2236|2170|2061|2059|2282|0005|2244|0048|3021|0075"
 mkdir -p "$out"
@@ -52,26 +55,22 @@ decoded() { # what has no transcript gets its phones from a phone loop, which er
     [ -f "$out/decoded.jsonl" ] || "$phonemi" align --decode "$out/all.jsonl" -o "$out/decoded.jsonl"
 }
 
-lists() { # [MANIFEST [NOISE]]: the manifests as settings, the speech of the encoder among them, and more noise
+lists() { # [SPEECH]: the manifests as settings, the speech of the encoder among them
     echo --set "data.speech=['$out/speech.jsonl']" \
         --set "data.encoder_speech=['$out/${1:-aligned}.jsonl']" \
-        --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl'${2:+,'$out/$2.jsonl'}]"
+        --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl','$out/made-noise.jsonl']"
 }
 
-encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, mini-decoded, and mini-distilled
-    local phones="encoder.rounds=[{units: phones, steps: $steps}]"
-    local kmeans="encoder.rounds=[{units: mel, clusters: 100, steps: $((steps * 3 / 8))}, \
-        {units: encoder, layer: 3, clusters: 200, steps: $((steps * 5 / 8))}]"
-    local teacher="{units: teacher, teacher: '${TEACHER:-openai/whisper-tiny.en}', layers: [2, 3, 4], \
-        learning_rate: 0.0005, steps: $((steps * 3)), continues: true}"
-    local settings=() speech=aligned noise=
+encoder() { # NAME: mini, mini-kmeans; to compare: mini-phones, as `mini` was in version 0.1, both of these with -clean inputs, mini-decoded
+    local kmeans="[{units: mel, clusters: 100, steps: $((steps * 3 / 8))}, {units: encoder, layer: 3, clusters: 200, steps: $((steps * 5 / 8))}]"
+    local settings=(--set encoder.unmasked_weight=1 --set encoder.mask_start=0.05) speech=aligned
     case $1 in
-    mini-distilled) # first the phones, then what a Whisper that hears the clean speech makes of it
-        settings+=(--set "${phones%]}, $teacher]" --set encoder.unmasked_weight=1 --set encoder.mask_start=0.05)
-        speech=all noise=made-noise
+    mini) # what a Whisper that hears the clean speech makes of it
+        settings=(--set "encoder.rounds=[{units: teacher, teacher: '$teacher', layers: [2, 3, 4], steps: $steps}]" --set encoder.block_kernel=15)
+        speech=all
         ;;
-    mini-kmeans*) settings+=(--set "$kmeans") speech=all ;;
-    mini*) settings+=(--set "$phones" --set encoder.unmasked_weight=1 --set encoder.mask_start=0.05) ;;
+    mini-kmeans*) settings=(--set "encoder.rounds=$kmeans") speech=all ;;
+    *) settings+=(--set "encoder.rounds=[{units: phones, steps: $steps}]") ;;
     esac
     case $1 in
     *-clean) ;;
@@ -82,7 +81,7 @@ encoder() { # NAME: mini, mini-kmeans; to compare: both with -clean inputs, mini
     esac
     for stage in pretrain information; do
         # shellcheck disable=SC2046
-        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/encoder.yaml" $(lists $speech $noise) \
+        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/encoder.yaml" $(lists $speech) \
             "${settings[@]}"
     done
 }
@@ -96,30 +95,32 @@ judge() { # what `phonemi listen` counts the phones kept with, on the `mini` tha
     done
 }
 
-enhancer() {
+enhancer() { # NAME: default, guided by the `mini` that ships; whisper-tiny, by the encoder of a Whisper
+    local guide=mini
+    [ "$1" != whisper-tiny ] || guide=$teacher
     for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
-        "$phonemi" "$stage" --run "$out/default" --config "$here/runs/default/enhancer.yaml" $(lists) \
-            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.steps=${ENHANCER_STEPS:-8000}"
+        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/enhancer.yaml" $(lists) \
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "representation='$guide'" \
+            --set "enhance.steps=${ENHANCER_STEPS:-5000}"
     done
-    "$phonemi" report "$out/default"
+    "$phonemi" report "$out/$1"
 }
 
 recordings() { # the same enhancers on real recordings of speakers in real noise, of which nobody has the clean speech
-    local rows="$out/default/rows"
     "$phonemi" evaluate --run "$out/recordings" --set data.speech=[] --set enhance.rows=[] \
         --set "evaluate.recordings='$out/recordings.jsonl'" \
-        --set "evaluate.systems={log1p: '$rows/log1p/model', default: '$rows/ws-linguistic+log1p/model'}"
+        --set "evaluate.systems={default: '$out/default/rows/$row/model', whisper-tiny: '$out/whisper-tiny/rows/$row/model'}"
     "$phonemi" report "$out/recordings"
 }
 
-compare() { # what guides best: three models of each row, smaller and trained for less time
-    local guided="ws-acoustic+log1p ws-linguistic+log1p ws-hybrid+log1p dws-linguistic+log1p"
+compare() { # what guides best, and which network uses it: three models of each row, trained for less time; an update costs all the same
+    local guided="ws-linguistic+log1p log1p+complex ws-acoustic+log1p+complex ws-linguistic+log1p+complex dws-linguistic+log1p+complex"
     for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
         "$phonemi" "$stage" --run "$out/compare" --config "$here/runs/default/enhancer.yaml" $(lists) \
             --set "data.enhancer_speech=['$out/clean.jsonl']" --set "aggregate.aggregations=[ws, dws]" \
-            --set "enhance.rows=[log1p, ${guided// /, }]" --set enhance.seeds=3 --set enhance.hidden=128 \
+            --set "enhance.rows=[log1p, ${guided// /, }]" --set enhance.seeds=3 --set enhance.hidden=256 \
             --set enhance.train_mixtures=3000 --set enhance.steps=900 --set enhance.validate_every=450 \
             --set evaluate.utterances=42
     done
@@ -127,43 +128,47 @@ compare() { # what guides best: three models of each row, smaller and trained fo
 }
 
 ship() { # NAME
-    "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1"
+    local hub=()
+    [ "$1" != whisper-tiny ] || hub=(--hub openai/whisper-tiny.en@87c7102498dcde7456f24cfd30239ca606ed9063)
+    "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1" --row "$row" "${hub[@]}"
 }
 
-card() { # the scores in the card of `default` as it ships, its words by a Whisper (WHISPER, default tiny.en)
+card() { # NAME: the scores in the card of an enhancer as it ships, its words by a Whisper (WHISPER, default tiny.en)
     for stage in information evaluate; do
-        "$phonemi" "$stage" --run "$out/card" --config "$here/runs/default/enhancer.yaml" \
+        "$phonemi" "$stage" --run "$out/card-$1" --config "$here/runs/default/enhancer.yaml" \
             --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \
-            --set data.babble_share=0 --set enhance.rows=[] --set "evaluate.systems={default: default}" \
+            --set data.babble_share=0 --set enhance.rows=[] --set "evaluate.systems={$1: $1}" \
             --set evaluate.per_utterance=2 --set evaluate.recogniser=whisper \
             --set "evaluate.whisper=${WHISPER:-tiny.en}" --set evaluate.phone_bits=true --set evaluate.dnsmos=true \
             --set information.train_utterances=160 --set information.test_utterances=20
     done
-    local weights="$here/src/phonemi/weights/default"
-    "$python" "$here/runs/default/ship.py" "$weights" "$weights" --metrics "$out/card/metrics.json"
+    local weights="$here/src/phonemi/weights/$1"
+    "$python" "$here/runs/default/ship.py" "$weights" "$weights" --metrics "$out/card-$1/metrics.json"
 }
 
 case $what in
 manifests) manifests ;;
 encoder) encoder "${4:?which encoder?}" ;;
 judge) judge ;;
-enhancer) enhancer ;;
+enhancer) enhancer "${4:?which enhancer?}" ;;
 recordings) recordings ;;
 compare) compare ;;
 ship) ship "${4:?which model?}" ;;
-card) card ;;
+card) card "${4:?which enhancer?}" ;;
 all)
     manifests
-    for name in mini mini-kmeans mini-clean mini-kmeans-clean mini-decoded; do encoder "$name"; done
+    for name in mini mini-kmeans mini-phones mini-phones-clean mini-kmeans-clean mini-decoded; do encoder "$name"; done
     ship mini
     ship mini-kmeans
     judge
     ship phone-judge
     compare
-    enhancer
+    for name in default whisper-tiny; do enhancer "$name"; done
     recordings
-    ship default
-    card
+    for name in default whisper-tiny; do
+        ship "$name"
+        card "$name"
+    done
     ;;
 *) echo "unknown step $what" >&2 && exit 2 ;;
 esac

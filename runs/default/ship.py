@@ -1,6 +1,6 @@
 """A finished run of runs/default/build.sh -> a folder of src/phonemi/weights: half-precision weights and their card.
 
-python runs/default/ship.py RUN TARGET [--row ROW] [--information FILE] [--metrics FILE]
+python runs/default/ship.py RUN TARGET [--row ROW] [--hub MODEL@COMMIT] [--information FILE] [--metrics FILE]
 
 The enhancer that ships may be judged again, which changes its card alone: RUN and TARGET are its folder then.
 """
@@ -21,6 +21,7 @@ from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.representations.mel_transformer import MelTransformer
+from phonemi.weights import shipped
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
@@ -29,7 +30,11 @@ SPEECH = [
     {"name": "speechocean762, train list", "use": "speech with phones", "licence": "free for any use"},
     {"name": "LJ Speech, VCTK, one more reader: 0.5 h", "use": "speech with phones", "licence": "public domain, CC BY"},
 ]
-SUPERVISED = "It is phone-supervised: what its layers say about phones says nothing about self-supervised encoders."
+SUPERVISED = {
+    "phones": "It is phone-supervised: what its layers say about phones says nothing about self-supervised encoders.",
+    "teacher": "Its teacher was trained with transcripts: what its layers say about phones says nothing about "
+    "self-supervised encoders, and whom the teacher has heard is not known.",
+}
 AGREEMENT = {
     "validation_accuracy": "accuracy on masked frames of held-out crops",
     "validation_similarity": "cosine similarity to the teacher's states of held-out crops",
@@ -45,10 +50,8 @@ BABBLE = {"name": "babble of the speech above", "use": "noise", "licence": "made
 
 
 WEAK = [
-    "In strong noise it loses words: a recogniser may make more errors after it than before. Measure that before you "
-    "put it in front of one, or keep some of the noise (`--mix 0.8`).",
+    "In strong noise it can lose words: put it in front of a recogniser with `--for recognition`, and measure.",
     "It hears up to 8 kHz; what lies above is attenuated as it attenuates 6 to 7.3 kHz.",
-    "The phase stays noisy, so that very noisy speech sounds rough.",
     "Babble and single competing talkers are speech: little of them is removed.",
     "Trained on English, mostly read speech.",
 ]
@@ -79,7 +82,8 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
         "name": target.name,
         "load": target.name,
         **LICENCE,
-        "summary": f"A small transformer on log-mel frames, trained by {record.method}. It runs offline on a laptop; "
+        "summary": f"A small {'convolutional ' if encoder.config.block_kernel else ''}transformer on log-mel frames, "
+        f"trained by {record.method}. It runs offline on a laptop; "
         "HuBERT, WavLM and wav2vec2 are far better where they can be had.",
         "parts": [
             {
@@ -94,11 +98,11 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
         "weak": [
             "English only, mostly read speech; half of the accented readers are children.",
             "Hours of speech, where the large models have heard tens of thousands.",
-            *([SUPERVISED] if "phones" in units else []),
+            *(sentence for unit, sentence in SUPERVISED.items() if unit in units),
         ],
         "hours_of_speech": trained["hours"],
         "rounds": [
-            f"{one.get('teacher') or one['units']}: {one['steps']} updates of "
+            f"{Path(one.get('teacher') or one['units']).name}: {one['steps']} updates of "
             f"{settings.batch * settings.crop_frames * 0.02:.0f} s, {AGREEMENT[name]} {one[name]:.3f}"
             for one in trained["rounds"]
             for name in AGREEMENT.keys() & one.keys()
@@ -111,16 +115,25 @@ def ship_encoder(run: Path, target: Path, information: Path) -> None:
     write_text(target / "README.md", model_card(facts))
 
 
-def ship_enhancer(run: Path, target: Path, row: str, judged: Path) -> None:
-    """Write one row of the run as the shipped enhancer, beside the shipped encoder that it was trained on."""
+def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | None) -> None:
+    """Write one row of the run as an enhancer that ships.
+
+    Its encoder is the one of the package that it was trained on, or else of the hub, MODEL@COMMIT, of which it had a
+    copy.
+    """
     enhancer = Enhancer.from_pretrained(run / "rows" / row / "model")
     enhancer.name = target.name
     config = load_config(run / "config.yaml")
+    guide = config.representation
+    if hub is not None:
+        guide, _, commit = hub.partition("@")
+        encoder: Any = enhancer.representation
+        encoder.name, encoder.model.config._commit_hash = guide, commit  # as if it came from there
     facts = {
         "load": target.name,
         **LICENCE,
-        "summary": f"Speech enhancement guided by the encoder `{config.representation}`: a mask on the magnitude "
-        f"spectrum, the phase stays noisy. Row `{row}` of the recipe.",
+        "summary": f"Speech enhancement guided by the encoder `{guide}`: {enhancer.network.description()}. "
+        f"Row `{row}` of the recipe.",
         "data": plain_speech() + NOISE,
         "speed": {"real-time factor on one core": real_time_factor(enhancer)},
         **quality(judged, row, target.name),
@@ -128,15 +141,17 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path) -> None:
         "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
         "recipe": "runs/default/build.sh",
     }
-    enhancer.save_pretrained(target, facts, half=True, shipped_encoder=config.representation)
+    enhancer.save_pretrained(target, facts, half=True, shipped_encoder=None if hub else guide)
 
 
 def judge_again(target: Path, judged: Path) -> None:
     """Write the card of an enhancer anew, with other test scores; its weights stay."""
     enhancer = Enhancer.from_pretrained(target)
     assert enhancer.representation is not None
+    encoder = enhancer.representation.name
     facts = {**enhancer.facts, "load": target.name, **quality(judged, target.name), "weak": WEAK}
-    enhancer.save_pretrained(target, facts, half=True, shipped_encoder=enhancer.representation.name)
+    ours = shipped.version_of(encoder) is not None
+    enhancer.save_pretrained(target, facts, half=True, shipped_encoder=encoder if ours else None)
 
 
 def quality(judged: Path, *names: str) -> dict[str, Any]:
@@ -214,7 +229,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder of an encoder, of enhancers or of a phone judge")
     parser.add_argument("target", type=Path, help="folder to write, its name is the name that ships")
-    parser.add_argument("--row", default="ws-linguistic+log1p", help="which of the enhancers")
+    parser.add_argument("--row", default="ws-linguistic+log1p+complex", help="which of the enhancers")
+    parser.add_argument("--hub", metavar="MODEL@COMMIT", help="where its encoder is to come from; default: the package")
     parser.add_argument(
         "--information", type=Path, help="MI of the encoder; default: RUN/information.json if it is there"
     )
@@ -226,7 +242,7 @@ def main() -> None:
     if given.run.resolve() == given.target.resolve():
         judge_again(given.target, judged)
     elif (given.run / "rows" / given.row).is_dir():
-        ship_enhancer(given.run, given.target, given.row, judged)
+        ship_enhancer(given.run, given.target, given.row, judged, given.hub)
     elif (given.run / "phone_judge").is_dir():
         ship_judge(given.run, given.target)
     else:

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import ERROR
 from pathlib import Path
 from types import ModuleType
 
@@ -37,12 +38,14 @@ def import_transformers(name: str, model_type: str | None = None) -> ModuleType:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Keep transformers from reports that frighten users, and from bars but of downloads; errors are still shown."""
+    from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging
 
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    shows_downloads = not are_progress_bars_disabled()
+    shows_downloads, hub_verbosity = not are_progress_bars_disabled(), hub_logging.get_verbosity()
     logging.set_verbosity_error()
+    hub_logging.set_verbosity(ERROR)  # it tells of every attempt to reach the hub
     logging.disable_progress_bar()
     if shows_downloads:
         enable_progress_bars()
@@ -50,6 +53,7 @@ def quiet_transformers() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
         if had_bars:
             logging.enable_progress_bar()
             if not shows_downloads:
@@ -58,7 +62,7 @@ def quiet_transformers() -> Iterator[None]:
 
 def unreachable_model(name: str, error: Exception) -> ModelError:
     """The error for a model that transformers cannot read from a folder, or from the Hugging Face hub."""
-    reason = one_line(error)
+    reason = one_line(error).partition(" Check your internet connection")[0].rstrip(".")
     if Path(name).is_dir():
         return ModelError(f"{name} holds no model that can be loaded ({reason})")
     if name.startswith((".", "/", "~")):

@@ -235,6 +235,22 @@ def test_encoder_of_the_hub_stays_there(tmp_path, monkeypatch):
     assert asked == [("someone/hubert", "secret", "c0ffee")]
 
 
+def test_an_encoder_that_cannot_be_had_is_one_line(tmp_path, monkeypatch, capfd):
+    encoder = load_representation(hubert_folder(tmp_path / "hubert"))
+    encoder.name = "someone/hubert"
+    joined(encoder).save_pretrained(tmp_path / "model")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    capfd.readouterr()
+    with pytest.raises(ModelError) as raised:
+        Enhancer.from_pretrained(tmp_path / "model")
+    text = str(raised.value)
+    assert "'someone/hubert' is neither a local folder nor a model that the Hugging Face hub gives now" in text
+    assert text.endswith("then name that folder, by --encoder (encoder= in Python)")
+    assert "\n" not in text
+    assert capfd.readouterr().err == ""
+
+
 def test_a_folder_stands_in_for_an_encoder_of_the_hub_if_it_is_that_one(tmp_path):
     encoder = load_representation(hubert_folder(tmp_path / "hubert"))
     encoder.name = "someone/hubert"

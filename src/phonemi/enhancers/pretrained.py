@@ -133,7 +133,11 @@ def _load_folder(
         if encoder_folder is not None:
             source = Path(encoder_folder)
         commit, heard = settings.get("representation_revision"), settings.get("representation_hears")
-        representation = load_representation(source, token, commit)
+        try:
+            representation = load_representation(source, token, commit)
+        except ModelError as error:
+            is_missing = heard is not None and encoder_folder is None
+            raise ModelError(f"{error}, by --encoder (encoder= in Python)" if is_missing else str(error)) from None
         for option, value in settings.get("representation_options", {}).items():
             setattr(representation, option, value)
         if heard is not None:
