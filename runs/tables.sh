@@ -5,13 +5,14 @@
 #       states of the three encoders take another 290 GB in OUT/*/cache, which can be deleted when the tables are made
 #   runs/tables.sh mini DATA OUT [OPTIONS of phonemi table]
 #       the same code on little data: DATA holds librispeech/ and esc10/ as runs/real.sh describes
-#   runs/tables.sh mini-kmeans DATA OUT [OPTIONS of the stages]
-#       what figures 1 and 2 show, of the self-supervised encoder of the package on the same data: OUT/mini-kmeans
+#   runs/tables.sh mini-kmeans|whisper-tiny DATA OUT [OPTIONS of the stages]
+#       what figures 1 and 2 show on the same data, and the endpoint: of the self-supervised encoder of the package, of the encoder of a
+#       Whisper (WHISPER, a hub id or a folder; default openai/whisper-tiny.en)
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
 #       the same on synthetic speech, which is made here
-# TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans.
+# TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans and whisper-tiny.
 set -euo pipefail
-usage="usage: runs/tables.sh paper|mini|mini-kmeans|synthetic DATA OUT [OPTIONS]"
+usage="usage: runs/tables.sh paper|mini|mini-kmeans|whisper-tiny|synthetic DATA OUT [OPTIONS]"
 scale=${1:?$usage}
 data=${2:?$usage}
 out=${3:?$usage}
@@ -41,21 +42,24 @@ paper)
     done
     set -- --scale paper --manifests "$out" "$@"
     ;;
-mini | mini-kmeans)
+mini | mini-kmeans | whisper-tiny)
     manifest speech librispeech "$data/librispeech/LibriSpeech" --alignments "$data/librispeech/alignments/phones.ctm"
     manifest noise esc50 "$data/esc10"
     # Three speakers carry most of the LibriSpeech minutes of that collection: they stay in training. Claims about a row
     # are tested over its models: three of each, eight of the two rows that the endpoint is about.
     set -- --set "data.keep_in_training=[ls-19, ls-26, ls-27]" --set enhance.seeds=3 "$@"
-    if [ "$scale" = mini-kmeans ]; then
-        set -- --run "$out/mini-kmeans" --config mini --set representation=mini-kmeans --set information.seeds=3 \
+    if [ "$scale" != mini ]; then
+        name=$scale rows="[ws-acoustic, ws-linguistic]" endpoint=(--set evaluate.endpoint=null)
+        if [ "$scale" = whisper-tiny ]; then
+            name=${WHISPER:-openai/whisper-tiny.en} rows="[ws-acoustic+log1p, ws-linguistic+log1p]" endpoint=(--set "enhance.seeds_of={ws-acoustic+log1p: 8, ws-linguistic+log1p: 8}")
+        fi
+        set -- --run "$out/$scale" --config mini --set "representation='$name'" --set information.seeds=3 \
             --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \
-            --set "enhance.rows=[ws-acoustic, ws-linguistic]" --set "aggregate.aggregations=[ws]" \
-            --set evaluate.endpoint=null "$@"
+            --set "enhance.rows=$rows" --set "aggregate.aggregations=[ws]" "${endpoint[@]}" "$@"
         for stage in information aggregate train evaluate; do
             "$phonemi" "$stage" "$@"
         done
-        "$phonemi" report "$out/mini-kmeans"
+        "$phonemi" report "$out/$scale"
         exit
     fi
     set -- --scale mini --manifests "$out" \
