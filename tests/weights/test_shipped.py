@@ -9,13 +9,15 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 import phonemi
 from phonemi import Enhancer, load_representation
 from phonemi.enhancers.pretrained import MODEL_TYPE as ENHANCER_TYPE
-from phonemi.files import write_json
+from phonemi.errors import ModelError
+from phonemi.files import read_json, write_json
 from phonemi.information.phones_kept import MODEL_TYPE as JUDGE_TYPE
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.representations.mel_transformer import MODEL_TYPE
@@ -65,14 +67,19 @@ def test_the_package_stays_small():
 
 
 @pytest.mark.parametrize("folder", IN_THE_PACKAGE, ids=lambda folder: folder.name)
-def test_what_ships_can_be_loaded_and_has_a_card(folder):
+def test_what_ships_can_be_loaded_and_has_a_card(folder, monkeypatch):
     loaders: dict[object, Callable[[str], Any]] = {
         ENHANCER_TYPE: Enhancer.from_pretrained,
         JUDGE_TYPE: lambda name: PhoneJudge.load(name).probe,
         MODEL_TYPE: load_representation,
     }
-    model = loaders[shipped.type_of(folder / shipped.CONFIG_FILE)](folder.name)
-    assert not model.training
+    load = loaders[shipped.type_of(folder / shipped.CONFIG_FILE)]
+    if "representation_hears" in read_json(folder / shipped.CONFIG_FILE):  # its encoder is one of the hub
+        monkeypatch.setattr("transformers.AutoConfig.from_pretrained", Mock(side_effect=OSError("no network")))
+        with pytest.raises(ModelError, match=r"\(no network\).* by --encoder \(encoder= in Python\)"):
+            load(folder.name)
+    else:
+        assert not load(folder.name).training
     assert (folder / "README.md").is_file()
     assert not list(folder.rglob(".*")), "nothing half-written"
 
