@@ -5,9 +5,10 @@
 #       states of the three encoders take another 290 GB in OUT/*/cache, which can be deleted when the tables are made
 #   runs/tables.sh mini DATA OUT [OPTIONS of phonemi table]
 #       the same code on little data: DATA holds librispeech/ and esc10/ as runs/real.sh describes
-#   runs/tables.sh mini-kmeans|whisper-tiny DATA OUT [OPTIONS of the stages]
-#       what figures 1 and 2 show on the same data, and the endpoint: of the self-supervised encoder of the package, of the encoder of a
-#       Whisper (WHISPER, a hub id or a folder; default openai/whisper-tiny.en)
+#   runs/tables.sh mini-kmeans DATA OUT [OPTIONS of the stages]
+#       what figures 1 and 2 show, of the self-supervised encoder of the package on the same data: OUT/mini-kmeans
+#   runs/tables.sh whisper-tiny DATA OUT [OPTIONS of the stages]
+#       that and the endpoint, of the encoder of a Whisper (ENCODER, a hub id or a folder; default openai/whisper-tiny.en)
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
 #       the same on synthetic speech, which is made here
 # TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans and whisper-tiny.
@@ -51,7 +52,7 @@ mini | mini-kmeans | whisper-tiny)
     if [ "$scale" != mini ]; then
         name=$scale rows="[ws-acoustic, ws-linguistic]" endpoint=(--set evaluate.endpoint=null)
         if [ "$scale" = whisper-tiny ]; then
-            name=${WHISPER:-openai/whisper-tiny.en} rows="[ws-acoustic+log1p, ws-linguistic+log1p]" endpoint=(--set "enhance.seeds_of={ws-acoustic+log1p: 8, ws-linguistic+log1p: 8}")
+            name=${ENCODER:-openai/whisper-tiny.en} rows="[ws-acoustic+log1p, ws-linguistic+log1p]" endpoint=(--set "enhance.seeds_of={ws-acoustic+log1p: 8, ws-linguistic+log1p: 8}")
         fi
         set -- --run "$out/$scale" --config mini --set "representation='$name'" --set information.seeds=3 \
             --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \

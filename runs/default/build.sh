@@ -61,7 +61,7 @@ lists() { # [SPEECH]: the manifests as settings, the speech of the encoder among
         --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl','$out/made-noise.jsonl']"
 }
 
-encoder() { # NAME: mini, mini-kmeans; to compare: mini-phones, as `mini` was in version 0.1, both of these with -clean inputs, mini-decoded
+encoder() { # NAME: mini, mini-kmeans; to compare: mini-phones, phone-supervised as `mini` was in version 0.1, both of these with -clean inputs, mini-decoded
     local kmeans="[{units: mel, clusters: 100, steps: $((steps * 3 / 8))}, {units: encoder, layer: 3, clusters: 200, steps: $((steps * 5 / 8))}]"
     local settings=(--set encoder.unmasked_weight=1 --set encoder.mask_start=0.05) speech=aligned
     case $1 in
@@ -114,36 +114,39 @@ recordings() { # the same enhancers on real recordings of speakers in real noise
     "$phonemi" report "$out/recordings"
 }
 
-compare() { # what guides best, and which network uses it: three models of each row, trained for less time; an update costs all the same
+compare() { # what guides best, and which network uses it: three models of each row, trained for less time; an update costs all the
+    # same, and the loss is that of each network alone, since a weight of SI-SDR means something else in each
     local guided="ws-linguistic+log1p log1p+complex ws-acoustic+log1p+complex ws-linguistic+log1p+complex dws-linguistic+log1p+complex"
     for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
         "$phonemi" "$stage" --run "$out/compare" --config "$here/runs/default/enhancer.yaml" $(lists) \
             --set "data.enhancer_speech=['$out/clean.jsonl']" --set "aggregate.aggregations=[ws, dws]" \
-            --set "enhance.rows=[log1p, ${guided// /, }]" --set enhance.seeds=3 --set enhance.hidden=256 \
+            --set "enhance.rows=[log1p, ${guided// /, }]" --set enhance.seeds=3 --set enhance.hidden=256 --set enhance.layers=2 --set enhance.si_sdr_weight=0 \
             --set enhance.train_mixtures=3000 --set enhance.steps=900 --set enhance.validate_every=450 \
             --set evaluate.utterances=42
     done
     "$phonemi" report "$out/compare"
 }
 
-ship() { # NAME
-    local hub=()
-    [ "$1" != whisper-tiny ] || hub=(--hub openai/whisper-tiny.en@87c7102498dcde7456f24cfd30239ca606ed9063)
-    "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1" --row "$row" "${hub[@]}"
+ship() { # NAME, with the scores of `card NAME` where they are there
+    local options=(--row "$row")
+    if [ "$1" = whisper-tiny ]; then
+        [ "$(basename "$teacher")" = whisper-tiny.en ] || { echo "whisper-tiny is guided by whisper-tiny.en, not $teacher" >&2 && exit 2; }
+        options+=(--hub openai/whisper-tiny.en@87c7102498dcde7456f24cfd30239ca606ed9063)
+    fi
+    [ ! -f "$out/card-$1/metrics.json" ] || options+=(--metrics "$out/card-$1/metrics.json")
+    "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1" "${options[@]}"
 }
 
-card() { # NAME: the scores in the card of an enhancer as it ships, its words by a Whisper (WHISPER, default tiny.en)
+card() { # NAME: the scores for the card of an enhancer, its words by a Whisper (WHISPER, default tiny.en, which is the guide of whisper-tiny too)
     for stage in information evaluate; do
         "$phonemi" "$stage" --run "$out/card-$1" --config "$here/runs/default/enhancer.yaml" \
             --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \
-            --set data.babble_share=0 --set enhance.rows=[] --set "evaluate.systems={$1: $1}" \
+            --set data.babble_share=0 --set enhance.rows=[] --set "evaluate.systems={$1: '$out/$1/rows/$row/model'}" \
             --set evaluate.per_utterance=2 --set evaluate.recogniser=whisper \
             --set "evaluate.whisper=${WHISPER:-tiny.en}" --set evaluate.phone_bits=true --set evaluate.dnsmos=true \
             --set information.train_utterances=160 --set information.test_utterances=20
     done
-    local weights="$here/src/phonemi/weights/$1"
-    "$python" "$here/runs/default/ship.py" "$weights" "$weights" --metrics "$out/card-$1/metrics.json"
 }
 
 case $what in
@@ -166,8 +169,8 @@ all)
     for name in default whisper-tiny; do enhancer "$name"; done
     recordings
     for name in default whisper-tiny; do
-        ship "$name"
         card "$name"
+        ship "$name"
     done
     ;;
 *) echo "unknown step $what" >&2 && exit 2 ;;

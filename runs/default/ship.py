@@ -1,8 +1,6 @@
 """A finished run of runs/default/build.sh -> a folder of src/phonemi/weights: half-precision weights and their card.
 
 python runs/default/ship.py RUN TARGET [--row ROW] [--hub MODEL@COMMIT] [--information FILE] [--metrics FILE]
-
-The enhancer that ships may be judged again, which changes its card alone: RUN and TARGET are its folder then.
 """
 
 from __future__ import annotations
@@ -21,7 +19,6 @@ from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.representations.mel_transformer import MelTransformer
-from phonemi.weights import shipped
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
@@ -144,16 +141,6 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | No
     enhancer.save_pretrained(target, facts, half=True, shipped_encoder=None if hub else guide)
 
 
-def judge_again(target: Path, judged: Path) -> None:
-    """Write the card of an enhancer anew, with other test scores; its weights stay."""
-    enhancer = Enhancer.from_pretrained(target)
-    assert enhancer.representation is not None
-    encoder = enhancer.representation.name
-    facts = {**enhancer.facts, "load": target.name, **quality(judged, target.name), "weak": WEAK}
-    ours = shipped.version_of(encoder) is not None
-    enhancer.save_pretrained(target, facts, half=True, shipped_encoder=encoder if ours else None)
-
-
 def quality(judged: Path, *names: str) -> dict[str, Any]:
     """The test scores of a row of the run, or of a system that was judged apart, and what they were measured on."""
     if not judged.exists():
@@ -239,9 +226,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     judged = given.metrics or given.run / "metrics.json"
-    if given.run.resolve() == given.target.resolve():
-        judge_again(given.target, judged)
-    elif (given.run / "rows" / given.row).is_dir():
+    if (given.run / "rows" / given.row).is_dir():
         ship_enhancer(given.run, given.target, given.row, judged, given.hub)
     elif (given.run / "phone_judge").is_dir():
         ship_judge(given.run, given.target)

@@ -20,6 +20,7 @@ from phonemi import audio
 from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 RATE = 16_000
@@ -143,9 +144,9 @@ def test_the_purpose_reaches_the_enhancer(phonemi: Phonemi, model: Path, tmp_pat
     noisy = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     audio.save(tmp_path / "a.wav", noisy, RATE, subtype="FLOAT")
     sizes = {"mels": 8, "dim": 16, "blocks": 1, "heads": 2, "feedforward": 8, "position_kernel": 3}
-    encoder, probe = MelTransformer(MelTransformerConfig(**sizes)), torch.nn.Linear(16, 2)
+    encoder, probe = MelTransformer(MelTransformerConfig(**sizes)), PhoneProbe(16, 2)
     with torch.no_grad():
-        probe.bias.copy_(torch.tensor([99.0, 0.0]))  # it is sure of one phone, whatever it hears
+        probe.linear.bias.copy_(torch.tensor([99.0, 0.0]))  # it is sure of one phone, whatever it hears
     network = MaskEnhancer(16, True, hidden=1, layers=1)
     Enhancer(encoder, WeightedSum(2), network, phone_probe=probe).save_pretrained(tmp_path / "sure")
     assert np.abs(enhanced(phonemi, tmp_path / "sure", tmp_path / "a.wav") - noisy).max() > 0.01
@@ -153,7 +154,7 @@ def test_the_purpose_reaches_the_enhancer(phonemi: Phonemi, model: Path, tmp_pat
     np.testing.assert_allclose(left, noisy, atol=1e-6)
     outcome = phonemi("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "-m", model, "--for", "recognition")
     assert outcome.code == 2
-    assert outcome.error.startswith("tiny cannot tell where a recogniser needs it")
+    assert outcome.error.startswith("tiny has no phone probe")
     assert not (tmp_path / "b.wav").exists()
 
 

@@ -253,13 +253,14 @@ def test_an_encoder_that_cannot_be_had_is_one_line(tmp_path, monkeypatch, capfd)
 
 def test_a_folder_stands_in_for_an_encoder_of_the_hub_if_it_is_that_one(tmp_path):
     encoder = load_representation(hubert_folder(tmp_path / "hubert"))
-    encoder.name = "someone/hubert"
+    encoder.name, encoder.model.config._commit_hash = "someone/hubert", "c0ffee"
     made = joined(encoder)
     made.save_pretrained(tmp_path / "model")
     loaded = Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "hubert")
     assert torch.equal(loaded.enhance(noise(2000)), made.enhance(noise(2000)))
     loaded.save_pretrained(tmp_path / "again")
     assert not (tmp_path / "again" / "encoder").exists(), "it is known by its name again"
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["representation_revision"] == "c0ffee"
     # Weights that came another way, as half precision, are the same weights.
     encoder.model.half().save_pretrained(tmp_path / "half")
     assert (

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 from sounds import noise
-from torch import nn
 
 from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.enhancers.purpose import MIXED_UP_NATS, TOLD_APART_NATS, between_frames, phone_entropy, recognition_share
-from phonemi.errors import ConfigError
+from phonemi.enhancers.purpose import HIGH_ENTROPY_NATS, LOW_ENTROPY_NATS, PhoneProbe, between_frames
+from phonemi.errors import ConfigError, ModelError
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 PHONES = 40
@@ -26,10 +25,10 @@ def enhancer(scale: float, network: str = "mask") -> Enhancer:
     """One whose probe is the surer, the larger `scale` is: at 0 all phones are equally probable."""
     torch.manual_seed(0)
     encoder = MelTransformer(MelTransformerConfig(**SIZES)).requires_grad_(False)
-    probe = nn.Linear(encoder.dim, PHONES)
+    probe = PhoneProbe(encoder.dim, PHONES)
     with torch.no_grad():
-        probe.weight.zero_()
-        probe.bias.copy_(scale * torch.arange(PHONES))
+        probe.linear.weight.zero_()
+        probe.linear.bias.copy_(scale * torch.arange(PHONES))
     made = ComplexMaskEnhancer(16) if network == "complex" else MaskEnhancer(16, True, hidden=4, layers=1)
     if isinstance(made, ComplexMaskEnhancer):
         with torch.no_grad():
@@ -38,8 +37,7 @@ def enhancer(scale: float, network: str = "mask") -> Enhancer:
 
 
 def entropy_of(scale: float) -> float:
-    made = enhancer(scale)
-    return float(phone_entropy(made.require_phone_probe(), torch.zeros(1, 1, 16)).detach())
+    return float(enhancer(scale).require_phone_probe().entropy(torch.zeros(1, 1, 16)).detach())
 
 
 def scale_for(nats: float) -> float:
@@ -64,12 +62,12 @@ def test_where_the_phones_can_be_told_the_recording_stays_as_it_is(network: str,
     enhanced = told.enhance(recording, rate)
     assert np.abs(enhanced - recording).max() > 0.01
     mixed_up = enhancer(0.0, network)
-    assert np.log(PHONES) > MIXED_UP_NATS
+    assert np.log(PHONES) > HIGH_ENTROPY_NATS
     np.testing.assert_allclose(mixed_up.enhance(recording, rate, purpose="recognition"), enhanced, atol=1e-5)
 
 
 def test_halfway_half_of_the_recording_is_mixed_back() -> None:
-    halfway = enhancer(scale_for((TOLD_APART_NATS + MIXED_UP_NATS) / 2))
+    halfway = enhancer(scale_for((LOW_ENTROPY_NATS + HIGH_ENTROPY_NATS) / 2))
     recording = noise(8000).numpy()
     expected = (recording + halfway.enhance(recording)) / 2
     np.testing.assert_allclose(halfway.enhance(recording, purpose="recognition"), expected, atol=1e-4)
@@ -77,12 +75,14 @@ def test_halfway_half_of_the_recording_is_mixed_back() -> None:
 
 def test_the_share_follows_the_entropy_in_time_and_knows_nothing_of_padding() -> None:
     entropy = torch.cat([torch.full((1, 400), 0.1), torch.full((1, 400), 3.0)], 1)
-    share = recognition_share(entropy, torch.tensor([800]), 320)[0]
+    probe = PhoneProbe(16, PHONES)
+    share = probe.enhanced_share(entropy, torch.tensor([800]), 320)[0]
     assert share[:300].max() == 0
     assert share[500:].min() == 1
     assert (share.diff() >= 0).all()
-    padded = recognition_share(torch.cat([entropy, torch.full((1, 90), 3.0)], 1), torch.tensor([800]), 320)[0]
+    padded = probe.enhanced_share(torch.cat([entropy, torch.zeros(1, 90)], 1), torch.tensor([800]), 320)[0]
     torch.testing.assert_close(padded[:800], share)
+    assert (padded[800:] == share[-1]).all(), "the interpolation reaches half a frame beyond the last"
 
 
 def test_one_frame_is_enough_to_interpolate() -> None:
@@ -90,8 +90,15 @@ def test_one_frame_is_enough_to_interpolate() -> None:
 
 
 def test_an_item_is_treated_alone_as_beside_a_longer_one() -> None:
-    made = enhancer(scale_for((TOLD_APART_NATS + MIXED_UP_NATS) / 2))
-    recordings = [noise(6000).numpy(), noise(16_000).numpy()]
+    made = enhancer(1.0)
+    probe = PhoneProbe(16, PHONES, low_entropy_nats=0.0, high_entropy_nats=np.log(PHONES))
+    torch.nn.init.normal_(probe.linear.weight, std=4.0)
+    made.phone_probe = probe
+    recordings = [noise(40_000).numpy(), noise(70_000).numpy()]
+    features = made.fuse(torch.from_numpy(recordings[1])[None])
+    assert features is not None
+    share = probe.enhanced_share(probe.entropy(features), torch.tensor([features.shape[1]]), 320)[0]
+    assert share.diff()[-20:].abs().min() > 1e-6, "it changes to the end"
     together = made.enhance_batch(recordings, purpose="recognition")
     for recording, result in zip(recordings, together, strict=True):
         np.testing.assert_allclose(made.enhance(recording, purpose="recognition"), result, atol=1e-5)
@@ -100,8 +107,10 @@ def test_an_item_is_treated_alone_as_beside_a_longer_one() -> None:
 def test_a_model_without_a_probe_says_so() -> None:
     made = enhancer(0.0)
     made.phone_probe = None
-    with pytest.raises(ConfigError, match=r"enhancer cannot tell where a recogniser needs it: .* \(mix 0.6\)"):
+    with pytest.raises(ConfigError, match=r"enhancer has no phone probe .* \(--mix 0.8\)"):
         made.enhance(noise(8000).numpy(), purpose="recognition")
+    with pytest.raises(ConfigError, match="enhancer has no phone probe"):
+        made.enhance_folder("recordings", "enhanced", purpose="recognition")
     with pytest.raises(ConfigError, match="purpose is 'recogniser': did you mean 'recognition'"):
         made.enhance(noise(8000).numpy(), purpose="recogniser")  # type: ignore[arg-type]
 
@@ -114,3 +123,11 @@ def test_the_probe_is_saved_with_the_model(tmp_path: Path) -> None:
         loaded.enhance(recording, purpose="recognition"), made.enhance(recording, purpose="recognition")
     )
     assert "| phone probe | linear, on the fused features | 680 |" in (tmp_path / "README.md").read_text()
+
+
+def test_a_probe_of_other_features_does_not_fit() -> None:
+    made = enhancer(0.0)
+    with pytest.raises(ModelError, match="the phone probe reads features of size 8, not 16"):
+        Enhancer(made.representation, made.aggregation, made.network, phone_probe=PhoneProbe(8, PHONES))
+    with pytest.raises(ModelError, match="the phone probe reads features of size 8, not 0"):
+        Enhancer(None, None, MaskEnhancer(0, True, hidden=4, layers=1), phone_probe=PhoneProbe(8, PHONES))

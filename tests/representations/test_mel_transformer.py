@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,10 +20,10 @@ from phonemi.signal import log_mel
 TINY = MelTransformerConfig(mels=20, dim=16, blocks=2, heads=2, feedforward=24, position_kernel=7)
 
 
-@pytest.fixture
-def model():
+@pytest.fixture(params=[0, 5], ids=["plain", "convolution"])
+def model(request):
     torch.manual_seed(0)
-    model = MelTransformer(TINY).eval()
+    model = MelTransformer(replace(TINY, block_kernel=request.param)).eval()
     model.set_statistics(torch.linspace(-1, 1, 20), torch.linspace(1, 2, 20))
     return model
 
@@ -132,7 +133,7 @@ def test_save_and_load(model, tmp_path, half):
     loaded = MelTransformer.load(tmp_path / "encoder")
     assert sorted(path.name for path in (tmp_path / "encoder").iterdir()) == ["config.json", "model.safetensors"]
     assert json.loads((tmp_path / "encoder" / "config.json").read_text())["model_type"] == "phonemi-mel-transformer"
-    assert loaded.config == TINY
+    assert loaded.config == model.config
     assert not loaded.training
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     torch.testing.assert_close((loaded.mean, loaded.std), (model.mean, model.std), atol=0, rtol=0)
@@ -154,6 +155,7 @@ def test_half_is_half_the_size(model, tmp_path):
         ({"blocks": 3}, r"blocks\.2\.\S+ is missing"),
         ({"blocks": 1}, r"blocks\.1\.\S+ is unknown"),
         ({"heads": 3}, "multiple of heads 3"),
+        ({"block_kernel": 4}, "position_kernel 7 odd, and block_kernel 4 odd or 0"),
         ({"colour": 1}, "unknown .*colour"),
         ({"model_type": "hubert"}, "model_type 'hubert'"),
     ],

@@ -93,6 +93,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "encoder.blocks": (3, NEEDS_ENCODER),
     "encoder.heads": (2, NEEDS_ENCODER),
     "encoder.feedforward": (99, NEEDS_ENCODER),
+    "encoder.block_kernel": (15, NEEDS_ENCODER),
     "encoder.position_kernel": (5, NEEDS_ENCODER),
     "encoder.rounds": ([{"units": "phones"}], NEEDS_ENCODER),
     "encoder.batch": (3, NEEDS_ENCODER),
@@ -148,7 +149,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.si_sdr_weight": (0.5, TRAINING),
     "enhance.kept_noise_db": (14.0, TRAINING),
     "enhance.phone_weight": (0.1, TRAINING),
-    "enhance.phone_judge": ("mine", TRAINING),
+    "enhance.phone_judge": ("mine", set()),
     "enhance.validate_every": (3, TRAINING),
     "enhance.precision": ("bf16", TRAINING),
     "enhance.select_on": ("stoi", TRAINING),
@@ -344,6 +345,8 @@ def test_models_trained_for_a_phone_judge_depend_on_its_contents(
     judge = shutil.copytree(WEIGHTS / "phone-judge", tmp_path / "judge")
     settings = f"enhance.phone_judge={judge}", "enhance.phone_weight=0.1"
     before = keys_with(*settings)
+    moved = shutil.copytree(judge, tmp_path / "moved")
+    assert changed(before, keys_with(f"enhance.phone_judge={moved}", "enhance.phone_weight=0.1")) == set()
     with open(judge / "model.safetensors", "ab") as weights:
         weights.write(b"1")
     assert changed(before, keys_with(*settings)) == TRAINING

@@ -74,7 +74,7 @@ def test_what_ships_can_be_loaded_and_has_a_card(folder, monkeypatch):
         MODEL_TYPE: load_representation,
     }
     load = loaders[shipped.type_of(folder / shipped.CONFIG_FILE)]
-    if "representation_hears" in read_json(folder / shipped.CONFIG_FILE):  # its encoder is one of the hub
+    if "representation_response" in read_json(folder / shipped.CONFIG_FILE):  # its encoder is one of the hub
         monkeypatch.setattr("transformers.AutoConfig.from_pretrained", Mock(side_effect=OSError("no network")))
         with pytest.raises(ModelError, match=r"\(no network\).* by --encoder \(encoder= in Python\)"):
             load(folder.name)

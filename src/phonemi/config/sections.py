@@ -453,9 +453,9 @@ class Evaluate(Section):
     """SNRs drawn for each test utterance; null: every one of `snrs_db`"""
     utterances: Count | None = setting(None, affects="scores", unit="utterances", paper="all, section 3.1")
     """Largest number of test utterances, drawn evenly over the speakers; null: all"""
-    pairs: str | None = setting(None, affects=(), unit="manifest", paper="VoiceBank-DEMAND test set, section 3.1")
+    pairs: str | None = setting(None, affects="scores", unit="manifest", paper="VoiceBank-DEMAND test set, section 3.1")
     """Manifest of noisy recordings with their clean ones to score; null: mixtures of the test speakers"""
-    recordings: str | None = setting(None, affects=(), unit="manifest")
+    recordings: str | None = setting(None, affects="scores", unit="manifest")
     """Manifest of noisy recordings without clean ones, scored by DNSMOS and their words; instead of `pairs`"""
     systems: dict[str, str] = setting({}, affects="metrics")
     """More rows of the table, by name: an enhancer (name, folder or hub id) or a folder of enhanced files"""

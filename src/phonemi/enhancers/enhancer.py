@@ -16,7 +16,7 @@ from phonemi import signal
 from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.purpose import Purpose, between_frames, phone_entropy, recognition_share
+from phonemi.enhancers.purpose import PhoneProbe, Purpose, between_frames
 from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand
 from phonemi.errors import ConfigError, ModelError, PhonemiError
 from phonemi.inference.chunks import EnhancedChunk
@@ -60,7 +60,7 @@ class Enhancer(nn.Module):
             [batch] (None: all samples); None: nobody watches. See `observation`.
 
     Raises:
-        ModelError: if the three do not fit each other.
+        ModelError: if they do not fit each other.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Enhancer(nn.Module):
         aggregation: Aggregation | None,
         network: EnhancerNetwork,
         name: str = "enhancer",
-        phone_probe: nn.Linear | None = None,
+        phone_probe: PhoneProbe | None = None,
     ):
         super().__init__()
         if (representation is None) != (aggregation is None):
@@ -84,6 +84,8 @@ class Enhancer(nn.Module):
                     f"the network expects a frame every {network.hop} samples, "
                     f"the encoder gives one every {representation.hop}"
                 )
+        if phone_probe is not None and (not dim or phone_probe.linear.in_features != dim):
+            raise ModelError(f"the phone probe reads features of size {phone_probe.linear.in_features}, not {dim}")
         self.representation = representation
         self.aggregation = aggregation
         self.mask_enhancer = network
@@ -121,8 +123,7 @@ class Enhancer(nn.Module):
         Raises:
             ConfigError: for "recognition" without a `phone_probe`.
         """
-        if purpose == "recognition":
-            self.require_phone_probe()
+        probe = self.require_phone_probe() if purpose == "recognition" else None
         samples = noisy.shape[-1]
         valid = None if lengths is None else valid_mask(lengths, samples)
         if valid is not None:
@@ -143,30 +144,24 @@ class Enhancer(nn.Module):
             if min_gain > 0:
                 enhanced = min_gain * noisy + (1 - min_gain) * enhanced
             gains = _measure_gains(noisy, enhanced)
-        if purpose == "recognition" and features is not None:
-            share = self._recognition_share(features, lengths, noisy.shape[1])
+        if probe is not None and features is not None and self.representation is not None:
+            counts = [noisy.shape[1]] * len(noisy) if lengths is None else lengths.tolist()
+            frames = torch.tensor([self.representation.frames(count) for count in counts], device=noisy.device)
+            share = probe.enhanced_share(probe.entropy(features), frames, self.network.hop)
             at = torch.arange(noisy.shape[1], device=noisy.device)
             enhanced = torch.lerp(noisy, enhanced, between_frames(share, at, self.network.hop))
             at = HOP * torch.arange(gains.shape[1], device=noisy.device)
             gains = torch.lerp(torch.ones_like(gains), gains, between_frames(share, at, self.network.hop)[..., None])
         return enhanced[:, :samples] if valid is None else enhanced[:, :samples] * valid, gains
 
-    def require_phone_probe(self) -> nn.Linear:
+    def require_phone_probe(self) -> PhoneProbe:
         """What the purpose "recognition" needs; ConfigError if there is none."""
         if self.phone_probe is None:
             raise ConfigError(
-                f"{self.name} cannot tell where a recogniser needs it: only models with a linguistic aggregation keep "
-                "the probe for that; mix some of the noise back instead (mix 0.6)"
+                f"{self.name} has no phone probe to tell where a recogniser needs the enhanced sound: models have one "
+                "that version 0.2 trains with a linguistic aggregation; mix some of the noise back (--mix 0.8)"
             )
         return self.phone_probe
-
-    def _recognition_share(self, features: Tensor, lengths: Tensor | None, samples: int) -> Tensor:
-        """`recognition_share` of waveforms of so many samples, whose lengths are fewer."""
-        assert self.representation is not None
-        counts = [samples] * len(features) if lengths is None else lengths.tolist()
-        frames = torch.tensor([self.representation.frames(count) for count in counts], device=features.device)
-        entropy = phone_entropy(self.require_phone_probe(), features)
-        return recognition_share(entropy, frames, self.representation.hop)
 
     def enhance(
         self,
@@ -185,8 +180,8 @@ class Enhancer(nn.Module):
         Args:
             waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
             sample_rate: in Hz, 4000 to 768 000.
-            purpose: "listening", or "recognition": the recording stays as it is where the phones can be told from it,
-                since a recogniser then makes more errors after any enhancement (`enhancers.purpose`).
+            purpose: "listening", or "recognition": the recording stays as it is where its phones can be told, since
+                enhancement there often costs a recogniser words (`enhancers.purpose`).
             mix: share of the enhanced signal, 0 to 1; the rest is the noisy one.
             attenuation_limit_db: the most taken off any frequency; None: as the model has it; infinite: no limit.
             upper_band: whether to scale the band above 8 kHz with the gain just below it, to remove it, or to keep it.
@@ -279,6 +274,8 @@ class Enhancer(nn.Module):
         Raises:
             AudioError: naming the file and what is wrong with it. The target is then not written.
         """
+        if options.get("purpose") == "recognition":
+            self.require_phone_probe()
         return enhance_file(self, Path(source), Path(target), progress=progress, **options)
 
     def enhance_folder(
@@ -306,6 +303,8 @@ class Enhancer(nn.Module):
         Raises:
             AudioError: if there is nothing to enhance, or an input would be overwritten.
         """
+        if options.get("purpose") == "recognition":
+            self.require_phone_probe()
         return enhance_files(self, plan([Path(folder)], Path(output), suffix, extension), progress, **options)
 
     def save_pretrained(

@@ -17,6 +17,7 @@ from phonemi.aggregations import build_aggregation
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
@@ -117,7 +118,8 @@ def _load_folder(
                 f"{file} is not the one that {CONFIG_FILE} was written with, because a save was interrupted or the "
                 "file damaged: copy or train the model again"
             )
-    representation = aggregation = None
+    representation: Any = None
+    aggregation = None
     is_complete = settings["representation"] in (None, ENCODER, "log1p") or "representation_sha256" in settings
     if encoder_folder is not None and is_complete:
         raise ModelError("it needs no encoder from elsewhere: leave that out")
@@ -132,24 +134,25 @@ def _load_folder(
         source = folder / ENCODER if encoder == ENCODER else encoder
         if encoder_folder is not None:
             source = Path(encoder_folder)
-        commit, heard = settings.get("representation_revision"), settings.get("representation_hears")
+        commit, response = settings.get("representation_revision"), settings.get("representation_response")
         try:
             representation = load_representation(source, token, commit)
         except ModelError as error:
-            is_missing = heard is not None and encoder_folder is None
-            raise ModelError(f"{error}, by --encoder (encoder= in Python)" if is_missing else str(error)) from None
+            by_option = ", by --encoder (encoder= in Python)" if str(error).endswith("name that folder") else ""
+            raise ModelError(f"{error}{by_option}") from None
         for option, value in settings.get("representation_options", {}).items():
             setattr(representation, option, value)
-        if heard is not None:
-            if not _agrees(_hears(representation), heard):
+        if response is not None:
+            if not _agree(_response(representation), response):
                 raise ModelError(
                     f"the weights in {source} are not those of {encoder} that it was trained with"
                     + (f", of commit {commit}" if commit else "")
                 )
             representation.name = encoder  # also if it comes from a folder
+            representation.model.config._commit_hash = commit
         aggregation = build_aggregation(settings["aggregation"])
     network = build_network(settings["mask_enhancer"])
-    probe = nn.Linear(network.dim, settings["phones"]) if settings.get("phones") else None
+    probe = PhoneProbe(network.dim, **settings["phone_probe"]) if settings.get("phone_probe") else None
     enhancer = kind(representation, aggregation, network, settings["name"], probe)
     load_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE)
     # "load" is where this copy was uploaded to, which is not true of the next one.
@@ -187,7 +190,7 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
             ("aggregation", f"{kind} of {aggregation.layers} layers", aggregation),
         ]
     if enhancer.phone_probe is not None:
-        settings["phones"] = enhancer.phone_probe.out_features
+        settings["phone_probe"] = enhancer.phone_probe.settings()
         parts.append(("phone probe", "linear, on the fused features", enhancer.phone_probe))
     parts.append((f"{network.kind} enhancer", network.description(), network))
     save_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE, half, {"format": "pt"})
@@ -223,13 +226,13 @@ def _store_encoder(
         return settings | {"representation": encoder.name}, []
     published: Any = encoder.model
     commit = getattr(published.config, "_commit_hash", None)
-    on_hub = {"representation_revision": commit, "representation_hears": _hears(encoder)}
+    on_hub = {"representation_revision": commit, "representation_response": _response(encoder)}
     return settings | {"representation": encoder.name} | on_hub, []
 
 
 @torch.inference_mode()
-def _hears(encoder: Representation) -> list[float]:
-    """Some of its mean hidden states of a tone that rises from 0.2 to 3.2 kHz in a second.
+def _response(encoder: Representation) -> list[float]:
+    """What an encoder makes of a tone that rises from 0.2 to 3.2 kHz in a second: some of its mean hidden states.
 
     They tell weights apart, and not how these are stored: half precision changes them by a thousandth.
     """
@@ -240,12 +243,11 @@ def _hears(encoder: Representation) -> list[float]:
     return [round(value, 4) for value in values]
 
 
-def _agrees(heard: list[float], expected: list[float]) -> bool:
-    """Whether the distance is less than 1 % of the length; random weights are 100 % off or more."""
-    if len(heard) != len(expected):
+def _agree(response: list[float], expected: list[float]) -> bool:
+    """Whether the distance is less than 1 % of the length; of weights that were shuffled it is 100 % or more."""
+    if len(response) != len(expected):
         return False
-    difference = [here - there for here, there in zip(heard, expected, strict=True)]
-    return math.hypot(*difference) < 0.01 * math.hypot(*expected)
+    return math.dist(response, expected) < 0.01 * math.hypot(*expected)
 
 
 def _version_of(encoder: Representation, name: str) -> str:

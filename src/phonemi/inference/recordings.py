@@ -57,7 +57,7 @@ def enhance_file(
         chunk_s: longest piece that is enhanced at once, in seconds; infinite: the whole file.
         overlap_s: overlap of neighbouring chunks, in seconds; see `OverlapAdd`.
         batch_size: how many waveforms are enhanced together, where a chunk has one for each channel.
-        options: `mix`, `attenuation_limit_db` and `upper_band` of `Enhancer.enhance`; ConfigError out of their range.
+        options: those of `Enhancer.enhance`; ConfigError out of their range.
     """
     _refuse_overwriting(source, target)
     outcome = Outcome(Path(source), Path(target))

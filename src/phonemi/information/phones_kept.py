@@ -201,7 +201,10 @@ class PhoneJudge:
 def encoder_of(judge: str) -> str:
     """Name or folder of the encoder of a judge; its weights are not read. Errors as for `PhoneJudge.load`."""
     folder = _folder(judge)
-    name = str(read_json(folder / CONFIG_FILE).get("encoder"))
+    settings = read_json(folder / CONFIG_FILE)
+    if not isinstance(settings, dict) or "encoder" not in settings:
+        raise ModelError(f"loading phone judge {judge}: {CONFIG_FILE} does not describe one")
+    name = str(settings["encoder"])
     return str(folder / name) if (folder / name).is_dir() else name
 
 

@@ -39,10 +39,10 @@ class MelTransformerConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        kernels = self.position_kernel, self.block_kernel or 1
-        if self.dim % self.heads or any(kernel % 2 == 0 for kernel in kernels):
+        if self.dim % self.heads or self.position_kernel % 2 == 0 or self.block_kernel % 2 == 0 < self.block_kernel:
             raise ModelError(
-                f"dim {self.dim} must be a multiple of heads {self.heads}, and the kernels {kernels} must be odd"
+                f"dim {self.dim} must be a multiple of heads {self.heads}, position_kernel {self.position_kernel} odd, "
+                f"and block_kernel {self.block_kernel} odd or 0"
             )
 
     def to_json(self) -> dict[str, Any]:

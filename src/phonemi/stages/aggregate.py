@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from phonemi.aggregations import Aggregation, DynamicWeightedSum, WeightedSum, load_aggregation, save_aggregation
 from phonemi.config.sections import Aggregate
 from phonemi.constants import IGNORE
+from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError
 from phonemi.probes.aggregation_probe import AggregationProbe
 from phonemi.representations.base import Representation
@@ -71,10 +72,10 @@ def linguistic_aggregation(run: Run, kind: str, needed_by: str, model: int = 1) 
     return load_aggregation(run.folder / "aggregations" / name, layers=run.encoder.layers, dim=run.encoder.dim)
 
 
-def linguistic_probe(run: Run, kind: str, model: int = 1) -> nn.Linear:
+def linguistic_probe(run: Run, kind: str, model: int = 1) -> PhoneProbe:
     """The phone probe that this aggregation was learned with."""
-    probe = nn.Linear(run.encoder.dim, count_classes(run.config.information))
-    load_weights(probe, run.folder / "aggregations" / numbered_name(kind, model) / PROBE_FILE)
+    probe = PhoneProbe(run.encoder.dim, count_classes(run.config.information))
+    load_weights(probe.linear, run.folder / "aggregations" / numbered_name(kind, model) / PROBE_FILE)
     return probe
 
 

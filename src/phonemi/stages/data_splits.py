@@ -103,7 +103,8 @@ class DataSplits:
             heard = encoder_speakers | set(settings.keep_in_training)
             splits["test"] = [recording for recording in test if recording.speaker not in heard]
             if test and not splits["test"]:
-                reason = "the encoder was trained on" if encoder_speakers else "data.keep_in_training names"
+                trained = {recording.speaker for recording in test} <= encoder_speakers
+                reason = "the encoder was trained on" if trained else "data.keep_in_training names"
                 raise DataError(f"{reason} every speaker of data.test_speech: name others")
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}
             if in_both := sorted({r.speaker for r in splits["test"] if r.speaker is not None} & others):

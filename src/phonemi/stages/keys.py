@@ -48,8 +48,11 @@ class Keys:
         """The encoder: how it is trained, or which version of a given one it is."""
         name = self.config.representation
         if name == "encoder":
-            teachers = [one.teacher for one in self.config.encoder.rounds if one.teacher]
-            return self.of("encoder", *map(self.model_version, teachers))
+            own = self.config.settings_that_affect("encoder")
+            for round_ in own["encoder.rounds"]:
+                if "teacher" in round_:
+                    round_["teacher"] = self.model_version(round_["teacher"])
+            return content_hash("encoder", self.data, own)
         settings = {key: value for key, value in self.config.settings_that_affect("encoder").items() if "." not in key}
         return content_hash("encoder", self.data, settings, self.model_version(name))
 
@@ -86,6 +89,7 @@ class Keys:
         """The trained model of a system."""
         settings = self.config.settings_that_affect("models")
         enhance = {key: value for key, value in settings.items() if key.startswith("enhance.")}
+        enhance.pop("enhance.phone_judge", None)  # its contents count, where it is asked
         made_of: list[Any] = [system.name, enhance, *(self.mixtures(split) for split in ("train", "validation"))]
         if system.uses_encoder:
             made_of += [self.states(split) for split in ("train", "validation")]
@@ -114,15 +118,17 @@ class Keys:
         judge = [self.phone_judge] if self.config.evaluate.phone_bits else []
         judge += [self.model_version(lps)] if lps else []
         paired = PAIRED if self.config.evaluate.per_utterance is None else ()
-        return self.of(
-            "scores", name, made_by, WORDS, *paired, *judge, self._test_recordings, *self._recogniser, packages
-        )
+        settings = self.config.settings_that_affect("scores")
+        for manifest in ("evaluate.pairs", "evaluate.recordings"):
+            settings[manifest] = settings[manifest] and self._test_recordings
+        made_of = name, made_by, WORDS, *paired, *judge, self._test_recordings, *self._recogniser, packages
+        return content_hash("scores", self.data, settings, *made_of)
 
     @cached_property
-    def _test_recordings(self) -> tuple[bool, str] | None:
-        """Whether the clean recordings are known, and the contents of the manifest, wherever it lies."""
+    def _test_recordings(self) -> str | None:
+        """The contents of the manifest that is judged, wherever it lies."""
         path = self.config.evaluate.pairs or self.config.evaluate.recordings
-        return None if path is None else (bool(self.config.evaluate.pairs), manifest_version(path, self._cache))
+        return None if path is None else manifest_version(path, self._cache)
 
     @cached_property
     def _recogniser(self) -> tuple[Any, str | None]:

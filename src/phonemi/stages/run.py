@@ -96,7 +96,8 @@ class Run:
         save: whether to write RUN/config.yaml and RUN/manifests; not in the processes of a stage that runs several.
 
     Raises:
-        ConfigError, DataError: for a system or a manifest that does not exist; RUN is not made then.
+        ConfigError, DataError, ModelError: for a system, a manifest or a phone judge that does not exist; RUN is then
+            not made.
     """
 
     def __init__(self, folder: str | Path, config: Config, progress: Progress | None = None, save: bool = True) -> None:

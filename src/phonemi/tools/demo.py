@@ -99,7 +99,10 @@ def build(models: Sequence[str], folder: Path) -> Any:
         with gradio.Row():
             model = gradio.Dropdown(list(models), value=models[0], label="Model", info="What enhances.")
             purpose = gradio.Radio(
-                list(get_args(Purpose)), value="listening", label="For", info="A recogniser gets back what it can tell."
+                list(get_args(Purpose)),
+                value="listening",
+                label="For",
+                info="recognition: left as it is where its phones can be told.",
             )
             limit = gradio.Slider(
                 0, NO_LIMIT_DB, slider_limit_db(models[0]), step=1, label="Attenuation limit (dB)",

@@ -156,8 +156,9 @@ def _unique_ids(paths: Sequence[Path], folder: Path, others: Sequence[Path] = ()
     ['a__x', 'b__x', 'y']
     """
     relative = {path: Path(os.path.relpath(path, folder)) for path in {**dict.fromkeys(paths), **dict.fromkeys(others)}}
-    stems = Counter(path.stem for path in relative.values())
-    without_suffix = Counter(path.with_suffix("") for path in relative.values())
+    files = set(relative.values())  # a table may write a path in its own way
+    stems = Counter(path.stem for path in files)
+    without_suffix = Counter(path.with_suffix("") for path in files)
     ids = {}
     for path in paths:
         below = relative[path]
