@@ -54,6 +54,11 @@ WEAK = [
 ]
 
 
+SAME_EAR = (
+    "Its guide is a Whisper, which may have heard anybody; another Whisper that judges its words has an ear like it."
+)
+
+
 def plain_speech() -> list[dict[str, str]]:
     """`SPEECH` where its phones are not used."""
     return [{**one, "use": "speech"} for one in SPEECH]
@@ -134,7 +139,7 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | No
         "data": plain_speech() + NOISE,
         "speed": {"real-time factor on one core": real_time_factor(enhancer)},
         **quality(judged, row, target.name),
-        "weak": WEAK,
+        "weak": [*WEAK, *([SAME_EAR] if hub else [])],
         "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
         "recipe": "runs/default/build.sh",
     }

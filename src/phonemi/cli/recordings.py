@@ -36,7 +36,7 @@ def enhance(
             "--model",
             "-m",
             metavar="MODEL",
-            help="default, folder of a trained model, or name on the Hugging Face hub.",
+            help="default, whisper-tiny (its encoder is one of the hub), folder of a trained model, or hub id.",
         ),
     ] = "default",
     purpose: Annotated[
