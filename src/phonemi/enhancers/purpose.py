@@ -18,7 +18,7 @@ from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
 Purpose = Literal["listening", "recognition"]
 
 # Chosen on validation speakers and noises by Whisper's words: docs/results.md.
-LOW_ENTROPY_NATS, HIGH_ENTROPY_NATS = 1.0, 1.5
+LOW_ENTROPY_NATS, HIGH_ENTROPY_NATS = 1.0, 2.0
 WINDOW_S = 2.0  # over which the entropy is averaged
 
 
@@ -61,7 +61,7 @@ class PhoneProbe(nn.Module):
             frames: of each item, [batch]. What lies beyond counts for nothing, and gets the share of the last of them.
             hop: samples between two frames.
 
-        >>> entropy = torch.tensor([[0.5, 0.5], [1.25, 9.0], [2.0, 2.0]])
+        >>> entropy = torch.tensor([[0.5, 0.5], [1.5, 9.0], [2.0, 2.0]])
         >>> PhoneProbe(4, 40).enhanced_share(entropy, torch.tensor([2, 1, 2]), 320)
         tensor([[0.0000, 0.0000],
                 [0.5000, 0.5000],
