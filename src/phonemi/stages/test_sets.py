@@ -145,8 +145,8 @@ class EnhancedFiles:
     def file_of(self, id: str) -> Path:
         """The file of a recording; DataError if there is none, or several."""
         if (count := self.counts[id]) != 1:
-            found = f"{count} files" if count else "no file"
-            raise DataError(f"{self.folder} has {found} named {id}: expected one for each noisy recording")
+            files = f"{count} files" if count else "no file"
+            raise DataError(f"{self.folder} has {files} named {id}: expected one for each noisy recording")
         return self.by_name[id]
 
     def __call__(self, mixture: Mixture) -> np.ndarray:

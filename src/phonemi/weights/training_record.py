@@ -48,7 +48,7 @@ def find_training_record(name: str) -> TrainingRecord | None:
         speakers = tuple(map(str, content["speakers"]))
         method = str(content["method"])
         # A distilled encoder whose record does not say so has a teacher who may have heard anybody.
-        known = bool(content.get("all_speakers_known", "distillation" not in method))
-        return TrainingRecord(method, float(content["hours"]), speakers, known)
+        is_complete = bool(content.get("all_speakers_known", "distillation" not in method))
+        return TrainingRecord(method, float(content["hours"]), speakers, is_complete)
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{path}: expected method, hours and speakers") from None
