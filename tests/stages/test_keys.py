@@ -135,6 +135,8 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.seeds": (2, REPORT),
     "enhance.seeds_of": ({"log1p": 2}, REPORT),
     "enhance.jobs": (2, set()),
+    "enhance.start": ("mine", TRAINING),
+    "enhance.draw": (2, ONE_MIXTURES["train"]),
     "enhance.hidden": (8, TRAINING),
     "enhance.layers": (1, TRAINING),
     "enhance.dropout": (0.5, TRAINING),
@@ -350,6 +352,19 @@ def test_models_trained_for_a_phone_judge_depend_on_its_contents(
     with open(judge / "model.safetensors", "ab") as weights:
         weights.write(b"1")
     assert changed(before, keys_with(*settings)) == TRAINING
+
+
+def test_a_model_that_goes_on_from_another_depends_on_its_contents_and_on_no_aggregation(
+    keys_with: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    start = shutil.copytree(WEIGHTS / "default", tmp_path / "start")
+    moved = shutil.copytree(start, tmp_path / "moved")
+    before = keys_with(f"enhance.start={start}")
+    assert changed(before, keys_with(f"enhance.start={moved}")) == set()
+    assert changed(before, keys_with(f"enhance.start={start}", "aggregate.steps=3")) & TRAINING <= {*SUMS, *REPORT}
+    with open(start / "model.safetensors", "ab") as weights:
+        weights.write(b"1")
+    assert changed(before, keys_with(f"enhance.start={start}")) == TRAINING
 
 
 def test_scores_depend_on_what_makes_the_signals_and_on_packages(corpus: Any, tmp_path: Path) -> None:

@@ -56,3 +56,8 @@ def test_everything_that_is_in_the_loss_is_named(corpus: Any, tmp_path: Path) ->
     assert (
         "loss of the network, less 6 times SI-SDR in dB, plus 0.1 times the nats of phones lost to phone-judge" in text
     )
+
+
+def test_what_a_training_goes_on_from_is_named(corpus: Any, tmp_path: Path) -> None:
+    text = _enhancers(Run(tmp_path, load_config(None, [*corpus.settings, "enhance.start=there/mine"]), save=False))
+    assert "1 model of each row, going on from mine" in text

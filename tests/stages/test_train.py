@@ -240,6 +240,47 @@ def test_one_row_is_trained_and_the_rest_left(untrained: Run) -> None:
     assert not is_trained(untrained, find_system("layer"))
 
 
+def test_a_training_goes_on_from_an_enhancer_with_what_it_has(untrained: Run, finished: Any) -> None:
+    name = "ws-linguistic"
+    start = finished.folder / "rows" / name / "model"
+    shutil.rmtree(untrained.folder / "aggregations")  # those of `start` are taken
+    settings = untrained.config.enhance.model_copy(update={"start": str(start), "learning_rate": 1e-30})
+    config = untrained.config.model_copy(update={"enhance": settings})
+    train.train_systems(Run(untrained.folder.path, config, save=False), name)
+    before, after = weights_of(finished.folder, name), weights_of(untrained.folder, name)
+    assert before.keys() == after.keys()
+    assert "phone_probe.linear.weight" in after
+    for key, weights in after.items():
+        torch.testing.assert_close(weights, before[key])
+
+
+def test_a_training_goes_on_from_its_own_row_and_encoder_alone(untrained: Run, finished: Any) -> None:
+    rows = finished.folder / "rows"
+
+    def train_from(start: str, row: str) -> None:
+        settings = untrained.config.enhance.model_copy(update={"start": start})
+        config = untrained.config.model_copy(update={"enhance": settings})
+        train.train_systems(Run(untrained.folder.path, config, save=False), row)
+
+    with pytest.raises(ConfigError, match=r"start: .*log1p.* is no model of the row 'layer-1'"):
+        train_from(str(rows / "log1p" / "model"), "layer-1")
+    with pytest.raises(ConfigError, match=r"default has another encoder than .*: set representation"):
+        train_from("default", "ws-linguistic+log1p")
+    with pytest.raises(ConfigError, match="with start, train one"):
+        load_config(None, ["enhance.start=default", "enhance.seeds=2"])
+
+
+def test_another_draw_has_other_mixtures_of_the_same_speakers(run: Run) -> None:
+    settings = run.config.enhance
+    first, second = (
+        enhancement_mixtures(settings.model_copy(update={"draw": draw}), run.data, "train") for draw in (1, 2)
+    )
+    assert not np.array_equal(first[0].noisy, second[0].noisy)
+    assert {first[index].speaker for index in range(6)} | {second[index].speaker for index in range(6)} <= {
+        recording.speaker for recording in run.data.speech["train"]
+    }
+
+
 def test_a_single_layer_needs_no_measurement(untrained: Run) -> None:
     (untrained.folder / "information.json").unlink()
     train.train_systems(untrained, "layer-2+log1p")

@@ -352,6 +352,9 @@ class Enhance(Section):
     )
     """Enhancers to train, by the name of their row: log1p, layer, layer-N, ws-TUNING or dws-TUNING with TUNING
     acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask"""
+    start: str | None = setting(None, affects="models", added=True, paper="null, recipe", min_length=1)
+    """Enhancer to go on from, with its aggregation and its network: a name, a folder or a hub id; null: begin anew. Its
+    encoder must be `representation`, and `rows` the one row that it is of"""
     hidden: Count = setting(256, affects="models", paper="256, recipe")
     """Size of an LSTM in one direction; this and the next two settings are of BLSTMs, not of +complex"""
     layers: Count = setting(3, affects="models", unit="layers", paper="3, recipe")
@@ -392,6 +395,8 @@ class Enhance(Section):
     """SNRs of the training and validation mixtures"""
     train_mixtures: Count = setting(10802, affects="mixtures.train", unit="mixtures", paper="10802, recipe")
     """Training mixtures; they are the same in every epoch"""
+    draw: Count = setting(1, affects="mixtures.train", added=True, unit="draw")
+    """Which draw of training mixtures: what goes on from a training wants others than those that it has seen"""
     validation_mixtures: Count = setting(770, affects="mixtures.validation", unit="mixtures", paper="770, recipe")
     """Validation mixtures"""
     crop_s: float | None = setting(None, affects=MIXTURES, unit="s", paper="null, recipe", gt=0)
@@ -411,6 +416,12 @@ class Enhance(Section):
     jobs: Count = setting(1, affects=(), unit="processes")
     """Rows trained side by side, each with its share of the cores"""
     augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _one_model_from_a_start(self) -> Self:
+        if self.start is not None and (self.seeds > 1 or any(count > 1 for count in self.seeds_of.values())):
+            raise ValueError("models that go on from one enhancer are no models of their own: with start, train one")
+        return self
 
 
 class Endpoint(Section):

@@ -243,6 +243,11 @@ def _response(encoder: Representation) -> list[float]:
     return [round(value, 4) for value in values]
 
 
+def hear_alike(first: Representation | None, second: Representation) -> bool:
+    """Whether two encoders have the same weights and input, however these are stored."""
+    return first is not None and _agree(_response(first), _response(second))
+
+
 def _agree(response: list[float], expected: list[float]) -> bool:
     """Whether the distance is less than 1 % of the length; of weights that were shuffled it is 100 % or more."""
     if len(response) != len(expected):

@@ -95,7 +95,9 @@ class Keys:
             made_of += [self.states(split) for split in ("train", "validation")]
         if system.tuning is not None:
             made_of.append({key: value for key, value in settings.items() if key.startswith("aggregate.")})
-        if system.is_pretrained:
+        if (start := enhance.pop("enhance.start", None)) is not None:
+            made_of.append(self.model_version(start))
+        elif system.is_pretrained:
             made_of.append(self.aggregations)
         if system.chooses_layer:
             made_of.append(self.information)

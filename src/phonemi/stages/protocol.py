@@ -133,6 +133,8 @@ def _enhancers(run: Run) -> str:
         losses += f", plus {settings.phone_weight:g} times the nats of phones lost to {Path(settings.phone_judge).name}"
     title = METRIC[settings.select_on].title
     validated = "recorded pairs" if data.validation_pairs else f"{settings.validation_mixtures} validation mixtures"
+    if settings.start is not None:
+        models += f", going on from {Path(settings.start).name}"
     networks = {new_network(system, settings, int(system.uses_encoder)).architecture(): None for system in run.systems}
     return (
         f"{' and '.join(networks)}; "

@@ -24,7 +24,8 @@ from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.enhancers.pretrained import NETWORKS, build_network
+from phonemi.enhancers.pretrained import NETWORKS, build_network, hear_alike
+from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.interruption import Interruption
@@ -141,7 +142,7 @@ def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> M
         size=settings.train_mixtures if is_training else settings.validation_mixtures,
         snrs_db=settings.snrs_db,
         seed=data.seed,
-        epoch=0 if is_training else 1,
+        epoch=1 if not is_training else 0 if settings.draw == 1 else settings.draw,
         crop_s=settings.crop_s,
         augmentation=settings.augment,
     )
@@ -265,8 +266,12 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
     # After the encoder is there, because loading one draws random numbers too.
     seed = system.seed(run.config.seed)
     torch.manual_seed(seed)
-    aggregation = None if representation is None else initial_aggregation(run, system)
-    network = new_network(system, settings, 0 if representation is None else representation.dim)
+    if settings.start is None:
+        aggregation = None if representation is None else initial_aggregation(run, system)
+        network = new_network(system, settings, 0 if representation is None else representation.dim)
+        probe = None
+    else:
+        aggregation, network, probe = load_start(settings.start, system, representation)
     inputs: dict[Split, StoredInputs] = {}
     judge = PhoneJudge.load(settings.phone_judge) if settings.phone_weight else None
     if judge is not None:
@@ -295,14 +300,34 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
             device=run.device,
         )
     model.cpu()
-    # Where the features are still those that the probe was learned with.
-    probe = None
-    if system.tuning == "linguistic" and not system.learns_encoder:
+    if system.tuning != "linguistic" or system.learns_encoder:
+        probe = None  # the features are no longer those that it was learned with
+    elif settings.start is None:
         probe = aggregate.linguistic_probe(run, aggregate.KINDS[system.aggregation or ""], system.model)
     enhancer = Enhancer(representation, aggregation, network, system.name, probe)
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
+
+
+def load_start(
+    name: str, system: System, representation: Representation | None
+) -> tuple[Aggregation | None, EnhancerNetwork, PhoneProbe | None]:
+    """Aggregation, network and phone probe of a trained enhancer, for a system to go on from.
+
+    Raises:
+        ConfigError: if it is of another row, or its encoder is another one.
+    """
+    start = Enhancer.from_pretrained(name)
+    kinds = None if start.aggregation is None else start.aggregation.kind, start.network.kind
+    if kinds != (system.aggregation, system.network):
+        raise ConfigError(f"enhance.start: {name} ({kinds[0]}, {kinds[1]}) is no model of the row {system.base!r}")
+    if representation is not None and not hear_alike(start.representation, representation):
+        raise ConfigError(f"enhance.start: {name} has another encoder than {representation.name}: set representation")
+    if start.aggregation is not None and system.tuning is not None:
+        start.aggregation.tune(system.tuning)
+    start.train()
+    return start.aggregation, start.network, start.phone_probe
 
 
 def new_network(system: System, settings: Enhance, dim: int) -> EnhancerNetwork:
