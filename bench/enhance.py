@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -33,21 +34,20 @@ RATE = 16_000  # Hz, of everything that goes in and comes out here
 Work = Callable[[Path, Path], None]
 
 
-def phonemi(mix: float = 1.0) -> Work:
-    """What ships, by its public call."""
-    import torch
+def ours(name: str, **options: Any) -> Callable[[], Work]:
+    """An enhancer of the package, by its public call."""
 
-    from phonemi import Enhancer
-    from phonemi.inference.recordings import enhance_file
+    def load() -> Work:
+        import torch
 
-    torch.set_num_threads(1)
-    enhancer = Enhancer.from_pretrained("default")
-    return lambda source, target: enhance_file(enhancer, source, target, mix=mix)
+        from phonemi import Enhancer
+        from phonemi.inference.recordings import enhance_file
 
+        torch.set_num_threads(1)
+        enhancer = Enhancer.from_pretrained(name)
+        return lambda source, target: enhance_file(enhancer, source, target, **options)
 
-def phonemi_mixed() -> Work:
-    """The same with a fifth of the noisy recording left in."""
-    return phonemi(mix=0.8)
+    return load
 
 
 def whole_file(function: Callable[[np.ndarray], np.ndarray], delay: int = 0) -> Work:
@@ -140,7 +140,13 @@ def nsnet2() -> Work:
     return whole_file(enhance)
 
 
-OURS = {work.__name__: work for work in (phonemi, phonemi_mixed)}
+OURS = {
+    "phonemi": ours("default"),
+    "phonemi_mixed": ours("default", mix=0.8),
+    "phonemi_recognition": ours("default", purpose="recognition"),
+    "whisper_tiny": ours("whisper-tiny"),
+    "whisper_tiny_recognition": ours("whisper-tiny", purpose="recognition"),
+}
 SYSTEMS = OURS | {work.__name__: work for work in (deepfilternet, nsnet2, rnnoise, webrtc, noisereduce)}
 
 
@@ -173,7 +179,7 @@ def told_by(system: str, python: str, source: Path, target: Path) -> dict[str, f
         raise SystemExit(f"{system} failed:\n{done.stderr}")
     told = json.loads(done.stdout.splitlines()[-1])
     if "missing" in told:
-        print(f"{system:12} left out: {told['missing']}")
+        print(f"{system:24} left out: {told['missing']}")
         return {}
     return told
 
@@ -181,7 +187,7 @@ def told_by(system: str, python: str, source: Path, target: Path) -> dict[str, f
 def speed(arguments: argparse.Namespace) -> None:
     """A table, and the start-up of the command."""
     with tempfile.TemporaryDirectory() as folder:
-        print(f"{'':12} {'length s':>9} {'real-time factor':>17} {'MB at most':>11} {'load s':>7}", flush=True)
+        print(f"{'':24} {'length s':>9} {'real-time factor':>17} {'MB at most':>11} {'load s':>7}", flush=True)
         for seconds in arguments.lengths_s:
             source = Path(folder) / f"{seconds}"
             source.mkdir()
@@ -190,7 +196,7 @@ def speed(arguments: argparse.Namespace) -> None:
                 told = told_by(system, arguments.python, source, Path(folder) / "enhanced")
                 if told:
                     factor, load_s = told["seconds"] / seconds, told["load_s"]
-                    print(f"{system:12} {seconds:9} {factor:17.4f} {told['memory_mb']:11.0f} {load_s:7.1f}", flush=True)
+                    print(f"{system:24} {seconds:9} {factor:17.4f} {told['memory_mb']:11.0f} {load_s:7.1f}", flush=True)
             (source / "noisy.wav").unlink()
         _write_noise(Path(folder) / "noisy.wav", 3)
         command = [sys.executable, "-m", "phonemi.cli", "enhance", f"{folder}/noisy.wav", "-o", f"{folder}/out.wav"]
@@ -223,7 +229,7 @@ def enhance(arguments: argparse.Namespace) -> None:
         for system in arguments.systems:
             told = told_by(system, arguments.python, Path(folder), arguments.out / system)
             if told:
-                print(f"{system:12} {told['files']} files in {told['seconds']:.1f} s")
+                print(f"{system:24} {told['files']} files in {told['seconds']:.1f} s")
 
 
 def main() -> None:
