@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import audio
+from phonemi.audio.codecs import CODECS, Codec, through_codec
 from phonemi.config import Augment, load_config
 from phonemi.data.augmentation import (
     EARLY_S,
@@ -27,11 +28,17 @@ from phonemi.stages.run import Run
 from phonemi.stages.train import enhancement_mixtures
 
 RATE = 16_000
-EVERYTHING = Augment(reverb_share=0.5, band_limit_share=0.5, gain_db=(-20, 10))
+EVERYTHING = Augment(reverb_share=0.5, band_limit_share=0.5, clip_share=0.5, codec_share=0.5, gain_db=(-20, 10))
 
 
 def _white(samples: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(samples).astype(np.float32)
+
+
+def _chirp() -> np.ndarray:
+    """A tone of level 0.3 that rises from 0.2 to 1.8 kHz in two seconds."""
+    time_s = np.arange(2 * RATE) / RATE
+    return (0.3 * np.sin(2 * np.pi * (200 + 400 * time_s) * time_s)).astype(np.float32)
 
 
 def _decay_db(response: np.ndarray) -> np.ndarray:
@@ -163,6 +170,36 @@ def test_a_band_limit_does_not_delay() -> None:
     assert np.abs(made[1, 200:-200]).max() < 1e-3
 
 
+def test_an_overload_clips_the_noisy_speech_alone() -> None:
+    speech, rates = _white(RATE), []
+    for seed in range(40):
+        noisy, clean = augment(speech, lambda s: s + 1, Augment(clip_share=1), generator(seed))
+        assert clean.tobytes() == speech.tobytes()
+        rates.append(np.mean(np.abs(noisy) >= np.abs(noisy).max()))
+        assert (noisy != speech + 1).mean() == pytest.approx(rates[-1], abs=2e-4)
+    assert 0.0009 <= min(rates) < 0.004
+    assert 0.026 < max(rates) <= 0.0305
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_codecs_change_the_noisy_speech_alone_and_not_its_time(codec: Codec) -> None:
+    chirp = _chirp()
+    coded = through_codec(chirp, codec, 0.95)
+    assert coded.shape == chirp.shape
+    spectrum = np.fft.rfft(coded, 2 * len(chirp)) * np.conj(np.fft.rfft(chirp, 2 * len(chirp)))
+    assert np.abs(np.fft.irfft(spectrum)).argmax() in (0, 1, 2 * len(chirp) - 1)
+    assert 0.8 < np.corrcoef(coded, chirp)[0, 1] < 1 - 1e-6
+
+
+def test_codecs_are_drawn_and_levels_are_kept() -> None:
+    speech = 10 * _chirp()  # beyond full scale
+    made = [augment(speech, lambda s: s, Augment(codec_share=1), generator(seed)) for seed in range(12)]
+    assert all(clean.tobytes() == speech.tobytes() for _, clean in made)
+    assert len({noisy.tobytes() for noisy, _ in made}) > 8
+    for noisy, _ in made:
+        assert audio.level_db(noisy) == pytest.approx(audio.level_db(speech), abs=2)
+
+
 def test_gains_are_those_of_the_range_and_alike() -> None:
     speech = _white(100)
     gains_db = []
@@ -176,7 +213,7 @@ def test_gains_are_those_of_the_range_and_alike() -> None:
 
 def test_what_is_off_changes_nothing_and_takes_no_chance() -> None:
     assert not Augment()
-    assert all((Augment(reverb_share=0.1), Augment(band_limit_share=0.1), Augment(gain_db=(-3, 0))))
+    assert all((Augment(reverb_share=0.1), Augment(clip_share=0.1), Augment(codec_share=0.1), Augment(gain_db=(-3, 0))))
     speech, rng = _white(500), generator(0)
     noisy, clean = augment(speech, lambda s: s + 1, Augment(), rng)
     assert noisy.tobytes() == (speech + 1).tobytes()

@@ -163,6 +163,8 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.augment.rt60_s": ([0.2, 0.3], BOTH_MIXTURES),
     "enhance.augment.band_limit_share": (0.5, BOTH_MIXTURES),
     "enhance.augment.band_limit_hz": ([4000, 5000], BOTH_MIXTURES),
+    "enhance.augment.clip_share": (0.5, BOTH_MIXTURES),
+    "enhance.augment.codec_share": (0.5, BOTH_MIXTURES),
     "enhance.augment.gain_db": ([-3, 3], BOTH_MIXTURES),
     "evaluate.snrs_db": ([0], {"scores noisy", *REPORT}),
     "evaluate.per_utterance": (2, {"scores noisy", *REPORT}),

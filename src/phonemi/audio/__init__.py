@@ -5,6 +5,7 @@
     formats       which names are sound, what can be written, recordings in a folder; error messages
     headers       what headers say about length that libsndfile does not
     pyav          files that soundfile cannot read
+    codecs        what lossy codecs make of a waveform
     waveforms     level, resampling, samples that are not finite
 
 Waveforms are float32 `[sample]` or `[channel, sample]`. soundfile (libsndfile) reads and writes; PyAV (FFmpeg) reads

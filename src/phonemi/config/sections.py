@@ -324,7 +324,7 @@ class Aggregate(Section):
 
 
 class Augment(Section):
-    """Rooms, band limits and gains for the mixtures that enhancers are trained and validated on. Off by default."""
+    """Rooms, channels and gains for the mixtures that enhancers are trained and validated on. Off by default."""
 
     reverb_share: Share = setting(0.0, affects=MIXTURES, unit="0 to 1")
     """Share of the mixtures whose speech is put in a simulated room"""
@@ -334,12 +334,17 @@ class Augment(Section):
     """Share of the mixtures that are low-passed, noisy and clean speech alike"""
     band_limit_hz: Range[CutoffHz] = setting((3000.0, 7500.0), affects=MIXTURES, unit="Hz")
     """Lowest and highest cutoff of the low-pass"""
+    clip_share: Share = setting(0.0, affects=MIXTURES, added=True, unit="0 to 1")
+    """Share of the mixtures that are recorded too loud: up to 3 % of the noisy samples are clipped"""
+    codec_share: Share = setting(0.0, affects=MIXTURES, added=True, unit="0 to 1")
+    """Share of the mixtures that a lossy codec has changed: Opus, Vorbis or GSM, the noisy speech alone"""
     gain_db: Range[GainDb] = setting((0.0, 0.0), affects=MIXTURES, unit="dB")
     """Lowest and highest gain, applied to noisy and clean speech alike"""
 
     def __bool__(self) -> bool:
         """Whether any change is possible."""
-        return bool(self.reverb_share or self.band_limit_share or any(self.gain_db))
+        shares = self.reverb_share, self.band_limit_share, self.clip_share, self.codec_share
+        return any(shares) or any(self.gain_db)
 
 
 class Enhance(Section):

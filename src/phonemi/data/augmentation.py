@@ -1,4 +1,4 @@
-"""Augmentation of training mixtures: rooms with reverberation, band-limited channels, gains. Never used for testing."""
+"""Augmentation of training mixtures: rooms, band limits, overload, codecs, gains. Never used for testing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from phonemi.audio.codecs import CODECS, through_codec
 from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
 
@@ -18,6 +19,8 @@ _SPEED_OF_SOUND = 343.0  # m/s at 20 degrees Celsius
 _MIN_ROOM_M, _MAX_ROOM_M = (2.5, 2.5, 2.3), (10.0, 8.0, 4.0)  # length, width, height: closets to classrooms
 _MIN_WALL_DISTANCE_M = 0.3  # of mouth and microphone
 _DISTANCE_M = (0.3, 3.0)  # from the mouth to the microphone, minimum and maximum
+_CLIPPED = (0.001, 0.03)  # share of the samples that an overload clips, least and most
+_PEAK = 0.9  # of what goes into a codec
 _TAPS, _KAISER_BETA = 255, 8.0  # -80 dB from 160 Hz above the cutoff on
 
 
@@ -28,6 +31,8 @@ def augment(
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Put speech in a room, add noise to it, and send both through a band-limited channel with a gain.
+
+    The noisy speech may also be recorded too loud, or be coded; its target is neither.
 
     The noise is added to the reverberant speech, so that the SNR is that at the microphone; the band limit comes later
     and changes it. The target is the direct sound with the reflections of the first 50 ms (`EARLY_S`), in time with
@@ -51,6 +56,11 @@ def augment(
     both = np.stack([add_noise(speech), target]).astype(np.float32, copy=False)
     if augmentation.band_limit_share and rng.random() < augmentation.band_limit_share:
         both = band_limit(both, rng.uniform(*augmentation.band_limit_hz))
+    if augmentation.clip_share and rng.random() < augmentation.clip_share:
+        both[0] = overload(both[0], rng.uniform(*_CLIPPED))
+    if augmentation.codec_share and rng.random() < augmentation.codec_share:
+        peak = max(float(np.abs(both[0]).max()), 1e-9) / _PEAK
+        both[0] = peak * through_codec(both[0] / peak, CODECS[rng.integers(len(CODECS))], rng.uniform(0.9, 1.0))
     if any(augmentation.gain_db):
         both = both * np.float32(10 ** (rng.uniform(*augmentation.gain_db) / 20))
     return both[0], both[1]
@@ -131,6 +141,16 @@ def _images(size_m: np.ndarray, source_m: np.ndarray, microphone_m: np.ndarray, 
     response = np.bincount(delay, amplitude, samples)[:samples]
     response[0] = 1.0
     return response
+
+
+def overload(waveform: np.ndarray, share: float) -> np.ndarray:
+    """Clip this share of the samples, [sample]: all that are louder are as loud as the loudest of the others.
+
+    >>> overload(np.array([0.1, -0.5, 0.2, 0.3]), 0.5).round(2).tolist()
+    [0.1, -0.25, 0.2, 0.25]
+    """
+    highest = float(np.quantile(np.abs(waveform), 1 - share))
+    return waveform.clip(-highest, highest)
 
 
 def band_limit(waveforms: np.ndarray, cutoff_hz: float) -> np.ndarray:
