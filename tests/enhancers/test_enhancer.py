@@ -86,7 +86,7 @@ def test_loudness_and_timing_survive_the_resampling():
     times_s = np.arange(5000) / 44_100
     tone = np.sin(2 * np.pi * 1000 * times_s) * np.hanning(5000)
     np.testing.assert_allclose(identity.enhance(tone, 44_100), tone, atol=1e-3)
-    np.testing.assert_allclose(identity.enhance(tone), tone, atol=1e-5)
+    np.testing.assert_allclose(identity.enhance(tone, 16_000), tone, atol=1e-5)
 
 
 @given(
@@ -141,25 +141,27 @@ def test_batch_equals_single(made, samples, padding, kind):
 
 def test_two_threads_get_what_one_gets(made):
     recordings = [noise(8000 + 500 * seed, seed=seed) for seed in range(8)]
-    alone = [made["own"].enhance(recording) for recording in recordings]
+    alone = [made["own"].enhance(recording, 16_000) for recording in recordings]
     with ThreadPoolExecutor(2) as pool:
-        for found, expected in zip(pool.map(made["own"].enhance, recordings), alone, strict=True):
+        for found, expected in zip(
+            pool.map(made["own"].enhance, recordings, [16_000] * len(recordings)), alone, strict=True
+        ):
             torch.testing.assert_close(found, expected, atol=0, rtol=0)
 
 
 def test_new_enhancer_has_no_dropout():
     enhancer = joined(mel_transformer())
     assert not enhancer.training
-    assert torch.equal(enhancer.enhance(noise(4000)), enhancer.enhance(noise(4000)))
+    assert torch.equal(enhancer.enhance(noise(4000), 16_000), enhancer.enhance(noise(4000), 16_000))
 
 
 def test_result_belongs_to_the_caller(made):
     waveform = noise(500).requires_grad_()
-    enhanced = made["log1p"].enhance(waveform)
+    enhanced = made["log1p"].enhance(waveform, 16_000)
     enhanced *= 2  # an inference tensor would refuse
     assert not enhanced.requires_grad
     silence = np.zeros(500, np.float32)
-    assert made["log1p"].enhance(silence) is not silence
+    assert made["log1p"].enhance(silence, 16_000) is not silence
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -168,24 +170,49 @@ def test_samples_that_are_not_finite_are_counted(made, bad):
     waveform[0, 3] = waveform[1, 5:7] = bad
     for recording in (waveform, torch.from_numpy(waveform)):
         with pytest.raises(AudioError, match="3 of 1400 samples are NaN or infinite"):
-            made["own"].enhance(recording)
+            made["own"].enhance(recording, 16_000)
     with pytest.raises(AudioError, match="1 of 2 samples"):  # infinite as float32
-        made["own"].enhance(np.array([1e300, 0.0]))
+        made["own"].enhance(np.array([1e300, 0.0]), 16_000)
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8, bool, np.complex64, torch.int16])
 def test_integers_are_refused(made, dtype):
     waveform = torch.ones(500, dtype=dtype) if isinstance(dtype, torch.dtype) else np.ones(500, dtype)
     with pytest.raises(AudioError, match=r"expected floats.*divide integers.*32768"):
-        made["log1p"].enhance(waveform)
+        made["log1p"].enhance(waveform, 16_000)
+
+
+def test_what_others_take_is_refused_with_what_to_do(made):
+    with pytest.raises(AudioError, match=r"noisy\.wav is the name of a file: `enhance_file` takes those"):
+        made["log1p"].enhance("noisy.wav", 16_000)
+    for arguments in ((np.zeros((1, 800), np.float32),), (torch.zeros(1, 800), 16_000), (torch.zeros(800),)):
+        with pytest.raises(AudioError, match=r"expected tensors .* at 16 kHz .*: `enhance` takes any other"):
+            made["log1p"](*arguments)
+    with pytest.raises(TypeError, match="sample_rate"):  # it was 16 kHz in silence
+        made["log1p"].enhance(np.zeros(800))
+    for change in (torch.nn.Module.half, torch.nn.Module.bfloat16, lambda model: model.to("cpu", torch.float16)):
+        with pytest.raises(ModelError, match="computes in float32, not torch"):
+            change(made["log1p"])
+    assert next(made["log1p"].to("cpu", torch.float32).parameters()).dtype == torch.float32
+
+
+def test_an_enhancer_says_what_it_is(made):
+    enhancer = made["own"]
+    assert enhancer.sample_rate == 16_000
+    assert enhancer.config["aggregation"] == enhancer.aggregation.settings()
+    json.dumps(enhancer.config)
+    assert repr(enhancer).startswith(f"Enhancer({enhancer.name}: {enhancer.representation.name}, dynamic_")
+    assert len(repr(enhancer)) < 200
+    assert "\n" not in repr(enhancer)
+    assert repr(made["log1p"]).endswith(" M, cpu)")
 
 
 def test_other_shapes_are_refused(made):
     for shape in ((), (1, 2, 300)):
         with pytest.raises(AudioError, match=r"expected \[sample\] or \[channel, sample\]"):
-            made["log1p"].enhance(np.zeros(shape))
+            made["log1p"].enhance(np.zeros(shape), 16_000)
     with pytest.raises(AudioError, match=r"\[8000, 2\]: transpose it"):
-        made["log1p"].enhance(np.zeros((8000, 2)))
+        made["log1p"].enhance(np.zeros((8000, 2)), 16_000)
     with pytest.raises(AudioError, match="0 Hz"):
         made["log1p"].enhance(np.zeros(100), 0)
 
@@ -200,19 +227,19 @@ def test_parts_that_do_not_fit_are_refused():
         Enhancer(encoder, WeightedSum(3), MaskEnhancer(16))
     with pytest.raises(ModelError, match="every 160 samples, the encoder gives one every 320"):
         Enhancer(encoder, WeightedSum(2), MaskEnhancer(16, hop=160))
-    assert Enhancer(Log1p(), SingleLayer(1, 0), MaskEnhancer(257, hop=160)).enhance(noise(900)).shape == (900,)
+    assert Enhancer(Log1p(), SingleLayer(1, 0), MaskEnhancer(257, hop=160)).enhance(noise(900), 16_000).shape == (900,)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip_also_elsewhere(made, kind, tmp_path):
     made[kind].save_pretrained(tmp_path / "here", facts={"steps": 3})
-    expected = made[kind].enhance(noise(2, 4000))
+    expected = made[kind].enhance(noise(2, 4000), 16_000)
     loaded = Enhancer.from_pretrained(tmp_path / "here")
-    assert torch.equal(loaded.enhance(noise(2, 4000)), expected)
+    assert torch.equal(loaded.enhance(noise(2, 4000), 16_000), expected)
     assert (loaded.name, loaded.training) == (made[kind].name, False)
     loaded.save_pretrained(tmp_path / "here")  # over what it was read from
     (tmp_path / "here").rename(tmp_path / "there")
-    assert torch.equal(Enhancer.from_pretrained(str(tmp_path / "there")).enhance(noise(2, 4000)), expected)
+    assert torch.equal(Enhancer.from_pretrained(str(tmp_path / "there")).enhance(noise(2, 4000), 16_000), expected)
     names = sorted(str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*.*"))
     encoder = [] if kind == "log1p" else ["encoder/config.json", "encoder/model.safetensors"]
     assert names == ["README.md", "config.json", *encoder, "model.safetensors"]
@@ -257,7 +284,7 @@ def test_a_folder_stands_in_for_an_encoder_of_the_hub_if_it_is_that_one(tmp_path
     made = joined(encoder)
     made.save_pretrained(tmp_path / "model")
     loaded = Enhancer.from_pretrained(tmp_path / "model", encoder=tmp_path / "hubert")
-    assert torch.equal(loaded.enhance(noise(2000)), made.enhance(noise(2000)))
+    assert torch.equal(loaded.enhance(noise(2000), 16_000), made.enhance(noise(2000), 16_000))
     loaded.save_pretrained(tmp_path / "again")
     assert not (tmp_path / "again" / "encoder").exists(), "it is known by its name again"
     assert json.loads((tmp_path / "again" / "config.json").read_text())["representation_revision"] == "c0ffee"
@@ -296,7 +323,7 @@ def test_options_of_the_encoder_are_kept(tmp_path, normalise, layer_norm_states)
     loaded = Enhancer.from_pretrained(tmp_path / "model")
     assert loaded.representation.settings()["normalise"] is normalise
     assert loaded.representation.settings()["layer_norm_states"] is layer_norm_states
-    assert torch.equal(loaded.enhance(noise(2000)), enhancer.enhance(noise(2000)))
+    assert torch.equal(loaded.enhance(noise(2000), 16_000), enhancer.enhance(noise(2000), 16_000))
 
 
 @pytest.mark.parametrize("broken", ["_store_encoder", "save_weights", "write_text", "write_json"])

@@ -124,11 +124,11 @@ def test_mix_is_a_sum_of_both():
 
 def test_a_limit_stands_in_for_that_of_the_model():
     waveform, enhancer = noise(16_000), masked(-1000)
-    np.testing.assert_allclose(enhancer.enhance(waveform, attenuation_limit_db=20.0), 0.1 * waveform, atol=1e-6)
-    assert not enhancer.enhance(waveform).any()
+    np.testing.assert_allclose(enhancer.enhance(waveform, 16_000, attenuation_limit_db=20.0), 0.1 * waveform, atol=1e-6)
+    assert not enhancer.enhance(waveform, 16_000).any()
     enhancer.mask_enhancer.attenuation_limit_db = 6.0
-    np.testing.assert_allclose(enhancer.enhance(waveform), 10 ** (-6 / 20) * waveform, atol=1e-6)
-    assert not enhancer.enhance(waveform, attenuation_limit_db=float("inf")).any()
+    np.testing.assert_allclose(enhancer.enhance(waveform, 16_000), 10 ** (-6 / 20) * waveform, atol=1e-6)
+    assert not enhancer.enhance(waveform, 16_000, attenuation_limit_db=float("inf")).any()
     # At any rate the limit holds for the upper band too.
     found = enhancer.enhance(waveform, 48_000, attenuation_limit_db=20.0)
     np.testing.assert_allclose(found, 0.1 * waveform, atol=1e-6)
@@ -172,16 +172,16 @@ def test_a_batch_is_one_pass(monkeypatch):
         MaskEnhancer, "forward", lambda self, *rest: passes.append(len(rest[0])) or forward(self, *rest)
     )
     batch = [noise(2, 3000), np.zeros(500), torch.from_numpy(noise(2000)), np.zeros((2, 0))]
-    enhanced = MODEL.enhance_batch(batch)
+    enhanced = MODEL.enhance_batch(batch, 16_000)
     assert passes == [3]
     assert [type(waveform) for waveform in enhanced] == [type(waveform) for waveform in batch]
     assert [waveform.shape for waveform in enhanced] == [waveform.shape for waveform in batch]
-    assert MODEL.enhance_batch([]) == []
+    assert MODEL.enhance_batch([], 16_000) == []
 
 
 def test_what_is_wrong_in_a_batch_is_named():
     with pytest.raises(AudioError, match=r"^recording 1 of the batch: 1 of 9 samples are NaN"):
-        MODEL.enhance_batch([noise(9), np.where(np.arange(9) == 4, np.nan, 0)])
+        MODEL.enhance_batch([noise(9), np.where(np.arange(9) == 4, np.nan, 0)], 16_000)
 
 
 def test_threads_share_an_enhancer(monkeypatch):
@@ -226,21 +226,21 @@ def telephone(samples=32_000):
 
 
 def test_warnings_name_what_is_odd():
-    assert warned(lambda: MODEL.enhance(noise(32_000))) == []
-    assert warned(lambda: MODEL.enhance(noise(32_000).clip(-0.1, 0.1))) == [CLIPPED]
-    assert warned(lambda: MODEL.enhance(telephone())) == [NARROW]
-    assert warned(lambda: MODEL.enhance_batch([noise(32_000), telephone()])) == [NARROW]
-    assert warned(lambda: masked(1000).enhance(noise(32_000))) == [CLEAN]
-    assert warned(lambda: MODEL.enhance(np.zeros(32_000))) == []
+    assert warned(lambda: MODEL.enhance(noise(32_000), 16_000)) == []
+    assert warned(lambda: MODEL.enhance(noise(32_000).clip(-0.1, 0.1), 16_000)) == [CLIPPED]
+    assert warned(lambda: MODEL.enhance(telephone(), 16_000)) == [NARROW]
+    assert warned(lambda: MODEL.enhance_batch([noise(32_000), telephone()], 16_000)) == [NARROW]
+    assert warned(lambda: masked(1000).enhance(noise(32_000), 16_000)) == [CLEAN]
+    assert warned(lambda: MODEL.enhance(np.zeros(32_000), 16_000)) == []
 
 
 def test_conditions_of_chunks_add_up_and_warn_of_nothing():
     first, second = np.split(telephone(), 2)
     chunks = []
-    assert warned(lambda: chunks.extend(MODEL.enhance_chunks([first, second, noise(20_000)]))) == []
+    assert warned(lambda: chunks.extend(MODEL.enhance_chunks([first, second, noise(20_000)], 16_000))) == []
     assert [chunk.condition.texts() for chunk in chunks] == [[NARROW], [NARROW], []]
     assert sum((chunk.condition for chunk in chunks[:2]), Condition()).texts() == [NARROW]
-    np.testing.assert_allclose(chunks[0].waveform, MODEL.enhance(first), atol=1e-5)
+    np.testing.assert_allclose(chunks[0].waveform, MODEL.enhance(first, 16_000), atol=1e-5)
 
 
 def test_gains_come_with_the_waveform():

@@ -97,15 +97,15 @@ def test_the_limit_holds_for_a_network_without_bins():
     np.testing.assert_allclose(found, 0.1 * recording, atol=1e-5)
     enhancer = gain_of(0.0)
     enhancer.network.attenuation_limit_db = 20.0
-    np.testing.assert_allclose(enhancer.enhance(recording), 0.1 * recording, atol=1e-5)
-    assert not enhancer.enhance(recording, attenuation_limit_db=float("inf")).any()
+    np.testing.assert_allclose(enhancer.enhance(recording, 16_000), 0.1 * recording, atol=1e-5)
+    assert not enhancer.enhance(recording, 16_000, attenuation_limit_db=float("inf")).any()
 
 
 def test_a_batch_is_as_one_by_one():
     enhancer, recordings = with_encoder(), [noise(9000), noise(2, 5000), noise(300)]
-    together = enhancer.enhance_batch(recordings)
+    together = enhancer.enhance_batch(recordings, 16_000)
     for found, recording in zip(together, recordings, strict=True):
-        np.testing.assert_allclose(found, enhancer.enhance(recording), atol=1e-5)
+        np.testing.assert_allclose(found, enhancer.enhance(recording, 16_000), atol=1e-5)
 
 
 def test_what_it_does_can_be_observed():
@@ -114,12 +114,12 @@ def test_what_it_does_can_be_observed():
     assert nothing_enhanced.local_snr_db is None
     enhancer = gain_of(0.9)
     with observing(enhancer) as observation:
-        enhancer.enhance(noise(8000))
+        enhancer.enhance(noise(8000), 16_000)
     assert observation.local_snr_db == pytest.approx(20 * np.log10(9), abs=0.01)
     seen = []
     enhancer = with_encoder()
     enhancer.observer = lambda noisy, enhancement, lengths: seen.append(enhancement.diagnostics)
-    enhancer.enhance(noise(8000))
+    enhancer.enhance(noise(8000), 16_000)
     assert seen[0]["tract_variables"].shape == (1, 24, 2)
 
 

@@ -67,7 +67,7 @@ def test_half_precision_is_half_as_large_and_runs_in_single(kind, tmp_path):
     assert torch.equal(loaded.mask_enhancer.output.weight, made.mask_enhancer.output.weight.half().float())
     if kind == "own":
         assert torch.equal(loaded.representation.mean, made.representation.mean)
-    torch.testing.assert_close(loaded.enhance(NOISE), made.enhance(NOISE), atol=2e-3, rtol=0)
+    torch.testing.assert_close(loaded.enhance(NOISE, 16_000), made.enhance(NOISE, 16_000), atol=2e-3, rtol=0)
 
 
 def test_what_ships_refers_to_the_encoder_beside_it(mini, tmp_path):
@@ -85,7 +85,7 @@ def test_what_ships_refers_to_the_encoder_beside_it(mini, tmp_path):
     loaded = Enhancer.from_pretrained("default")
     assert isinstance(loaded.representation, MelTransformer)
     assert loaded.representation.name == "mini"
-    torch.testing.assert_close(loaded.enhance(NOISE), row.enhance(NOISE), atol=2e-3, rtol=0)
+    torch.testing.assert_close(loaded.enhance(NOISE, 16_000), row.enhance(NOISE, 16_000), atol=2e-3, rtol=0)
 
 
 def test_another_encoder_under_the_same_name_is_refused(mini, tmp_path):
@@ -102,12 +102,12 @@ def test_another_encoder_under_the_same_name_is_refused(mini, tmp_path):
 def test_everything_else_has_its_own_copy(mini, tmp_path):
     made = joined(load_representation("mini"))
     made.save_pretrained(tmp_path / "row")
-    expected = made.enhance(NOISE)
+    expected = made.enhance(NOISE, 16_000)
     made.save_pretrained(mini.parent / "default", shipped_encoder="mini")
     Enhancer.from_pretrained("default").save_pretrained(tmp_path / "mine")
     encoder(seed=1).save(mini)  # a later version
     for folder in ("row", "mine"):
-        assert torch.equal(Enhancer.from_pretrained(tmp_path / folder).enhance(NOISE), expected)
+        assert torch.equal(Enhancer.from_pretrained(tmp_path / folder).enhance(NOISE, 16_000), expected)
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"heads": 4}, {"blocks": 2}])
@@ -177,33 +177,35 @@ def test_an_encoder_that_was_trained_is_stored_whatever_its_name(kind, tmp_path)
 
     made.representation.unfreeze(from_block=2)
     parameters = [parameter for parameter in made.parameters() if parameter.requires_grad]
-    before = made.enhance(NOISE)
+    before = made.enhance(NOISE, 16_000)
     made.network.loss(NOISE, 0.5 * NOISE, made.fuse(NOISE)).backward()
     with torch.no_grad():
         for parameter in parameters:
             parameter -= 0.1 * parameter.grad if parameter.grad is not None else 0
     made.representation.freeze()
-    expected = made.enhance(NOISE)
+    expected = made.enhance(NOISE, 16_000)
     assert not torch.equal(expected, before)
 
     made.save_pretrained(tmp_path / "trained")
     loaded = Enhancer.from_pretrained(tmp_path / "trained")
-    assert torch.equal(loaded.enhance(NOISE), expected)
+    assert torch.equal(loaded.enhance(NOISE, 16_000), expected)
     loaded.save_pretrained(tmp_path / "again")
     (tmp_path / "trained").rename(tmp_path / "moved")
     loaded.save_pretrained(tmp_path / "after the move")
     for folder in ("again", "moved", "after the move"):
-        assert torch.equal(Enhancer.from_pretrained(tmp_path / folder).enhance(NOISE), expected)
+        assert torch.equal(Enhancer.from_pretrained(tmp_path / folder).enhance(NOISE, 16_000), expected)
 
 
 def test_a_trained_encoder_of_the_package_is_not_referred_to(mini, tmp_path):
     made = joined(load_representation("mini"))
     made.representation.unfreeze(from_block=1)
     made.save_pretrained(tmp_path / "untouched")
-    assert torch.equal(Enhancer.from_pretrained(tmp_path / "untouched").enhance(NOISE), made.enhance(NOISE))
+    assert torch.equal(
+        Enhancer.from_pretrained(tmp_path / "untouched").enhance(NOISE, 16_000), made.enhance(NOISE, 16_000)
+    )
     made.representation.blocks[0].query_key_value.weight.data *= 1.5
-    expected = made.enhance(NOISE)
+    expected = made.enhance(NOISE, 16_000)
     made.save_pretrained(tmp_path / "trained")
-    assert torch.equal(Enhancer.from_pretrained(tmp_path / "trained").enhance(NOISE), expected)
+    assert torch.equal(Enhancer.from_pretrained(tmp_path / "trained").enhance(NOISE, 16_000), expected)
     with pytest.raises(ModelError, match="is not the 'mini' that ships"):
         made.save_pretrained(tmp_path / "model", shipped_encoder="mini")

@@ -69,8 +69,8 @@ def test_where_the_phones_can_be_told_the_recording_stays_as_it_is(network: str,
 def test_halfway_half_of_the_recording_is_mixed_back() -> None:
     halfway = enhancer(scale_for((LOW_ENTROPY_NATS + HIGH_ENTROPY_NATS) / 2))
     recording = noise(8000).numpy()
-    expected = (recording + halfway.enhance(recording)) / 2
-    np.testing.assert_allclose(halfway.enhance(recording, purpose="recognition"), expected, atol=1e-4)
+    expected = (recording + halfway.enhance(recording, 16_000)) / 2
+    np.testing.assert_allclose(halfway.enhance(recording, 16_000, purpose="recognition"), expected, atol=1e-4)
 
 
 def test_the_share_follows_the_entropy_in_time_and_knows_nothing_of_padding() -> None:
@@ -99,20 +99,20 @@ def test_an_item_is_treated_alone_as_beside_a_longer_one() -> None:
     assert features is not None
     share = probe.enhanced_share(probe.entropy(features), torch.tensor([features.shape[1]]), 320)[0]
     assert share.diff()[-20:].abs().min() > 1e-6, "it changes to the end"
-    together = made.enhance_batch(recordings, purpose="recognition")
+    together = made.enhance_batch(recordings, 16_000, purpose="recognition")
     for recording, result in zip(recordings, together, strict=True):
-        np.testing.assert_allclose(made.enhance(recording, purpose="recognition"), result, atol=1e-5)
+        np.testing.assert_allclose(made.enhance(recording, 16_000, purpose="recognition"), result, atol=1e-5)
 
 
 def test_a_model_without_a_probe_says_so() -> None:
     made = enhancer(0.0)
     made.phone_probe = None
     with pytest.raises(ConfigError, match=r"enhancer has no phone probe .* \(--mix 0.8\)"):
-        made.enhance(noise(8000).numpy(), purpose="recognition")
+        made.enhance(noise(8000).numpy(), 16_000, purpose="recognition")
     with pytest.raises(ConfigError, match="enhancer has no phone probe"):
         made.enhance_folder("recordings", "enhanced", purpose="recognition")
     with pytest.raises(ConfigError, match="purpose is 'recogniser': did you mean 'recognition'"):
-        made.enhance(noise(8000).numpy(), purpose="recogniser")  # type: ignore[arg-type]
+        made.enhance(noise(8000).numpy(), 16_000, purpose="recogniser")  # type: ignore[arg-type]
 
 
 def test_the_probe_is_saved_with_the_model(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_the_probe_is_saved_with_the_model(tmp_path: Path) -> None:
     made.save_pretrained(tmp_path)
     loaded, recording = Enhancer.from_pretrained(tmp_path), noise(8000).numpy()
     np.testing.assert_array_equal(
-        loaded.enhance(recording, purpose="recognition"), made.enhance(recording, purpose="recognition")
+        loaded.enhance(recording, 16_000, purpose="recognition"), made.enhance(recording, 16_000, purpose="recognition")
     )
     assert "| phone probe | linear, on the fused features | 680 |" in (tmp_path / "README.md").read_text()
 

@@ -6,10 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi import Enhancer, audio
+from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import AudioError
 from phonemi.inference.recordings import enhance_file
 
@@ -96,7 +98,7 @@ def uneven(sound):
 @pytest.mark.parametrize("batch_size", [1, 6])
 def test_chunks_equal_the_whole_where_the_mask_ignores_other_frames(tmp_path, frame_enhancer, uneven, batch_size):
     """Chunks begin on the frame grid of the whole, and nothing near their borders is kept."""
-    whole = frame_enhancer.enhance(uneven)
+    whole = frame_enhancer.enhance(uneven, 16_000)
     found = in_chunks(frame_enhancer, uneven, 16_000, tmp_path, 0.73, 0.21, batch_size=batch_size)
     np.testing.assert_allclose(found, whole, atol=2e-6)
     assert difference_db(whole, uneven) > -20
@@ -106,9 +108,9 @@ def test_a_chunk_is_enhanced_at_its_own_level(tmp_path, encoder_enhancer, sound)
     waveform = sound(64_000)
     waveform[:, 32_000:] *= 0.02
     found = in_chunks(encoder_enhancer, waveform, 16_000, tmp_path, 2.0, 0.0)
-    alone = [encoder_enhancer.enhance(half) for half in np.split(waveform, 2, axis=1)]
+    alone = [encoder_enhancer.enhance(half, 16_000) for half in np.split(waveform, 2, axis=1)]
     np.testing.assert_allclose(found, np.concatenate(alone, axis=1), atol=1e-6)
-    assert difference_db(encoder_enhancer.enhance(waveform)[:, 32_000:], alone[1]) > -20
+    assert difference_db(encoder_enhancer.enhance(waveform, 16_000)[:, 32_000:], alone[1]) > -20
 
 
 def test_chunks_equal_the_whole_at_other_rates(tmp_path, frame_enhancer, sound):
@@ -124,7 +126,7 @@ def test_chunks_are_like_the_whole_where_the_encoder_sees_context(tmp_path, enco
     -37 dB was measured. A seam, a shift by one frame or a chunk in the wrong place is above -20 dB.
     """
     waveform = sound(64_123, 2)
-    whole = encoder_enhancer.enhance(waveform)
+    whole = encoder_enhancer.enhance(waveform, 16_000)
     found = in_chunks(encoder_enhancer, waveform, 16_000, tmp_path, 2.0, 0.5)
     assert difference_db(found, whole) < -30
     assert difference_db(np.roll(whole, 160), whole) > -20
@@ -138,8 +140,29 @@ def test_chunks_are_like_the_whole_with_the_enhancer_that_ships(tmp_path, corpus
     clean = np.concatenate([gains[index % 4] * waveform for index, waveform in enumerate(speech)])
     noisy = clean + np.random.default_rng(0).normal(0, 0.02, len(clean)).astype(np.float32)
     enhancer = Enhancer.from_pretrained("default")
-    whole = enhancer.enhance(noisy)
+    whole = enhancer.enhance(noisy, 16_000)
     assert difference_db(in_chunks(enhancer, noisy, 16_000, tmp_path, 4.0, 1.0)[0], whole) < -17
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_an_array_is_enhanced_as_a_file_of_it(tmp_path, encoder_enhancer, sound, rate):
+    waveform = sound(5 * rate + 123, 2, rate)
+    audio.save(tmp_path / "noisy.wav", waveform, rate, subtype="FLOAT")
+    encoder_enhancer.enhance_file(tmp_path / "noisy.wav", tmp_path / "out.wav", chunk_s=2.0)
+    expected = audio.load_channels(tmp_path / "out.wav")[0]
+    np.testing.assert_array_equal(encoder_enhancer.enhance(waveform, rate, chunk_s=2.0), expected)
+    as_tensor = torch.from_numpy(waveform).double()
+    np.testing.assert_array_equal(encoder_enhancer.enhance(as_tensor, rate, chunk_s=2.0).numpy(), expected)
+    assert difference_db(encoder_enhancer.enhance(waveform, rate), expected) > -60, "at once it is another sound"
+
+
+def test_long_arrays_are_enhanced_in_pieces_of_half_a_minute(sound):
+    lengths = []
+    enhancer = Enhancer(None, None, MaskEnhancer(0, log1p=True, hidden=2, layers=1))
+    enhancer.observer = lambda noisy, enhancement, lengths_: lengths.append(noisy.shape[1])
+    assert enhancer.enhance(sound(70 * 16_000), 16_000).shape == (1, 70 * 16_000)
+    assert len(lengths) == 3
+    assert max(lengths) <= 30 * 16_000
 
 
 def test_silent_chunks(tmp_path, identity, sound):

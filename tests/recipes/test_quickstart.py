@@ -53,7 +53,7 @@ def test_it_ends_with_what_to_look_at_and_how_to_go_on(
         "Your files: phonemi enhance YOUR_FILE_OR_FOLDER -o OUT",
     ]
     assert (folder / "report.html").is_file()
-    expected = default.enhance(audio.load(noisy))
+    expected = default.enhance(audio.load(noisy), 16_000)
     np.testing.assert_allclose(audio.load(folder / "enhanced.flac"), expected, atol=1e-4)
     alone = phonemi("enhance", noisy, "-o", tmp_path / "enhanced.flac")
     assert alone.code == 0, alone.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.enhancers.purpose import PhoneProbe, Purpose, between_frames
-from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand
-from phonemi.errors import ConfigError, ModelError, PhonemiError
-from phonemi.inference.chunks import EnhancedChunk
+from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand, like, to_channels
+from phonemi.errors import AudioError, ConfigError, ModelError, PhonemiError
+from phonemi.inference.chunks import CHUNK_S, EnhancedChunk, enhance_in_chunks
 from phonemi.inference.condition import Condition, examine, warn
 from phonemi.inference.plan import plan
 from phonemi.inference.recordings import enhance_file, enhance_files
@@ -100,6 +100,30 @@ class Enhancer(nn.Module):
         """The network that makes the enhanced waveform."""
         return self.mask_enhancer
 
+    @property
+    def sample_rate(self) -> int:
+        """Of what `forward` takes and gives, in Hz. `enhance` takes any rate."""
+        return SAMPLE_RATE
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What it is made of, JSON-able: the settings of encoder, aggregation and network."""
+        return pretrained.describe(self)
+
+    def __repr__(self) -> str:
+        made_of = [] if self.representation is None else [self.representation.name]
+        made_of += [] if self.aggregation is None else [f"{self.aggregation.kind} of {self.aggregation.layers} layers"]
+        size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
+        device = next(self.parameters()).device
+        return f"Enhancer({self.name}: {', '.join([*made_of, self.network.description()])}; {size:.3g} M, {device})"
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *options: Any, **named: Any) -> Self:
+        """Refuses `half()` and its kin before they change anything."""
+        if (dtype := fn(torch.zeros(1)).dtype) != torch.float32:
+            raise ModelError(f"an enhancer computes in float32, not {dtype}: for speed on a GPU, use torch.autocast")
+        super()._apply(fn, *options, **named)  # type: ignore[no-untyped-call]
+        return self
+
     def fuse(self, noisy: Tensor, lengths: Tensor | None = None) -> Tensor | None:
         """Conditioning features of noisy waveforms [batch, sample] -> [batch, frame, dim]; None without an encoder."""
         if self.representation is None or self.aggregation is None:
@@ -109,6 +133,10 @@ class Enhancer(nn.Module):
 
     def forward(self, noisy: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Enhance 16 kHz waveforms [batch, sample] of `lengths` samples [batch]; each as if it were alone."""
+        if not isinstance(noisy, Tensor) or noisy.ndim != 2 or isinstance(lengths, int):
+            raise AudioError(
+                "expected tensors [batch, sample] at 16 kHz and lengths [batch]: `enhance` takes any other"
+            )
         return self.with_gains(noisy, lengths)[0]
 
     def with_gains(
@@ -166,14 +194,15 @@ class Enhancer(nn.Module):
     def enhance(
         self,
         waveform: Waveform,
-        sample_rate: int = SAMPLE_RATE,
+        sample_rate: int,
         *,
         purpose: Purpose = "listening",
         mix: float = 1.0,
         attenuation_limit_db: float | None = None,
         upper_band: UpperBand = "attenuate",
+        chunk_s: float = CHUNK_S,
     ) -> Waveform:
-        """Enhance one recording, all of it at once (`enhance_file` takes long ones in chunks).
+        """Enhance one recording of any length, as a file of it would be enhanced.
 
         docs/enhance-rules.md says what happens to level, silence, odd input and the band above 8 kHz.
 
@@ -185,6 +214,7 @@ class Enhancer(nn.Module):
             mix: share of the enhanced signal, 0 to 1; the rest is the noisy one.
             attenuation_limit_db: the most taken off any frequency; None: as the model has it; infinite: no limit.
             upper_band: whether to scale the band above 8 kHz with the gain just below it, to remove it, or to keep it.
+            chunk_s: longest piece that is enhanced at once, in seconds; infinite: the whole recording.
 
         Returns:
             A new array or tensor of the same type, shape and rate. Digital silence stays digital silence.
@@ -194,28 +224,31 @@ class Enhancer(nn.Module):
                 an impossible rate.
             ConfigError: for options out of their range, or a purpose that the model does not serve.
         """
-        limit_db = attenuation_limit_db
-        [chunk] = self.enhance_chunks(
-            [waveform], sample_rate, purpose=purpose, mix=mix, attenuation_limit_db=limit_db, upper_band=upper_band
+        made = enhance_in_chunks(
+            self,
+            to_channels(waveform, sample_rate),
+            sample_rate,
+            chunk_s,
+            purpose=purpose,
+            mix=mix,
+            attenuation_limit_db=attenuation_limit_db,
+            upper_band=upper_band,
         )
-        warn(chunk.condition.texts())
-        return cast(Waveform, chunk.waveform)
+        warn(made.condition.texts())
+        return cast(Waveform, like(made.waveform, waveform))
 
-    def enhance_batch(
-        self, waveforms: Sequence[Waveform], sample_rate: int = SAMPLE_RATE, **options: Any
-    ) -> list[Waveform]:
+    def enhance_batch(self, waveforms: Sequence[Waveform], sample_rate: int, **options: Any) -> list[Waveform]:
         """Enhance recordings of one rate together; results, options and errors are those of `enhance`, to rounding.
 
-        Memory is that of the longest recording times their number: recordings of similar length go together best.
+        Each is enhanced at once. Memory is that of the longest recording times their number: recordings of similar
+        length go together best.
         """
         chunks = self.enhance_chunks(waveforms, sample_rate, **options)
         for chunk in chunks:
             warn(chunk.condition.texts())
         return [cast(Waveform, chunk.waveform) for chunk in chunks]
 
-    def enhance_chunks(
-        self, chunks: Sequence[Any], sample_rate: int = SAMPLE_RATE, **options: Any
-    ) -> list[EnhancedChunk]:
+    def enhance_chunks(self, chunks: Sequence[Any], sample_rate: int, **options: Any) -> list[EnhancedChunk]:
         """`enhance_batch` of recordings or chunks of some, with what was noticed about each instead of warnings."""
         wanted = EnhanceOptions(**options)
         round_trips = _round_trips(chunks, sample_rate)

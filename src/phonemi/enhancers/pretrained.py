@@ -160,25 +160,31 @@ def _load_folder(
     return enhancer
 
 
+def describe(enhancer: Enhancer) -> dict[str, Any]:
+    """What an enhancer is made of, JSON-able: the names of config.json."""
+    network, encoder, aggregation = enhancer.network, enhancer.representation, enhancer.aggregation
+    probe = {} if enhancer.phone_probe is None else {"phone_probe": enhancer.phone_probe.settings()}
+    return {
+        "model_type": MODEL_TYPE,
+        "name": enhancer.name,
+        "sample_rate": SAMPLE_RATE,
+        "mask_enhancer": {"kind": network.kind, **network.settings()},
+        "representation": None if encoder is None else encoder.name,
+        "aggregation": None if aggregation is None else aggregation.settings(),
+        **probe,
+    }
+
+
 def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, shipped_encoder: str | None) -> None:
     """See `Enhancer.save_pretrained`."""
     from phonemi.enhancers.card import model_card  # not needed for enhancing
 
     network, aggregation = enhancer.network, enhancer.aggregation
-    settings: dict[str, Any] = {
-        "model_type": MODEL_TYPE,
-        "name": enhancer.name,
-        "sample_rate": SAMPLE_RATE,
-        "mask_enhancer": {"kind": network.kind, **network.settings()},
-        "representation": None,
-        "aggregation": None,
-        "facts": facts,
-    }
+    settings = describe(enhancer) | {"representation": None, "facts": facts}
     files = [WEIGHTS_FILE]
     parts: list[tuple[str, str, nn.Module]] = []  # for the card
     if enhancer.representation is not None and aggregation is not None:
         encoder = enhancer.representation
-        settings["aggregation"] = aggregation.settings()
         encoder_settings, encoder_files = _store_encoder(encoder, folder, half, shipped_encoder)
         settings |= encoder_settings
         files += encoder_files
@@ -190,7 +196,6 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
             ("aggregation", f"{kind} of {aggregation.layers} layers", aggregation),
         ]
     if enhancer.phone_probe is not None:
-        settings["phone_probe"] = enhancer.phone_probe.settings()
         parts.append(("phone probe", "linear, on the fused features", enhancer.phone_probe))
     parts.append((f"{network.kind} enhancer", network.description(), network))
     save_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE, half, {"format": "pt"})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -70,16 +71,8 @@ class RoundTrip:
     """
 
     def __init__(self, waveform: Any, sample_rate: int) -> None:
-        self.waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
-        self.sample_rate = sample_rate
-        _check(self.waveform, sample_rate)
-        if isinstance(self.waveform, Tensor):
-            noisy = self.waveform.detach().float().cpu().numpy()
-        else:
-            with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused below
-                noisy = self.waveform.astype(np.float32)
-        audio.check_finite(noisy)
-        self.noisy = np.atleast_2d(noisy)
+        self.waveform, self.sample_rate = waveform, sample_rate
+        self.noisy = to_channels(waveform, sample_rate)
         peaks = np.maximum(self.noisy.max(1, initial=0), -self.noisy.min(1, initial=0))
         self._audible_channels = np.flatnonzero(peaks > MIN_PEAK)
         self.audible = self.noisy[self._audible_channels]
@@ -103,10 +96,31 @@ class RoundTrip:
             result[self._audible_channels] = enhanced
         if options.mix < 1:
             result = np.float32(options.mix) * result + np.float32(1 - options.mix) * self.noisy
-        result = result.reshape(tuple(self.waveform.shape))
-        if isinstance(self.waveform, Tensor):
-            return torch.from_numpy(result).to(self.waveform.detach())
-        return result.astype(self.waveform.dtype, copy=False)
+        return like(result, self.waveform)
+
+
+def to_channels(waveform: Any, sample_rate: int) -> np.ndarray:
+    """A user's waveform as float32 [channel, sample]; errors are those of `Enhancer.enhance`."""
+    if isinstance(waveform, str | Path):
+        raise AudioError(f"{waveform} is the name of a file: `enhance_file` takes those")
+    waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
+    _check(waveform, sample_rate)
+    if isinstance(waveform, Tensor):
+        channels = waveform.detach().float().cpu().numpy()
+    else:
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are refused below
+            channels = waveform.astype(np.float32)
+    audio.check_finite(channels)
+    return np.atleast_2d(channels)
+
+
+def like(channels: np.ndarray, waveform: Any) -> Any:
+    """[channel, sample] in the type and shape of a user's waveform; inverse of `to_channels`."""
+    waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
+    result = channels.reshape(tuple(waveform.shape))
+    if isinstance(waveform, Tensor):
+        return torch.from_numpy(result).to(waveform.detach())
+    return result.astype(waveform.dtype, copy=False)
 
 
 def to_16_khz(channels: np.ndarray, sample_rate: int) -> np.ndarray:

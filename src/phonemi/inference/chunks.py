@@ -109,3 +109,25 @@ class OverlapAdd:
         final = chunk.shape[1] if is_last else max(0, chunk.shape[1] - self._overlap)
         self._tail = chunk[:, final:].copy()
         return chunk[:, :final]
+
+
+def enhance_in_chunks(
+    enhancer: ChunkEnhancer,
+    noisy: np.ndarray,
+    sample_rate: int,
+    chunk_s: float = CHUNK_S,
+    overlap_s: float = OVERLAP_S,
+    **options: Any,
+) -> EnhancedChunk:
+    """Enhance a recording that is in memory, float32 [channel, sample], as a file of it would be enhanced."""
+    blocks, overlap = plan_cut(noisy.shape[1], sample_rate, chunk_s, overlap_s)
+    pieces = iter(np.split(noisy, np.cumsum(blocks)[:-1], axis=1))
+    overlap_add, condition = OverlapAdd(overlap), Condition()
+    enhanced, start = np.empty_like(noisy), 0
+    for chunk in overlapping(pieces, overlap):
+        [made] = enhancer.enhance_chunks([chunk.noisy], sample_rate, **options)
+        final = overlap_add.add(made.waveform, chunk.is_last)
+        enhanced[:, start : start + final.shape[1]] = final
+        start += final.shape[1]
+        condition += made.condition
+    return EnhancedChunk(enhanced, condition)
