@@ -17,7 +17,7 @@ from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.enhancers.purpose import PhoneProbe, Purpose, between_frames
-from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand, like, to_channels
+from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand, from_channels, to_channels
 from phonemi.errors import AudioError, ConfigError, ModelError, PhonemiError
 from phonemi.inference.chunks import CHUNK_S, EnhancedChunk, enhance_in_chunks
 from phonemi.inference.condition import Condition, examine, warn
@@ -224,7 +224,7 @@ class Enhancer(nn.Module):
                 an impossible rate.
             ConfigError: for options out of their range, or a purpose that the model does not serve.
         """
-        made = enhance_in_chunks(
+        enhanced = enhance_in_chunks(
             self,
             to_channels(waveform, sample_rate),
             sample_rate,
@@ -234,8 +234,8 @@ class Enhancer(nn.Module):
             attenuation_limit_db=attenuation_limit_db,
             upper_band=upper_band,
         )
-        warn(made.condition.texts())
-        return cast(Waveform, like(made.waveform, waveform))
+        warn(enhanced.condition.texts())
+        return cast(Waveform, from_channels(enhanced.waveform, waveform))
 
     def enhance_batch(self, waveforms: Sequence[Waveform], sample_rate: int, **options: Any) -> list[Waveform]:
         """Enhance recordings of one rate together; results, options and errors are those of `enhance`, to rounding.

@@ -96,7 +96,7 @@ class RoundTrip:
             result[self._audible_channels] = enhanced
         if options.mix < 1:
             result = np.float32(options.mix) * result + np.float32(1 - options.mix) * self.noisy
-        return like(result, self.waveform)
+        return from_channels(result, self.waveform)
 
 
 def to_channels(waveform: Any, sample_rate: int) -> np.ndarray:
@@ -114,7 +114,7 @@ def to_channels(waveform: Any, sample_rate: int) -> np.ndarray:
     return np.atleast_2d(channels)
 
 
-def like(channels: np.ndarray, waveform: Any) -> Any:
+def from_channels(channels: np.ndarray, waveform: Any) -> Any:
     """[channel, sample] in the type and shape of a user's waveform; inverse of `to_channels`."""
     waveform = waveform if isinstance(waveform, Tensor) else np.asarray(waveform)
     result = channels.reshape(tuple(waveform.shape))

@@ -123,11 +123,11 @@ def enhance_in_chunks(
     blocks, overlap = plan_cut(noisy.shape[1], sample_rate, chunk_s, overlap_s)
     pieces = iter(np.split(noisy, np.cumsum(blocks)[:-1], axis=1))
     overlap_add, condition = OverlapAdd(overlap), Condition()
-    enhanced, start = np.empty_like(noisy), 0
+    waveform, start = np.empty_like(noisy), 0
     for chunk in overlapping(pieces, overlap):
-        [made] = enhancer.enhance_chunks([chunk.noisy], sample_rate, **options)
-        final = overlap_add.add(made.waveform, chunk.is_last)
-        enhanced[:, start : start + final.shape[1]] = final
+        [enhanced] = enhancer.enhance_chunks([chunk.noisy], sample_rate, **options)
+        final = overlap_add.add(enhanced.waveform, chunk.is_last)
+        waveform[:, start : start + final.shape[1]] = final
         start += final.shape[1]
-        condition += made.condition
-    return EnhancedChunk(enhanced, condition)
+        condition += enhanced.condition
+    return EnhancedChunk(waveform, condition)
