@@ -1,7 +1,7 @@
 """Draw docs/figures/overview.png, the picture of the README; run it in the root of a checkout.
 
 Left: synthetic speech in synthetic rain at 5 dB, before and after `Enhancer.from_pretrained("default")`. Right: the
-mutual information by layer and SNR, read from the table "Fig. 1: bits by layer and SNR" in docs/results.md.
+mutual information by layer and SNR, read from the table of figure 1 in docs/results.md.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ def noisy_speech() -> np.ndarray:
 
 def bits_by_layer() -> dict[str, list[float]]:
     """Layer of `mini`, or log1p -> bits at each of `SNRS_DB`."""
-    table = (FOLDER.parent / "results.md").read_text(encoding="utf-8").partition("### Fig. 1: bits by layer")[2]
-    rows = re.findall(r"^\| (?:mini )?(layer \d|log1p) \|(.+)\|$", table.partition("###")[0], re.M)
-    return {name: [float(cell) for cell in cells.split("|")][: len(SNRS_DB)] for name, cells in rows}
+    results = (FOLDER.parent / "results.md").read_text(encoding="utf-8")
+    section = results.partition("\n## Figure 1")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?:mini )?(layer \d|log1p) \|(.+)\|$", section, re.M)
+    return {name: [float(cell.split()[0]) for cell in cells.split("|")][: len(SNRS_DB)] for name, cells in rows}
 
 
 def draw() -> None:
