@@ -11,6 +11,7 @@ from phonemi.data.alignment import (
     check_fit,
     frame_labels,
     inventory,
+    is_htk,
     phone_class,
     read_ctm,
     read_htk,
@@ -133,6 +134,42 @@ def test_textgrid_label_with_quotes_and_numbers(tmp_path: Path) -> None:
     assert read_textgrid(path, "words") == [Interval(0.0, 0.5, 'say "7 xmin = 3" <exists>')]
 
 
+def textgrid(*tiers: tuple[str, list[tuple[float, float, str]]], end_s: float = 1.0) -> str:
+    """A TextGrid in the short format, with interval tiers of these names."""
+    lines = ['"ooTextFile short"', '"TextGrid"', "0", f"{end_s}", "<exists>", f"{len(tiers)}"]
+    for name, intervals in tiers:
+        lines += ['"IntervalTier"', f'"{name}"', "0", f"{end_s}", f"{len(intervals)}"]
+        lines += [f'{start_s}\n{end_s}\n"{label}"' for start_s, end_s, label in intervals]
+    return "\n".join(lines) + "\n"
+
+
+ANNA = [(0.0, 0.25, "HH"), (0.25, 0.5, "IY1"), (0.5, 1.0, "")]
+
+
+def test_textgrid_with_a_tier_for_each_speaker(tmp_path: Path) -> None:
+    ben = [(0.0, 0.4995, "sil"), (0.4995, 0.75, "S"), (0.75, 1.0, "spn")]
+    words = ("Ben - words", [(0.0, 1.0, "see")])
+    path = written(tmp_path, textgrid(("Anna - phones", ANNA), words, ("Ben - phones", ben)))
+    assert read_textgrid(path) == [(0.0, 0.25, "HH"), (0.25, 0.5, "IY1"), (0.4995, 0.75, "S"), (0.75, 1.0, "spn")]
+    assert read_textgrid(path, "words") == [(0.0, 1.0, "see")]
+
+
+def test_speakers_of_a_textgrid_who_talk_at_once_are_named(tmp_path: Path) -> None:
+    ben = [(0.0, 0.4, ""), (0.4, 1.0, "S")]
+    path = written(tmp_path, textgrid(("Ben - phones", ben), ("Anna - phones", ANNA)))
+    with pytest.raises(DataError, match=r"'Anna - phones' and 'Ben - phones' .* at 0\.400-0\.500 s"):
+        read_textgrid(path)
+
+
+@pytest.mark.parametrize("silence", ["", "sil"])
+def test_a_recording_in_which_nobody_speaks_is_silence(tmp_path: Path, silence: str) -> None:
+    quiet = [(0.0, 0.4, silence), (0.4, 1.0, silence)]
+    for tiers in ([("phones", quiet)], [("Anna - phones", quiet), ("Ben - phones", quiet)]):
+        intervals = read_textgrid(written(tmp_path, textgrid(*tiers)))
+        assert check_fit(recording(*intervals)).phones == tuple(quiet)
+        assert frame_labels(intervals, 49).tolist() == [0] * 49
+
+
 @pytest.mark.parametrize("tier", ["phone", "marks"])
 def test_textgrid_without_the_tier(tmp_path: Path, tier: str) -> None:
     with pytest.raises(DataError, match=f"no interval tier '{tier}'"):
@@ -159,6 +196,12 @@ def test_ctm(tmp_path: Path) -> None:
     assert read_ctm(path) == {"a": [(0.5, 0.75, "AH1")], "b": [(0.0, 0.1, "SIL"), (0.1, 0.3, "K")]}
 
 
+def test_ctm_of_two_channels_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, "a 1 0 1 K\nb A 0 0.5 HH\nb B 0.5 0.5 S\n")
+    with pytest.raises(DataError, match=r"file: 'b' is on the channels A and B: keep the lines of the channel"):
+        read_ctm(path)
+
+
 @pytest.mark.parametrize("line", ["b 1 0.1 0.2", "b 1 zero 0.2 K"])
 def test_ctm_names_the_bad_line(tmp_path: Path, line: str) -> None:
     with pytest.raises(DataError, match="file:2: expected 'utterance channel"):
@@ -170,6 +213,28 @@ def test_htk(tmp_path: Path) -> None:
     assert read_htk(path) == [(0.0, 0.1, "sil"), (0.1, 0.25, "ae")]
     with pytest.raises(DataError, match="file:1: expected 'start end phone'"):
         read_htk(written(tmp_path, "#!MLF!#\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("0 1000000 sil\n", True),
+        ("\n0 1000000 sil -31.5 cat\n", True),
+        ("0.0 0.31 sil\n", True),  # in seconds: `read_htk` says what is wrong with it
+        ("he was a good man\n", False),
+        ("2 good men\n", False),
+        ("20 20 vision\n", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_labels_and_transcripts_have_the_same_extension(tmp_path: Path, text: str, labels: bool, encoding: str) -> None:
+    assert is_htk(written(tmp_path, text, encoding)) == labels
+
+
+def test_a_file_that_is_no_text_has_no_labels(tmp_path: Path) -> None:
+    assert not is_htk(written(tmp_path, "Ren\u00e9", "latin-1"))
+    assert not is_htk(tmp_path / "absent")
 
 
 def test_frame_labels_are_half_open_around_the_receptive_field_centre() -> None:
@@ -219,6 +284,7 @@ def test_frame_labels_of_no_interval(frames: int) -> None:
 
 def test_a_fitting_alignment_passes() -> None:
     check_fit(recording((0.0, 0.5, "sil"), (0.4995, 1.05, "AE1")))
+    check_fit(recording((0.0, 0.5, "spn"), (0.5, 0.6, "HH"), (0.6, 0.7, "<unk>"), (0.7, 0.8, "+NSN+"), (0.8, 0.9, "nsn")))
 
 
 @pytest.mark.parametrize(
@@ -231,7 +297,10 @@ def test_a_fitting_alignment_passes() -> None:
         ([(0.0, float("nan"), "AE")], "at 0.000-nan s runs backwards"),
         ([(0.0, 0.5, "AE"), (0.4, 0.6, "B")], "'B' at 0.400-0.600 s overlaps the one before, which ends at 0.500 s"),
         ([(0.0, 0.5, "spn")], "not in ARPAbet: 'spn'"),
+        ([(0.0, 0.5, "sil"), (0.5, 0.6, "spn")], "not in ARPAbet: 'spn'"),
         ([(0.0, 0.5, "b"), (0.5, 0.6, "ɹ")], "not in ARPAbet: 'ɹ'"),
+        ([(0.0, 0.5, "uh"), (0.5, 0.6, "he")], "not in ARPAbet: 'he'"),
+        ([(0.0, 0.5, "ah"), (0.5, 0.6, "he"), (0.6, 0.7, "er"), (0.7, 0.8, "was")], "not in ARPAbet: 'he', 'was'"),
     ],
 )
 def test_a_misfit_is_refused_with_the_numbers(phones: list, message: str) -> None:

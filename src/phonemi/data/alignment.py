@@ -6,8 +6,9 @@ Classes are the 39 ARPAbet phones of CMUdict and silence. Frames are those of Hu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from phonemi.constants import IGNORE as IGNORE  # the label of `frame_labels` for an unknown phone
 from phonemi.constants import SAMPLE_RATE
-from phonemi.data.manifest import Interval, Recording, interval_problems
+from phonemi.data.manifest import OVERLAP_TOLERANCE_S, Interval, Recording, interval_problems
 from phonemi.errors import DataError, nearest
 
 Parsed = TypeVar("Parsed")
@@ -34,10 +35,14 @@ STRESSED_PHONES: tuple[str, ...] = tuple(
 _CLASSES = {phone: index for index, phone in enumerate(PHONES)}
 _STRESSED_CLASSES = {phone: index for index, phone in enumerate(STRESSED_PHONES)}
 _SILENCE_LABELS = ("", "SIL", "SP", "SILENCE", "[SIL]")
+# What aligners write where they know no phone, if it is letters alone: noise, laughter, breath, an unknown word.
+_NOISE_LABELS = ("SPN", "NSN", "NOISE", "NS", "LG", "LAU", "BR", "LS", "CG", "OOV", "UNK")
 # Samples between frames, and from the start of a frame to the centre of its receptive field. `signal` has the same
 # grid, but importing it would load torch in every process that aligns.
 _HOP, _CENTRE = 320, 200
 
+# Start and end, then the label: how a line of an HTK label file begins.
+_LABEL_LINE = re.compile(r"\s*([\d.]+)\s+([\d.]+)\s+\S")
 # A TextGrid as Praat itself reads it: quoted text and free-standing numbers are values, all else ("xmin =") is comment.
 _TEXTGRID_VALUE = re.compile(r'"((?:[^"]|"")*)"|(?<!\S)([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?!\S)')
 
@@ -117,18 +122,34 @@ def check_fit(recording: Recording) -> Recording:
         raise DataError(f"{name} has no interval")
     for problem in interval_problems(recording):
         raise DataError(f"{name}: {problem}")
-    labels = {phone for *_, phone in recording.phones}
-    # Half of the consonants of the IPA look like ARPAbet; its vowels do not, they are not ASCII.
-    foreign = sorted(label for label in labels if not label.isascii())
-    if foreign or not any(phone_class(label) for label in labels):
-        raise DataError(f"{name} is not in ARPAbet: {', '.join(map(repr, foreign[:5] or sorted(labels)[:5]))}")
+    if foreign := foreign_labels(phone for *_, phone in recording.phones):
+        raise DataError(f"{name} is not in ARPAbet: {', '.join(map(repr, foreign[:5]))}")
     return recording
+
+
+def foreign_labels(labels: Iterable[str]) -> list[str]:
+    """The labels that show, taken together, that these are not ARPAbet phones; none if they are, or all are silence.
+
+    Marks of noise ("spn", "<unk>") may be among phones. Words are not phones, although a few look like them.
+
+    >>> foreign_labels(["HH", "IY1", "spn"]), foreign_labels(["", "sil"]), foreign_labels(["uh", "he", "was"])
+    ([], [], ['he', 'was'])
+    """
+    names = sorted(set(labels))
+    # Half of the consonants of the IPA look like ARPAbet; its vowels do not, they are not ASCII.
+    if ipa := [name for name in names if not name.isascii()]:
+        return ipa
+    unknown = [name for name in names if phone_class(name) is None]
+    words = [name for name in unknown if name.isalpha() and name.upper() not in _NOISE_LABELS]
+    phones = {phone_class(name) for name in names} - {None, 0}
+    return (words or unknown) if len(words) >= len(phones) else []
 
 
 def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | None = None) -> list[Interval]:
     """Read one tier of a Praat TextGrid, in the long or the short text format, UTF-8 or UTF-16.
 
-    Labels are as written: silence usually has an empty one.
+    Labels are as written: silence usually has an empty one. Of several speakers with a tier each, what they say is
+    joined, and their silences are left out.
 
     Args:
         path: the file.
@@ -137,37 +158,58 @@ def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | No
         content: bytes of the file, if it is not on disk but in an archive.
 
     Raises:
-        DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier.
+        DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier, or if two
+            speakers talk at the same time.
     """
     values = _TextGridValues(path, content)
     if "TextGrid" not in (values.text(), values.text()):
         raise DataError(f"{path} is not a TextGrid: its first lines do not say so")
     values.numbers(2)
-    names = []
+    names: list[str] = []
+    tiers: list[tuple[str, list[Interval]]] = []
     for _ in range(values.count()):
         is_interval_tier, name = values.text() == "IntervalTier", values.text()
         values.numbers(2)
         # An interval has two times, a mark of a point tier has one.
         entries = [(values.numbers(2 if is_interval_tier else 1), values.text()) for _ in range(values.count())]
         if is_interval_tier and name.lower().split(" - ")[-1] == tier.lower():
-            return [Interval(start_s, end_s, label) for (start_s, end_s), label in entries]
+            tiers.append((name, [Interval(start_s, end_s, label) for (start_s, end_s), label in entries]))
         names.append(name)
-    raise DataError(f"{path} has no interval tier {tier!r}; {nearest(tier, names)}")
+    if not tiers:
+        raise DataError(f"{path} has no interval tier {tier!r}; {nearest(tier, names)}")
+    return tiers[0][1] if len(tiers) == 1 else _join_speakers(path, tiers)
+
+
+def _join_speakers(path: str | Path, tiers: Sequence[tuple[str, list[Interval]]]) -> list[Interval]:
+    """What is said on any of the tiers; DataError where two say something at the same time."""
+    spoken = sorted(
+        (interval, name) for name, intervals in tiers for interval in intervals if phone_class(interval.phone) != 0
+    )
+    for (before, name), (after, other) in pairwise(spoken):
+        if after.start_s < before.end_s - OVERLAP_TOLERANCE_S:
+            both = f"{after.start_s:.3f}-{min(before.end_s, after.end_s):.3f} s"
+            raise DataError(f"{path}: the tiers {name!r} and {other!r} both have phones at {both}: a frame has one")
+    return [interval for interval, _ in spoken] or tiers[0][1]
 
 
 def read_ctm(path: str | Path) -> dict[str, list[Interval]]:
     """Read a CTM file: the intervals of each utterance, in order of their start.
 
     Raises:
-        DataError: naming file and line, if the file is missing or a line has another form.
+        DataError: naming file and line, if the file is missing or a line has another form; naming the channels of an
+            utterance that is on several: they are several signals, and a recording has one sequence of phones.
     """
 
-    def parse(fields: list[str]) -> tuple[str, Interval]:
-        name, _, start, duration, phone = fields[:5]
-        return name, Interval(float(start), round(float(start) + float(duration), 6), phone)
+    def parse(fields: list[str]) -> tuple[str, str, Interval]:
+        name, channel, start, duration, phone = fields[:5]
+        return name, channel, Interval(float(start), round(float(start) + float(duration), 6), phone)
 
     utterances: dict[str, list[Interval]] = {}
-    for name, interval in parse_lines(path, parse, "utterance channel start_s duration_s phone"):
+    channels: dict[str, str] = {}
+    for name, channel, interval in parse_lines(path, parse, "utterance channel start_s duration_s phone"):
+        if channels.setdefault(name, channel) != channel:
+            both = f"the channels {channels[name]} and {channel}"
+            raise DataError(f"{path}: {name!r} is on {both}: keep the lines of the channel that the recording has")
         utterances.setdefault(name, []).append(interval)
     return {name: sorted(intervals) for name, intervals in utterances.items()}
 
@@ -184,6 +226,15 @@ def read_htk(path: str | Path) -> list[Interval]:
         return Interval(int(start) / 1e7, int(end) / 1e7, phone)
 
     return list(parse_lines(path, parse, "start end phone"))
+
+
+def is_htk(path: str | Path) -> bool:
+    """Whether a file with the extension .lab has HTK labels; otherwise it is a transcript, or cannot be read."""
+    try:
+        line = _LABEL_LINE.match(read_text(path))
+        return line is not None and float(line[1]) < float(line[2])
+    except (DataError, ValueError):  # ValueError: "1.2.3" is no number
+        return False
 
 
 def parse_lines(path: str | Path, parse: Callable[[list[str]], Parsed], form: str) -> Iterator[Parsed]:

@@ -21,7 +21,7 @@ _MAX_NAMED_PROBLEMS = 3
 # Aligners round to 10 ms and pad the last frame; an alignment that ends later than this belongs to other audio.
 _END_TOLERANCE_S = 0.05
 # Start plus duration in decimal text may exceed the next start by a rounding error.
-_OVERLAP_TOLERANCE_S = 0.001
+OVERLAP_TOLERANCE_S = 0.001
 
 
 class Interval(NamedTuple):
@@ -112,7 +112,7 @@ def interval_problems(recording: Recording) -> Iterator[str]:
         interval = f"phone {phone!r} at {start_s:.3f}-{end_s:.3f} s"
         if not 0 <= start_s <= end_s < math.inf:
             yield f"{interval} runs backwards or starts before 0"
-        elif start_s < previous_end_s - _OVERLAP_TOLERANCE_S:
+        elif start_s < previous_end_s - OVERLAP_TOLERANCE_S:
             yield f"{interval} overlaps the one before, which ends at {previous_end_s:.3f} s"
         elif end_s > recording.duration_s + _END_TOLERANCE_S:
             yield f"{interval} ends after the audio ({recording.duration_s:.3f} s)"

@@ -8,7 +8,7 @@ import pytest
 from phonemi import audio
 from phonemi.data.corpora.folder import prepare_folder
 from phonemi.data.manifest import Interval, validate
-from phonemi.errors import DataError
+from phonemi.errors import DataError, PhonemiWarning
 
 
 def sound(path: Path, samples: int = 8000) -> Path:
@@ -188,6 +188,47 @@ def test_textgrids_in_folders_of_the_same_names(tmp_path: Path) -> None:
         prepare_folder(tmp_path / "wav", alignments=[tmp_path / "wav"])
     with pytest.raises(DataError, match=r"absent.ctm cannot be read"):
         prepare_folder(tmp_path / "wav", alignments=[tmp_path / "absent.ctm"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_transcripts_beside_textgrids_are_text_and_no_labels(tmp_path: Path, encoding: str) -> None:
+    grid = '"ooTextFile" "TextGrid" 0 .5 <exists> 1 "IntervalTier" "phones" 0 .5 1 0 .5 "{}"\n'
+    for name, phone in (("1", "K"), ("2", "M"), ("3", "")):
+        sound(tmp_path / "anna" / f"{name}.wav")
+        write(tmp_path / "anna" / f"{name}.TextGrid", "").write_bytes(grid.format(phone).encode(encoding))
+        write(tmp_path / "anna" / f"{name}.lab", "").write_bytes("he was a\ngood man\n".encode(encoding))
+    write(tmp_path / "anna" / "2.txt", "it is")
+    recordings, notes = prepare_folder(tmp_path, alignments=[tmp_path])
+    assert notes == []
+    assert [recording.text for recording in recordings] == ["he was a good man", "it is", "he was a good man"]
+    assert [recording.phones for recording in recordings] == [((0, 0.5, "K"),), ((0, 0.5, "M"),), ((0, 0.5, ""),)]
+
+
+def test_htk_labels_are_phones_and_no_text(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    write(tmp_path / "a.lab", "0 5000000 K\n")
+    [recording], _ = prepare_folder(tmp_path, alignments=[tmp_path])
+    assert (recording.text, recording.phones) == (None, ((0, 0.5, "K"),))
+    write(tmp_path / "a.lab", "he was a good man\n")
+    with pytest.raises(DataError, match="holds no CTM file, no TextGrid and no HTK label file"):
+        prepare_folder(tmp_path, alignments=[tmp_path])
+
+
+def test_words_in_a_ctm_file_are_no_phones(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / f"{name}.wav")
+    words = write(tmp_path / "ctm" / "words.ctm", "a 1 0 0.1 uh\na 1 0.1 0.2 he\na 1 0.3 0.1 was\nb 1 0 0.5 ah\n")
+    for alignments in (words, words.parent):
+        with pytest.raises(DataError, match=r"words.ctm holds other labels than ARPAbet phones: 'he', 'was'"):
+            prepare_folder(tmp_path, alignments=[alignments])
+    write(tmp_path / "ctm" / "phones.ctm", "a 1 0 0.1 HH\na 1 0.1 0.1 IY1\nb 1 0 0.5 AO1\n")
+    with pytest.warns(PhonemiWarning, match=r"words.ctm holds other labels .*; left out"):
+        recordings, notes = prepare_folder(tmp_path, alignments=[words.parent])
+    assert notes == []
+    assert [recording.phones for recording in recordings] == [
+        ((0.0, 0.1, "HH"), (0.1, 0.2, "IY1")),
+        ((0.0, 0.5, "AO1"),),
+    ]
 
 
 def test_a_misfit_stays_without_phones(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import csv
 import json
 import os
 import sys
+import warnings
 import zipfile
 import zlib
 from collections import defaultdict
@@ -26,10 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from phonemi.data.alignment import check_fit, read_ctm, read_htk, read_textgrid
+from phonemi.data.alignment import check_fit, foreign_labels, is_htk, read_ctm, read_htk, read_textgrid
 from phonemi.data.corpora.corpus import Listing, Omissions
 from phonemi.data.manifest import Interval, Recording
-from phonemi.errors import DataError
+from phonemi.errors import DataError, PhonemiWarning
 
 _READERS: dict[str, Callable[[Path], list[Interval]]] = {".textgrid": read_textgrid, ".lab": read_htk}
 _TABLES = (".jsonl", ".json", ".csv")
@@ -37,6 +38,10 @@ _EXPORT = (
     "pandas.read_parquet(FILE, columns=COLUMNS).to_json('phones.jsonl', orient='records', lines=True), "
     "with the columns ['identifier', 'phones', 'start', 'end'] or ['id', 'phonemes']"
 )
+
+
+class ForeignLabels(DataError):
+    """A file of words, or of phones that are not ARPAbet."""
 
 
 class Entry(NamedTuple):
@@ -103,22 +108,34 @@ def find_alignments(alignments: Iterable[str | Path]) -> dict[str, list[Entry]]:
 
     Args:
         alignments: CTM files; folders of CTM files, TextGrids and HTK labels (.lab), at any depth; zip archives of
-            TextGrids (.zip), which are not unpacked; tables (.jsonl, .json, .csv).
+            TextGrids (.zip), which are not unpacked; tables (.jsonl, .json, .csv). In a folder, CTM files of words are
+            left out with a warning, and .lab files of text are no alignments.
 
     Raises:
         DataError: if a path does not exist, has no alignments in it, or cannot be parsed.
     """
     entries: dict[str, list[Entry]] = defaultdict(list)
     for path in map(Path, alignments):
+        of_path: list[Entry] = []
+        foreign: list[ForeignLabels] = []
         for file in _files_in(path) if path.is_dir() else [path]:
-            for entry in _entries(file):
-                entries[entry.name].append(entry)
+            try:
+                of_path += _entries(file)
+            except ForeignLabels as error:
+                foreign.append(error)
+        if foreign and not of_path:
+            raise foreign[0]
+        for error in foreign:
+            warnings.warn(f"{error}; left out", PhonemiWarning, stacklevel=2)
+        for entry in of_path:
+            entries[entry.name].append(entry)
     return dict(entries)
 
 
 def _files_in(folder: Path) -> Sequence[Path]:
     files = sorted(file for file in folder.rglob("*") if not file.name.startswith("."))
     alignments = [file for file in files if file.suffix.lower() in (".ctm", *_READERS)]
+    alignments = [file for file in alignments if file.suffix.lower() != ".lab" or is_htk(file)]
     if not alignments:
         tables = [file for file in files if file.suffix.lower() in (".zip", ".parquet", *_TABLES)]
         hint = f"; name the file itself: {tables[0]}" if tables else ""
@@ -136,6 +153,10 @@ def _entries(file: Path) -> Iterator[Entry]:
         raise DataError(f"{file} is a Parquet table, which is not read here; export it as JSON lines first: {_EXPORT}")
     else:
         table = read_alignment_table(file) if suffix in _TABLES else read_ctm(file)
+        # In all utterances: a short one may have only such words as look like phones.
+        if foreign := foreign_labels(interval.phone for intervals in table.values() for interval in intervals):
+            labels = ", ".join(map(repr, foreign[:5]))
+            raise ForeignLabels(f"{file} holds other labels than ARPAbet phones: {labels}")
         for name, intervals in table.items():
             yield Entry(name, file, partial(list, intervals))
 

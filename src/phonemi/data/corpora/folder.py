@@ -12,6 +12,7 @@ from operator import eq, ge, gt, le, lt, ne
 from pathlib import Path
 
 from phonemi import audio
+from phonemi.data.alignment import is_htk
 from phonemi.data.corpora.alignment_files import attach_phones
 from phonemi.data.corpora.corpus import Listing, Omissions, read_transcript, recordings_of
 from phonemi.data.manifest import Recording
@@ -35,7 +36,8 @@ def prepare_folder(
 
     The id is the stem of the file; where two files below `folder` have the same stem, listed or not, the path below
     `folder` with "__" for slashes.
-    The text comes from the table, or else from "<stem>.txt" beside the file. The speaker comes from the table; without
+    The text comes from the table, or else from "<stem>.txt" beside the file, or "<stem>.lab" where that is no HTK label
+    file (Montreal Forced Aligner). The speaker comes from the table; without
     such a column it is the name of the folder that contains the file, unless that is `folder` itself.
 
     Args:
@@ -66,7 +68,7 @@ def prepare_folder(
     recordings = []
     for path, speaker, text in files:
         if recording := readable.get(path):
-            if text is None and (transcript := path.with_suffix(".txt")).exists():
+            if text is None and (transcript := _transcript_of(path)) is not None:
                 text = read_transcript(transcript, unread)
             recordings.append(replace(recording, id=ids[path], speaker=speaker, text=text, fold=fold))
     notes += skipped.notes("recording", "skipped") + unread.notes("transcript", "ignored")
@@ -76,6 +78,14 @@ def prepare_folder(
     if clean is not None:
         recordings = _with_clean(recordings, folder, Path(clean))
     return attach_phones(Listing(recordings, notes), alignments)
+
+
+def _transcript_of(path: Path) -> Path | None:
+    """The transcript beside a sound file."""
+    text, labels = path.with_suffix(".txt"), path.with_suffix(".lab")
+    if text.exists():
+        return text
+    return labels if labels.exists() and not is_htk(labels) else None
 
 
 def _with_clean(recordings: list[Recording], folder: Path, clean: Path) -> list[Recording]:
