@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,7 +145,7 @@ def test_duplicate_ids() -> None:
     ],
 )
 def test_intervals_that_contradict(phones: list[Interval], message: str) -> None:
-    with pytest.raises(DataError, match=rf"1 problem in 1 recordings: a: {'.*' + message}"):
+    with pytest.raises(DataError, match=rf"1 problem in 1 recording: a: {'.*' + message}"):
         validate([_recording("a", phones=tuple(phones))], check_files=False)
 
 
@@ -164,6 +165,10 @@ def test_headers_unlike_the_manifest(tmp_path: Path) -> None:
         validate([replace(good, clean=str(tmp_path / "gone.wav"))])
     with pytest.raises(DataError, match=r"clean counterpart .*b\.wav lasts 0.0500 s, not 0.1000 s"):
         validate([replace(good, clean=_on_disk(tmp_path, "b", 800).path)])
+    for samples, fits in ((1_440, True), (1_760, True), (1_439, False), (1_761, False)):
+        pair = replace(good, clean=_on_disk(tmp_path, "c", samples).path)
+        with nullcontext() if fits else pytest.raises(DataError, match="clean counterpart"):
+            validate([pair])
     validate([replace(good, samples=1_700, path="nowhere")], check_files=False)
 
 

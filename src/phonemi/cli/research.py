@@ -74,6 +74,9 @@ def prepare(
     clean: Annotated[
         File, Option(metavar="FOLDER", help="folder: clean versions of the noisy recordings, same names.")
     ] = None,
+    strict: Annotated[
+        bool, Option("--strict", help="folder, voicebank-demand: fail where a recording would be left out.")
+    ] = False,
     fold: Annotated[
         int | None, Option(metavar="FOLD", help="folder: cross-validation fold of these noise recordings.")
     ] = None,
@@ -88,7 +91,7 @@ def prepare(
 
     options: dict[str, object] = {"alignments": alignments, "subset": subset, "table": table, "where": where}
     options |= {"split": split, "part": part, "clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
-    options["clips"] = clips
+    options |= {"clips": clips, "strict": strict or None}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 

@@ -13,15 +13,19 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 from phonemi import audio
+from phonemi.constants import SAMPLE_RATE
 from phonemi.data.fingerprints import read_files
 from phonemi.errors import DataError, PhonemiError, nearest
 from phonemi.files import read_jsonl, write_jsonl
+from phonemi.tables import plural
 
 _MAX_NAMED_PROBLEMS = 3
 # Aligners round to 10 ms and pad the last frame; an alignment that ends later than this belongs to other audio.
 _END_TOLERANCE_S = 0.05
 # Start plus duration in decimal text may exceed the next start by a rounding error.
 OVERLAP_TOLERANCE_S = 0.001
+PAIR_TOLERANCE = SAMPLE_RATE // 100
+"""Samples at 16 kHz (10 ms) by which a noisy recording and its clean counterpart may differ; the longer one is cut."""
 
 
 class Interval(NamedTuple):
@@ -100,7 +104,7 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
         named = "; ".join(problems[:_MAX_NAMED_PROBLEMS])
         more = len(problems) - _MAX_NAMED_PROBLEMS
         raise DataError(
-            f"{len(problems)} problem{'' if len(problems) == 1 else 's'} in {len(recordings)} recordings: {named}"
+            f"{plural(len(problems), 'problem')} in {plural(len(recordings), 'recording')}: {named}"
             + (f"; and {more} more" if more > 0 else "")
         )
 
@@ -142,8 +146,13 @@ def _file_problems(recording: Recording, headers: dict[str, list[int] | PhonemiE
             return
         clean_samples, clean_rate = clean
         duration_s, clean_s = samples / sample_rate, clean_samples / clean_rate
-        if abs(clean_s - duration_s) > 1 / min(clean_rate, sample_rate):
+        if not is_pair(duration_s, clean_s):
             yield f"clean counterpart {recording.clean} lasts {clean_s:.4f} s, not {duration_s:.4f} s"
+
+
+def is_pair(duration_s: float, clean_s: float) -> bool:
+    """Whether a noisy and a clean recording of these durations may be of the same speech: 10 ms apart at most."""
+    return abs(round(SAMPLE_RATE * duration_s) - round(SAMPLE_RATE * clean_s)) <= PAIR_TOLERANCE
 
 
 def speaker_of(recording: Recording) -> str:

@@ -19,7 +19,7 @@ from phonemi import audio
 from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.augmentation import augment
-from phonemi.data.manifest import Interval, Recording, speaker_of
+from phonemi.data.manifest import PAIR_TOLERANCE, Interval, Recording, speaker_of
 from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
 
@@ -242,7 +242,7 @@ class PairedRecordings(NoisyRecordings):
         """
         recording = self.recordings[index]
         noisy, clean = audio.load(recording.path), audio.load(recording.clean or "")
-        if abs(len(noisy) - len(clean)) > SAMPLE_RATE // 100:
+        if abs(len(noisy) - len(clean)) > PAIR_TOLERANCE:
             lengths = f"{len(noisy)} noisy and {len(clean)} clean samples at 16 kHz"
             raise DataError(f"{recording.id}: {lengths}: not the same recording")
         samples = min(len(noisy), len(clean))

@@ -1,5 +1,7 @@
 """Folders of made-up sound files: with nothing beside them, with transcripts, with a table and alignments."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from phonemi import audio
 from phonemi.data.corpora.folder import prepare_folder
-from phonemi.data.manifest import Interval, validate
+from phonemi.data.manifest import Interval, validate, write_manifest
+from phonemi.data.mixing import PairedRecordings
 from phonemi.errors import DataError, PhonemiWarning
 
 
@@ -247,6 +250,72 @@ def test_clean_counterparts_are_found_by_their_path(tmp_path: Path) -> None:
     prepared = prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean")
     found = [(recording.id, Path(recording.clean or "").relative_to(tmp_path)) for recording in prepared.recordings]
     assert found == [("a", Path("clean/s1/a.flac")), ("b", Path("clean/s2/b.flac"))]
-    (tmp_path / "clean/s2/b.flac").unlink()
-    with pytest.raises(DataError, match=r"1 of 2 recordings have no clean counterpart in .* s2/b"):
+    assert prepared.notes == []
+    audio.save(tmp_path / "clean/s1/a.wav", np.full(800, 0.1), 16_000)  # beside a.flac
+    prepared = prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean")
+    assert [Path(recording.clean or "").name for recording in prepared.recordings] == ["a.wav", "b.flac"]
+
+
+def pair(folder: Path, name: str, seconds: float, clean_seconds: float | None, clean_rate: int = 16_000) -> None:
+    sound(folder / "noisy" / f"{name}.wav", round(16_000 * seconds))
+    if clean_seconds is not None:
+        samples = round(clean_rate * clean_seconds)
+        audio.save(folder / "clean" / f"{name}.wav", np.full(samples, 0.1), clean_rate)
+
+
+def test_a_pair_that_does_not_fit_is_named_and_left_out(tmp_path: Path) -> None:
+    pair(tmp_path, "equal", 0.5, 0.5)
+    pair(tmp_path, "shorter", 0.5, 0.49)
+    pair(tmp_path, "longer", 0.5, 0.51, 44_100)
+    pair(tmp_path, "off", 0.5, 0.489)
+    pair(tmp_path, "alone", 0.5, None)
+    for name in ("damaged", "empty"):
+        pair(tmp_path, name, 0.5, 0.5)
+    write(tmp_path / "clean" / "damaged.wav", "not sound")
+    write(tmp_path / "noisy" / "empty.wav", "")
+    sound(tmp_path / "noisy" / "twice.wav")
+    for extension in ("flac", "ogg"):
+        sound(tmp_path / "clean" / f"twice.{extension}")
+    recordings, notes = prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean")
+    assert [recording.id for recording in recordings] == ["equal", "longer", "shorter"]
+    validate(recordings)
+    assert all(len(mixture.noisy) == len(mixture.clean) for mixture in PairedRecordings(recordings))
+    [note] = notes
+    assert note.startswith("5 recordings skipped: 2 unreadable (")
+    assert "1 without a clean counterpart (alone)" in note
+    assert "1 with several clean counterparts (twice: twice.flac, twice.ogg)" in note
+    assert "1 with a clean counterpart of another length (off: 0.5000 s noisy, 0.4890 s clean)" in note
+    with pytest.raises(DataError, match=r"5 recordings skipped: 2 unreadable .*; without --strict the others are list"):
+        prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean", strict=True)
+
+
+def test_no_pair_fits(tmp_path: Path) -> None:
+    pair(tmp_path, "off", 0.5, 0.4)
+    with pytest.raises(
+        DataError, match=r"no recordings in .*noisy: 1 recording skipped: 1 with a clean counterpart of"
+    ):
         prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean")
+
+
+def test_strict_preparation_of_whole_folders(tmp_path: Path) -> None:
+    pair(tmp_path, "a", 0.5, 0.5)
+    assert prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean", strict=True).notes == []
+    write(tmp_path / "noisy" / "b.wav", "")
+    with pytest.raises(DataError, match=r"1 recording skipped: 1 unreadable \("):
+        prepare_folder(tmp_path / "noisy", strict=True)
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode here")
+def test_a_name_that_is_not_utf8_is_named_and_left_out(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"Ren\xe9.wav")
+    for place in ("noisy", "clean"):
+        for name in ("a.wav", odd):
+            os.replace(sound(tmp_path / "new.wav"), write(tmp_path / place / name, ""))
+    recordings, notes = prepare_folder(tmp_path / "noisy", clean=tmp_path / "clean", alignments=[])
+    assert [recording.id for recording in recordings] == ["a"]
+    place = tmp_path / "noisy"
+    assert notes == [rf"1 recording skipped: 1 with a name that is not UTF-8 ({place}/Ren\xe9.wav)"]
+    write_manifest(tmp_path / "a.jsonl", recordings)
+    (tmp_path / "noisy" / "a.wav").unlink()
+    with pytest.raises(DataError, match=r"no recordings in .*not UTF-8 \("):
+        prepare_folder(tmp_path / "noisy")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from phonemi import audio
 from phonemi.data.alignment import read_text
 from phonemi.data.fingerprints import read_files
-from phonemi.data.manifest import Recording
+from phonemi.data.manifest import Recording, is_pair
 from phonemi.errors import DataError, PhonemiError
+from phonemi.tables import plural
 
 _MAX_SILENCE_DB = -90.0  # digital silence, also after lossy coding; every recorded sound is far louder
 
@@ -65,7 +66,14 @@ class Omissions:
         """One sentence, or none if nothing was left out."""
         total = sum(map(len, self._examples.values()))
         reasons = [f"{len(examples)} {reason} ({examples[0]})" for reason, examples in self._examples.items()]
-        return [f"{total} {noun}{'' if total == 1 else 's'} {consequence}: {', '.join(reasons)}"] if total else []
+        return [f"{plural(total, noun)} {consequence}: {', '.join(reasons)}"] if total else []
+
+    def skipped_recordings(self, strict: bool = False) -> list[str]:
+        """The notes on recordings that were skipped; with `strict` a DataError if there are any."""
+        notes = self.notes("recording", "skipped")
+        if strict and notes:
+            raise DataError(f"{notes[0]}; without --strict the others are listed")
+        return notes
 
 
 def folder_called(name: str, folder: Path) -> Path | None:
@@ -87,8 +95,8 @@ def read_transcript(path: Path, unread: Omissions) -> str | None:
 def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: bool = False) -> dict[Path, Recording]:
     """A recording for each sound file, with what its header says and the stem of its name as id.
 
-    `skipped` counts the files that cannot be read and, with `skip_silent`, those of digital silence: noise is scaled to
-    an SNR. That reads every file to its end.
+    `skipped` counts the files that cannot be read, those whose path is not UTF-8, as manifests are, and, with
+    `skip_silent`, those of digital silence: noise is scaled to an SNR. That reads every file to its end.
     """
 
     def recording_if_audible(path: Path) -> Recording | None:
@@ -98,7 +106,13 @@ def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: boo
         return Recording(id=path.stem, path=os.path.abspath(path), sample_rate=info.sample_rate, samples=info.samples)
 
     recordings = {}
-    for path, recording in read_files(recording_if_audible, paths).items():
+    in_utf8 = []
+    for path in paths:
+        if (name := printable(path)) == str(path):
+            in_utf8.append(path)
+        else:
+            skipped.add("with a name that is not UTF-8", name)
+    for path, recording in read_files(recording_if_audible, in_utf8).items():
         if isinstance(recording, PhonemiError):
             skipped.add("unreadable", str(recording))
         elif recording is None:
@@ -106,3 +120,23 @@ def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: boo
         else:
             recordings[path] = recording
     return recordings
+
+
+def printable(path: Path) -> str:
+    """The path; where it is not UTF-8, with an escape for each byte that is not."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def fitting_pairs(recordings: Iterable[Recording], skipped: Omissions) -> list[Recording]:
+    """The noisy recordings whose clean counterpart can be read and has their length; `skipped` counts the others."""
+    pairs = [(recording, Path(recording.clean)) for recording in recordings if recording.clean is not None]
+    readable = recordings_of([clean for _, clean in pairs], skipped)
+    fitting = []
+    for recording, path in pairs:
+        if clean := readable.get(path):
+            if is_pair(recording.duration_s, clean.duration_s):
+                fitting.append(recording)
+            else:
+                lengths = f"{recording.duration_s:.4f} s noisy, {clean.duration_s:.4f} s clean"
+                skipped.add("with a clean counterpart of another length", f"{recording.id}: {lengths}")
+    return fitting

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from operator import eq, ge, gt, le, lt, ne
@@ -14,7 +14,7 @@ from pathlib import Path
 from phonemi import audio
 from phonemi.data.alignment import is_htk
 from phonemi.data.corpora.alignment_files import attach_phones
-from phonemi.data.corpora.corpus import Listing, Omissions, read_transcript, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, fitting_pairs, read_transcript, recordings_of
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
 
@@ -31,6 +31,7 @@ def prepare_folder(
     alignments: Sequence[str | Path] = (),
     clean: str | Path | None = None,
     fold: int | None = None,
+    strict: bool = False,
 ) -> Listing:
     """List the sound files of a folder.
 
@@ -47,12 +48,14 @@ def prepare_folder(
         where: conditions on columns of the table, for instance "dnsmos_bak>=3.5" or "speaker!="; all must hold. A row
             without a number in the column does not pass.
         alignments: as in `alignment_files.attach_phones`.
-        clean: folder with the clean counterparts of noisy recordings: the same path below it, any audio extension.
+        clean: folder with the clean counterparts of noisy recordings: the same path below it, any audio extension. A
+            recording without one, or with one that cannot be read or is not as long, is left out.
         fold: for noise, the cross-validation fold of all recordings.
+        strict: refuse to leave a recording out.
 
     Raises:
-        DataError: if there is no recording, or none passes the conditions; for an unknown column, a table that cannot
-            be read, or a missing clean counterpart.
+        DataError: if there is no recording, or none passes the conditions; for an unknown column, or a table that
+            cannot be read; with `strict`, for a recording that cannot be listed.
     """
     folder, notes = Path(folder), list[str]()
     conditions = [where] if isinstance(where, str) else list(where)
@@ -71,12 +74,12 @@ def prepare_folder(
             if text is None and (transcript := _transcript_of(path)) is not None:
                 text = read_transcript(transcript, unread)
             recordings.append(replace(recording, id=ids[path], speaker=speaker, text=text, fold=fold))
-    notes += skipped.notes("recording", "skipped") + unread.notes("transcript", "ignored")
+    if clean is not None:
+        recordings = _with_clean(recordings, folder, Path(clean), skipped)
+    notes += skipped.skipped_recordings(strict) + unread.notes("transcript", "ignored")
     if not recordings:
         kinds = ", ".join(audio.EXTENSIONS)
         raise DataError(f"no recordings in {table or folder}: {'; '.join(notes) or f'found no file of {kinds}'}")
-    if clean is not None:
-        recordings = _with_clean(recordings, folder, Path(clean))
     return attach_phones(Listing(recordings, notes), alignments)
 
 
@@ -88,17 +91,27 @@ def _transcript_of(path: Path) -> Path | None:
     return labels if labels.exists() and not is_htk(labels) else None
 
 
-def _with_clean(recordings: list[Recording], folder: Path, clean: Path) -> list[Recording]:
-    """Each recording with the file in `clean` that has the same relative path, whatever the extension."""
-    counterparts = {path.relative_to(clean).with_suffix(""): path for path in audio.find_recordings(clean)}
-    names = [Path(os.path.relpath(recording.path, folder)).with_suffix("") for recording in recordings]
-    missing = [str(name) for name in names if name not in counterparts]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(names)} recordings have no clean counterpart in {clean}: {missing[0]}, ..."
-        )
-    pairs = zip(recordings, names, strict=True)
-    return [replace(recording, clean=os.path.abspath(counterparts[name])) for recording, name in pairs]
+def _with_clean(recordings: list[Recording], folder: Path, clean: Path, skipped: Omissions) -> list[Recording]:
+    """Each recording with the file in `clean` that has the same relative path, whatever the extension.
+
+    Where several differ in the extension, it is the one with that of the recording.
+    """
+    files: dict[Path, list[Path]] = defaultdict(list)
+    for path in audio.find_recordings(clean):
+        files[path.relative_to(clean).with_suffix("")].append(path)
+    pairs = []
+    for recording in recordings:
+        below = Path(os.path.relpath(recording.path, folder))
+        name = below.with_suffix("")
+        candidates = [path for path in files[name] if path.suffix == below.suffix] or files[name]
+        if len(candidates) == 1:
+            pairs.append(replace(recording, clean=os.path.abspath(candidates[0])))
+        elif candidates:
+            names = ", ".join(path.name for path in candidates)
+            skipped.add("with several clean counterparts", f"{name}: {names}")
+        else:
+            skipped.add("without a clean counterpart", str(name))
+    return fitting_pairs(pairs, skipped)
 
 
 def _read_table(folder: Path, table: Path, conditions: Sequence[str]) -> tuple[list[_File], list[str]]:

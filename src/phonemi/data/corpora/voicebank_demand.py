@@ -18,9 +18,10 @@ from pathlib import Path
 
 from phonemi import audio
 from phonemi.data.alignment import parse_lines
-from phonemi.data.corpora.corpus import Listing, Omissions, read_transcript, recordings_of
+from phonemi.data.corpora.corpus import Listing, Omissions, fitting_pairs, read_transcript, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError, nearest
+from phonemi.tables import plural
 
 URL = "https://datashare.ed.ac.uk/server/api/core/bitstreams/{bitstream}/content"
 
@@ -67,7 +68,7 @@ def download_voicebank_demand(
     return []
 
 
-def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> Listing:
+def prepare_voicebank_demand(folder: str | Path, *, split: str = "test", strict: bool = False) -> Listing:
     """List the noisy recordings of one split: id "p232_001", speaker "vb-p232", the clean counterpart in `clean`.
 
     The split of a recording is that of its speaker, so any layout will do in which noisy and clean recordings have the
@@ -81,9 +82,11 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     Args:
         folder: contains the corpus at any depth; 48 kHz as published or at any other rate.
         split: "train" (26 speakers), "validation" (p226 and p287, held out of the training set) or "test".
+        strict: refuse to leave a recording of the split out.
 
     Raises:
-        DataError: if the split is unknown, there are no pairs of it, or a log file has a line of another form.
+        DataError: if the split is unknown, there are no pairs of it, or a log file has a line of another form; with
+            `strict`, for a recording that cannot be listed.
     """
     folder = Path(folder)
     _check_split(split)
@@ -91,22 +94,26 @@ def prepare_voicebank_demand(folder: str | Path, *, split: str = "test") -> List
     pairs, notes = _pairs(folder, split, skipped)
     readable = recordings_of([noisy for noisy, _ in pairs.values()], skipped)
     texts, conditions = _texts(folder, pairs, missing), _conditions(folder)
+    listed = [
+        replace(readable[noisy], clean=os.path.abspath(clean))
+        for _, (noisy, clean) in sorted(pairs.items())
+        if noisy in readable
+    ]
     recordings = []
-    for id, (noisy, clean) in sorted(pairs.items()):
-        if recording := readable.get(noisy):
-            noise, snr_db = conditions.get(id, (None, None))
-            speaker = f"vb-{id.split('_')[0]}"
-            recording = replace(recording, speaker=speaker, text=texts.get(id), noise=noise, snr_db=snr_db)
-            recordings.append(replace(recording, clean=os.path.abspath(clean)))
-            if id not in texts:
-                missing.add("no text", id)
-            if noise is None:
-                missing.add("no line in a log file", id)
-    notes += skipped.notes("recording", "skipped") + missing.notes("gap", "in what is known of the recordings")
+    for recording in fitting_pairs(listed, skipped):
+        id = recording.id
+        noise, snr_db = conditions.get(id, (None, None))
+        speaker = f"vb-{id.split('_')[0]}"
+        recordings.append(replace(recording, speaker=speaker, text=texts.get(id), noise=noise, snr_db=snr_db))
+        if id not in texts:
+            missing.add("no text", id)
+        if noise is None:
+            missing.add("no line in a log file", id)
+    notes += skipped.skipped_recordings(strict) + missing.notes("gap", "in what is known of the recordings")
     if not recordings:
         raise DataError(f"no VoiceBank-DEMAND {split} pairs in {folder}: {'; '.join(notes)}")
     if len(recordings) != PUBLISHED[split]:
-        notes.append(f"{len(recordings)} recordings in the {split} split, {PUBLISHED[split]} are published")
+        notes.append(f"{plural(len(recordings), 'recording')} in the {split} split, {PUBLISHED[split]} are published")
     return Listing(recordings, notes)
 
 
