@@ -84,6 +84,13 @@ def test_pairs_have_the_same_relative_path(tmp_path: Path) -> None:
     assert "broken.wav" in notes[0]
 
 
+def test_of_two_results_at_one_path_the_one_of_the_same_extension_counts(tmp_path: Path) -> None:
+    for name, value in (("noisy/a.flac", 0.1), ("enhanced/a.flac", 0.2), ("enhanced/a.wav", 0.3)):
+        audio.save(tmp_path / name, tone(amplitude=value), RATE)
+    pairs, _ = compare_folders(tmp_path / "noisy", tmp_path / "enhanced")
+    assert [pair.after and pair.after.path.name for pair in pairs] == ["a.flac"]
+
+
 def test_results_may_lie_inside_and_have_a_suffix(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", tone(), RATE)
     audio.save(tmp_path / "out" / "a-clean.wav", tone(), RATE)

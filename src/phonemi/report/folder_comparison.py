@@ -89,7 +89,7 @@ def compare_folders(
     progress: Progress | None = None,
     judge: PhoneJudge | None = None,
 ) -> tuple[list[RecordingPair], list[str]]:
-    """Pair the recordings of two folders by relative path, whatever their audio extension, and score both sides.
+    """Pair the recordings of two folders by relative path, of the same extension or another, and score both sides.
 
     DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech, and the phones kept if
     there is a judge, of those that it recognises in the clean speech; word errors where there are transcripts and a
@@ -109,12 +109,17 @@ def compare_folders(
         AudioError: if `enhanced` is no folder or holds nothing that belongs to `noisy`.
         DataError: if `noisy` holds no recordings, the table cannot be read, or clean counterparts are missing.
     """
-    results = {path.relative_to(enhanced).with_suffix(""): path for path in audio.find_recordings(enhanced)}
+    files = {path.relative_to(enhanced): path for path in audio.find_recordings(enhanced)}
+    results = {name.with_suffix(""): path for name, path in files.items()} | files  # with its extension, and without
     prepared = prepare_folder(noisy, table=transcripts, clean=clean)
     inside = Path(os.path.abspath(enhanced))
     recordings = [recording for recording in prepared.recordings if inside not in Path(recording.path).parents]
     names = [Path(os.path.relpath(recording.path, noisy)) for recording in recordings]
-    outputs = [results.get(name.with_name(name.stem + suffix)) for name in names]
+    stems = [name.with_name(name.stem + suffix) for name in names]
+    outputs = [
+        results.get(stem.with_name(stem.name + name.suffix), results.get(stem))
+        for stem, name in zip(stems, names, strict=True)
+    ]
     if not any(outputs):
         raise AudioError(
             f"none of the {len(recordings)} recordings in {noisy} is in {enhanced} under the same relative path"

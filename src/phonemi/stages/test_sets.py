@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def find_test_set(settings: Evaluate, data: DataSplits) -> TestSet:
 
 
 def named_recordings(settings: Evaluate, seed: int) -> list[Recording] | None:
-    """The noisy recordings that the configuration names, with clean ones or without; None if it names none."""
+    """Noisy recordings that the configuration names, as many as it judges, with clean ones or without; None: none."""
+    recordings = _all_named_recordings(settings)
+    return None if recordings is None else draw_evenly(recordings, settings.utterances, seed)
+
+
+def _all_named_recordings(settings: Evaluate) -> list[Recording] | None:
     path = settings.pairs or settings.recordings
     if path is None:
         return None
@@ -48,7 +54,7 @@ def named_recordings(settings: Evaluate, seed: int) -> list[Recording] | None:
         validate(recordings, check_files=False)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return draw_evenly(recordings, settings.utterances, seed)
+    return recordings
 
 
 def mix_test_speech(settings: Evaluate, data: DataSplits) -> PlannedMixtures:
@@ -100,7 +106,7 @@ def find_signal(run: Run, name: str) -> Signal:
         source = run.config.evaluate.systems[name]
         is_shipped = shipped.version_of(source) is not None  # comes before a folder, as everywhere
         if not is_shipped and Path(source).is_dir() and not (Path(source) / "config.json").exists():
-            return EnhancedFiles(Path(source))
+            return EnhancedFiles(Path(source), _all_named_recordings(run.config.evaluate) or ())
         elsewhere = Enhancer.from_pretrained(source).to(run.device)
         # As `phonemi enhance` does it, so that a model and the files that it makes score the same.
         return lambda mixture: np.asarray(elsewhere.enhance(mixture.noisy, SAMPLE_RATE))
@@ -126,28 +132,39 @@ def check_systems_from_elsewhere(run: Run, test_set: TestSet) -> None:
 
 
 class EnhancedFiles:
-    """Files in a folder that another program made of the noisy recordings, each named by the id of its recording.
+    """Files in a folder that another program made of the noisy recordings.
 
-    As in the ids of `prepare_folder`, that is the name without its extension or, where several files have that name,
-    the path below the folder with "__" for slashes.
+    Results lie in the tree of the recordings, as `phonemi enhance` leaves them: the file of noisy/a/001.wav is
+    a/001.wav or, without it, a/001 with any other audio extension. What has no such file has the one that is named by
+    its id, wherever that lies.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recordings: Sequence[Recording]) -> None:
         self.folder = folder
-        named = []
-        for path in audio.find_recordings(folder):
-            below = path.relative_to(folder)
-            names = {path.stem, "__".join(below.with_suffix("").parts), "__".join(below.parts)}
-            named += [(name, path) for name in names]
-        self.counts = Counter(name for name, _ in named)
-        self.by_name = dict(named)
+        paths = {recording.id: Path(recording.path) for recording in recordings}
+        # Where the tree begins is not known, but it holds all recordings.
+        above = len(os.path.commonprefix([path.parent.parts for path in paths.values()]))
+        own = {id: [Path(*path.parts[start:]) for start in range(above + 1)] for id, path in paths.items()}
+        left = {path.relative_to(folder) for path in audio.find_recordings(folder)}
+        self._files = {id: [name for name in names if name in left] for id, names in own.items()}
+        left -= {name for names in self._files.values() for name in names}
+        by_path, self._by_id = defaultdict[Path, list[Path]](list), defaultdict[str, list[Path]](list)
+        for name in sorted(left):
+            by_path[name.with_suffix("")].append(name)
+            for id in {name.stem, "__".join(name.with_suffix("").parts), "__".join(name.parts)}:
+                self._by_id[id].append(name)
+        for id, names in own.items():
+            self._files[id] = self._files[id] or [file for name in names for file in by_path[name.with_suffix("")]]
 
     def file_of(self, id: str) -> Path:
         """The file of a recording; DataError if there is none, or several."""
-        if (count := self.counts[id]) != 1:
-            files = f"{count} files" if count else "no file"
-            raise DataError(f"{self.folder} has {files} named {id}: expected one for each noisy recording")
-        return self.by_name[id]
+        names = self._files.get(id) or self._by_id[id]
+        if not names:
+            raise DataError(f"{self.folder} has no file named {id}: expected one for each noisy recording")
+        if len(names) > 1:
+            listed = ", ".join(map(str, sorted(names)[:3])) + (", ..." if len(names) > 3 else "")
+            raise DataError(f"{self.folder} has several files for {id}: {listed}: keep one of them")
+        return self.folder / names[0]
 
     def __call__(self, mixture: Mixture) -> np.ndarray:
         """The file's samples at 16 kHz, as many as the mixture has; a DataError if it is more than 10 ms off."""
