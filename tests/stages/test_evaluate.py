@@ -227,6 +227,15 @@ def test_files_of_another_program_are_judged_beside(
         evaluate.evaluate_systems(run)
 
 
+def test_the_report_has_no_layer_weights_of_rows_that_are_gone(copy: Callable[..., Run]) -> None:
+    files = ("layer_weights.json", "dynamic_weights.json")
+    for rows, left in (("ws-hybrid", {"layer_weights.json"}), ("log1p", set())):
+        run = copy(f"enhance.rows=[{rows}]", "evaluate.recogniser=none")
+        evaluate.evaluate_systems(run)
+        showcase.write_showcase(run)
+        assert {name for name in files if (run.folder / name).exists()} == left
+
+
 def test_a_silent_output_loses_all_words_and_gets_the_worst_scores(copy: Callable[..., Run], tmp_path: Path) -> None:
     run = copy()
     mixtures = [find_set(run)[index] for index in range(4)]

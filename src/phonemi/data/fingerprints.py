@@ -31,8 +31,8 @@ def fingerprint(recordings: Sequence[Recording], cache: Path | None = None) -> s
     The clean counterparts count; paths do not, so a copy of a corpus elsewhere has the same fingerprint. What else the
     manifest says (texts, phones) does not count either.
 
-    `cache` is a folder that remembers the hash of each file with its size and modification time; a file is read again
-    only when one of these differs. None, or a folder that cannot be written: every file is read.
+    `cache` is a folder that remembers the hash of each file with its size and times; a file is read again only when one
+    of these differs. None, or a folder that cannot be written: every file is read.
 
     Raises:
         DataError: if a file cannot be read.
@@ -72,7 +72,7 @@ def _hashes(paths: Sequence[str], cache: Path | None) -> dict[str, str]:
 def read_files(
     read: Callable[[File], Value], paths: Iterable[File], *, index: Path | None = None
 ) -> dict[File, Value | PhonemiError]:
-    """`read(path)` for each path, from the index where the size and the modification time of a file are the same.
+    """`read(path)` for each path, from the index where the size and the times of a file are the same.
 
     Args:
         read: reads a file; with an index its result must be JSON.
@@ -84,19 +84,19 @@ def read_files(
         The result for each path in order, or the error that `read` raised.
     """
     files = list(dict.fromkeys(paths))
-    # [size, modification time, result] of each file: those of the index, and those that it lacks.
+    # [*stamp, result] of each file: those of the index, and those that it lacks.
     entries: dict[str, list[Any]] = {}
     new: dict[str, list[Any]] = {}
     if index is not None:
         with suppress(DataError, OSError, TypeError, KeyError, AttributeError):
-            entries = {name: entry for name, entry in read_json(index)["files"].items() if len(entry) == 3}
+            entries = {name: entry for name, entry in read_json(index)["files"].items() if len(entry) == 4}
 
     def result(file: File) -> Value | PhonemiError:
         name = os.path.abspath(str(file))
         # Taken before a file is read: whatever is written to it meanwhile makes its entry out of date.
         stamp = None if index is None else _stamp(name)
-        if stamp is not None and name in entries and entries[name][:2] == stamp:
-            remembered: Value = entries[name][2]
+        if stamp is not None and name in entries and entries[name][:-1] == stamp:
+            remembered: Value = entries[name][-1]
             return remembered
         try:
             value = read(file)
@@ -115,9 +115,13 @@ def read_files(
 
 
 def _stamp(path: str) -> list[int] | None:
-    """Size in bytes and modification time in ns; None for a file that cannot be looked at."""
+    """Size in bytes, and when it was written and last changed in any way, in ns; None if it cannot be looked at.
+
+    Archives and copies give a file the date of another one, so that two of one size would look the same; the second
+    time nobody can set.
+    """
     try:
         status = os.stat(path)
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

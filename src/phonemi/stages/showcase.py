@@ -22,6 +22,7 @@ from phonemi.stages.test_sets import find_signal, find_test_set, mix_test_speech
 from phonemi.systems import System
 
 RESULT = "examples/result.json"
+LAYER_WEIGHTS, DYNAMIC_WEIGHTS = "layer_weights.json", "dynamic_weights.json"
 SNR_STEPS_DB = (20.0, -5.0, 10.0, -10.0)  # the figure's utterance goes through these, a quarter of its length each
 SHOWN_SCORES = ("si_sdri_db", "stoi", "pesq_wb_lqo", "dnsmos_ovrl")  # beside a player
 
@@ -36,6 +37,8 @@ def write_showcase(run: Run) -> None:
     if run.folder.is_current(RESULT, key):
         return
     with run.folder.timed("report"):
+        for name in (RESULT, LAYER_WEIGHTS, DYNAMIC_WEIGHTS):  # they may be of rows that are gone
+            (run.folder / name).unlink(missing_ok=True)
         summing = [s for s in run.systems if s.model == 1 and s.tuning is not None]
         if summing:
             _write_weights(run, {system: Enhancer.from_pretrained(run.folder.model(system.name)) for system in summing})
@@ -63,7 +66,7 @@ def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
         every = [weights(enhancer, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
         mean = tuple(torch.cat(every).mean(0).tolist())
         rows.append(RowWeights(row=system.name, label=system.label, weights=mean))
-    run.folder.write("layer_weights.json", LayerWeights(utterances=len(sample), rows=tuple(rows)).to_json())
+    run.folder.write(LAYER_WEIGHTS, LayerWeights(utterances=len(sample), rows=tuple(rows)).to_json())
 
     dynamic = {s: enhancer for s, enhancer in enhancers.items() if s.aggregation == "dynamic_weighted_sum"}
     if not dynamic:
@@ -81,7 +84,7 @@ def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
         local_snr_db=tuple(signal.local_snr_db(clean, noisy, window_s=0.25).tolist()),
         rows=tuple(over_time),
     )
-    run.folder.write("dynamic_weights.json", figure.to_json())
+    run.folder.write(DYNAMIC_WEIGHTS, figure.to_json())
 
 
 def _hidden_states(run: Run, encoder: Representation, noisy: np.ndarray) -> Tensor:

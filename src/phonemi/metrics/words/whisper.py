@@ -258,9 +258,7 @@ def _has_weights(name: str, backend: str) -> bool:
 
 def _hash_model(folder: Path) -> str:
     """Hash of the files that a model is read from."""
-    files = [path for suffix in ("json", "txt", "safetensors") for path in sorted(folder.glob(f"*.{suffix}"))]
-    if not any(path.suffix == ".safetensors" for path in files):
-        files += sorted(folder.glob("*.bin"))
+    files = [path for suffix in ("json", "txt", "safetensors", "bin") for path in sorted(folder.glob(f"*.{suffix}"))]
     digests = {}
     for path in files:
         with open(path, "rb") as file:
