@@ -43,6 +43,29 @@ def test_what_cannot_be_aligned_is_refused(aligner: PocketsphinxAligner, text: s
         aligner.align(NOISE, text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[NOISE] hello world",
+        "<unk>hello (laughter) world{LG}",
+        "[background speech] hello <sil> world (( ))",
+        "hello ++uh++ +NOISE+ world",
+    ],
+)
+def test_tags_are_no_words(aligner: PocketsphinxAligner, text: str) -> None:
+    assert aligner._words(text) == ["hello", "world"]
+
+
+def test_a_transcript_of_tags_alone_has_no_word(aligner: PocketsphinxAligner) -> None:
+    with pytest.raises(DataError, match="the transcript has no word"):
+        aligner.align(NOISE, "[NOISE] <unk> (laughter)")
+
+
+def test_what_only_looks_like_a_tag_is_spoken(aligner: PocketsphinxAligner) -> None:
+    assert aligner._words("hello [world") == ["hello", "world"]
+    assert aligner._words("two + two + two, 'hello'") == ["two", "two", "two", "hello"]
+
+
 def test_too_short(aligner: PocketsphinxAligner) -> None:
     with pytest.raises(DataError, match=r"0.000 s of audio cannot be aligned"):
         aligner.align(NOISE[:0], "hello")
@@ -57,7 +80,7 @@ def test_silence(aligner: PocketsphinxAligner) -> None:
 def test_synthetic_speech(aligner: PocketsphinxAligner, speech: Recording) -> None:
     waveform = audio.load(speech.path)
     text = speech.text or ""
-    found = aligner.align(waveform, f"‘{text.upper()}’!")
+    found = aligner.align(waveform, f"[NOISE] ‘{text.upper()}’! (laughter) <unk>")
     # The same after another recording, and after one that failed.
     with pytest.raises(DataError):
         aligner.align(NOISE, "hello world")

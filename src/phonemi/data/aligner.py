@@ -22,6 +22,8 @@ from phonemi.errors import DataError, PhonemiError, require_extra
 from phonemi.workers import Workers
 
 _FRAMES_PER_S = 100
+# [NOISE], <unk>, (laughter), {LG} and ++uh++ in a transcript say what is heard, and are not spoken.
+_TAG = re.compile(r"\[[^]]*\]|<[^>]*>|\([^)]*\)|\{[^}]*\}|(?<!\S)\++[^\s+]+\++(?!\S)")
 _MIN_DURATION_S = 0.1  # shorter audio has not enough frames for the three states of a phone
 # The search ends at the last complete phone, a few frames before the audio does; if it ends earlier, it has failed.
 _MAX_MISSING_FRAMES = 5
@@ -131,7 +133,8 @@ class PocketsphinxAligner(_Recogniser):
 
         Args:
             waveform: float32 `[sample]` at 16 kHz, full scale 1.
-            text: transcript; case and punctuation do not matter, numbers must be words.
+            text: transcript; case and punctuation do not matter, numbers must be words. What stands in brackets is not
+                spoken: [NOISE], <unk>, (laughter).
 
         Returns:
             Phones and silences without gaps, from 0 s to the last whole 10 ms; labels of `alignment.PHONES`, or
@@ -165,7 +168,7 @@ class PocketsphinxAligner(_Recogniser):
     def _words(self, text: str) -> list[str]:
         """The words of a transcript as the dictionary spells them; unknown words are added to it."""
         words, unknown = [], set()
-        for token in re.sub(r"[^\w']+", " ", text.lower().replace("’", "'")).split():
+        for token in re.sub(r"[^\w']+", " ", _TAG.sub(" ", text).lower().replace("’", "'")).split():
             # "'em" is a word; the apostrophes of 'yes' are quotation marks.
             bare = token.strip("'")
             if bare:
