@@ -21,6 +21,7 @@ from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.enhancers.purpose import PhoneProbe
+from phonemi.inference.record import RECORD_FILE
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 
 RATE = 16_000
@@ -112,7 +113,7 @@ def test_one_bad_recording_does_not_stop_the_others(phonemi: Phonemi, model: Pat
     assert outcome.error.endswith(", 1 failed")
     (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("failed: ")]
     assert line.startswith(f"failed: {tmp_path / 'in' / 'b.wav'} is not sound that libsndfile can read: ")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.flac", "c.flac"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.*")) == [RECORD_FILE, "a.flac", "c.flac"]
 
 
 def test_a_model_that_is_not_there(phonemi: Phonemi, tmp_path: Path) -> None:
@@ -127,6 +128,38 @@ def enhanced(phonemi: Phonemi, model: Path, source: Path, *options: object) -> n
     outcome = phonemi("enhance", source, "-o", target, "--model", model, "--overwrite", *options)
     assert outcome.code == 0, outcome.stderr
     return audio.load(target, None)
+
+
+def test_only_what_would_come_out_the_same_is_skipped(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    """As the guide leads from one set of options to the next."""
+    audio.save(tmp_path / "in" / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    arguments = ["enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]
+    contents = []
+    for options in ([], ["--mix", 0.5], ["--attenuation-limit-db", 1]):
+        assert phonemi(*arguments, *options).stderr.splitlines()[-1].startswith("phonemi: 1 enhanced")
+        assert phonemi(*arguments, *options).stderr.splitlines()[-1].startswith("phonemi: 0 enhanced, 1 skipped")
+        contents.append((tmp_path / "out" / "a.wav").read_bytes())
+    assert len(set(contents)) == 3
+    outcome = phonemi(*arguments)
+    assert outcome.code == 0
+    assert outcome.stderr.count("1 again, because another model or other options made what was there") == 1
+    assert (tmp_path / "out" / "a.wav").read_bytes() == contents[0]
+
+
+def test_a_file_of_another_program_is_named_and_left(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
+    audio.save(tmp_path / "in" / "b.wav", tone(), RATE)
+    foreign = tmp_path / "out" / "a.wav"
+    audio.save(foreign, -tone(), RATE)
+    before = foreign.read_bytes()
+    arguments = ["enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]
+    outcome = phonemi(*arguments)
+    assert outcome.code == 1
+    (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("failed: ")]
+    assert f"{foreign} is there already, and no record says that phonemi made it" in line
+    assert foreign.read_bytes() == before
+    assert phonemi(*arguments, "--overwrite").code == 0
+    assert phonemi(*arguments).code == 0
 
 
 def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
@@ -207,7 +240,7 @@ def test_names_formats_patterns_and_the_summary(phonemi: Phonemi, model: Path, t
     arguments += [tmp_path / "summary.json", "--suffix", "-clean", "--format", "flac", "--batch-size", 2]
     for state, numbers in (("done", (2, 0, 1)), ("skipped", (0, 2, 1))):
         assert phonemi("enhance", *arguments).code == 1
-        out = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+        out = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("[!.]*.*"))
         assert out == ["a-clean.flac", "x/b-clean.flac"]
         summary = json.loads((tmp_path / "summary.json").read_text())
         assert [(Path(file["source"]).name, file["state"]) for file in summary["files"]] == [
@@ -359,7 +392,7 @@ def test_a_signal_leaves_nothing_half_done(
     assert work.returncode == code, said
     assert list((tmp_path / "tmp").iterdir()) == []
     found = [path.name for path in (tmp_path / "out").iterdir()]
-    assert found == (["a.wav"] if ignored else [])
+    assert sorted(found) == ([RECORD_FILE, "a.wav"] if ignored else [])
     if not ignored:
         assert said.splitlines()[-1] == f"phonemi: ended by {number.name}; run the same command again to go on"
     assert "Traceback" not in said

@@ -57,6 +57,9 @@ class Recorder:
     def samples(self) -> list[int]:
         return [samples for batch in self.batches for samples in batch]
 
+    def origin(self, **options: Any) -> dict[str, Any]:
+        return options
+
     def enhance_chunks(self, chunks: Sequence[np.ndarray], sample_rate: int, **_: Any) -> list[EnhancedChunk]:
         self.batches.append([chunk.shape[-1] for chunk in chunks])
         return [EnhancedChunk(chunk.copy(), Condition()) for chunk in chunks]

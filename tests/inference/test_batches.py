@@ -134,6 +134,9 @@ class Picky:
     def __init__(self, enhancer, samples, error):
         self.enhancer, self.samples, self.error = enhancer, samples, error
 
+    def origin(self, **options):
+        return self.enhancer.origin(**options)
+
     def enhance_chunks(self, waveforms, sample_rate, **options):
         if any(waveform.shape[1] == self.samples for waveform in waveforms):
             raise self.error

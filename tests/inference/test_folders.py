@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,8 @@ import pytest
 from phonemi import audio, files
 from phonemi.files import write_json
 from phonemi.inference.plan import plan
-from phonemi.inference.recordings import enhance_files
+from phonemi.inference.record import RECORD_FILE
+from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.inference.summary import Summary
 from phonemi.progress import Progress
 
@@ -28,7 +31,8 @@ QUIET = Progress(enabled=False)
 
 
 def files_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD_FILE)
+    return sorted(str(path.relative_to(folder)) for path in paths)
 
 
 def states(summary):
@@ -100,6 +104,116 @@ def test_what_is_older_than_its_source_or_no_sound_is_made_again(recorder, pairs
     assert states(enhance_files(recorder, pairs, QUIET)) == ["done", "done", "skipped"]
 
 
+@pytest.mark.parametrize("other", [{"mix": 0.5}, {"attenuation_limit_db": 6.0}, {"upper_band": "keep"}])
+def test_what_other_options_made_is_made_again(encoder_enhancer, pairs, other):
+    assert states(enhance_files(encoder_enhancer, pairs, QUIET, **other)) == ["done"] * 3
+    before = pairs[0][1].read_bytes()
+    again = enhance_files(encoder_enhancer, pairs, QUIET)
+    assert states(again) == ["done"] * 3
+    assert pairs[0][1].read_bytes() != before or other == {"upper_band": "keep"}  # at 16 kHz there is no upper band
+    assert again.line().count("3 again, because another model or other options made what was there") == 1
+    assert states(enhance_files(encoder_enhancer, pairs, QUIET, mix=1.0, chunk_s=9.0, batch_size=2)) == ["skipped"] * 3
+
+
+@pytest.mark.parametrize("part", ["weights", "attenuation limit"])
+def test_what_another_model_made_is_made_again(encoder_enhancer, pairs, part):
+    other = copy.deepcopy(encoder_enhancer)
+    if part == "weights":
+        other.network.output.bias.data += 1
+    else:
+        other.network.attenuation_limit_db = 3.0
+    assert states(enhance_files(encoder_enhancer, pairs[:2], QUIET)) == ["done"] * 2
+    assert states(enhance_files(copy.deepcopy(encoder_enhancer), pairs[:2], QUIET)) == ["skipped"] * 2
+    again = enhance_files(other, pairs, QUIET)
+    assert states(again) == ["done"] * 3
+    assert "2 again" in again.line()
+    assert states(enhance_files(other, pairs, QUIET)) == ["skipped"] * 3
+
+
+@pytest.mark.parametrize("kind", ["another recording", "an output of an old version", "changed", "no sound", "folder"])
+def test_a_file_that_phonemi_did_not_make_is_named_and_left(recorder, pairs, written, kind):
+    (_, first), (source, foreign), _ = pairs
+    enhance_files(recorder, pairs[:1], QUIET)
+    if kind == "folder":
+        foreign.mkdir()
+    elif kind == "changed":
+        enhance_files(recorder, pairs[:2], QUIET)
+        foreign.write_bytes(foreign.read_bytes()[:-2] + b"!!")
+    elif kind == "an output of an old version":
+        enhance_file(recorder, source, foreign)
+    else:
+        foreign.write_bytes(first.read_bytes() if kind == "another recording" else b"not sound")
+    before = None if kind == "folder" else foreign.read_bytes()
+    summary = enhance_files(recorder, pairs, QUIET)
+    assert states(summary) == ["skipped", "failed", "done"]
+    assert str(foreign) in summary.outcomes[1].reason
+    if before is not None:
+        assert "--overwrite" in summary.outcomes[1].reason
+        assert foreign.read_bytes() == before
+        assert states(enhance_files(recorder, pairs, QUIET, overwrite=True)) == ["done"] * 3
+        assert states(enhance_files(recorder, pairs, QUIET)) == ["skipped"] * 3
+
+
+def test_another_recording_of_the_same_form_is_not_skipped(tmp_path, recorder, sound):
+    first, second, target = tmp_path / "1" / "a.wav", tmp_path / "2" / "a.wav", tmp_path / "out" / "a.wav"
+    for path, gain in ((second, 0.5), (first, 1.0)):
+        audio.save(path, gain * sound(300_000), 16_000)
+    assert states(enhance_files(recorder, [(first, target)], QUIET)) == ["done"]
+    again = enhance_files(recorder, [(second, target)], QUIET)
+    assert states(again) == ["done"]
+    assert "again" not in again.line()
+    np.testing.assert_array_equal(audio.load(target), audio.load(second))
+
+
+def test_what_is_there_is_skipped_after_its_folder_was_moved(tmp_path, recorder, pairs):
+    enhance_files(recorder, pairs, QUIET)
+    shutil.copytree(tmp_path / "out", tmp_path / "elsewhere" / "copy")  # with the times
+    moved = plan([tmp_path / "in"], tmp_path / "elsewhere" / "copy")
+    assert states(enhance_files(recorder, moved, QUIET)) == ["skipped"] * 3
+
+
+def test_a_line_that_was_not_written_to_its_end_harms_no_other(tmp_path, recorder, pairs):
+    enhance_files(recorder, pairs[:2], QUIET)
+    record = tmp_path / "out" / RECORD_FILE
+    record.write_bytes(record.read_bytes()[:-20])
+    summary = enhance_files(recorder, pairs, QUIET)
+    assert states(summary) == ["skipped", "failed", "done"]
+    assert states(enhance_files(recorder, pairs, QUIET)) == ["skipped", "failed", "skipped"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_between_the_record_and_the_output_is_no_riddle(recorder, pairs, monkeypatch, moment):
+    """The output of other options is there; the run that makes it again ends just before or after it is replaced."""
+    enhance_files(recorder, pairs[:1], QUIET, mix=0.5)
+    replace = os.replace
+
+    def end(*paths):
+        if moment == "after":
+            replace(*paths)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as then:
+        then.setattr(os, "replace", end)
+        with pytest.raises(KeyboardInterrupt):
+            enhance_files(Louder(recorder), pairs[:1], QUIET)
+    expected = "done" if moment == "before" else "skipped"
+    assert states(enhance_files(Louder(recorder), pairs[:1], QUIET)) == [expected]
+
+
+class Louder:
+    """Doubles what it gets, so that the content is another."""
+
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    def origin(self, **options):
+        return self.recorder.origin(**options)
+
+    def enhance_chunks(self, *arguments, **options):
+        chunks = self.recorder.enhance_chunks(*arguments, **options)
+        return [chunk._replace(waveform=2 * chunk.waveform) for chunk in chunks]
+
+
 @pytest.mark.parametrize("other", [{"samples": 3001}, {"channels": 2}, {"sample_rate": 8000}])
 def test_what_was_made_of_another_recording_is_made_again(tmp_path, recorder, written, other):
     first, second, target = written(tmp_path / "1.wav"), written(tmp_path / "2.wav", **other), tmp_path / "c.wav"
@@ -138,6 +252,9 @@ class Changing:
 
     def __init__(self, recorder, batch, change):
         self.recorder, self.batch, self.change = recorder, batch, change
+
+    def origin(self, **options):
+        return self.recorder.origin(**options)
 
     def enhance_chunks(self, *arguments, **options):
         if len(self.recorder.batches) == self.batch:
@@ -181,6 +298,9 @@ class Interrupted:
     def __init__(self, enhancer, batches):
         self.enhancer, self.batches = enhancer, batches
 
+    def origin(self, **options):
+        return self.enhancer.origin(**options)
+
     def enhance_chunks(self, *arguments, **options):
         if len(self.enhancer.batches) == self.batches:
             raise KeyboardInterrupt
@@ -200,6 +320,9 @@ class Killed:
 
     def __init__(self, recorder, batches, delay_s):
         self.recorder, self.batches, self.delay_s = recorder, batches, delay_s
+
+    def origin(self, **options):
+        return self.recorder.origin(**options)
 
     def enhance_chunks(self, *arguments, **options):
         if len(self.recorder.batches) == self.batches:
@@ -249,7 +372,7 @@ def test_summary_as_json(tmp_path, encoder_enhancer, pairs):
     pairs[1][0].write_text("not sound")
     enhance_files(encoder_enhancer, pairs[:1], QUIET)
     summary = enhance_files(encoder_enhancer, pairs, QUIET)
-    write_json(tmp_path / "summary.json", summary.to_json("enhancer", encoder_enhancer.state_dict(), {"mix": 1.0}))
+    write_json(tmp_path / "summary.json", summary.to_json("enhancer", encoder_enhancer.version, {"mix": 1.0}))
     found = json.loads((tmp_path / "summary.json").read_text())
     assert found["model"]["name"] == "enhancer"
     assert len(found["model"]["version"]) == 16
@@ -276,7 +399,7 @@ def test_names_that_are_not_utf_8_in_json(tmp_path, encoder_enhancer, written):
     pairs = [(path, tmp_path / "out" / path.name) for path in (source, bad)]
     summary = enhance_files(encoder_enhancer, pairs, QUIET)
     assert states(summary) == ["done", "failed"]
-    write_json(tmp_path / "summary.json", summary.to_json("x", encoder_enhancer.state_dict(), {"model": str(source)}))
+    write_json(tmp_path / "summary.json", summary.to_json("x", encoder_enhancer.version, {"model": str(source)}))
     found = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert [Path(file["target"]).name for file in found["files"]] == [r"caf\xe9.wav", r"\xfc.wav"]
     assert r"/\xfc.wav is not sound" in found["files"][1]["reason"]

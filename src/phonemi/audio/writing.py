@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Writer:
         subtype: str | None = None,
         metadata: Mapping[str, str] | None = None,
         samples: int | None = None,
+        on_finish: Callable[[Path], None] | None = None,
     ) -> None:
         """Choose format and coding; the file is created by the first `write`.
 
@@ -74,6 +75,8 @@ class Writer:
             metadata: title, artist, ... as in `AudioInfo.metadata`. Texts that the format cannot hold are left out
                 (w64 and au hold none), each is cut at 1000 bytes, and `software` is not copied.
             samples: length of each channel, if it is known in advance; wav above 4 GiB then becomes RF64.
+            on_finish: gets the path of the finished file, just before that takes its own name; if it fails, so does
+                the writing.
         """
         self.path = Path(path)
         self.sample_rate = sample_rate
@@ -83,6 +86,7 @@ class Writer:
         if self.format in ("WAV", "WAVEX") and expected_bytes > _MAX_BYTES:
             self.format = "RF64"
         self.metadata = metadata or {}
+        self._on_finish = on_finish
         self.samples = 0
         self._stack: ExitStack | None = None
 
@@ -152,6 +156,8 @@ class Writer:
         if self.format != "MP3" and on_disk < self.samples:
             raise OSError(f"only {on_disk} of {self.samples} samples arrived; is the disk full?")
         headers.correct(self._temporary, self.samples)
+        if self._on_finish is not None:
+            self._on_finish(self._temporary)
 
     @contextmanager
     def _explaining_errors(self) -> Iterator[None]:

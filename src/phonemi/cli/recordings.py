@@ -83,7 +83,7 @@ def enhance(
         Option("--format", metavar="EXT", help="Output format: wav, flac, ogg, opus, mp3, ... Default: that of INPUT."),
     ] = None,
     overwrite: Annotated[
-        bool, Option("--overwrite", help="Enhance again even if an up-to-date output exists.")
+        bool, Option("--overwrite", help="Replace outputs that are up to date, and files that phonemi did not make.")
     ] = False,
     summary_file: Annotated[
         File, Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why.")
@@ -110,7 +110,7 @@ def enhance(
         _report(summary)
         if summary_file is not None:
             settings = {"model": model, **settings, "device": str(next(enhancer.parameters()).device)}
-            write_json(summary_file, summary.to_json(enhancer.name, enhancer.state_dict(), settings))
+            write_json(summary_file, summary.to_json(enhancer.name, enhancer.version, settings))
         if summary.of("failed"):
             raise typer.Exit(1)
 

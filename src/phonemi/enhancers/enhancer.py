@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +21,13 @@ from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.enhancers.purpose import PhoneProbe, Purpose, between_frames
 from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand, from_channels, to_channels
 from phonemi.errors import AudioError, ConfigError, ModelError, PhonemiError
+from phonemi.files import content_hash
 from phonemi.inference.chunks import CHUNK_S, EnhancedChunk, enhance_in_chunks
 from phonemi.inference.condition import Condition, examine, warn
 from phonemi.inference.plan import plan
 from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.representations.base import Representation
+from phonemi.representations.transformers_models import OPTIONS
 from phonemi.signal import FFT, HOP, SAMPLE_RATE, SSL_FIELD, valid_mask
 
 if TYPE_CHECKING:
@@ -109,6 +113,27 @@ class Enhancer(nn.Module):
     def config(self) -> dict[str, Any]:
         """What it is made of, JSON-able: the settings of encoder, aggregation and network."""
         return pretrained.describe(self)
+
+    @property
+    def version(self) -> str:
+        """Sixteen hexadecimal digits that change with any of its weights."""
+        digest = hashlib.sha256()
+        for key, values in sorted(self.state_dict().items()):
+            digest.update(key.encode())
+            digest.update(values.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def origin(self, **options: Any) -> dict[str, Any]:
+        """What decides how a recording comes out: name and hash of the model, and the options of `enhance`.
+
+        Raises:
+            ConfigError: for options out of their range.
+        """
+        wanted = EnhanceOptions(**options)
+        made_of = {key: value for key, value in self.config.items() if key not in ("name", "representation")}
+        encoder = {} if self.representation is None else self.representation.settings()
+        own = {key: encoder[key] for key in OPTIONS if key in encoder}
+        return {"model": self.name, "version": content_hash(self.version, made_of, own), **asdict(wanted)}
 
     def __repr__(self) -> str:
         made_of = [] if self.representation is None else [self.representation.name]
@@ -323,8 +348,9 @@ class Enhancer(nn.Module):
     ) -> Summary:
         """Enhance every recording in a folder and its subfolders; returns what became of each, and why.
 
-        Outputs that exist already and are no older than their source are skipped. A recording that fails does not stop
-        the others.
+        Outputs that this model has made already with these options, and that are no older than their source, are
+        skipped. A file of the name of an output that phonemi did not make is a failure of that recording, and stays. A
+        recording that fails does not stop the others.
 
         Args:
             folder: where the recordings are.

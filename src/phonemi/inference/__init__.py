@@ -1,6 +1,7 @@
 """Enhancing files and folders; long recordings in overlapping chunks.
 
-plan          which files are read and where their enhanced versions go; whether those are up to date
+plan          which files are read and where their enhanced versions go
+record        what made each output, so that only what would come out the same is skipped
 recordings    the way of recordings: read, cut, enhanced in batches, joined, written; what fails stops no other
 chunks        cutting recordings into overlapping chunks, and joining them; what an enhancer of chunks offers
 condition     what a listener should know of a recording: it is clipped, narrow-band or clean already

@@ -30,6 +30,13 @@ class EnhancedChunk(NamedTuple):
 class ChunkEnhancer(Protocol):
     """Anything that enhances chunks of recordings, such as `phonemi.Enhancer`."""
 
+    def origin(self, **options: Any) -> dict[str, Any]:
+        """What decides the results, JSON-able: the model, and the options with their defaults.
+
+        Raises:
+            PhonemiError: for options that cannot be.
+        """
+
     def enhance_chunks(self, chunks: Sequence[np.ndarray], sample_rate: int, **options: Any) -> list[EnhancedChunk]:
         """Enhance several chunks together; the results are those of each chunk alone, to rounding.
 

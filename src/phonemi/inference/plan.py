@@ -1,4 +1,4 @@
-"""Planning which files are read, where their enhanced versions go, and which of those are up to date already."""
+"""Planning which files are read, and where their enhanced versions go."""
 
 from __future__ import annotations
 
@@ -127,17 +127,6 @@ def _without_conflicts(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]
         if target.resolve() in sources:
             raise AudioError(f"{target} is an input and would be overwritten: choose another output")
     return [(source, target) for target, source in source_of.items()]
-
-
-def is_enhanced(source: audio.AudioInfo, target: Path) -> bool:
-    """Whether the target has the rate, channels and length of its source and is not older.
-
-    That it is complete need not be checked: a file appears under its name only when it is complete.
-    """
-    with suppress(AudioError, OSError):
-        is_newer = target.stat().st_mtime_ns >= Path(source.path).stat().st_mtime_ns
-        return is_newer and _has_same_form(source, audio.probe(target))
-    return False
 
 
 def _has_same_form(source: audio.AudioInfo, output: audio.AudioInfo) -> bool:

@@ -28,8 +28,8 @@ from phonemi.inference.chunks import (
     plan_cut,
 )
 from phonemi.inference.condition import Condition
-from phonemi.inference.plan import is_enhanced
-from phonemi.inference.summary import Outcome, Summary
+from phonemi.inference.record import Origin, Record, fingerprint
+from phonemi.inference.summary import OTHERWISE, Outcome, Summary
 from phonemi.progress import Progress
 
 MAX_LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch, because padding costs as much as sound
@@ -83,37 +83,59 @@ def enhance_files(
     """Enhance every source to its target; a file that fails is reported and does not stop the others.
 
     After an interruption, by Ctrl-C or kill -9, all targets are whole files, and the same call goes on: a target is
-    skipped if it is not older than its source and has the same sample rate, channels and length, whatever model and
-    settings produced it. Half-written files that killed runs left beside the targets are removed.
+    skipped if it is not older than its source and the record beside it (`record`) says that it was made of this source
+    by this model with these options. A target without such a line fails and stays as it is. Half-written files that
+    killed runs left beside the targets are removed.
 
     Args:
         enhancer, progress, chunk_s, overlap_s, options: see `enhance_file`.
         pairs: (source, target), as `plan` returns them.
-        overwrite: enhance also what would be skipped.
+        overwrite: enhance also what would be skipped or stay as it is.
         batch_size: see `enhance_file`; above 1, the recordings are enhanced in the order of their lengths.
     """
     start_s = time.perf_counter()
+    record, origin = Record(), enhancer.origin(**options)
     remove_leftovers(target for _, target in pairs)
     outcomes = [Outcome(source, target) for source, target in pairs]
     jobs: list[Job] = []
     for outcome in outcomes:
         try:
             _refuse_overwriting(outcome.source, outcome.target)
-            reader = audio.Reader(outcome.source)
+            with audio.Reader(outcome.source) as reader:
+                own_origin = {"recording": fingerprint(outcome.source), **origin}
+                if overwrite or not _is_there(outcome, own_origin, record):
+                    job = Job(reader, outcome, chunk_s, overlap_s)
+                    job.record, job.origin = record, own_origin
+                    jobs.append(job)
         except (PhonemiError, OSError) as error:
             outcome.state, outcome.reason = "failed", str(error)
-            continue
-        if len(pairs) > 1:
-            reader.close()  # it opens again when its turn comes: no system keeps thousands of files open
-        if not overwrite and is_enhanced(reader.info, outcome.target):
-            outcome.state, outcome.reason = "skipped", "already there"
-            reader.close()
-        else:
-            jobs.append(Job(reader, outcome, chunk_s, overlap_s))
     if batch_size > 1:
         jobs.sort(key=lambda job: (job.info.sample_rate, job.info.samples))
     run_jobs(jobs, enhancer, progress, batch_size, options)
     return Summary(outcomes, time.perf_counter() - start_s)
+
+
+def _is_there(outcome: Outcome, origin: Origin, record: Record) -> bool:
+    """Whether the target is there as it would be made; its outcome says so, or that it was made in another way.
+
+    Raises:
+        AudioError: if there is a file that phonemi did not make. An empty one is no loss.
+    """
+    target = outcome.target
+    if not target.exists() or target.stat().st_size == 0:
+        return False
+    before = record.origin(target)
+    if before is None:
+        raise AudioError(
+            f"{target} is there already, and no record says that phonemi made it as it is: choose another output, or "
+            "replace it with --overwrite"
+        )
+    if before == origin and target.stat().st_mtime_ns >= outcome.source.stat().st_mtime_ns:
+        outcome.state, outcome.reason = "skipped", "already there"
+        return True
+    if before["recording"] == origin["recording"] and before != origin:
+        outcome.reason = OTHERWISE
+    return False
 
 
 def _refuse_overwriting(source: Path, target: Path) -> None:
@@ -132,6 +154,8 @@ class Job:
         self.outcome.duration_s = reader.info.duration_s
         self.error: PhonemiError | OSError | None = None
         self.has_ended = False
+        self.record: Record | None = None  # where to note the origin of the target
+        self.origin: Origin = {}
         self._reader = reader
         self._blocks, self._overlap = plan_cut(self.info.samples, self.info.sample_rate, chunk_s, overlap_s)
         self._overlap_add = OverlapAdd(self._overlap)
@@ -144,7 +168,9 @@ class Job:
         keeps_format = Path(info.path).suffix.lower() == target.suffix.lower() and not info.is_converted
         with self._failing():
             coding = audio.output_coding(info.format, info.subtype, target) if keeps_format else (None, None)
-            writer = audio.Writer(target, info.sample_rate, info.channels, *coding, info.metadata, info.samples)
+            writer = audio.Writer(
+                target, info.sample_rate, info.channels, *coding, info.metadata, info.samples, self._note_origin
+            )
             self._writer = self._output.enter_context(writer)
             for chunk in overlapping(self._reader.blocks(self._blocks), self._overlap):
                 yield chunk
@@ -161,6 +187,10 @@ class Job:
                 self._output.close()
                 self.outcome.notes = self._condition.texts()
                 self.has_ended = True
+
+    def _note_origin(self, finished: Path) -> None:
+        if self.record is not None:
+            self.record.add(self.outcome.target, finished, self.origin)
 
     def fail(self, error: PhonemiError | OSError) -> None:
         """End the job with an error."""

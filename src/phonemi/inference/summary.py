@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import phonemi
+
+OTHERWISE = "another model or other options made what was there"
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Outcome:
     source: Path
     target: Path  # its enhanced version, unless it failed
     state: Literal["done", "skipped", "failed"] = "done"
-    reason: str | None = None  # why it was skipped or failed
+    reason: str | None = None  # why it was skipped, failed, or is done again
     duration_s: float | None = None  # of the recording, if it was to be enhanced
     time_s: float = 0.0  # its share of the time that its batches took, with reading and writing
     notes: list[str] = field(default_factory=list)  # what a listener should know of the recording
@@ -53,22 +53,20 @@ class Summary:
         if totals["real_time_factor"] is not None:
             speed = f"real-time factor {totals['real_time_factor']:.3f}"
             parts[0] += f" ({totals['duration_s']:.3g} s in {totals['time_s']:.3g} s, {speed})"
+        if again := sum(outcome.reason is not None for outcome in self.of("done")):
+            parts[0] += f", {again} again, because {OTHERWISE}"
         if totals["skipped"]:
             parts.append(f"{totals['skipped']} skipped (already there; --overwrite enhances them again)")
         if totals["failed"]:
             parts.append(f"{totals['failed']} failed")
         return ", ".join(parts)
 
-    def to_json(self, name: str, weights: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-        """The outcomes, totals, settings, and name and version of the model, which is a hash of its `weights`.
+    def to_json(self, name: str, version: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The outcomes, totals, settings, and name and version of the model.
 
         JSON is UTF-8, file names need not be: other bytes are written as escapes such as `\\xff`.
         """
-        digest = hashlib.sha256()
-        for key, values in sorted(weights.items()):
-            digest.update(key.encode())
-            digest.update(values.cpu().contiguous().numpy().tobytes())
-        model = {"name": name, "version": digest.hexdigest()[:16]}
+        model = {"name": name, "version": version}
         origin = {"phonemi": phonemi.__version__, "model": model, "settings": _in_utf8(settings)}
         return {**origin, "totals": self.totals(), "files": [_in_utf8(asdict(outcome)) for outcome in self.outcomes]}
 
