@@ -125,8 +125,8 @@ def find_alignments(alignments: Iterable[str | Path]) -> dict[str, list[Entry]]:
                 foreign.append(error)
         if foreign and not of_path:
             raise foreign[0]
-        for error in foreign:
-            warnings.warn(f"{error}; left out", PhonemiWarning, stacklevel=2)
+        for reason in foreign:
+            warnings.warn(f"{reason}; left out", PhonemiWarning, stacklevel=2)
         for entry in of_path:
             entries[entry.name].append(entry)
     return dict(entries)
