@@ -254,6 +254,13 @@ def test_a_training_goes_on_from_an_enhancer_with_what_it_has(untrained: Run, fi
         torch.testing.assert_close(weights, before[key])
 
 
+def test_a_phone_probe_counts_as_certain_what_it_is_on_held_out_speech(finished: Any) -> None:
+    saved = json.loads((finished.folder / "rows" / "ws-linguistic" / "model" / "config.json").read_text())
+    learned = json.loads((finished.folder / "aggregations" / "ws" / "result.json").read_text())
+    low = learned["validation_cross_entropy_nats"]
+    assert saved["phone_probe"] == {**saved["phone_probe"], "low_entropy_nats": low, "high_entropy_nats": low + 1}
+
+
 def test_a_training_goes_on_from_its_own_row_and_encoder_alone(untrained: Run, finished: Any) -> None:
     rows = finished.folder / "rows"
 

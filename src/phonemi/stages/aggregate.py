@@ -17,6 +17,7 @@ from phonemi.config.sections import Aggregate
 from phonemi.constants import IGNORE
 from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError
+from phonemi.files import read_json
 from phonemi.probes.aggregation_probe import AggregationProbe
 from phonemi.representations.base import Representation
 from phonemi.stages.data_splits import Split
@@ -73,9 +74,15 @@ def linguistic_aggregation(run: Run, kind: str, needed_by: str, model: int = 1) 
 
 
 def linguistic_probe(run: Run, kind: str, model: int = 1) -> PhoneProbe:
-    """The phone probe that this aggregation was learned with."""
-    probe = PhoneProbe(run.encoder.dim, count_classes(run.config.information))
-    load_weights(probe.linear, run.folder / "aggregations" / numbered_name(kind, model) / PROBE_FILE)
+    """The phone probe that this aggregation was learned with.
+
+    To it, phones can be told up to an entropy of its cross-entropy on held-out speech in noise, where there is any.
+    """
+    name = numbered_name(kind, model)
+    entropy = read_json(run.folder / _result(name))[LOSS]
+    entropies = {} if entropy is None else {"low_entropy_nats": entropy, "high_entropy_nats": entropy + 1}
+    probe = PhoneProbe(run.encoder.dim, count_classes(run.config.information), **entropies)
+    load_weights(probe.linear, run.folder / "aggregations" / name / PROBE_FILE)
     return probe
 
 
