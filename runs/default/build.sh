@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge [ENCODER] | enhancer NAME | recordings | compare | ship NAME | card NAME | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | ship NAME | card NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 5500) scales the training of the encoders, ENHANCER_STEPS (default 5000) the enhancers': an hour and a half of one
 # core each. What was run for the weights in the package stands in their README.md.
 # The encoder `mini` learns from a Whisper and the enhancer `whisper-tiny` is guided by it: TEACHER, a hub id or a folder
 # (default openai/whisper-tiny.en).
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge [ENCODER] | enhancer NAME | recordings | compare | ship NAME | card NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | ship NAME | card NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -86,32 +86,23 @@ encoder() { # NAME: mini, mini-kmeans; to compare: mini-phones, phone-supervised
     done
 }
 
-judge() { # [ENCODER]: without one, what `phonemi listen` counts the phones kept with, on the `mini` that ships; of mini-phones, the
-    # judge that the enhancers are trained for, whose ear is not that of their guides
-    local run=$out/phone-judge${1:+-$1} representation=mini
-    [ -z "${1:-}" ] || representation=$out/$1/encoder/model
+judge() { # what `phonemi listen` counts the phones kept with, on the `mini` that ships
     for stage in information evaluate; do
-        "$phonemi" "$stage" --run "$run" --config "$here/runs/default/enhancer.yaml" \
-            --set "representation='$representation'" \
+        "$phonemi" "$stage" --run "$out/phone-judge" --config "$here/runs/default/enhancer.yaml" \
             --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" --set enhance.rows=[] \
             --set information.train_utterances=320 --set evaluate.phone_bits=true --set evaluate.recogniser=none \
             --set evaluate.per_utterance=null
     done
 }
 
-enhancer() { # NAME: default, guided by the `mini` that ships; whisper-tiny, by the encoder of a Whisper. First for the sound, then,
-    # on other mixtures, for the phones as well: OUT/NAME-for-sound, OUT/NAME
-    local guide=mini settings
+enhancer() { # NAME: default, guided by the `mini` that ships; whisper-tiny, by the encoder of a Whisper
+    local guide=mini
     [ "$1" != whisper-tiny ] || guide=$teacher
-    # shellcheck disable=SC2046
-    settings=(--config "$here/runs/default/enhancer.yaml" $(lists) --set "data.enhancer_speech=['$out/clean.jsonl']" --set "representation='$guide'")
-    for stage in aggregate train; do
-        "$phonemi" "$stage" --run "$out/$1-for-sound" "${settings[@]}" --set "enhance.steps=${ENHANCER_STEPS:-5000}"
-    done
-    for stage in train information evaluate; do
-        "$phonemi" "$stage" --run "$out/$1" "${settings[@]}" --set "enhance.start=$out/$1-for-sound/rows/$row/model" \
-            --set enhance.draw=2 --set enhance.train_mixtures=2400 --set "enhance.steps=${PHONE_STEPS:-600}" --set enhance.validate_every=300 \
-            --set enhance.learning_rate=0.0003 --set enhance.phone_weight=0.1 --set "enhance.phone_judge=$out/phone-judge-mini-phones/phone_judge"
+    for stage in aggregate train information evaluate; do
+        # shellcheck disable=SC2046
+        "$phonemi" "$stage" --run "$out/$1" --config "$here/runs/default/enhancer.yaml" $(lists) \
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "representation='$guide'" \
+            --set "enhance.steps=${ENHANCER_STEPS:-5000}"
     done
     "$phonemi" report "$out/$1"
 }
@@ -161,7 +152,7 @@ card() { # NAME: the scores for the card of an enhancer, its words by a Whisper 
 case $what in
 manifests) manifests ;;
 encoder) encoder "${4:?which encoder?}" ;;
-judge) judge "${4:-}" ;;
+judge) judge ;;
 enhancer) enhancer "${4:?which enhancer?}" ;;
 recordings) recordings ;;
 compare) compare ;;
@@ -174,7 +165,6 @@ all)
     ship mini-kmeans
     judge
     ship phone-judge
-    judge mini-phones
     compare
     for name in default whisper-tiny; do enhancer "$name"; done
     recordings
