@@ -56,6 +56,23 @@ def test_unknown_total_and_failure_in_a_file():
     assert out.getvalue() == "reading: 3 stopped after 0:00:00\n"
 
 
+def test_no_work_is_no_line_in_a_file():
+    out = io.StringIO()
+    assert list(Progress(file=out).over([], "items")) == []
+    with Progress(file=out).task("reading"):
+        pass
+    assert out.getvalue() == ""
+
+
+@pytest.mark.usefixtures("stopped_clock")
+def test_a_total_that_is_known_later_is_written():
+    out = io.StringIO()
+    with Progress(file=out).task("downloading") as task:
+        task.total = 3
+        task.advance(3)
+    assert out.getvalue() == "downloading: 3/3 in 0:00:00\n"
+
+
 def test_over_yields_everything_and_counts():
     out = io.StringIO()
     assert list(Progress(file=out).over(range(3), "items")) == [0, 1, 2]

@@ -88,8 +88,12 @@ class Progress:
             self._display.start()
         display = self._display
         bar = display.add_task(escape(label), total=total, completed=completed, note="")
+
+        def show(task: Task) -> None:
+            display.update(bar, total=task.total, completed=task.completed, note=task.note)
+
         try:
-            yield Task(total, completed, lambda task: display.update(bar, completed=task.completed, note=task.note))
+            yield Task(total, completed, show)
         finally:
             if outermost:
                 display.stop()
@@ -102,7 +106,7 @@ class Progress:
         start_s = written_s = time.monotonic()
 
         def write(timing: str) -> None:
-            count = f"{task.completed}" if total is None else f"{task.completed}/{total}"
+            count = f"{task.completed}" if task.total is None else f"{task.completed}/{task.total}"
             note = f", {task.note}" if task.note else ""
             print(f"{label}: {count} {timing}{note}", file=self._file, flush=True)
 
@@ -113,8 +117,8 @@ class Progress:
                 return
             written_s = now_s
             done, left = task.completed - completed, ""
-            if total is not None and done > 0:
-                left = f", {_clock((now_s - start_s) / done * max(0, total - task.completed))} left"
+            if task.total is not None and done > 0:
+                left = f", {_clock((now_s - start_s) / done * max(0, task.total - task.completed))} left"
             write(f"after {_clock(now_s - start_s)}{left}")
 
         task = Task(total, completed, show)
@@ -123,7 +127,8 @@ class Progress:
             yield task
             end = "in"
         finally:
-            write(f"{end} {_clock(time.monotonic() - start_s)}")
+            if task.total or task.completed:  # no line for no work
+                write(f"{end} {_clock(time.monotonic() - start_s)}")
 
 
 class Task:

@@ -52,7 +52,7 @@ def test_what_cannot_be_aligned_is_kept_and_counted(
     assert [recording.id for recording in after] == [recording.id for recording in before]
     assert [recording.phones for recording in after] == [PHONES, None, PHONES]
     output = capsys.readouterr().err
-    assert f"{manifest}: 2 of 3 recordings have phones: 0 before, 2 aligned now, 0 decoded now" in output
+    assert f"{manifest}: phones in 2 of 3 recordings: 0 before, 2 aligned now, 0 decoded now" in output
     assert f"not aligned: 1 ({before[1].id}): no transcript" in output
     assert "not in the dictionary, pronounced by espeak-ng: 1 (zzz)" in output
 
@@ -66,7 +66,7 @@ def test_what_is_decoded_is_counted_apart(
     align.run(manifest, manifest, decode=True)
     assert [recording.phones for recording in read_manifest(manifest)] == [PHONES] * 3
     output = capsys.readouterr().err
-    assert f"{manifest}: 3 of 3 recordings have phones: 1 before, 1 aligned now, 1 decoded now" in output
+    assert f"{manifest}: phones in 3 of 3 recordings: 1 before, 1 aligned now, 1 decoded now" in output
     assert f"decoded, less accurate: 1 ({recordings[1].id}): no transcript" in output
     assert "not aligned" not in output
 
@@ -98,3 +98,12 @@ def test_a_manifest_that_contradicts_itself_is_not_begun(
         align.run(manifest, manifest)
     with pytest.raises(DataError, match="does not exist"):
         align.run(tmp_path / "absent.jsonl", manifest)
+
+
+def test_a_manifest_with_all_phones_is_not_worked_on(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pocketsphinx")
+    write_manifest(manifest, [replace(read_manifest(manifest)[0], phones=PHONES)])
+    align.run(manifest, manifest)
+    assert (
+        capsys.readouterr().err == f"{manifest}: phones in 1 of 1 recording: 1 before, 0 aligned now, 0 decoded now\n"
+    )

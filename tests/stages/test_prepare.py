@@ -7,9 +7,10 @@ import pytest
 
 from phonemi.data.corpora import CORPORA
 from phonemi.data.corpora.corpus import Corpus, Listing
-from phonemi.data.manifest import Recording, read_manifest
+from phonemi.data.manifest import Interval, Recording, read_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.stages import prepare
+from phonemi.tables import duration_text
 
 
 def test_a_corpus_becomes_a_manifest(corpus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,12 +21,46 @@ def test_a_corpus_becomes_a_manifest(corpus: Any, tmp_path: Path, capsys: pytest
     for recording, other in zip(listed, expected, strict=True):
         assert [p.phone for p in recording.phones or ()] == [p.phone for p in other.phones or ()]
         assert (recording.text or "").lower() == other.text
-    assert f"{tmp_path / 'speech.jsonl'}: 12 recordings" in capsys.readouterr().err
+    seconds = sum(recording.duration_s for recording in listed)
+    phones = sum(interval.phone != "SIL" for recording in listed for interval in recording.phones or ())
+    speakers = len({recording.speaker for recording in listed})
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'speech.jsonl'}: 12 recordings, {duration_text(seconds)}, {speakers} speakers, {phones} phones\n"
+    )
 
 
-def test_noise_keeps_its_folds(corpus: Any, tmp_path: Path) -> None:
+def recording(id: str, seconds: float, **more: Any) -> Recording:
+    return Recording(id=id, path=f"{id}.wav", sample_rate=1000, samples=round(1000 * seconds), **more)
+
+
+HE = (Interval(0, 0.1, ""), Interval(0.1, 0.2, "HH"), Interval(0.2, 0.3, "IY1"))
+
+
+@pytest.mark.parametrize(
+    ("recordings", "text"),
+    [
+        ([recording("a", 3)], "1 recording, 3.0 s, no speaker known, no phones"),
+        ([recording("a", 3, speaker="x", phones=HE)], "1 recording, 3.0 s, 1 speaker, 2 phones"),
+        ([recording("a", 3, speaker="x", phones=HE[:1])], "1 recording, 3.0 s, 1 speaker, no phones"),
+        (
+            [recording(f"{i}", 3700, speaker="xyz"[i], phones=HE if i else None) for i in range(3)],
+            "3 recordings, 3 h 5 min, 3 speakers, 4 phones in 2 of them",
+        ),
+        (
+            [recording("a", 60, speaker="x"), recording("b", 0.5)],
+            "2 recordings, 1 min 0 s, 1 speaker (1 recording without one), no phones",
+        ),
+        ([recording("a", 5, fold=1), recording("b", 5, fold=1)], "2 recordings, 10.0 s, 1 fold"),
+    ],
+)
+def test_what_is_listed_in_one_line(recordings: list[Recording], text: str) -> None:
+    assert prepare.describe(recordings) == text
+
+
+def test_noise_keeps_its_folds(corpus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prepare.run("esc50", corpus.data / "esc10", tmp_path / "noise.jsonl", False, {})
     assert [recording.fold for recording in read_manifest(tmp_path / "noise.jsonl")] == [1, 2, 3, 4, 5]
+    assert capsys.readouterr().err.endswith(" s, 5 folds\n")
 
 
 def test_a_table_of_more_speech(corpus: Any, tmp_path: Path) -> None:
@@ -64,6 +99,24 @@ def test_wrong_options_are_found_first(
     with pytest.raises(ConfigError) as error:
         prepare.run(corpus_name, tmp_path, tmp_path / "a.jsonl", download, options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(("megabytes", "line"), [(0, ""), (9, "downloading invented (MB): 9/9 in 0:00:00\n")])
+def test_a_download_with_nothing_to_do_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+    corpus: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    megabytes: int,
+    line: str,
+) -> None:
+    def download(folder: Path, *, progress: Any) -> list[str]:
+        progress(megabytes * 10**6, megabytes * 10**6)
+        return []
+
+    monkeypatch.setitem(CORPORA, "invented", Corpus(lambda folder: Listing(read_manifest(corpus.speech), []), download))
+    prepare.run("invented", tmp_path, tmp_path / "a.jsonl", True, {})
+    assert capsys.readouterr().err.startswith(f"{line}{tmp_path / 'a.jsonl'}: 12 recordings, ")
 
 
 def test_a_download_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch, corpus: Any, tmp_path: Path) -> None:

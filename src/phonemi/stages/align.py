@@ -10,6 +10,7 @@ from phonemi.data.aligner import align_manifest
 from phonemi.data.manifest import read_manifest, validate, write_manifest
 from phonemi.errors import DataError
 from phonemi.progress import Progress
+from phonemi.tables import plural
 
 
 def run(manifest: Path, output: Path, decode: bool = False) -> None:
@@ -34,7 +35,7 @@ def run(manifest: Path, output: Path, decode: bool = False) -> None:
         raise DataError(f"nothing in {manifest} could be aligned; {count} of {len(aligned)}: {reason}")
     write_manifest(output, aligned)
     progress.say(
-        f"{output}: {with_phones} of {len(aligned)} recordings have phones: {phones_before} before, "
+        f"{output}: phones in {with_phones} of {plural(len(aligned), 'recording')}: {phones_before} before, "
         f"{with_phones - phones_before - len(decoded)} aligned now, {len(decoded)} decoded now"
     )
     if pronunciations:

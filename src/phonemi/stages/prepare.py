@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from phonemi.data.alignment import PHONES, phone_class
 from phonemi.data.corpora import CORPORA
-from phonemi.data.manifest import validate, write_manifest
+from phonemi.data.manifest import Recording, validate, write_manifest
 from phonemi.errors import ConfigError, nearest
 from phonemi.progress import Progress
+from phonemi.tables import duration_text, plural
 
 
 def run(corpus: str, folder: Path, output: Path, download: bool, options: dict[str, Any]) -> None:
@@ -46,5 +49,26 @@ def run(corpus: str, folder: Path, output: Path, download: bool, options: dict[s
         progress.say(note)
     validate(recordings)
     write_manifest(output, recordings)
-    hours = sum(recording.duration_s for recording in recordings) / 3600
-    progress.say(f"{output}: {len(recordings)} recordings, {hours:.2f} h")
+    progress.say(f"{output}: {describe(recordings)}")
+
+
+def describe(recordings: Sequence[Recording]) -> str:
+    """How many recordings these are, how long, by how many speakers, with how many phones; of noise, its folds.
+
+    >>> describe([Recording(id="a", path="a.wav", sample_rate=16_000, samples=48_000, speaker="anna")])
+    '1 recording, 3.0 s, 1 speaker, no phones'
+    """
+    parts = [plural(len(recordings), "recording"), duration_text(sum(recording.duration_s for recording in recordings))]
+    if folds := {recording.fold for recording in recordings} - {None}:
+        return ", ".join([*parts, plural(len(folds), "fold")])
+    if speakers := {recording.speaker for recording in recordings} - {None}:
+        without = sum(recording.speaker is None for recording in recordings)
+        parts.append(plural(len(speakers), "speaker"))
+        parts[-1] += f" ({plural(without, 'recording')} without one)" if without else ""
+    else:
+        parts.append("no speaker known")
+    with_phones = sum(bool(recording.phones) for recording in recordings)
+    labels = (interval.phone for recording in recordings for interval in recording.phones or ())
+    phones = sum(phone_class(label) != PHONES.index("SIL") for label in labels)
+    part = f" in {with_phones} of them" if with_phones < len(recordings) else ""
+    return ", ".join([*parts, plural(phones, "phone") + part if phones else "no phones"])

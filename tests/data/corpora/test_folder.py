@@ -126,7 +126,7 @@ def test_a_table_without_speakers_takes_the_folders(tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "\ufeffpath\nanna/a.wav\nanna/a.wav\n")
     recordings, notes = prepare_folder(tmp_path, table=table)
     assert [recording.speaker for recording in recordings] == ["anna"]
-    assert notes == [f"1 rows of {table} repeat a path; the last of each was taken"]
+    assert notes == [f"1 row of {table} left out: a later row has the same path"]
 
 
 @pytest.mark.parametrize(

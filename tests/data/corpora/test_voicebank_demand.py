@@ -126,9 +126,7 @@ def test_a_conversion_is_taken_before_the_originals(corpus: Path) -> None:
     pairs(corpus / "16k", "noisy_testset_wav", "clean_testset_wav", TEST[:1], rate=16_000)
     recordings, notes = prepare_voicebank_demand(corpus)
     assert [recording.sample_rate for recording in recordings] == [16_000, 48_000]
-    assert notes == [
-        f"1 of the recordings in {corpus / 'noisy_testset_wav'} are in another folder too, and taken from there"
-    ]
+    assert notes == [f"1 recording of {corpus / 'noisy_testset_wav'} left out: another folder has the same"]
 
 
 def test_what_is_incomplete_is_counted(corpus: Path) -> None:

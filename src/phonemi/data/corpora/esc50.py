@@ -13,6 +13,7 @@ from phonemi import audio
 from phonemi.data.corpora.corpus import Listing, Omissions, folder_called, recordings_of
 from phonemi.data.corpora.download import Progress, fetch_and_extract
 from phonemi.errors import DataError
+from phonemi.tables import plural
 
 URL = "https://github.com/karoldvl/ESC-50/archive/master.zip"
 MD5 = "7771e4b9d86d0945acce719c7a59305a"
@@ -48,5 +49,5 @@ def prepare_esc50(folder: str | Path) -> Listing:
     if not recordings:
         raise DataError(f"no ESC-50 clips in {clips}: {'; '.join(notes) or 'found no sound files'}")
     if len(paths) not in PUBLISHED:
-        notes.append(f"{len(paths)} clips in {clips}, 2000 are published (400 in ESC-10)")
+        notes.append(f"{plural(len(paths), 'clip')} in {clips}, 2000 are published (400 in ESC-10)")
     return Listing(recordings, notes)

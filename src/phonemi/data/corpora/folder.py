@@ -17,6 +17,7 @@ from phonemi.data.corpora.alignment_files import attach_phones
 from phonemi.data.corpora.corpus import Listing, Omissions, fitting_pairs, read_transcript, recordings_of
 from phonemi.data.manifest import Recording
 from phonemi.errors import DataError, nearest
+from phonemi.tables import plural
 
 _COMPARISONS = {">=": ge, "<=": le, "==": eq, "!=": ne, ">": gt, "<": lt}
 _File = tuple[Path, str | None, str | None]  # a sound file, and speaker and text as the table or its folder says
@@ -135,9 +136,10 @@ def _read_table(folder: Path, table: Path, conditions: Sequence[str]) -> tuple[l
     failing = len(rows) - len(passing)
     notes = []
     if failing and tests:
-        notes.append(f"{failing} of {len(rows)} rows of {table} left out by {', '.join(conditions)}")
+        notes.append(f"{failing} of {plural(len(rows), 'row')} of {table} left out by {', '.join(conditions)}")
     if len(files) < len(passing):
-        notes.append(f"{len(passing) - len(files)} rows of {table} repeat a path; the last of each was taken")
+        repeated = plural(len(passing) - len(files), "row")
+        notes.append(f"{repeated} of {table} left out: a later row has the same path")
     return list(files.values()), notes
 
 

@@ -146,9 +146,7 @@ def _pairs(folder: Path, split: str, skipped: Omissions) -> tuple[dict[str, tupl
             notes.append(f"{noisy_folder} has no clean counterpart {folder / candidates[0]}")
             continue
         if repeated := len(noisy.keys() & pairs.keys()):
-            notes.append(
-                f"{repeated} of the recordings in {noisy_folder} are in another folder too, and taken from there"
-            )
+            notes.append(f"{plural(repeated, 'recording')} of {noisy_folder} left out: another folder has the same")
         for id in sorted((noisy.keys() | clean.keys()) - pairs.keys()):
             if id in noisy and id in clean:
                 pairs[id] = noisy[id], clean[id]
