@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sounds import uniform_noise
 
 from phonemi import audio
 from phonemi.errors import AudioError
@@ -64,12 +66,51 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
         ("OGG", "OPUS", "a.ogg", ("OGG", "OPUS")),
         ("WAV", "MPEG_LAYER_III", "a.wav", ("WAV", None)),  # libsndfile reads it, but does not write it
         ("FLAC", "PCM_24", "a.aiff", ("AIFF", "PCM_24")),
+        ("OGG", "PCM_24", "a.oga", ("OGG", "PCM_24")),
+        ("FLAC", "PCM_24", "a.ogg", ("OGG", None)),
         ("MP3", "MPEG_LAYER_III", "a.flac", ("FLAC", None)),
         ("WAVEX", "FLOAT", "a.m4a", (None, None)),
     ],
 )
 def test_a_recording_is_written_as_it_was_where_that_can_be(format, subtype, target, expected) -> None:
     assert audio.output_coding(format, subtype, target) == expected
+
+
+@pytest.mark.parametrize(("subtype", "kind"), [("PCM_16", b"sowt"), ("PCM_24", b"42n1"), ("FLOAT", b"FL32")])
+def test_aifc_stays_aifc(tmp_path: Path, subtype: str, kind: bytes) -> None:
+    audio.save(tmp_path / "a.aifc", uniform_noise(2, 501), 16_000, subtype=subtype)
+    assert (tmp_path / "a.aifc").read_bytes()[8:12] == b"AIFC"
+    assert kind in (tmp_path / "a.aifc").read_bytes()[:80]
+    info = audio.probe(tmp_path / "a.aifc")
+    assert (info.format, info.subtype, info.samples) == ("AIFF", subtype, 501)
+    np.testing.assert_allclose(audio.load_channels(tmp_path / "a.aifc")[0], uniform_noise(2, 501), atol=2**-15)
+
+
+@pytest.mark.parametrize(("sample_format", "subtype", "error"), [("s16", "PCM_16", 2**-15), ("s32", "PCM_24", 2**-23)])
+def test_flac_in_ogg_stays_so(tmp_path: Path, sample_format: str, subtype: str, error: float) -> None:
+    av = pytest.importorskip("av")
+    waveform, bits = uniform_noise(2, 9_001), int(sample_format[1:])
+    samples = (waveform.astype(np.float64) * 2 ** (bits - 1)).astype(f"int{bits}").T.reshape(1, -1)
+    with av.open(str(tmp_path / "a.oga"), "w", format="ogg") as container:
+        container.metadata["title"] = "Grüße"
+        stream = container.add_stream("flac", rate=16_000)
+        stream.layout, stream.format = "stereo", sample_format
+        frame = av.AudioFrame.from_ndarray(samples, sample_format, "stereo")
+        frame.sample_rate, frame.pts = 16_000, 0
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    info = audio.probe(tmp_path / "a.oga")
+    coding = audio.output_coding(info.format, info.subtype, "b.oga")
+    with audio.Writer(tmp_path / "b.oga", 16_000, 2, *coding, info.metadata) as writer:
+        writer.write(waveform[:, :5_000])
+        writer.write(waveform[:, 5_000:])
+    assert (tmp_path / "b.oga").read_bytes()[:4] == b"OggS"
+    for name in ("a.oga", "b.oga"):
+        info = audio.probe(tmp_path / name)
+        found = (info.format, info.subtype, info.samples, info.metadata["title"], info.is_converted)
+        assert found == ("OGG", subtype, 9_001, "Grüße", False)
+        np.testing.assert_allclose(audio.load_channels(tmp_path / name)[0], waveform, atol=error)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.oga", "b.oga"]
 
 
 def test_what_cannot_be_written_becomes_wav() -> None:

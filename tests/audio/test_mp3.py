@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from sounds import uniform_noise
 
 from phonemi import audio
@@ -115,6 +117,35 @@ def test_some_of_the_end_missing_is_cut_short(tmp_path: Path) -> None:
     (tmp_path / "a.mp3").write_bytes(content[: len(content) * 92 // 100])
     with pytest.raises(AudioError, match=r"cut short: its header promises 320000 samples, 29\d\d\d\d can be read"):
         audio.probe(tmp_path / "a.mp3")
+
+
+@pytest.mark.parametrize("samples", [20 * RATE, 1_000])
+def test_mp3_in_a_wav_file_is_read_whole(tmp_path: Path, encode, samples: int) -> None:
+    path = encode(tmp_path / "a.wav", uniform_noise(1, samples), RATE, "libmp3lame", "wav")
+    info = audio.probe(path)
+    assert (info.format, info.subtype) == ("WAV", "MPEG_LAYER_III")
+    assert samples <= info.samples < samples + 4 * 1152
+    assert len(audio.load(path)) == info.samples
+    if samples > RATE:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(AudioError, match="cut short"):
+            audio.probe(path)
+
+
+def test_a_damaged_file_makes_no_library_speak(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(_mp3(tmp_path / "a.mp3", uniform_noise(4 * RATE)))
+    rng = np.random.default_rng(0)
+    for place in rng.integers(2_000, len(content), 200):
+        content[place] = rng.integers(256)
+    (tmp_path / "a.mp3").write_bytes(content)
+    with suppress(RuntimeError):
+        soundfile.read(tmp_path / "a.mp3")
+    assert "mpg123" in capfd.readouterr().err, "it did not speak"
+    with suppress(AudioError):
+        audio.load(tmp_path / "a.mp3")
+    assert capfd.readouterr().err == ""
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
 
 
 def test_another_rate_on_the_way_is_refused(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@
     writing       Writer, save; a file is complete or absent
     formats       which names are sound, what can be written, recordings in a folder; error messages
     headers       what headers say about length that libsndfile does not
-    pyav          files that soundfile cannot read
+    chunks        what wav and aiff files hold beside sound and texts
+    pyav          files that soundfile cannot read; flac in Ogg
+    silence       what C libraries print
     codecs        what lossy codecs make of a waveform
     waveforms     level, resampling, samples that are not finite
 
@@ -13,6 +15,7 @@ what soundfile does not know, if it is installed; soxr resamples. Every file tha
 one line that names the file and what is wrong with it.
 """
 
+from phonemi.audio.chunks import copy_chunks
 from phonemi.audio.formats import EXTENSIONS, WRITABLE, find_recordings, output_coding, output_suffix
 from phonemi.audio.reading import AudioInfo, Reader, blocks, load, load_channels, probe
 from phonemi.audio.waveforms import check_finite, level_db, resample
@@ -26,6 +29,7 @@ __all__ = [
     "Writer",
     "blocks",
     "check_finite",
+    "copy_chunks",
     "find_recordings",
     "level_db",
     "load",

@@ -18,6 +18,7 @@ _USUAL_CODING = {  # extension: (libsndfile format, subtype)
     ".mp3": ("MP3", "MPEG_LAYER_III"),
     ".aiff": ("AIFF", "PCM_16"),
     ".aif": ("AIFF", "PCM_16"),
+    ".aifc": ("AIFF", "PCM_16"),
     ".caf": ("CAF", "PCM_16"),
     ".w64": ("W64", "PCM_16"),
     ".rf64": ("RF64", "PCM_16"),
@@ -26,7 +27,7 @@ _USUAL_CODING = {  # extension: (libsndfile format, subtype)
 WRITABLE: tuple[str, ...] = tuple(_USUAL_CODING)
 _READ_BY_FFMPEG = (
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".webm", ".mka", ".ac3", ".amr", ".ape", ".wv"),
-    *(".mov", ".mkv", ".mp2", ".3gp", ".aifc", ".avi", ".tta"),
+    *(".mov", ".mkv", ".mp2", ".3gp", ".avi", ".tta"),
 )
 TEXTS = ("title", "artist", "album", "comment", "date", "genre", "tracknumber", "copyright", "license")
 _NOT_WRITTEN = ("MPEG_LAYER_I", "MPEG_LAYER_II", "DWVW_12", "DWVW_16", "DWVW_24", "DWVW_N")
@@ -88,6 +89,8 @@ def output_coding(format: str, subtype: str, target: str | Path) -> tuple[str | 
     if usual is None:
         return None, None
     wanted = format if usual == "WAV" and format in ("WAVEX", "RF64") else usual
+    if wanted == "OGG" and is_flac_in_ogg(format, subtype):
+        return wanted, subtype
     mp3_in_wav = wanted != "MP3" and subtype == "MPEG_LAYER_III"
     writable = subtype not in _NOT_WRITTEN and not mp3_in_wav and soundfile.check_format(wanted, subtype)
     return wanted, subtype if writable else None
@@ -99,9 +102,18 @@ def coding(path: Path, format: str | None, subtype: str | None) -> tuple[str, st
     if (format := format or usual_format) is None:
         raise AudioError(f"{path}: cannot write the sound format {path.suffix!r}; use one of {', '.join(WRITABLE)}")
     subtype = subtype or (usual_subtype if format == usual_format else None)
-    if not soundfile.check_format(format, subtype):
+    if not soundfile.check_format("FLAC" if is_flac_in_ogg(format, subtype) else format, subtype):
         raise AudioError(f"{path}: libsndfile cannot write {format} with subtype {subtype}")
     return format, subtype or soundfile.default_subtype(format)
+
+
+def is_flac_in_ogg(format: str, subtype: str | None) -> bool:
+    """Whether Ogg is to hold samples as they are, which PyAV reads and writes.
+
+    >>> is_flac_in_ogg("OGG", "PCM_16"), is_flac_in_ogg("OGG", "VORBIS")
+    (True, False)
+    """
+    return format == "OGG" and subtype is not None and subtype.startswith("PCM_")
 
 
 def library_name(path: str | Path) -> str | bytes:

@@ -1,4 +1,4 @@
-"""What the headers of wav, RF64, W64, aiff, au and mp3 files say about their length.
+"""What the headers of wav, RF64, W64, aiff, au and mp3 files say about their length, and whether another file follows.
 
 libsndfile silently reduces the length that a header states to what the file holds, and counts the padding at the end of
 codings that work in blocks (ADPCM, GSM). Formats: RIFF WAVE (Microsoft 1991), EBU Tech 3306 (RF64), Sony Wave64, AIFF-C
@@ -20,12 +20,19 @@ _MAX_32_BITS = 0xFFFFFFFF
 _MAX_CHUNKS = 10_000  # a file of nothing but empty chunks would take hours
 _CONTENT_BYTES = 32  # all that is needed of a chunk
 _SAMPLE_CODINGS = (1, 3, 6, 7, 0xFFFE)  # PCM, float, A-law, mu-law, extensible: a fixed number of bytes per sample
+_MPEG_CODINGS = (0x50, 0x55)
 _MAX_BLOCK = 320  # samples, of the codings that do not state theirs (GSM 6.10)
 _AU_BYTES = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}  # per sample, by coding
 _MP3_COUNT = re.compile(rb"(?:Xing|Info)...[\x03\x07\x0b\x0f](....)(....)", re.DOTALL)  # frames, bytes
 _MP3_COUNT_END = 52  # bytes from the start of the first frame, at the latest
 
+# Where an Ogg page begins, with its flags, and where a flac stream does, with the head of its first block.
+_STARTS = {"OGG": re.compile(rb"OggS\0[\0-\7]"), "FLAC": re.compile(rb"fLaC[\0\x80]\0\0\x22")}
+_FIRST_PAGE = 2  # the flag of the first page of a stream
+_BLOCK_BYTES = 1 << 20
+
 NO_LENGTH = "its header does not say how long it is"
+SEVERAL = "it holds several recordings behind each other"
 MORE_THAN_32_BITS = "it holds more sound than the 4 GiB that its header can count"
 
 
@@ -66,6 +73,40 @@ def read_header(raw: BinaryIO) -> Header:
             return Header()
         return Header(size // sample_bytes, present=_share(size, length - start))
     return Header()
+
+
+def is_chain(raw: BinaryIO, format: str) -> bool:
+    """Whether Ogg or flac streams follow each other in an open file: libsndfile reads the first of them."""
+    start, others = _STARTS[format], 0  # pages that are not first; streams
+    rest = b""
+    raw.seek(0)
+    while block := raw.read(_BLOCK_BYTES):
+        content = rest + block
+        for match in start.finditer(content):
+            is_first = format == "FLAC" or match[0][-1] & _FIRST_PAGE
+            if is_first and others:
+                return True
+            others += format == "FLAC" or not is_first  # streams side by side in Ogg begin with all first pages
+        rest = content[-5 if format == "OGG" else -7 :]
+    return False
+
+
+def is_followed(raw: BinaryIO) -> bool:
+    """Whether another file of its kind begins where the header of a wav, RF64, W64, aiff or au file says it ends."""
+    raw.seek(0)
+    first = raw.read(40).ljust(40, b"\0")
+    ends = {
+        b"RIFF": 8 + struct.unpack_from("<I", first, 4)[0],
+        b"RF64": 8 + struct.unpack_from("<Q", first, 20)[0],
+        b"riff": struct.unpack_from("<Q", first, 16)[0],
+        b"FORM": 8 + struct.unpack_from(">I", first, 4)[0],
+        b".snd": sum(struct.unpack_from(">II", first, 4)),
+    }
+    end = ends.get(first[:4], 0)
+    if not 0 < end < os.fstat(raw.fileno()).st_size:
+        return False
+    raw.seek(end)
+    return first[:4] in raw.read(12)[:12]  # after at most 8 bytes of padding
 
 
 def read_mp3_header(raw: BinaryIO) -> Header:
@@ -124,6 +165,8 @@ def _read_wave(chunks: dict[bytes, _Chunk], length: int, is_whole: bool) -> Head
     if size == 0 and rest > 0 and not is_whole:
         return Header(doubt=NO_LENGTH)  # a program that was killed, or wrote to a pipe, never filled it in
     header = Header(present=_share(size, rest))
+    if coding in _MPEG_CODINGS:  # libsndfile guesses the length, and the `fact` chunk counts what encoders add
+        return Header(present=header.present, doubt=NO_LENGTH)
     if coding in _SAMPLE_CODINGS and align:
         header.samples = size // align
     elif coding not in _SAMPLE_CODINGS and b"fact" in chunks:

@@ -15,6 +15,7 @@ import numpy as np
 
 from phonemi.audio.formats import TEXTS, reason, truncated
 from phonemi.errors import AudioError
+from phonemi.files import replacing
 
 # Formats that hold sound. Playlists and the like are left out: they make FFmpeg open other files or the network.
 _FORMATS = (
@@ -31,6 +32,8 @@ _TOLERANCE_S = 0.25  # between the duration that a file says and the one it has;
 class FFmpegFile:
     """The first sound track of a file. To know its length in samples, it is decoded once.
 
+    `flac_bits`: of a sample, 16 or 24, if the file holds flac in Ogg; otherwise None.
+
     AudioError, with the `objection` of soundfile to the file, if PyAV is not installed or FFmpeg cannot read it either.
     """
 
@@ -43,6 +46,7 @@ class FFmpegFile:
             self.sample_rate, self.channels = stream.rate, stream.channels
             self.texts = _texts(container.metadata | stream.metadata)
             promised_s = _duration_s(container, stream)
+            self.flac_bits = _flac_bits(container, stream)
         self.samples = sum(frame.shape[1] for frame in self._decode())
         if self.samples == 0:
             raise AudioError(f"{path} is empty (0 samples)")
@@ -108,6 +112,31 @@ class FFmpegFile:
                     if (frame.sample_rate, frame.layout.nb_channels) != form:
                         raise AudioError(f"{self._path} cannot be read: its sample rate or channels change on the way")
                     yield from (converted.to_ndarray() for converted in to_float.resample(frame))
+
+
+def wrap_in_ogg(path: Path) -> None:
+    """Make a flac file one of flac in Ogg, with the same samples and texts."""
+    av = importlib.import_module("av")
+    with (
+        replacing(path) as temporary,
+        open(path, "rb") as raw,
+        open(temporary, "wb") as file,
+        av.open(raw, format="flac") as source,
+        av.open(file, "w", format="ogg") as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        target.metadata.update(source.metadata)
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:  # the last one is empty
+                packet.stream = stream
+                target.mux(packet)
+
+
+def _flac_bits(container: Any, stream: Any) -> int | None:
+    if container.format.name != "ogg" or stream.codec_context.name != "flac":
+        return None
+    info = stream.codec_context.extradata[-34:]  # STREAMINFO: 5 bits, after those of sizes, rate and channels
+    return 16 if ((info[12] & 1) << 4 | info[13] >> 4) + 1 <= 16 else 24
 
 
 def read_texts(path: Path, encoding: str) -> dict[str, str]:

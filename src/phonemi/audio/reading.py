@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy as np
 import soundfile
 
 from phonemi.audio.formats import library_name, reason, truncated
-from phonemi.audio.headers import NO_LENGTH, Header, read_header, read_mp3_header
+from phonemi.audio.headers import NO_LENGTH, SEVERAL, Header, is_chain, is_followed, read_header, read_mp3_header
 from phonemi.audio.pyav import FFmpegFile, read_texts
+from phonemi.audio.silence import silent_libraries
 from phonemi.audio.waveforms import check_finite, resample
 from phonemi.errors import AudioError
 
@@ -34,7 +35,7 @@ class AudioInfo:
         metadata: those of title, artist, album, comment, date, genre, tracknumber, copyright, license and software
             that it holds. Pictures and other tags are not read.
         is_converted: libsndfile does not know the format, so FFmpeg reads it. `format` and `subtype` are then "WAV"
-            and "FLOAT", which holds what FFmpeg decodes.
+            and "FLOAT", which holds what FFmpeg decodes. Not so for flac in Ogg: "OGG" and "PCM_16" or "PCM_24".
     """
 
     path: str
@@ -140,10 +141,17 @@ class Reader:
             with open(path, "rb") as raw:
                 if not raw.read(1):
                     raise AudioError(f"{path} is empty (0 bytes)")
-                file = _SoundfileDecoder(library_name(path))
+                if is_followed(raw):
+                    raise _several(path)
+                with silent_libraries():
+                    file = _SoundfileDecoder(library_name(path))
                 if file.format == "RAW":  # by some extensions libsndfile takes any bytes for samples
                     raise RuntimeError("Format not recognised")
                 header = read_mp3_header(raw) if file.format == "MP3" else read_header(raw)
+                if file.format in ("OGG", "FLAC") and is_chain(raw, file.format):
+                    if file.format == "FLAC":  # where two streams meet FFmpeg loses a frame
+                        raise _several(path)
+                    header.doubt = SEVERAL
             objection = header.doubt or (NO_LENGTH if file.frames > _MAX_SAMPLES else "")
         except (RuntimeError, TypeError) as error:  # TypeError: an extension that means raw samples
             file, objection = None, reason(error)
@@ -152,6 +160,10 @@ class Reader:
         if file is None or objection:
             self._decoder = decoder = FFmpegFile(path, objection)
             form = decoder.sample_rate, decoder.samples, decoder.channels
+            if header.present < 1:
+                raise truncated(path, round(decoder.samples / header.present), decoder.samples)
+            if file is None and decoder.flac_bits is not None:
+                return AudioInfo(str(path), *form, "OGG", f"PCM_{decoder.flac_bits}", decoder.texts)
             if file is None:
                 return AudioInfo(str(path), *form, "WAV", "FLOAT", decoder.texts, is_converted=True)
             with file:
@@ -162,8 +174,8 @@ class Reader:
             stated, present = samples, int(samples * header.present)
         if stated and header.present < 1 and present < stated:
             raise truncated(path, stated, present)
-        if header.samples and header.samples < samples < header.samples + header.padding:
-            samples = header.samples
+        if header.samples and (not header.padding or samples < header.samples + header.padding):
+            samples = min(samples, header.samples)
         if samples == 0:
             raise AudioError(f"{path} is empty (0 samples)")
         file.samples, self._decoder = samples, file
@@ -211,6 +223,10 @@ class Reader:
         return AudioError(f"{self._path} changed while it was being read: run again")
 
 
+def _several(path: Path) -> AudioError:
+    return AudioError(f"{path} holds several recordings behind each other: split it")
+
+
 def _file_state(path: Path) -> tuple[int, int] | None:
     """Modification time in ns and size in bytes; None if there is no such file."""
     try:
@@ -240,7 +256,8 @@ class _SoundfileDecoder(soundfile.SoundFile):  # type: ignore[misc]  # soundfile
         while self.position < end or not pieces:
             wanted = min(max_piece, end - self.position)
             try:
-                piece = self.read(wanted, dtype="float32", always_2d=True)
+                with silent_libraries() if self.subtype.startswith("MPEG") else nullcontext():
+                    piece = self.read(wanted, dtype="float32", always_2d=True)
             except RuntimeError:
                 with suppress(RuntimeError):  # libsndfile may not know where it is
                     self.position = max(self.position, self.tell())

@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 
 from phonemi.audio import headers
-from phonemi.audio.formats import TEXTS, coding, library_name, reason
+from phonemi.audio.formats import TEXTS, coding, is_flac_in_ogg, library_name, reason
+from phonemi.audio.pyav import wrap_in_ogg
 from phonemi.audio.waveforms import check_finite
 from phonemi.errors import AudioError
 from phonemi.files import replacing
@@ -22,6 +23,7 @@ _BLOCK_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for
 _MAX_BYTES = 0xFFFF0000  # what the 32 bits of the formats below can count, less their headers
 _FORMATS_OF_32_BITS = ("WAV", "WAVEX", "AIFF", "AU")
 _BYTES_PER_SAMPLE = {"PCM_U8": 1, "ULAW": 1, "ALAW": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+_EITHER_ORDER = ("PCM_16", "PCM_24", "PCM_32")
 _MAX_TEXT_BYTES = 1_000  # of texts of many pages libsndfile drops all in wav files, and spoils aiff and opus files
 
 
@@ -82,6 +84,7 @@ class Writer:
         self.sample_rate = sample_rate
         self.channels = channels
         self.format, self.subtype = coding(self.path, format, subtype)
+        self._is_flac_in_ogg = is_flac_in_ogg(self.format, self.subtype)
         expected_bytes = (samples or 0) * channels * _BYTES_PER_SAMPLE.get(self.subtype, 0)
         if self.format in ("WAV", "WAVEX") and expected_bytes > _MAX_BYTES:
             self.format = "RF64"
@@ -101,7 +104,10 @@ class Writer:
                 raise ValueError(f"Vorbis ends at {_VORBIS_MAX_RATE} Hz and {_VORBIS_MAX_CHANNELS} channels")
             self._temporary = stack.enter_context(replacing(self.path))
             self._file = soundfile.SoundFile(
-                library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype, format=self.format,
+                library_name(self._temporary), "w", self.sample_rate, self.channels, self.subtype,
+                format="FLAC" if self._is_flac_in_ogg else self.format,
+                # With the usual byte order the file would be one of AIFF.
+                endian="LITTLE" if self.path.suffix.lower() == ".aifc" and self.subtype in _EITHER_ORDER else None,
                 # LAME's V0 instead of V4, because the sound has lost something to a first coding already.
                 compression_level=0.0 if self.format == "MP3" else None,
             )  # fmt: skip
@@ -113,8 +119,8 @@ class Writer:
             stack.push(self._finish)
             self._stack = stack.pop_all()
 
-    def write(self, block: np.ndarray) -> None:
-        """Append a block `[channel, sample]` (or `[sample]` to a file of one channel).
+    def write(self, block: np.ndarray) -> np.ndarray:
+        """Append a block `[channel, sample]` (or `[sample]` to a file of one channel); return it as far as it fits.
 
         Raises:
             AudioError: for another number of channels, a sample that is not finite, a full disk, or a file that has
@@ -134,6 +140,7 @@ class Writer:
             if self.format in _FORMATS_OF_32_BITS and os.path.getsize(self._temporary) > _MAX_BYTES:
                 raise ValueError("it ends at 4 GiB: choose flac, rf64 or w64")
         self.samples += block.shape[1]
+        return block
 
     def __exit__(self, *failure: Any) -> None:
         with self._explaining_errors():
@@ -156,6 +163,8 @@ class Writer:
         if self.format != "MP3" and on_disk < self.samples:
             raise OSError(f"only {on_disk} of {self.samples} samples arrived; is the disk full?")
         headers.correct(self._temporary, self.samples)
+        if self._is_flac_in_ogg:
+            wrap_in_ogg(self._temporary)
         if self._on_finish is not None:
             self._on_finish(self._temporary)
 
