@@ -162,6 +162,49 @@ def test_a_file_of_another_program_is_named_and_left(phonemi: Phonemi, model: Pa
     assert phonemi(*arguments).code == 0
 
 
+def test_what_was_removed_is_of_one_recording(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        audio.save(tmp_path / "in" / f"{name}.wav", np.tile(tone(), (2, 1)), RATE)
+    removed, target = tmp_path / "removed.wav", tmp_path / "out.wav"
+    arguments = ["--model", model, "--removed", removed]
+    outcome = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", *arguments)
+    assert outcome.code == 2
+    assert "--removed takes one recording, found 2" in outcome.stderr
+    assert phonemi("enhance", tmp_path / "in" / "a.wav", "-o", target, *arguments).code == 0
+    noisy, enhanced, rest = (audio.load_channels(path)[0] for path in (tmp_path / "in" / "a.wav", target, removed))
+    np.testing.assert_allclose(rest, noisy - enhanced, atol=1.1 * 2**-15)
+    assert rest.any()
+    audio.save(removed, tone(), RATE)
+    outcome = phonemi("enhance", tmp_path / "in" / "a.wav", "-o", target, *arguments)
+    assert f"{removed} is there already" in outcome.error
+
+
+def test_what_has_no_place_in_the_output_is_said_once(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        path = tmp_path / "in" / f"{name}.wav"
+        audio.save(path, tone(), RATE)
+        content = path.read_bytes() + b"iXML\x08\0\0\0<BWFXML>"
+        path.write_bytes(content[:4] + (len(content) - 8).to_bytes(4, "little") + content[8:])
+    arguments = ["enhance", tmp_path / "in", "--model", model]
+    kept = phonemi(*arguments, "-o", tmp_path / "kept")
+    assert "left out" not in kept.stderr
+    assert (tmp_path / "kept" / "a.wav").read_bytes().endswith(b"iXML\x08\0\0\0<BWFXML>")
+    lost = phonemi(*arguments, "-o", tmp_path / "lost", "--format", "flac")
+    assert lost.code == kept.code == 0
+    (line,) = [line for line in lost.stderr.splitlines() if "left out" in line]
+    assert line == f"note: {tmp_path / 'in' / 'a.wav'} and 1 more: left out iXML: flac has no place for it"
+
+
+def test_names_that_clash_are_named_once(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac", "b.wav"):
+        audio.save(tmp_path / "in" / name, tone(), RATE)
+    outcome = phonemi("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--format", "wav")
+    assert outcome.code == 1
+    assert outcome.stderr.count("would both be written") == 1
+    assert outcome.error.startswith("1 enhanced")
+    assert (tmp_path / "out" / "b.wav").is_file()
+
+
 def test_the_attenuation_can_be_limited(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
     noisy = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     audio.save(tmp_path / "a.wav", noisy, RATE, subtype="FLOAT")

@@ -75,6 +75,48 @@ def test_what_the_system_refuses_is_a_failure_of_that_file(tmp_path, recorder, w
     assert all(outcome.reason and "\n" not in outcome.reason for outcome in summary.outcomes)
 
 
+def test_names_that_clash_are_left_out_alone(tmp_path, recorder, written):
+    a, b, other = (written(tmp_path / "in" / name, 20_000) for name in ("a.wav", "b.wav", "a.flac"))
+    summary = enhance_files(recorder, plan([tmp_path / "in"], tmp_path / "out", extension="wav"), QUIET)
+    assert {outcome.source: outcome.state for outcome in summary.outcomes} == {other: "failed", a: "failed", b: "done"}
+    clash = f"{other} and {a} would both be written to {tmp_path / 'out' / 'a.wav'}: use two outputs"
+    assert [outcome.reason for outcome in summary.of("failed")] == [clash] * 2
+    assert files_in(tmp_path / "out") == ["b.wav"]
+
+
+# What was removed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "sample_rate"), [(2, 44_100), (1, 16_000)])
+def test_what_was_removed_and_what_is_left_are_the_recording(
+    tmp_path, encoder_enhancer, written, channels, sample_rate
+):
+    source = written(tmp_path / "a.wav", 2 * sample_rate + 7, channels, sample_rate, "FLOAT")
+    target, removed = tmp_path / "b.wav", tmp_path / "x" / "removed.wav"
+    pieces = {"chunk_s": 0.6, "overlap_s": 0.1, "removed": removed}
+    assert states(enhance_files(encoder_enhancer, [(source, target)], QUIET, **pieces)) == ["done"]
+    (noisy, rate), (enhanced, _), (rest, _) = map(audio.load_channels, (source, target, removed))
+    np.testing.assert_allclose(rest, noisy - enhanced, atol=1e-6)
+    assert audio.level_db(rest) > -60
+    assert (audio.probe(removed).subtype, rate) == ("FLOAT", sample_rate)
+    assert states(enhance_files(encoder_enhancer, [(source, target)], QUIET, **pieces)) == ["skipped"]
+    removed.unlink()
+    assert states(enhance_files(encoder_enhancer, [(source, target)], QUIET, **pieces)) == ["done"]
+    assert removed.exists()
+    for wrong in (source, target):
+        summary = enhance_files(encoder_enhancer, [(source, target)], QUIET, overwrite=True, removed=wrong)
+        assert states(summary) == ["failed"]
+        assert audio.probe(source).samples == 2 * sample_rate + 7
+
+
+def test_a_failure_leaves_neither(tmp_path, recorder, written):
+    source = written(tmp_path / "a.wav", 20_000)
+    changing = Changing(recorder, 2, lambda: written(source, 10))
+    pieces = {"chunk_s": 0.3, "overlap_s": 0.1, "removed": tmp_path / "c.wav"}
+    assert states(enhance_files(changing, [(source, tmp_path / "b.wav")], QUIET, **pieces)) == ["failed"]
+    assert files_in(tmp_path) == ["a.wav"]
+
+
 def test_notes_on_a_recording(tmp_path, identity, sound):
     clipped = (20 * sound(40_000)).clip(-0.5, 0.5)
     audio.save(tmp_path / "a.wav", clipped, 16_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from phonemi.errors import AudioError
-from phonemi.inference.plan import plan
+from phonemi.inference.plan import conflicts, plan
 
 
 @pytest.fixture
@@ -107,11 +107,13 @@ def test_results_of_another_format_beside_their_recordings_are_no_input(tree, wr
         written(target, 10)
     assert plan([folder / "in"], *arguments) == first
     assert plan([folder / "in" / "**"], *arguments) == first
-    with pytest.raises(AudioError, match=r"a\.flac is an input and would be overwritten"):
-        plan([folder / "in", folder / "in" / "a.flac"], *arguments)
-    written(folder / "in" / "a.flac", 11)  # another recording, for all that can be known
-    with pytest.raises(AudioError, match=r"a\.flac"):
-        plan([folder / "in"], *arguments)
+    a, flac, b = (folder / "in" / name for name in ("a.wav", "a.flac", "x/b.wav"))
+    both = f"{flac} and {a} would both be written to {flac}: use two outputs"
+    named = plan([folder / "in", flac], *arguments)
+    assert set(conflicts(named).values()) == {both}
+    assert (b, folder / "in" / "x" / "b.flac") in named
+    written(flac, 11)  # another recording, for all that can be known
+    assert conflicts(plan([folder / "in"], *arguments)) == dict.fromkeys([(flac, flac), (a, flac)], both)
 
 
 def test_links_that_lead_to_a_file_again_do_not_repeat_it(tree):
@@ -148,6 +150,7 @@ def test_what_cannot_be_is_refused_before_the_work_starts(tree):
         (([], out), "no recordings in no input"),
         (([folder / "empty"], out), "no recordings in .*empty"),
         (([a, other], out), r"a\.wav and .*x/a\.wav would both be written to .*out/a\.wav"),
+        (([a, folder / "x" / "a.wav"], out), r"a\.wav and .*x/a\.wav would both be written to .*out/a\.wav"),
         (([folder / "x"], out, "", "wav"), r"x/a\.flac and .*x/a\.wav would both be written to .*out/a\.wav"),
         (([a], a), "is an input and would be overwritten"),
         (([a], folder), "is an input and would be overwritten"),

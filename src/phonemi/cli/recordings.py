@@ -85,6 +85,10 @@ def enhance(
     overwrite: Annotated[
         bool, Option("--overwrite", help="Replace outputs that are up to date, and files that phonemi did not make.")
     ] = False,
+    removed: Annotated[
+        File,
+        Option(metavar="FILE", help="Of one recording, write to FILE what was removed: noisy minus enhanced."),
+    ] = None,
     summary_file: Annotated[
         File, Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why.")
     ] = None,
@@ -102,10 +106,12 @@ def enhance(
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
+        if removed is not None and len(pairs) > 1:
+            raise typer.BadParameter(f"--removed takes one recording, found {len(pairs)}")
         enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
         if purpose == Purpose.recognition:
             enhancer.require_phone_probe()
-        summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, **settings)
+        summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, removed=removed, **settings)
         summary = name_streams(summary, inputs, output)
         _report(summary)
         if summary_file is not None:
@@ -118,10 +124,18 @@ def enhance(
 def _report(summary: Summary) -> None:
     """Print to standard error what became of the recordings; if the only one failed, only its error."""
     from phonemi.inference.streams import STREAM
+    from phonemi.inference.summary import LEFT_OUT
 
+    left_out: dict[str, list[Path]] = {}  # said once for all recordings
     for outcome in summary.outcomes:
         for note in outcome.notes:
-            typer.echo(f"note: {outcome.source}: {note}", err=True)
+            if note.startswith(LEFT_OUT):
+                left_out.setdefault(note, []).append(outcome.source)
+            else:
+                typer.echo(f"note: {outcome.source}: {note}", err=True)
+    for note, (first, *others) in left_out.items():
+        more = f" and {len(others)} more" if others else ""
+        typer.echo(f"note: {first}{more}: {note}", err=True)
     failed = [
         reason
         if str(outcome.source) in (reason := outcome.reason or "") or outcome.source == STREAM
@@ -131,6 +145,6 @@ def _report(summary: Summary) -> None:
     if len(summary.outcomes) == len(failed) == 1:
         explain(failed[0], 1)
         return
-    for reason in failed:
+    for reason in dict.fromkeys(failed):
         typer.echo(f"failed: {reason}", err=True)
     typer.echo(f"phonemi: {summary.line()}", err=True)

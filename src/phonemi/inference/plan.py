@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from glob import glob
 from itertools import chain, takewhile
@@ -34,8 +35,8 @@ def plan(
         extension: of every output, such as "flac"; None: that of its source, or wav if that cannot be written.
 
     Raises:
-        AudioError: if an input is missing, there is no recording, two inputs have the same output, an input would be
-            overwritten, or the extension of the output is none that can be written.
+        AudioError: if an input is missing, there is no recording, all of them have `conflicts`, or the extension of
+            the output is none that can be written.
     """
     inputs, is_folder, output = list(inputs), str(output).endswith(("/", os.sep)), Path(output)
     recordings_of = {path: _find_recordings(path, output, suffix) for path in inputs}
@@ -49,14 +50,14 @@ def plan(
     if names_file and len(recordings) == 1 and not inputs[0].is_dir():
         if suffix or (_extension(extension) if extension else output.suffix.lower()) != _extension(output.suffix):
             raise AudioError(f"{output} is the full name of the output: to use --suffix or --format, name a folder")
-        return _without_conflicts([(recordings[0][0], output)])
+        return _each_once([(recordings[0][0], output)])
     if names_file or output.is_file():
         raise AudioError(f"{output} is one file: for folders and several inputs, name a folder as output")
     if output.suffix and len(inputs) == 1 and inputs[0].is_file() and not (is_folder or output.exists()):
         advice = nearest(output.suffix, audio.WRITABLE)
         raise AudioError(f"{output}: cannot write {output.suffix}: {advice}; for a folder, end the name with /")
     pairs = [(source, output / _output_name(below, suffix, extension)) for source, below in recordings]
-    return _without_conflicts(_without_results(pairs, {path.resolve() for path in inputs}))
+    return _each_once(_without_results(pairs, {path.resolve() for path in inputs}))
 
 
 def _find_recordings(path: Path, output: Path, suffix: str) -> list[tuple[Path, Path]]:
@@ -117,16 +118,29 @@ def _without_results(pairs: list[tuple[Path, Path]], named_inputs: set[Path]) ->
     return [(source, target) for source, target in pairs if not is_result(source.resolve())]
 
 
-def _without_conflicts(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Each pair once. Raise AudioError if a target has two sources or is a source itself."""
-    sources = {source.resolve() for source, _ in pairs}
-    source_of: dict[Path, Path] = {}
+def _each_once(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Each pair once. Raise AudioError if not one of them can be enhanced for `conflicts`."""
+    pairs = list(dict.fromkeys(pairs))
+    reasons = conflicts(pairs)
+    if pairs and len(reasons) == len(pairs):
+        raise AudioError(reasons[pairs[0]])
+    return pairs
+
+
+def conflicts(pairs: Sequence[tuple[Path, Path]]) -> dict[tuple[Path, Path], str]:
+    """Why some pairs cannot be enhanced: their target has two sources or is a source itself."""
+    resolved = {source.resolve() for source, _ in pairs}
+    sources_of: dict[Path, list[str]] = defaultdict(list)
     for source, target in pairs:
-        if source_of.setdefault(target, source) != source:
-            raise AudioError(f"{source_of[target]} and {source} would both be written to {target}: use two outputs")
-        if target.resolve() in sources:
-            raise AudioError(f"{target} is an input and would be overwritten: choose another output")
-    return [(source, target) for target, source in source_of.items()]
+        sources_of[target].append(str(source))
+    reasons = {}
+    for source, target in pairs:
+        if len(sources_of[target]) > 1:
+            sources = " and ".join(sources_of[target])
+            reasons[source, target] = f"{sources} would both be written to {target}: use two outputs"
+        elif target.resolve() in resolved:
+            reasons[source, target] = f"{target} is an input and would be overwritten: choose another output"
+    return reasons
 
 
 def _has_same_form(source: audio.AudioInfo, output: audio.AudioInfo) -> bool:

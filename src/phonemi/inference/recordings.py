@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from phonemi import audio
 from phonemi.errors import AudioError, ModelError, PhonemiError
@@ -28,8 +28,9 @@ from phonemi.inference.chunks import (
     plan_cut,
 )
 from phonemi.inference.condition import Condition
+from phonemi.inference.plan import conflicts
 from phonemi.inference.record import Origin, Record, fingerprint
-from phonemi.inference.summary import OTHERWISE, Outcome, Summary
+from phonemi.inference.summary import LEFT_OUT, OTHERWISE, Outcome, Summary
 from phonemi.progress import Progress
 
 MAX_LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch, because padding costs as much as sound
@@ -75,6 +76,7 @@ def enhance_files(
     progress: Progress | None = None,
     *,
     overwrite: bool = False,
+    removed: Path | None = None,
     chunk_s: float = CHUNK_S,
     overlap_s: float = OVERLAP_S,
     batch_size: int = 1,
@@ -91,22 +93,36 @@ def enhance_files(
         enhancer, progress, chunk_s, overlap_s, options: see `enhance_file`.
         pairs: (source, target), as `plan` returns them.
         overwrite: enhance also what would be skipped or stay as it is.
+        removed: where to write what was taken off, the noisy recording minus the enhanced one; for a single pair.
         batch_size: see `enhance_file`; above 1, the recordings are enhanced in the order of their lengths.
     """
     start_s = time.perf_counter()
+    reasons = conflicts(pairs)
     record, origin = Record(), enhancer.origin(**options)
-    remove_leftovers(target for _, target in pairs)
+    remove_leftovers([*(target for _, target in pairs), *([removed] if removed else [])])
     outcomes = [Outcome(source, target) for source, target in pairs]
     jobs: list[Job] = []
     for outcome in outcomes:
         try:
-            _refuse_overwriting(outcome.source, outcome.target)
-            with audio.Reader(outcome.source) as reader:
-                own_origin = {"recording": fingerprint(outcome.source), **origin}
-                if overwrite or not _is_there(outcome, own_origin, record):
-                    job = Job(reader, outcome, chunk_s, overlap_s)
-                    job.record, job.origin = record, own_origin
-                    jobs.append(job)
+            if (outcome.source, outcome.target) in reasons:
+                raise AudioError(reasons[outcome.source, outcome.target])
+            targets = [outcome.target] if removed is None else [outcome.target, removed]
+            for target in targets:
+                _refuse_overwriting(outcome.source, target)
+            if removed is not None and removed.resolve() == outcome.target.resolve():
+                raise AudioError(f"{removed} is the output itself: name another file for what is removed")
+            reader = audio.Reader(outcome.source)
+            if len(pairs) > 1:
+                reader.close()  # it opens again when its turn comes: no system keeps thousands of files open
+            job = Job(reader, outcome, chunk_s, overlap_s, record, removed)
+            job.origin = {"recording": fingerprint(outcome.source), **origin}
+            ages = {"new"} if overwrite else {_age(target, job) for target in targets}
+            if ages == {"same"}:
+                outcome.state, outcome.reason, outcome.duration_s = "skipped", "already there", None
+                job.close()
+            else:
+                outcome.reason = OTHERWISE if "other" in ages else None
+                jobs.append(job)
         except (PhonemiError, OSError) as error:
             outcome.state, outcome.reason = "failed", str(error)
     if batch_size > 1:
@@ -115,27 +131,23 @@ def enhance_files(
     return Summary(outcomes, time.perf_counter() - start_s)
 
 
-def _is_there(outcome: Outcome, origin: Origin, record: Record) -> bool:
-    """Whether the target is there as it would be made; its outcome says so, or that it was made in another way.
+def _age(target: Path, job: Job) -> Literal["new", "same", "other"]:
+    """Whether a target is yet to be made, or there as it would be made, or of another model or other options.
 
     Raises:
         AudioError: if there is a file that phonemi did not make. An empty one is no loss.
     """
-    target = outcome.target
     if not target.exists() or target.stat().st_size == 0:
-        return False
-    before = record.origin(target)
+        return "new"
+    before, origin = job.record.origin(target) if job.record else None, job.origin_of(target)
     if before is None:
         raise AudioError(
             f"{target} is there already, and no record says that phonemi made it as it is: choose another output, or "
             "replace it with --overwrite"
         )
-    if before == origin and target.stat().st_mtime_ns >= outcome.source.stat().st_mtime_ns:
-        outcome.state, outcome.reason = "skipped", "already there"
-        return True
-    if before["recording"] == origin["recording"] and before != origin:
-        outcome.reason = OTHERWISE
-    return False
+    if before == origin:
+        return "same" if target.stat().st_mtime_ns >= job.outcome.source.stat().st_mtime_ns else "new"
+    return "other" if before["recording"] == origin["recording"] else "new"
 
 
 def _refuse_overwriting(source: Path, target: Path) -> None:
@@ -146,32 +158,37 @@ def _refuse_overwriting(source: Path, target: Path) -> None:
 class Job:
     """A recording that is to be enhanced: gives its chunks, and writes them once they are enhanced.
 
-    What became of it is filled into `outcome`; `has_ended`: it is enhanced or failed.
+    What became of it is filled into `outcome`; `has_ended`: it is enhanced or failed. The `origin` of what is written
+    is noted in `record`, if there is one. `removed`: file for the noisy recording minus the enhanced one.
     """
 
-    def __init__(self, reader: audio.Reader, outcome: Outcome, chunk_s: float, overlap_s: float) -> None:
-        self.info, self.outcome = reader.info, outcome
+    def __init__(
+        self,
+        reader: audio.Reader,
+        outcome: Outcome,
+        chunk_s: float,
+        overlap_s: float,
+        record: Record | None = None,
+        removed: Path | None = None,
+    ) -> None:
+        self.info, self.outcome, self.record, self.removed = reader.info, outcome, record, removed
+        self.origin: Origin = {}
         self.outcome.duration_s = reader.info.duration_s
         self.error: PhonemiError | OSError | None = None
         self.has_ended = False
-        self.record: Record | None = None  # where to note the origin of the target
-        self.origin: Origin = {}
         self._reader = reader
         self._blocks, self._overlap = plan_cut(self.info.samples, self.info.sample_rate, chunk_s, overlap_s)
         self._overlap_add = OverlapAdd(self._overlap)
         self._output = ExitStack()
         self._condition = Condition()  # sum over the chunks
+        self._left_out: list[str] = []  # names of what the format of the target cannot hold
 
     def chunks(self) -> Iterator[Chunk]:
         """Read the recording chunk by chunk, until the job has ended."""
-        info, target = self.info, self.outcome.target
-        keeps_format = Path(info.path).suffix.lower() == target.suffix.lower() and not info.is_converted
         with self._failing():
-            coding = audio.output_coding(info.format, info.subtype, target) if keeps_format else (None, None)
-            writer = audio.Writer(
-                target, info.sample_rate, info.channels, *coding, info.metadata, info.samples, self._note_origin
-            )
-            self._writer = self._output.enter_context(writer)
+            self._writer = self._output.enter_context(self._new_writer(self.outcome.target))
+            if self.removed is not None:
+                self._removed_writer = self._output.enter_context(self._new_writer(self.removed))
             for chunk in overlapping(self._reader.blocks(self._blocks), self._overlap):
                 yield chunk
                 if self.has_ended:
@@ -181,16 +198,34 @@ class Job:
         """Write the samples that are final with this chunk; after the last one, the job has ended."""
         with self._failing():
             self._condition += enhanced.condition
-            self._writer.write(self._overlap_add.add(enhanced.waveform, chunk.is_last))
+            written = self._writer.write(self._overlap_add.add(enhanced.waveform, chunk.is_last))
+            if self.removed is not None:
+                self._removed_writer.write(chunk.noisy[:, : written.shape[1]] - written)
             if chunk.is_last:
                 self._reader.check_unchanged()
                 self._output.close()
                 self.outcome.notes = self._condition.texts()
+                if self._left_out:
+                    form = self.outcome.target.suffix.removeprefix(".")
+                    self.outcome.notes.append(f"{LEFT_OUT} {', '.join(self._left_out)}: {form} has no place for it")
                 self.has_ended = True
 
-    def _note_origin(self, finished: Path) -> None:
-        if self.record is not None:
-            self.record.add(self.outcome.target, finished, self.origin)
+    def origin_of(self, target: Path) -> Origin:
+        """The origin of the enhanced recording, or of what was removed."""
+        return self.origin | ({"removed": True} if target == self.removed else {})
+
+    def _new_writer(self, target: Path) -> audio.Writer:
+        info = self.info
+        keeps_format = Path(info.path).suffix.lower() == target.suffix.lower() and not info.is_converted
+        coding = audio.output_coding(info.format, info.subtype, target) if keeps_format else (None, None)
+
+        def finish(finished: Path) -> None:
+            if target != self.removed:
+                self._left_out = audio.copy_chunks(info.path, finished)
+            if self.record is not None:
+                self.record.add(target, finished, self.origin_of(target))
+
+        return audio.Writer(target, info.sample_rate, info.channels, *coding, info.metadata, info.samples, finish)
 
     def fail(self, error: PhonemiError | OSError) -> None:
         """End the job with an error."""

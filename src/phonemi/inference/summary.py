@@ -9,6 +9,7 @@ from typing import Any, Literal
 import phonemi
 
 OTHERWISE = "another model or other options made what was there"
+LEFT_OUT = "left out"  # how the note begins on what the format of the output cannot hold
 
 
 @dataclass
