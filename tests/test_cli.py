@@ -14,10 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
-from phonemi import __version__, cli
+from phonemi import __version__, audio, cli
 from phonemi.data.manifest import Interval, read_manifest, write_manifest
 from phonemi.errors import PhonemiWarning
 from phonemi.files import write_json
@@ -181,6 +182,22 @@ def test_wrong_preparation(phonemi: Phonemi, tmp_path: Path, arguments: list[str
     outcome = phonemi("prepare", *arguments, "-o", tmp_path / "manifest.jsonl")
     assert message in outcome.error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pairs_that_do_not_fit_end_a_strict_preparation_only(phonemi: Phonemi, tmp_path: Path) -> None:
+    for name, samples in (("noisy/a", 1600), ("clean/a", 1600), ("noisy/b", 1600), ("clean/b", 800)):
+        audio.save(tmp_path / f"{name}.wav", np.full(samples, 0.1, np.float32), 16_000)
+    manifest = tmp_path / "pairs.jsonl"
+    arguments = ["prepare", "folder", tmp_path / "noisy", "--clean", tmp_path / "clean", "-o", manifest]
+    outcome = phonemi(*arguments, "--strict")
+    assert "1 recording skipped: 1 with a clean counterpart of another length (b:" in outcome.error
+    assert not manifest.exists()
+    outcome = phonemi(*arguments)
+    assert outcome.code == 0
+    assert "(b:" in outcome.stderr
+    assert [recording.id for recording in read_manifest(manifest)] == ["a"]
+    (tmp_path / "clean" / "a.wav").unlink()
+    assert "2 recordings skipped: " in phonemi(*arguments).error
 
 
 def misfit(recording: Any) -> Any:
