@@ -19,9 +19,11 @@ import pytest
 from typer.main import get_command
 
 from phonemi import __version__, audio, cli
+from phonemi.config import load_config
 from phonemi.data.manifest import Interval, read_manifest, write_manifest
 from phonemi.errors import PhonemiWarning
 from phonemi.files import write_json
+from phonemi.stages.run import Run
 
 COMMANDS = [
     "enhance",
@@ -382,6 +384,49 @@ def test_a_report_of_a_run_whose_data_is_elsewhere(
     page = (folder / "report.html").read_text()
     assert "<audio" in page
     assert "WS (Linguistic)" in page
+
+
+def test_a_command_that_fails_before_any_result_leaves_no_new_folder(
+    phonemi: Phonemi, corpus: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "new" / "run"
+    absent = ("--set", "evaluate.systems={theirs: absent/model}", "--set", f"evaluate.recordings={corpus.speech}")
+    outcome = phonemi("evaluate", "--run", folder, *absent, "--set", "enhance.rows=[]")
+    assert "absent/model" in outcome.error
+    assert not folder.parent.exists()
+    folder.mkdir(parents=True)
+    assert phonemi("evaluate", "--run", folder, *absent, "--set", "enhance.rows=[]").code == 1
+    assert not list(folder.iterdir()), "a folder that was there and empty stays"
+    (folder / "notes.txt").write_text("mine")
+    assert phonemi("evaluate", "--run", folder, *absent, "--set", "enhance.rows=[]").code == 1
+    assert {"notes.txt", "config.yaml"} <= {path.name for path in folder.iterdir()}
+
+
+def test_the_command_that_an_error_names_has_all_its_options(phonemi: Phonemi, corpus: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    settings = settings_of(corpus, "enhance.rows=[log1p]", "representation=log1p")
+    outcome = phonemi("evaluate", "--run", folder, *settings)
+    assert not folder.exists()
+    named = shlex.split(outcome.error.partition("`")[2].partition("`")[0])
+    assert named == ["phonemi", "information", "--run", str(folder), *settings]
+
+
+def test_a_report_of_a_run_without_results_says_which_command_to_run(
+    phonemi: Phonemi, corpus: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    for changes, stage in {
+        (): "pretrain",
+        ("representation=mini",): "information",
+        ("enhance.rows=[]",): "evaluate",
+    }.items():
+        Run(folder, load_config(None, [*corpus.settings, *changes]))
+        (folder / "timings.json").write_text('{"stages": []}')
+        before = sorted(folder.rglob("*"))
+        outcome = phonemi("report", folder)
+        assert outcome.code == 1
+        assert outcome.error == f"{folder} has no results to report: run `phonemi {stage} --run {folder}` first"
+        assert sorted(folder.rglob("*")) == before
 
 
 def test_a_report_of_no_run(phonemi: Phonemi, tmp_path: Path) -> None:

@@ -70,6 +70,13 @@ def test_a_recording_that_is_missing_is_named(folders: Path) -> None:
         judge(folders / "noisy", [str(folders / "ours")], folders / "judged", folders / "clean")
 
 
+def test_what_cannot_be_judged_leaves_no_folder(folders: Path) -> None:
+    (folders / "ours" / "second" / "a.wav").unlink()
+    with pytest.raises(DataError, match="second__a"):
+        judge(folders / "noisy", [str(folders / "ours")], folders / "judged")
+    assert not (folders / "judged").exists()
+
+
 def test_a_run_of_its_own_is_not_overwritten(folders: Path) -> None:
     run = folders / "mine"
     run.mkdir()

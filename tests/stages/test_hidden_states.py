@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,3 +194,21 @@ def test_labels_need_no_sound(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     labels = label_frames(unheard, run.config.information)
     assert torch.equal(labels.phones, expected.phones)
     assert (labels.snrs_db == expected.snrs_db).all()
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed(tmp_path: Path, run: Run) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from phonemi.files import replacing\n"
+        "with replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_bytes(bytes(1000))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    for name in ("states.bin", "states.json"):
+        killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "cache" / name)], check=False)
+        assert killed.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    cache = hidden_states.StateCache(tmp_path / "cache")
+    cache.states(Log1p(), plan_mixtures(run.config.information, run.data, "test"), "states", "key")
+    left = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert left == {"states.bin", "states.json", "headers.json"} | left & {"fingerprints.json"}

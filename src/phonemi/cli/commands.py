@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,15 +107,24 @@ def command(name: str, example: str, help_text: str | None = None) -> Callable[[
     return register
 
 
-def open_run(folder: Path, config: str | None, overrides: list[str] | None, save: bool = True) -> Run:
-    """Open the run in `folder` with the given configuration, or the one saved there, and `overrides` applied to it."""
+@contextmanager
+def open_run(folder: Path, config: str | None, overrides: list[str] | None, save: bool = True) -> Iterator[Run]:
+    """Open the run in `folder` with the given configuration, or the one saved there, and `overrides` applied to it.
+
+    Where the block fails before it has any result, a folder that was not there is not there afterwards.
+    """
     from phonemi.config import load_config
     from phonemi.progress import Progress
+    from phonemi.results.run_folder import removing_empty_run
     from phonemi.stages.run import Run
 
-    saved = folder / "config.yaml"
+    saved, options = folder / "config.yaml", ""
     source = config or (saved if saved.exists() else None)
-    return Run(folder, load_config(source, overrides or ()), Progress(), save)
+    if not saved.exists():  # nor will it be after a failure: the command that an error names needs them
+        words = [*(["--config", config] if config else []), *(w for o in overrides or () for w in ("--set", o))]
+        options = f" {shlex.join(words)}" if words else ""
+    with removing_empty_run(folder):
+        yield Run(folder, load_config(source, overrides or ()), Progress(), save, options)
 
 
 def explain(text: str, code: int) -> int:

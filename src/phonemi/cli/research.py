@@ -21,7 +21,8 @@ def _stage(name: str, function: str, help_text: str) -> None:
         import importlib
 
         stage = importlib.import_module(f"phonemi.stages.{name}")
-        getattr(stage, function)(open_run(run, config, set_))
+        with open_run(run, config, set_) as opened:
+            getattr(stage, function)(opened)
 
 
 @command("quickstart", "phonemi quickstart --run quickstart")
@@ -141,7 +142,8 @@ def information(
     settings = [as_setting(key, value) for key, value in options.items() if value] + (set_ or [])
     if config is None and not (run / "config.yaml").exists():
         settings = new_run(run, settings, Progress())
-    stage.measure_information(open_run(run, config, settings))
+    with open_run(run, config, settings) as opened:
+        stage.measure_information(opened)
     result = run / stage.RESULT
     typer.echo(information_text(read_record(result, Information), shutil.get_terminal_size().columns))
     typer.echo(result)
@@ -160,7 +162,8 @@ def train(
     """Train the enhancers, one for each row of the configuration (Tables 1 and 2)."""
     from phonemi.stages.train import train_systems
 
-    train_systems(open_run(run, config, set_), row)
+    with open_run(run, config, set_) as opened:
+        train_systems(opened, row)
 
 
 @command("evaluate", "phonemi evaluate --run OUT \\\n  --config mine.yaml")
@@ -172,7 +175,8 @@ def evaluate(run: RunFolder, config: ConfigFile = None, set_: Overrides = None) 
     from phonemi.results.tables import metrics_table
     from phonemi.stages import evaluate as stage
 
-    stage.evaluate_systems(open_run(run, config, set_))
+    with open_run(run, config, set_) as opened:
+        stage.evaluate_systems(opened)
     typer.echo(metrics_table(read_record(run / stage.RESULT, Evaluation)).text())
     typer.echo(write_markdown(run))
 
@@ -235,19 +239,25 @@ def report(
 ) -> None:
     """Write one HTML page of a run: figures, tables, players."""
     from phonemi.cli.tools import listen
+    from phonemi.config import load_config
     from phonemi.report.markdown import write_markdown
     from phonemi.report.run_page import build_report
-    from phonemi.results.run_folder import STAGES
-    from phonemi.stages import showcase
+    from phonemi.results.run_folder import STAGES, has_results
+    from phonemi.stages import first_stage, showcase
 
     if enhanced is not None:
         return listen(run, enhanced)
     # Nothing is written into a folder that is not a run.
     if not any((run / name).exists() for name in STAGES):
         raise PhonemiError(f"{run} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED")
+    if not has_results(run):
+        saved = run / "config.yaml"
+        stage = first_stage(load_config(saved if saved.exists() else None))
+        raise PhonemiError(f"{run} has no results to report: run `phonemi {stage} --run {run}` first")
     if (run / "metrics.json").exists():
         try:
-            showcase.write_showcase(open_run(run, None, [], save=False))
+            with open_run(run, None, [], save=False) as opened:
+                showcase.write_showcase(opened)
         except PhonemiError as error:  # a run from another machine may come without its data and models
             typer.echo(f"report: the examples are left as they are: {error}", err=True)
     write_markdown(run)

@@ -13,6 +13,7 @@ from phonemi.progress import Progress
 from phonemi.recipes.quickstart import as_setting
 from phonemi.report.markdown import write_markdown
 from phonemi.report.run_page import build_report
+from phonemi.results.run_folder import removing_empty_run
 from phonemi.stages.evaluate import evaluate_systems
 from phonemi.stages.run import Run
 
@@ -59,8 +60,9 @@ def judge(
     config = load_config(None, settings)
     if (run / "config.yaml").exists() and not manifest.exists():
         raise ConfigError(f"{run} is a run of its own, which would be overwritten: name another folder by --run")
-    write_manifest(manifest, recordings)
-    evaluate_systems(Run(run, config, progress))
+    with removing_empty_run(run):
+        write_manifest(manifest, recordings)
+        evaluate_systems(Run(run, config, progress))
     return [write_markdown(run), build_report(run)]
 
 

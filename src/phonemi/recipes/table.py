@@ -19,6 +19,7 @@ from phonemi.recipes.quickstart import as_setting, synthetic_data
 from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
 from phonemi.results.evaluation import EvaluationData, PaperComparison, PaperTable
+from phonemi.results.run_folder import removing_empty_run
 from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.comparison import adjust
 from phonemi.stages.protocol import describe_statistics
@@ -168,10 +169,11 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
     # Rows of the other table stay in the results of the run, as long as they are of this very configuration; in one
     # order, whichever table is asked for, so that neither makes the results of the other stale.
     here = {path.name for path in folder.glob("rows/*") if path.name in ORDER and path.name not in part.rows}
-    run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
-    done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
-    run = Run(folder, configured(sorted([*part.rows, *done], key=ORDER.index)), progress)
-    run_stages(run)
+    with removing_empty_run(folder):
+        run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
+        done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
+        run = Run(folder, configured(sorted([*part.rows, *done], key=ORDER.index)), progress)
+        run_stages(run)
     write_markdown(folder)
     build_report(folder)
     metrics: dict[str, Any] = read_json(folder / evaluate.RESULT)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,35 @@ STAGES = {
     "config.yaml": "any",
 }
 """Result file -> the stage that writes it."""
+
+# What a command leaves in a folder before it has any result: lists of files, and what was read from their headers.
+_NO_RESULTS = {"config.yaml", "timings.json", "recordings.jsonl", "cache/fingerprints.json", "cache/headers.json"}
+
+
+@contextmanager
+def removing_empty_run(folder: Path) -> Iterator[None]:
+    """Remove a run folder that the block has made if it fails, not if it is interrupted, before there is any result."""
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+    is_new = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except Exception:
+        if is_new and folder.exists():
+            files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+            names = {path.relative_to(folder).as_posix() for path in files if path.parent != folder / "manifests"}
+            if names <= _NO_RESULTS:
+                for entry in folder.iterdir():
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                for path in new_folders:
+                    with suppress(OSError):  # it holds something else by now
+                        path.rmdir()
+        raise
+
+
+def has_results(folder: Path) -> bool:
+    """Whether a run has anything that its report can show."""
+    files = [folder / name for name, stage in STAGES.items() if stage != "any"]
+    return any(path.is_file() and path.stat().st_size for path in files)
 
 
 @dataclass(frozen=True, kw_only=True)

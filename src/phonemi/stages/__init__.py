@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phonemi.config import Config
     from phonemi.stages.run import Run
+
+
+def first_stage(config: Config) -> str:
+    """The command that a run of this configuration begins with."""
+    if not config.enhance.rows:
+        return "evaluate"
+    return "pretrain" if config.representation == "encoder" else "information"
 
 
 def run_stages(run: Run) -> None:

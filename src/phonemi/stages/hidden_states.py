@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from phonemi.aggregations import Aggregation
 from phonemi.data.mixing import Mixture, Mixtures, generator
 from phonemi.errors import DataError
-from phonemi.files import content_hash, read_json, replacing, write_json
+from phonemi.files import content_hash, read_json, remove_leftovers, replacing, write_json
 from phonemi.probes.frames import FrameStates
 from phonemi.progress import Progress
 from phonemi.representations.base import HiddenStates, Representation, at_50_hz
@@ -103,6 +103,7 @@ class StateCache:
         # The file may have been cut short.
         if index.get("key") != key or path.stat().st_size != 2 * math.prod(_shape(index)):
             index_path.unlink(missing_ok=True)
+            remove_leftovers((path, index_path))
             starts = self._encode(representation, mixtures, name, path, subset, padded_batch)
             index = {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
             write_json(index_path, index)  # last: without it the file beside it counts for nothing

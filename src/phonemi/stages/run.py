@@ -37,10 +37,14 @@ class RunFolder:
     """Results as JSON files in RUN, which is made when something is written.
 
     A result holds the key that it was made with (`stages.keys`). It is current as long as it would get the same now.
+
+    Args:
+        path: RUN.
+        options: of the command line, which another command on this folder needs too.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, options: str = "") -> None:
+        self.path, self.options = Path(path), options
 
     def __truediv__(self, name: str | Path) -> Path:
         """Path of a file in the folder."""
@@ -49,6 +53,10 @@ class RunFolder:
     def model(self, system: str) -> Path:
         """Folder of the trained model of a system, by its name."""
         return self.path / "rows" / system / "model"
+
+    def command(self, name: str) -> str:
+        """The command line that runs a stage on this folder."""
+        return f"phonemi {name} --run {self.path}{self.options}"
 
     def is_current(self, name: str, key: str) -> bool:
         """Whether RUN/name is a JSON object that was made with this key."""
@@ -62,7 +70,7 @@ class RunFolder:
         Raises:
             DataError: if it is not there, or is of another configuration or data, with the command to run first.
         """
-        path, line = self.path / name, f"phonemi {command} --run {self.path}"
+        path, line = self.path / name, self.command(command)
         if not path.exists():
             raise DataError(f"{needed_by} needs {path}, which is not there: run `{line}` first")
         if not self.is_current(name, key):
@@ -94,15 +102,23 @@ class Run:
         config: all settings.
         progress: where progress is shown; None: nowhere.
         save: whether to write RUN/config.yaml and RUN/manifests; not in the processes of a stage that runs several.
+        options: see `RunFolder`.
 
     Raises:
         ConfigError, DataError, ModelError: for a system, a manifest or a phone judge that does not exist; RUN is then
             not made.
     """
 
-    def __init__(self, folder: str | Path, config: Config, progress: Progress | None = None, save: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        config: Config,
+        progress: Progress | None = None,
+        save: bool = True,
+        options: str = "",
+    ) -> None:
         self.config = config
-        self.folder = RunFolder(folder)
+        self.folder = RunFolder(folder, options)
         self.progress = progress or Progress(enabled=False)
         self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds, config.enhance.seeds_of)
         manifests = self.folder / "manifests" if save else None

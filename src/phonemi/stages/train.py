@@ -92,7 +92,7 @@ def _result(system: System) -> str:
 def require_trained(run: Run, system: System) -> None:
     """Raise a DataError that names the command to run, unless the system's model is there."""
     if not is_trained(run, system):
-        command = f"phonemi train --run {run.folder.path}"
+        command = run.folder.command("train")
         raise DataError(f"row {system.name!r} is not trained with this configuration: run `{command}` first")
 
 
