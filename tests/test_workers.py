@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from worker_functions import after, fail_or_wait, slow_square
 
 from phonemi.errors import PhonemiError
-from phonemi.workers import QUEUE_PER_PROCESS, Workers
+from phonemi.workers import QUEUE_PER_PROCESS, Worker, WorkerDied, Workers
 
 
 @pytest.mark.slow
@@ -69,6 +70,25 @@ def test_the_first_failure_stops_the_others_and_begins_no_more(tmp_path: Path) -
     with pytest.raises(ValueError, match="it fails"), Workers(fail_or_wait, 2, "failing") as workers:
         list(workers.as_completed((tmp_path, name) for name in ("fails", "started", "never")))
     assert {path.name for path in tmp_path.iterdir()} == {"started", "interrupted"}
+
+
+def test_a_process_alone_makes_calls_says_what_fails_and_dies_alone() -> None:
+    worker, other = Worker(), Worker()
+    assert worker.call(math.sqrt, 16.0) == 4
+    with pytest.raises(ValueError, match=r"math domain error|nonnegative") as raised:
+        worker.call(math.sqrt, -1.0)
+    assert "Traceback" in raised.value.__notes__[0]
+    with pytest.raises(WorkerDied, match="died, perhaps for lack of memory"):
+        worker.call(os._exit, 1)
+    with pytest.raises(WorkerDied):
+        worker.call(math.sqrt, 16.0)
+    killing = threading.Timer(0.2, other.kill)
+    killing.start()
+    with pytest.raises(WorkerDied):
+        other.call(time.sleep, 60)
+    killing.join()
+    assert not worker.is_alive()
+    assert not other.is_alive()
 
 
 @pytest.mark.slow

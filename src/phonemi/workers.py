@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from phonemi.errors import PhonemiError
 from phonemi.interruption import Interruption
@@ -133,20 +134,83 @@ class Workers(Generic[Result]):
         )
 
 
+class WorkerDied(PhonemiError):
+    """The process that made a call is gone."""
+
+
+class Worker:
+    """One process that makes one call after another. Where `Workers` end together, this one dies, or is killed, alone.
+
+    It is spawned at once, ignores Ctrl-C, and ends when this process is gone.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other_end = context.Pipe()
+        self._process = context.Process(target=_answer, args=(other_end,), daemon=True)
+        self._process.start()
+        other_end.close()  # so that the death of the process ends the connection
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Wait for the result of a function that can be pickled; not from two threads at a time.
+
+        Raises:
+            WorkerDied: if the process ends before it answers.
+            Exception: what the call raises, with the traceback of the process as a note.
+        """
+        try:
+            self._connection.send((function, arguments))
+            result, error = self._connection.recv()
+        except (EOFError, OSError):
+            raise WorkerDied("the process that did the work died, perhaps for lack of memory") from None
+        if error is not None:
+            raise error
+        return cast(Result, result)
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        """End the process at once; a thread that waits for its answer gets WorkerDied."""
+        self._process.kill()
+        self._process.join()
+
+
 # Of this process, where it is a worker.
 _function: Callable[..., Any] | None = None
 _busy = False
 
 
 def _start(function: Callable[..., Any], threads: int, stopped: Connection) -> None:
-    """Prepare this worker."""
+    """Prepare this worker of `Workers`."""
     global _function
     _function = function
-    keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     if "torch" in sys.modules:  # imported with the function
         sys.modules["torch"].set_num_threads(threads)
-    threading.Thread(target=_watch_parent, args=(stopped,), daemon=True).start()
+    _depend_on_parent(stopped)
+
+
+def _answer(connection: Connection) -> None:
+    """Make the calls of a `Worker`, until the connection ends."""
+    _depend_on_parent()
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = function(*arguments), None
+        except Exception as error:
+            error.add_note(traceback.format_exc())
+            answer = None, error
+        connection.send(answer)
+
+
+def _depend_on_parent(*stopped: Connection) -> None:
+    """Leave Ctrl-C to the parent of this process, and end with it."""
+    keep_freed_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
+    threading.Thread(target=_watch_parent, args=stopped, daemon=True).start()
 
 
 def _work(*arguments: Any) -> Any:
@@ -161,11 +225,11 @@ def _work(*arguments: Any) -> Any:
             _busy = False
 
 
-def _watch_parent(stopped: Connection) -> None:
+def _watch_parent(*stopped: Connection) -> None:
     """End the call of this worker when its parent wants to stop, and the worker when the parent is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
-    wait_for_any([parent.sentinel, stopped])  # `stopped` is ready when the parent has closed its other end
+    wait_for_any([parent.sentinel, *stopped])  # `stopped` is ready when the parent has closed its other end
     if _busy and parent.is_alive():
         os.kill(os.getpid(), signal.SIGTERM)
     parent.join()

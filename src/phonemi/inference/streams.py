@@ -92,12 +92,16 @@ def from_stream(stream: BinaryIO) -> Iterator[Path]:
         if is_empty:
             raise AudioError("standard input is empty: it should hold the bytes of a sound file")
         try:
-            info = audio.probe(path)
-            kind = "OPUS" if info.subtype == "OPUS" else info.format
-            path = path.rename(path.with_suffix(EXTENSIONS.get(kind, f".{kind.lower()}")))
+            path = path.rename(path.with_suffix(extension_of(audio.probe(path))))
             yield path
         except PhonemiError as error:
             raise type(error)(str(error).replace(str(path), "standard input")) from None
+
+
+def extension_of(info: audio.AudioInfo) -> str:
+    """The extension that says the format of a recording, for one whose name does not."""
+    kind = "OPUS" if info.subtype == "OPUS" else info.format
+    return EXTENSIONS.get(kind, f".{kind.lower()}")
 
 
 def to_stream(path: Path, stream: BinaryIO) -> None:
