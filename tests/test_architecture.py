@@ -65,7 +65,7 @@ ARROWS = {
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
     *("onnx", "onnxruntime", "speechmos"),
-    *("librosa", "fairseq", "s3prl", "gradio", "av"),
+    *("librosa", "fairseq", "s3prl", "gradio", "fastapi", "starlette", "uvicorn", "av"),
 }
 SOUND = {"soundfile", "soxr"}
 

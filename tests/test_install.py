@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow  # each test starts a Python of its own
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 EXTRA_MODULES = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
-    *("onnx", "onnxruntime", "speechmos", "gradio"),
+    *("onnx", "onnxruntime", "speechmos", "gradio", "fastapi", "uvicorn"),
 }
 # The newest typer imports pydantic itself, so that it cannot be hidden.
 HIDDEN = (RESEARCH_MODULES | EXTRA_MODULES) - {"pydantic"}

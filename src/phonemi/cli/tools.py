@@ -32,6 +32,38 @@ def demo(
     page.run(model or [], host, port, typer.echo)
 
 
+@command("serve", "phonemi serve --workers 2")
+def serve(
+    model: Annotated[
+        list[str] | None,
+        Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="Enhancer: name in the package, folder or hub id, also NAME=MODEL; repeatable, the default first.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 opens it to the whole network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Option(metavar="PORT", min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
+    workers: Annotated[
+        int, Option(metavar="N", min=1, help="Recordings that are enhanced at once, one core each.")
+    ] = 1,
+    queue: Annotated[int, Option(metavar="N", min=0, help="Further recordings that may be here; then 503.")] = 8,
+    max_mb: Annotated[float, Option(metavar="MB", min=0, help="Refuse larger recordings.")] = 100.0,
+    max_s: Annotated[float, Option(metavar="S", min=0, help="Refuse longer recordings.")] = 3600.0,
+    transfer_s: Annotated[float, Option(metavar="S", min=0, help="Give an upload, and a download, S seconds.")] = 60.0,
+    time_limit_s: Annotated[
+        float, Option(metavar="S", min=0, help="Stop enhancing a recording after S seconds.")
+    ] = 600.0,
+) -> None:
+    """Enhance recordings that come by HTTP (POST /enhance) and send them back."""
+    from phonemi.tools.serve import Limits, run
+
+    run(model or [], host, port, Limits(workers, queue, max_mb, max_s, transfer_s, time_limit_s), typer.echo)
+
+
 @command("listen", "phonemi listen noisy enhanced \\\n  -o page.html")
 def listen(
     noisy: Annotated[Path, Argument(metavar="NOISY", help="Folder of noisy recordings.")],

@@ -33,6 +33,7 @@ EXTRAS = {
     "synth": ("synthetic speech", ("espeakng-loader",)),
     "export": ("`phonemi export`", ("onnx",)),
     "demo": ("`phonemi demo`", ("gradio",)),
+    "serve": ("`phonemi serve`", ("fastapi", "uvicorn")),
     "tensorboard": ("training curves in a browser", ("tensorboard",)),
 }
 
