@@ -29,7 +29,9 @@ HIDDEN = (RESEARCH_MODULES | EXTRA_MODULES) - {"pydantic"}
 def run_on_the_core(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process that has no package outside the core."""
     hide = f"""
-import sys
+import importlib.util, sys
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in {HIDDEN} else find_spec(name, *rest)
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {HIDDEN}:
@@ -52,6 +54,26 @@ def test_enhancing_needs_the_core_alone(tmp_path: Path) -> None:
     process = phonemi_on_the_core("enhance noisy.wav -o enhanced.wav", tmp_path)
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "enhanced.wav").is_file()
+
+
+def test_listening_needs_the_core_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for folder, level in (("noisy", 0.1), ("enhanced", 0.01), ("clean", 0.02)):
+        (tmp_path / folder).mkdir()
+        for name in ("a.wav", "b.wav"):
+            waveform = level * rng.standard_normal(16_000).astype(np.float32)
+            wavfile.write(tmp_path / folder / name, 16_000, waveform)
+    process = phonemi_on_the_core("listen noisy enhanced", tmp_path)
+    assert process.returncode == 0, process.stderr
+    page = (tmp_path / "listen.html").read_text()
+    assert "First what clips more than before, then what lost most of its loud parts" in page
+    assert "pip install &#39;phonemi[dnsmos]&#39;" in page
+    assert page.count("data:image/png") == 2 * 3
+    process = phonemi_on_the_core("listen noisy/a.wav enhanced/a.wav --clean clean/a.wav", tmp_path)
+    assert process.returncode == 0, process.stderr
+    page = (tmp_path / "listen.html").read_text()
+    assert "phones kept: " in page
+    assert "STOI is not measured: pystoi is not installed" in page
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 # Modules that `pip install 'phonemi[research]'` adds to the core.
-RESEARCH_MODULES = {"transformers", "scipy", "pydantic", "yaml", "matplotlib", "jinja2"}
+RESEARCH_MODULES = {"transformers", "scipy", "pydantic", "yaml", "matplotlib"}
 
 
 class PhonemiError(Exception):

@@ -47,6 +47,31 @@ PROBE = """<script>addEventListener("load", async () => {
   parent.postMessage(JSON.stringify({hidden, before, after: names(), focused, lengths, width: innerWidth,
     needed: document.documentElement.scrollWidth, paper: getComputedStyle(document.body).backgroundColor}), "*");
 });</script>"""
+# Runs in the page: plays one recording, switches to another of its sounds, then plays the next recording.
+PLAY = """<script>addEventListener("load", async () => {
+  const cards = [...document.querySelectorAll(".recording")];
+  const [sounds, others] = cards.map(card => [...card.querySelectorAll("audio")]);
+  const [button, next] = cards.map(card => card.querySelector(".play"));
+  const states = kind => sounds.map(sound => sound[kind]);
+  const until = async condition => { while (!condition()) await new Promise(done => setTimeout(done, 5)); };
+  cards[0].querySelector(".plot").dispatchEvent(new MouseEvent("click", {clientX: -10}));
+  const choices = [...cards[0].querySelectorAll("fieldset label")], names = choices.map(one => one.textContent);
+  const first = states("muted"), controls = states("controls");
+  button.click();
+  const times = () => states("currentTime"), areTogether = () => Math.max(...times()) - Math.min(...times()) < 0.05;
+  await until(() => Math.min(...times()) > 0.2 && areTogether());
+  let jumps = 0;
+  for (const sound of sounds) sound.addEventListener("seeking", () => jumps++);
+  choices[2].querySelector("input").click();
+  const second = states("muted"), paused = states("paused");
+  const start = Math.min(...times()), text = button.textContent;
+  await until(() => Math.min(...times()) > start + 0.3 && areTogether());
+  const line = cards[0].querySelector(".plot i").hidden;
+  next.click();
+  await until(() => others.every(sound => sound.currentTime > 0));
+  parent.postMessage(JSON.stringify({names, first, second, controls, paused, jumps, text, line,
+    stopped: states("paused"), again: button.textContent}), "*");
+});</script>"""
 FRAME = """<!doctype html><iframe src="%s" style="width: %dpx; height: 900px; border: 0"></iframe><pre></pre>
 <script>
 const ticking = setInterval(() => {}, 1);  // sounds load in real time, for which virtual time waits only while it ticks
@@ -68,6 +93,36 @@ def browse(address: str, folder: Path, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout
 
 
+def play(page: Path, folder: Path) -> Any:
+    """What the script in a page that plays sounds sends to its parent, after real time: sounds take no other."""
+    assert CHROMIUM is not None
+    frame = page.with_name("parent.html")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(120)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        frame.write_text(
+            f"""<!doctype html><iframe src="{page.name}" style="width: 1300px; height: 900px"></iframe><script>
+            addEventListener("message", event => fetch("{address}", {{method: "POST", body: event.data}}));</script>"""
+        )
+        command = [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--mute-audio",
+            "--autoplay-policy=no-user-gesture-required", "--remote-debugging-port=0", "--window-size=1400,1000",
+            "--disable-background-networking", f"--user-data-dir={folder / 'profile'}", frame.as_uri(),
+        ]  # fmt: skip
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
+            try:
+                connection, _ = server.accept()
+                with connection, connection.makefile("rb") as request:
+                    length = next(
+                        int(line.split()[1]) for line in request if line.lower().startswith(b"content-length")
+                    )
+                    while request.readline().strip():
+                        pass
+                    return json.loads(request.read(length))
+            finally:
+                browser.terminate()
+
+
 def asked_for(folder: Path) -> set[str]:
     """Addresses that pages asked for, data inside them left out."""
     log = re.findall(r'"initiator":"(.*?)".*?"url":"(.*?)"', (folder / "net.json").read_text())
@@ -83,7 +138,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             name = f"a recording with a rather long name that has to wrap {index}.wav"
             audio.save(folder / side / name, loudness * rng.standard_normal(RATE), RATE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(listening_page, "MAX_EMBEDDED_BYTES", 25_000)
+        patch.setattr(listening_page, "MAX_EMBEDDED_BYTES", 80_000)
         scores = {metric.key: Score(-13.57 if metric.unit == "dB" else 1.234) for metric in METRICS[1:]}
         for key in ("si_sdri_db", "lps"):  # of runs alone
             scores.pop(key)
@@ -113,6 +168,26 @@ def test_the_page_of_a_folder_sorts_plays_and_fits(page: Path, tmp_path: Path, w
     assert found["lengths"] == [pytest.approx(1.0, abs=0.05)] * 2
     assert found["paper"] == ("rgb(18, 22, 27)" if width == 400 else "rgb(244, 245, 243)"), "dark and light"
     assert not [url for url in asked_for(tmp_path) if not url.startswith("file:")]
+
+
+@needs_browser
+def test_sounds_of_a_recording_play_together_and_one_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for side in ("noisy", "enhanced"):
+        for name in ("a.wav", "b.wav"):
+            audio.save(tmp_path / side / name, 0.05 * rng.standard_normal(10 * RATE), RATE)
+    monkeypatch.setattr(folder_comparison, "compute_scores", lambda *_: {})
+    page = listening_page.build_listening_page(tmp_path / "noisy", tmp_path / "enhanced", tmp_path / "page.html")
+    page.write_text(page.read_text().replace("</body>", f"{PLAY}</body>"))
+    found = play(page, tmp_path)
+    assert found["names"] == ["Before", "After", "Removed"]
+    assert found["first"] == [True, False, True]
+    assert found["second"] == [True, True, False]
+    assert found["controls"] == found["paused"] == [False] * 3
+    assert found["jumps"] == 0, "switching moves nothing"
+    assert (found["text"], found["line"]) == ("Pause", False)
+    assert found["stopped"] == [True] * 3, "one recording at a time"
+    assert found["again"] == "Play"
 
 
 class Served(NamedTuple):
@@ -157,22 +232,24 @@ def test_the_demo_enhances_and_shows_what_it_did(demo: Served, tmp_path: Path) -
     (tmp_path / "broken.wav").write_bytes(b"RIFF, but no more")
     client = Client(demo.address, verbose=False, analytics_enabled=False)
 
-    path, shown = client.predict(handle_file(tmp_path / "noisy.wav"), "default", 60, 1, api_name="/enhance")
+    path, shown = client.predict(
+        handle_file(tmp_path / "noisy.wav"), "default", "listening", 60, 1, api_name="/enhance"
+    )
     info = audio.probe(path)
     assert (info.samples, info.channels, info.sample_rate) == (len(time_s), 2, 24_000)
     assert "2.0 s, 2 channels, 24000 Hz" in shown
     assert "Layers that the model listens to" in shown
     assert "<svg" in shown
 
-    same, _ = client.predict(handle_file(tmp_path / "noisy.wav"), "default", 60, 0, api_name="/enhance")
+    same, _ = client.predict(handle_file(tmp_path / "noisy.wav"), "default", "listening", 60, 0, api_name="/enhance")
     np.testing.assert_array_equal(audio.load_channels(same)[0], audio.load_channels(tmp_path / "noisy.wav")[0])
 
     with pytest.raises(AppError, match="broken") as error:
-        client.predict(handle_file(tmp_path / "broken.wav"), "default", 60, 1, api_name="/enhance")
+        client.predict(handle_file(tmp_path / "broken.wav"), "default", "listening", 60, 1, api_name="/enhance")
     assert "Traceback" not in str(error.value)
     assert "/" not in str(error.value), "no paths of the server"
     with pytest.raises(AppError, match="Drop a file"):
-        client.predict(None, "default", 60, 1, api_name="/enhance")
+        client.predict(None, "default", "listening", 60, 1, api_name="/enhance")
 
 
 @needs_browser

@@ -1,8 +1,12 @@
-"""The page of a folder: whole HTML, every recording, numbers before and after, sounds inside up to a size."""
+"""The page of two files or folders: every recording, numbers before and after, sounds and pictures inside."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import os
 import re
+import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 from pages import as_html
 
-from phonemi import audio
+from phonemi import audio, cli
 from phonemi.data.manifest import read_manifest
 from phonemi.errors import ConfigError, ModelError
 from phonemi.metrics.score import Score
@@ -22,7 +26,13 @@ from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import WordCounts
 from phonemi.report import folder_comparison, listening_page
 from phonemi.report.folder_comparison import RecordingPair, ScoredRecording
-from phonemi.report.listening_page import build_listening_page, recordings_table, summary_sentences
+from phonemi.report.listening_page import (
+    build_listening_page,
+    measured_metrics,
+    recordings_table,
+    summary_sentences,
+    time_ticks,
+)
 from phonemi.results.metrics import METRIC
 
 RATE = 16_000
@@ -70,8 +80,10 @@ def test_the_page_holds_every_recording_what_got_worse_first(
     assert re.findall(r'id="(r\d)"', page) == ["r0", "r1", "r2", "r3"]
     assert "no enhanced file" in page
     assert not re.search(r"https?:|<link|<script src|@import", page)
-    assert page.count('src="data:audio/ogg') == 3 * 3 + 2, "noisy, enhanced and clean; two of the one without result"
-    assert page.count('src="data:image/png') == 3 * 3
+    assert page.count('src="data:audio/ogg') == 3 * 4 + 2, "noisy, enhanced, removed, clean; two without a result"
+    assert page.count('src="data:image/png') == 3 * 4
+    assert page.count('<span style="left: ') == 3 * 4 * 6, "seconds"
+    assert page.count(">8 kHz</span>") == 3 * 4
     assert 'href="../noisy/deep/b%231.wav"' in page.replace("./../", "../")
     assert page.count('<table class="metrics sortable files">') == 1
 
@@ -101,11 +113,72 @@ def test_what_is_beyond_the_size_is_linked(
     linked = re.findall(r'preload="none" aria-label="\w+" src="(.*?)"', page)
     assert linked
     assert "data:audio" in page
-    assert len(linked) + page.count("data:audio") == 3 * 2 + 1
+    assert len(linked) + len(re.findall('aria-label="(?:Before|After)" src="data:audio', page)) == 3 * 2 + 1
     for address in linked:
         assert (tmp_path / unquote(unescape(address))).is_file(), address
-    assert page.count("data:image/png") <= 2
+    assert page.count("data:image/png") <= 3
     assert "Spectrograms of the worst 1:" in page
+
+
+@pytest.mark.slow
+def test_what_was_removed_can_be_heard(tmp_path: Path) -> None:
+    time_s = np.arange(RATE) / RATE
+    kept, removed = (0.2 * np.sin(2 * np.pi * hz * time_s) for hz in (400, 3000))
+    audio.save(tmp_path / "noisy.wav", kept + removed, RATE)
+    audio.save(tmp_path / "enhanced.wav", kept, RATE)
+    page = build_listening_page(tmp_path / "noisy.wav", tmp_path / "enhanced.wav", tmp_path / "page.html").read_text()
+    sounds = dict(re.findall('aria-label="(Before|After|Removed)" src="data:audio/ogg;base64,(.*?)"', page))
+    for title, frequency_hz in (("After", 400), ("Removed", 3000)):
+        (tmp_path / "back.ogg").write_bytes(base64.b64decode(sounds[title]))
+        back = audio.load(tmp_path / "back.ogg")
+        assert np.abs(np.fft.rfft(back[:RATE])).argmax() == pytest.approx(frequency_hz, abs=2)
+        assert audio.level_db(back) == pytest.approx(audio.level_db(kept), abs=0.5), "all have one gain"
+
+
+def test_of_a_long_recording_the_first_minute_of_what_was_removed_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening_page, "MAX_EMBEDDED_S", 0.5)
+    for name in ("noisy.wav", "enhanced.wav"):
+        audio.save(tmp_path / name, np.random.default_rng(len(name)).normal(0, 0.1, RATE), RATE)
+    page = build_listening_page(tmp_path / "noisy.wav", tmp_path / "enhanced.wav", tmp_path / "page.html").read_text()
+    kinds = re.findall(r'aria-label="(\w+)" src="(data:audio|\./)', page)
+    assert kinds == [("Before", "./"), ("After", "./"), ("Removed", "data:audio")]
+
+
+def test_names_that_are_not_utf_8_are_shown_as_far_as_they_are(
+    tmp_path: Path, phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, folder = os.fsdecode(b"caf\xe9.wav"), tmp_path / os.fsdecode(b"b\xe9fore")
+    for side in (folder, tmp_path / "enhanced"):
+        audio.save(tmp_path / "a.wav", np.full(800, 0.1), RATE)
+        side.mkdir()
+        (tmp_path / "a.wav").rename(side / name)
+    (folder / os.fsdecode(b"broken\xe9.wav")).write_bytes(b"no sound")
+    page = tmp_path / os.fsdecode(b"page\xe9.html")
+    with open(tmp_path / "stdout", "w", encoding="utf-8") as stdout, contextlib.redirect_stdout(stdout):
+        monkeypatch.setattr(
+            sys, "argv", list(map(str, ("phonemi", "listen", folder, tmp_path / "enhanced", "-o", page)))
+        )
+        with pytest.raises(SystemExit, match="0"):
+            cli.main()
+    assert (tmp_path / "stdout").read_bytes() == os.fsencode(page) + b"\n"
+    text = page.read_text(encoding="utf-8")
+    assert "caf\N{REPLACEMENT CHARACTER}.wav" in text
+    assert 'href="./b%E9fore/caf%E9.wav"' in text
+
+
+def test_the_page_does_not_replace_a_recording(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"c\.wav has the name of a sound file, .*: -o c\.html"):
+        build_listening_page(*folders, folders[0] / "c.wav")
+
+
+def test_seconds_on_an_axis_are_round_and_few() -> None:
+    for duration_s in np.geomspace(0.01, 60, 200):
+        ticks = [float(tick) for tick in time_ticks(duration_s)]
+        assert 2 <= len(ticks) <= listening_page.TICKS + 1
+        assert ticks[0] == 0
+        assert 0.6 * duration_s < ticks[-1] + ticks[1] <= 1.5001 * duration_s
 
 
 def test_rows_show_both_numbers_and_why_one_is_missing() -> None:
@@ -120,6 +193,24 @@ def test_rows_show_both_numbers_and_why_one_is_missing() -> None:
         RecordingPair("a", heard(0.5), heard(None))
     )
     assert html(RecordingPair("a", None, None)).count("<td>–</td>") == 4
+    levels = [
+        ScoredRecording(Path("a"), 1, -20, 0, loud_db=loud, quiet_db=quiet) for loud, quiet in ((-9, -40), (-10, -70))
+    ]
+    assert "-10.0<small>was -9.0</small>" in as_html(recordings_table([RecordingPair("a", *levels)], [])).replace(
+        "−", "-"
+    )
+    assert summary_sentences([RecordingPair("a", *levels)], [])[1:] == [
+        "Loud parts, mostly speech: −9.0 dB before, −10.0 dB after.",
+        "Quiet parts, mostly noise: −40.0 dB before, −70.0 dB after.",
+    ]
+
+
+def test_a_metric_whose_package_is_missing_has_no_column() -> None:
+    absent = Score.failed("pesq is not installed")
+    sides = [ScoredRecording(Path("a"), 1, -20, 0, {"stoi": Score(0.5), "pesq_wb_lqo": absent}) for _ in range(2)]
+    columns, sentences = measured_metrics([RecordingPair("a", *sides)])
+    assert columns == [STOI]
+    assert sentences == ["PESQ is not measured: pesq is not installed (pip install 'phonemi[eval]')."]
 
 
 def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
@@ -172,7 +263,7 @@ def test_a_whisper_that_nobody_asked_for_and_that_is_broken_is_done_without(
 def test_where_no_page_can_be_written_nothing_is_judged(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    monkeypatch.setattr(listening_page, "compare_folders", lambda *_: pytest.fail("judged for nothing"))
+    monkeypatch.setattr(listening_page, "compare_recordings", lambda *_: pytest.fail("judged for nothing"))
     with pytest.raises(OSError, match=re.escape(str(tmp_path / place))):
         build_listening_page(*folders, tmp_path / place)
 

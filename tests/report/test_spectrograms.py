@@ -9,7 +9,16 @@ import pytest
 from matplotlib.image import imread
 
 from phonemi.report.figure_style import svg_text
-from phonemi.report.spectrograms import RANGE_DB, THUMBNAIL_ROWS, recording_view, scale_db, spectrogram_db, thumbnails
+from phonemi.report.spectrograms import (
+    PICTURE_COLOURS,
+    RANGE_DB,
+    are_static,
+    layer_shares,
+    pictures,
+    recording_view,
+    scale_db,
+    spectrogram_db,
+)
 
 RATE = 16_000
 
@@ -50,21 +59,23 @@ def test_both_spectrograms_have_one_scale_and_layers_are_absent_without_any() ->
 
 
 @pytest.mark.slow
-def test_layers_say_whether_they_move() -> None:
-    steady = np.tile([0.2, 0.3, 0.5], (49, 1))
-    moving = np.random.default_rng(0).dirichlet(np.ones(3), 49)
-    titles = []
-    for weights in (steady, moving):
-        figure = recording_view(sine(), sine(), np.full(101, np.nan), weights)
-        [axes] = [axes for axes in figure.axes if axes.get_ylabel() == "Layer"]
-        titles.append(axes.get_title("left"))
-        np.testing.assert_array_equal(axes.images[0].get_array(), weights.T)
-        # Frame t is centred at (320 t + 200) / 16000 s.
-        assert np.allclose(axes.images[0].get_extent(), (0.0025, 0.0025 + 0.02 * 49, -0.5, 2.5))
-    assert titles == [
-        "Layers that the model listens to: the same share in every frame",
-        "Layers that the model listens to",
-    ]
+def test_layers_that_move_are_drawn_over_time() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.ones(3), 49)
+    assert not are_static(weights)
+    figure = recording_view(sine(), sine(), np.full(101, np.nan), weights)
+    [axes] = [axes for axes in figure.axes if axes.get_ylabel() == "Layer"]
+    assert axes.get_title("left") == "Layers that the model listens to"
+    np.testing.assert_array_equal(axes.images[0].get_array(), weights.T)
+    # Frame t is centred at (320 t + 200) / 16000 s.
+    assert np.allclose(axes.images[0].get_extent(), (0.0025, 0.0025 + 0.02 * 49, -0.5, 2.5))
+
+
+def test_layers_that_stay_are_bars() -> None:
+    weights = np.tile([0.2, 0.3, 0.5], (49, 1))
+    assert are_static(weights)
+    [axes] = layer_shares(weights[0]).axes
+    assert [bar.get_height() for bar in axes.patches] == [0.2, 0.3, 0.5]
+    assert not axes.images, "no map of one colour a line"
 
 
 @pytest.mark.slow
@@ -75,10 +86,21 @@ def test_a_figure_becomes_svg_text_with_its_words() -> None:
     assert len(text) < 1_000_000
 
 
-def test_thumbnails_share_a_scale_and_have_high_frequencies_on_top() -> None:
-    files = thumbnails({"noisy": sine(1000), "enhanced": sine(1000, level_db=-100)})
-    before, after = (imread(io.BytesIO(files[name]))[..., :3].sum(-1) for name in ("noisy", "enhanced"))
-    assert before.shape == after.shape == (THUMBNAIL_ROWS, 101)
-    brightest = before[:, 50].argmax()
-    assert abs(brightest - THUMBNAIL_ROWS * (1 - 1 / 8)) < 2
-    assert np.ptp(after) == 0, "far below the loudest of both"
+def test_pictures_share_a_scale_and_have_high_frequencies_on_top() -> None:
+    files = pictures({"noisy": sine(1000), "enhanced": sine(1000, level_db=-100), "cut": sine(7000, duration_s=0.5)})
+    before, after, cut = (imread(io.BytesIO(file))[..., :3].sum(-1) for file in files.values())
+    assert before.shape == after.shape == cut.shape == (257, 101), "one scale of time too"
+    assert before[:, 50].argmax() == 256 - 32
+    assert cut[:, 20].argmax() == 256 - 224
+    assert np.ptp(after) == np.ptp(cut[:, 60:]) == 0, "far below the loudest of all, and beyond the end"
+
+
+def test_the_colours_of_pictures_are_those_of_the_figures() -> None:
+    ramp = sine(duration_s=8) * np.logspace(-3.5, 0, 8 * RATE, dtype=np.float32)  # 70 dB
+    file = imread(io.BytesIO(pictures({"ramp": ramp})["ramp"]))[256 - 32, :, :3]
+    from matplotlib import colormaps
+
+    levels = spectrogram_db(ramp, len(file))[32]
+    expected = colormaps["magma"](((levels - levels.max()) / RANGE_DB + 1).clip(0, 1))[:, :3]
+    assert np.abs(file - expected).max() < 0.06
+    assert len(np.unique(file, axis=0)) > 0.9 * PICTURE_COLOURS

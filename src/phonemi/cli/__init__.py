@@ -6,6 +6,7 @@ interrupted by Ctrl-C, SIGTERM and SIGHUP, after which the same command goes on.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def main() -> None:
     # OpenMP reads this when torch is loaded. Threads that wait actively slow everything down on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files need not be UTF-8
     try:
         with Interruption(), explaining_missing_packages(), warnings.catch_warnings():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)

@@ -64,13 +64,16 @@ def serve(
     run(model or [], host, port, Limits(workers, queue, max_mb, max_s, transfer_s, time_limit_s), typer.echo)
 
 
-@command("listen", "phonemi listen noisy enhanced \\\n  -o page.html")
+@command("listen", "phonemi listen noisy.wav clean.wav\nphonemi listen noisy enhanced \\\n  -o page.html")
 def listen(
-    noisy: Annotated[Path, Argument(metavar="NOISY", help="Folder of noisy recordings.")],
-    enhanced: Annotated[Path, Argument(metavar="ENHANCED", help="Folder of enhanced recordings, same names.")],
+    noisy: Annotated[Path, Argument(metavar="NOISY", help="Noisy recording, or a folder of them.")],
+    enhanced: Annotated[
+        Path, Argument(metavar="ENHANCED", help="Enhanced recording, or a folder with the same names.")
+    ],
     output: Annotated[Path, Option("--output", "-o", metavar="FILE", help="HTML page to write.")] = Path("listen.html"),
     clean: Annotated[
-        Path | None, Option(metavar="FOLDER", help="Folder of clean recordings, for phones kept, SI-SDR, STOI, PESQ.")
+        Path | None,
+        Option(metavar="PATH", help="Clean recording, or a folder of them, for phones kept, SI-SDR, STOI, PESQ."),
     ] = None,
     transcripts: Annotated[
         Path | None,

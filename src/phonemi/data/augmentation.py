@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from phonemi.audio.codecs import CODECS, through_codec
-from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
+
+if TYPE_CHECKING:  # listing the recordings of a folder needs no package of the settings
+    from phonemi.config import Augment
 
 # Reflections within 50 ms of the direct sound are heard as part of it and make it easier to understand (the limit of
 # the clarity C50 in ISO 3382). They stay in the target: a mask cannot remove them, and trying would cost words.
@@ -47,6 +50,7 @@ def augment(
     Returns:
         The noisy speech and the target, float32 `[sample]`, as long as `clean`.
 
+    >>> from phonemi.config import Augment
     >>> augment(np.ones(3), lambda speech: speech + 1, Augment(gain_db=(-20, -20)), np.random.default_rng(0))
     (array([0.2, 0.2, 0.2], dtype=float32), array([0.1, 0.1, 0.1], dtype=float32))
     """

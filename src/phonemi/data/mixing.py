@@ -11,17 +11,19 @@ import json
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
 from phonemi import audio
-from phonemi.config import Augment
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.augmentation import augment
 from phonemi.data.manifest import PAIR_TOLERANCE, Interval, Recording, speaker_of
 from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
+
+if TYPE_CHECKING:
+    from phonemi.config import Augment
 
 _MAX_DRAWS = 100  # enough for a corpus that is nine tenths silence; usually the first draw will do
 
@@ -94,7 +96,7 @@ class DrawnMixtures:
         if crop_s is not None and crop_s * SAMPLE_RATE < 1:
             raise DataError(f"crop_s is {crop_s}: a crop needs at least one sample")
         self.speech, self.noise, self.size, self.snrs_db = speech, noise, size, tuple(map(float, snrs_db))
-        self.seed, self.epoch, self.augmentation = seed, epoch, augmentation or Augment()
+        self.seed, self.epoch, self.augmentation = seed, epoch, augmentation
         self._max_samples = None if crop_s is None else round(crop_s * SAMPLE_RATE)
         by_name: dict[str, list[int]] = {}
         for index, recording in enumerate(speech.recordings):

@@ -37,14 +37,16 @@ class Sound:
 
 @dataclass(frozen=True)
 class Card:
-    """An utterance and its signals; `problem` and `links` to files are for recordings of a user."""
+    """An utterance and its signals; what comes after the SNR is for recordings of a user."""
 
     title: str
     sounds: list[Sound]
     text: str = ""
     snr_db: float | None = None
     problem: str = ""
-    links: list[tuple[str, str]] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)  # to files
+    pictured_s: float = 0.0  # length of the spectrograms
+    ticks: list[str] = field(default_factory=list)  # on their axis, in seconds
 
 
 def example_card(example: Example, run_dir: Path) -> Card:
@@ -97,8 +99,12 @@ def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
 
 
 def data_addresses(files: Mapping[str, Path]) -> dict[str, str]:
-    """Those sound files that exist as `data:` addresses of 200 kB of Ogg at most, all with one gain: none clips."""
-    waveforms = {row: audio.load(path, SAMPLE_RATE) for row, path in files.items() if path.is_file()}
+    """The `sound_addresses` of those files that exist."""
+    return sound_addresses({row: audio.load(path, SAMPLE_RATE) for row, path in files.items() if path.is_file()})
+
+
+def sound_addresses(waveforms: Mapping[str, NDArray[np.float32]]) -> dict[str, str]:
+    """`[sample]` at 16 kHz as `data:` addresses of 200 kB of Ogg at most, all with one gain: none clips."""
     peak = max((float(np.abs(waveform).max()) for waveform in waveforms.values()), default=0.0)
     gain = np.float32(min(1.0, 0.99 / peak) if peak > 0 else 1.0)
     return {row: data_address("audio/ogg", _ogg(gain * waveform)) for row, waveform in waveforms.items()}

@@ -1,4 +1,4 @@
-"""Score the recordings of two folders, before and after enhancement, for the page of `phonemi listen`.
+"""Score recordings before and after enhancement, two files or those of two folders, for the page of `phonemi listen`.
 
 Recordings may have any length, rate and number of channels; clean counterparts and transcripts are optional.
 """
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonemi import audio
+from phonemi.data.corpora.corpus import Omissions, read_transcript
 from phonemi.data.corpora.folder import prepare_folder
-from phonemi.data.manifest import Recording
-from phonemi.errors import AudioError
+from phonemi.errors import AudioError, ConfigError
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.metrics.intrusive import pesq_wb, si_sdr, stoi
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
@@ -33,6 +33,8 @@ LENGTH_TOLERANCE_S = 0.01
 FULL_SCALE = 1 - 2**-15  # the largest number of 16 bits
 OTHER_LENGTH = "not as long as the clean recording"
 BLOCK_S = 10
+LEVEL_FRAME = 400  # samples, 25 ms
+SILENCE_DB = -120.0  # what the level of digital silence counts for where levels are compared
 
 PairMetric = Callable[[NDArray[np.float32], NDArray[np.float32]], Score]  # of an estimate and the clean speech
 
@@ -48,6 +50,8 @@ class ScoredRecording:
     scores: dict[str, Score] = field(default_factory=dict)
     words: str | None = None  # what the recogniser heard; None: it was not asked
     counts: WordCounts | None = None  # those words against the transcript
+    loud_db: float = SILENCE_DB  # level of the loudest tenth of the first minute
+    quiet_db: float = SILENCE_DB  # level of its quietest tenth
 
     def value(self, key: str) -> float | None:
         score = self.scores.get(key)
@@ -79,7 +83,7 @@ class RecordingPair:
         return None if before is None or after is None else (before, after)
 
 
-def compare_folders(
+def compare_recordings(
     noisy: Path,
     enhanced: Path,
     clean: Path | None = None,
@@ -89,15 +93,16 @@ def compare_folders(
     progress: Progress | None = None,
     judge: PhoneJudge | None = None,
 ) -> tuple[list[RecordingPair], list[str]]:
-    """Pair the recordings of two folders by relative path, of the same extension or another, and score both sides.
+    """Pair two files, or the recordings of two folders by relative path, and score both sides.
 
     DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech, and the phones kept if
     there is a judge, of those that it recognises in the clean speech; word errors where there are transcripts and a
     recogniser. Of a recording longer than a minute the first one is scored, without its words.
 
     Args:
-        enhanced: folder of the results; it may lie in `noisy`.
-        clean: folder with the clean counterparts, under the same relative paths.
+        noisy: a file or a folder, and `enhanced` and `clean` are the same.
+        enhanced: the results, whatever their audio extension; their folder may lie in `noisy`.
+        clean: the clean counterparts, under the same relative paths.
         transcripts: CSV file with the columns path (relative to `noisy`) and text; recordings that it does not list are
             left out. None: "<stem>.txt" beside a recording, where there is one.
         suffix: what the stems of the enhanced files have at their end.
@@ -106,41 +111,79 @@ def compare_folders(
         The pairs, and sentences about files that were left out.
 
     Raises:
-        AudioError: if `enhanced` is no folder or holds nothing that belongs to `noisy`.
+        ConfigError: if files and folders are mixed, or there are options of folders for two files.
+        AudioError: if one of two files cannot be read; if `enhanced` holds nothing that belongs to `noisy`.
         DataError: if `noisy` holds no recordings, the table cannot be read, or clean counterparts are missing.
     """
-    files = {path.relative_to(enhanced): path for path in audio.find_recordings(enhanced)}
-    results = {name.with_suffix(""): path for name, path in files.items()} | files  # with its extension, and without
+    given = [path for path in (noisy, enhanced, clean) if path is not None]
+    for path in given:
+        if path.exists() and path.is_dir() != noisy.is_dir():
+            kinds = ("a folder", "a file") if noisy.is_dir() else ("a file", "a folder")
+            raise ConfigError(f"{noisy} is {kinds[0]}, {path} is {kinds[1]}: give files only, or folders only")
+    if noisy.is_dir():
+        pairs, notes = _pairs_of_folders(noisy, enhanced, clean, transcripts, suffix)
+    elif transcripts or suffix:
+        option = "--transcripts" if transcripts else "--suffix"
+        raise ConfigError(f"{option} is for folders, and {noisy} is no folder: leave it out")
+    else:
+        pairs, notes = _pair_of_files(noisy, enhanced, clean)
+    for source, output, pair in (progress or Progress(False)).over(pairs, "listening", len(pairs)):
+        _score_pair(source, output, pair, recogniser, judge)
+    return [pair for _, _, pair in pairs], notes
+
+
+_Pairs = list[tuple[Path, Path | None, RecordingPair]]  # the files before and after, and what is to be said of them
+
+
+def _pair_of_files(noisy: Path, enhanced: Path, clean: Path | None) -> tuple[_Pairs, list[str]]:
+    for path in filter(None, (noisy, enhanced, clean)):
+        audio.probe(path)  # of a folder a file may be broken; here there would be nothing left
+    unread, transcript = Omissions(), noisy.with_suffix(".txt")
+    text = read_transcript(transcript, unread) if transcript.exists() else None
+    return [(noisy, enhanced, RecordingPair(noisy.name, None, None, clean, text))], unread.notes(
+        "transcript", "ignored"
+    )
+
+
+def _pairs_of_folders(
+    noisy: Path, enhanced: Path, clean: Path | None, transcripts: Path | None, suffix: str
+) -> tuple[_Pairs, list[str]]:
+    results = {path.relative_to(enhanced): path for path in audio.find_recordings(enhanced)}
+    # An output may have another extension, but one of the same name belongs to its recording alone.
+    results = {name.with_suffix(""): path for name, path in results.items()} | results
     prepared = prepare_folder(noisy, table=transcripts, clean=clean)
     inside = Path(os.path.abspath(enhanced))
-    recordings = [recording for recording in prepared.recordings if inside not in Path(recording.path).parents]
-    names = [Path(os.path.relpath(recording.path, noisy)) for recording in recordings]
-    stems = [name.with_name(name.stem + suffix) for name in names]
-    outputs = [
-        results.get(stem.with_name(stem.name + name.suffix), results.get(stem))
-        for stem, name in zip(stems, names, strict=True)
-    ]
-    if not any(outputs):
+    pairs: _Pairs = []
+    for recording in prepared.recordings:
+        if inside in Path(recording.path).parents:
+            continue
+        name = Path(os.path.relpath(recording.path, noisy))
+        stem = name.with_name(name.stem + suffix)
+        output = results.get(name.with_name(stem.name + name.suffix)) or results.get(stem)
+        counterpart = Path(recording.clean) if recording.clean else None
+        pair = RecordingPair(name.as_posix(), None, None, counterpart, recording.text)
+        pairs.append((Path(recording.path), output, pair))
+    if not any(output for _, output, _ in pairs):
         raise AudioError(
-            f"none of the {len(recordings)} recordings in {noisy} is in {enhanced} under the same relative path"
+            f"none of the {len(pairs)} recordings in {noisy} is in {enhanced} under the same relative path"
             + (f" with {suffix!r} at the end" if suffix else " (--suffix, if the names have something at their end)")
         )
-    items = zip([name.as_posix() for name in names], recordings, outputs, strict=True)
-    tasks = (progress or Progress(False)).over(items, "listening", len(recordings))
-    return [_score_pair(*item, recogniser, judge) for item in tasks], prepared.notes
+    return pairs, prepared.notes
 
 
 def worst_first(pairs: Sequence[RecordingPair], metric: Metric | None) -> list[RecordingPair]:
     """Pairs with a problem, then those that got worse by most in a metric; pairs without both scores come last.
 
-    Of two that changed by as much, the one that is worse afterwards comes first. None: the share of clipped samples.
+    Of two that changed by as much, the one that is worse afterwards comes first. None: what clips in more of its
+    samples than before, by a thousandth or more, and then what lost most of its loud parts, where the speech is.
     """
 
     def order(pair: RecordingPair) -> tuple[bool, float, float]:
         if pair.before is None or pair.after is None:
             return False, 0.0, 0.0  # a missing file is a problem
         if metric is None:
-            return pair.problem is None, pair.before.clipped - pair.after.clipped, -pair.after.clipped
+            is_whole, clipped = pair.problem is None, round(pair.after.clipped - pair.before.clipped, 3)
+            return is_whole, -max(0.0, clipped), pair.after.loud_db - pair.before.loud_db
         change = pair.change(metric.key)
         if change is None:
             return pair.problem is None, math.inf, 0.0
@@ -166,25 +209,41 @@ def read_recording(path: Path) -> tuple[ScoredRecording, NDArray[np.float32]]:
         power += float(np.square(block, dtype=np.float64).sum())
     level_db = 10 * math.log10(power / samples / info.channels) if power else -math.inf
     waveform = audio.resample(np.concatenate(beginning), info.sample_rate, SAMPLE_RATE)
-    return ScoredRecording(path, samples / info.sample_rate, level_db, clipped / samples / info.channels), waveform
+    clipped_share, (quiet_db, loud_db) = clipped / samples / info.channels, outer_levels_db(waveform)
+    recording = ScoredRecording(path, samples / info.sample_rate, level_db, clipped_share)
+    recording.loud_db, recording.quiet_db = loud_db, quiet_db
+    return recording, waveform
+
+
+def outer_levels_db(waveform: NDArray[np.float32]) -> tuple[float, float]:
+    """Levels of the quietest and of the loudest tenth of `[sample]` at 16 kHz, by 25 ms: `SILENCE_DB` or more.
+
+    Of a recording of speech in noise, the one is that of the noise between the words, the other that of the vowels.
+    """
+    frame = min(LEVEL_FRAME, len(waveform))
+    frames = waveform[: len(waveform) // frame * frame].reshape(-1, frame)
+    powers = np.sort(np.square(frames, dtype=np.float64).mean(axis=1))
+    tenth = max(1, len(powers) // 10)
+    quiet_db, loud_db = (
+        10 * math.log10(max(float(part.mean()), 10 ** (SILENCE_DB / 10))) for part in (powers[:tenth], powers[-tenth:])
+    )
+    return quiet_db, loud_db
 
 
 def _score_pair(
-    name: str, recording: Recording, output: Path | None, recogniser: Recogniser | None, judge: PhoneJudge | None
-) -> RecordingPair:
-    pair = RecordingPair(name, None, None, Path(recording.clean) if recording.clean else None, recording.text)
+    source: Path, output: Path | None, pair: RecordingPair, recogniser: Recogniser | None, judge: PhoneJudge | None
+) -> None:
     if output is None:
         pair.problem = "no enhanced file"
     try:
         clean = read_recording(pair.clean)[1] if pair.clean else None
-        criteria = clean, _pair_metrics(clean, judge), recording.text, recogniser
-        pair.before = _score_recording(Path(recording.path), *criteria)
+        criteria = clean, _pair_metrics(clean, judge), pair.text, recogniser
+        pair.before = _score_recording(source, *criteria)
         pair.after = _score_recording(output, *criteria) if output else None
     except AudioError as error:
         pair.problem = str(error)
     if pair.before and pair.after and abs(pair.after.duration_s - pair.before.duration_s) > LENGTH_TOLERANCE_S:
         pair.problem = f"{pair.before.duration_s:.2f} s before, {pair.after.duration_s:.2f} s after"
-    return pair
 
 
 def _score_recording(

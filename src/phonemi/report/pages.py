@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonemi.errors import require_extra
 from phonemi.files import write_text
 from phonemi.report.figure_style import THEME
 from phonemi.tables import snr_text
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
 def write_page(path: str | Path, template: str, linked_sounds: bool = False, **values: Any) -> Path:
     """Fill a template that extends base.html, and write the page; returns its path.
 
-    With `linked_sounds`, players may read files beside the page too.
+    With `linked_sounds`, players may read files beside the page too. Names of files that are not UTF-8 are written with
+    U+FFFD for what is none.
     """
     # A page opened from a disk is of no origin in some browsers, so that 'self' alone would not do.
     media = "data: 'self' file:" if linked_sounds else "data:"
-    write_text(path, render(template, media=media, **values))
+    write_text(path, re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", render(template, media=media, **values)))
     return Path(path)
 
 
@@ -38,13 +38,10 @@ def render(template: str, **values: Any) -> str:
 
 @cache
 def templates() -> Environment:
-    """The templates of `report/templates`.
+    """The templates of `report/templates`."""
+    import jinja2  # here, so that the command line starts without it
 
-    Raises:
-        MissingExtra: if jinja2 is not installed.
-    """
-    jinja2 = require_extra("jinja2", "research")
-    environment: Environment = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phonemi", "report/templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -79,6 +76,8 @@ def inline_svg(drawing: str, name: str) -> Markup:
     >>> str(inline_svg('<?xml?><svg xmlns="..."><path id="a" style="fill: #1c2126"/><use xlink:href="#a"/></svg>', "f"))
     '<svg><path id="f-a" style="fill: var(--ink)"/><use href="#f-a"/></svg>'
     """
+    from markupsafe import Markup
+
     drawing = drawing[drawing.index("<svg") :].strip()
     drawing = re.sub(
         r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", drawing, flags=re.DOTALL
@@ -87,5 +86,4 @@ def inline_svg(drawing: str, name: str) -> Markup:
     drawing = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
     for colour, value in THEME.items():
         drawing = drawing.replace(value, f"var(--{colour})")
-    markup: Markup = require_extra("markupsafe", "research").Markup(re.sub(r"\n\s*", "\n", drawing))
-    return markup
+    return Markup(re.sub(r"\n\s*", "\n", drawing))

@@ -294,10 +294,10 @@ def add_scale(image: Any, axes: Any, label: str, pad: float = 0.01) -> None:
     image.figure.colorbar(image, ax=axes, label=label, pad=pad).outline.set_visible(False)
 
 
-def panels_over_time(heights: list[float], unit_in: float) -> tuple[Figure, list[Axes]]:
-    """A wide figure with axes below each other that share their time."""
+def panels_over_time(heights: list[float], unit_in: float, width_in: float = WIDE_IN) -> tuple[Figure, list[Axes]]:
+    """A figure with axes below each other that share their time."""
     height_in, ratios = 0.7 + unit_in * sum(heights), {"height_ratios": heights}
-    figure, grid = axes_grid(WIDE_IN, height_in, len(heights), sharex=True, gridspec_kw=ratios)
+    figure, grid = axes_grid(width_in, height_in, len(heights), sharex=True, gridspec_kw=ratios)
     return figure, list(grid[:, 0])
 
 

@@ -28,7 +28,7 @@ def build_report(run_dir: str | Path) -> Path:
 
     Raises:
         DataError: if the folder does not exist, or a result file is not what its stage writes.
-        MissingExtra: if jinja2 is not installed.
+        MissingExtra: if matplotlib is not installed.
     """
     folder = Path(run_dir)
     results = read_results(folder)

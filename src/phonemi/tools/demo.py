@@ -23,7 +23,7 @@ from phonemi.errors import ConfigError, PhonemiError, require_extra
 from phonemi.inference.recordings import enhance_file
 from phonemi.report.figure_style import svg_text
 from phonemi.report.pages import inline_svg, render
-from phonemi.report.spectrograms import recording_view
+from phonemi.report.spectrograms import are_static, layer_shares, recording_view
 from phonemi.signal import SAMPLE_RATE
 from phonemi.tables import plural
 from phonemi.weights import shipped
@@ -33,9 +33,11 @@ NO_LIMIT_DB = 60.0  # end of the slider, which stands for no limit
 KEPT_S = 3600  # recordings and results are deleted after an hour, and when the page ends
 
 _CSS = """
+.views { display: flex; flex-wrap: wrap; gap: 16px 24px; }
 .view { --ink: var(--body-text-color); --muted: var(--body-text-color-subdued); --rule: var(--border-color-primary);
-  --paper: transparent; --linguistic: var(--color-accent); overflow-x: auto; }
-.view svg { display: block; width: 100%; min-width: 680px; height: auto; }
+  --paper: transparent; --linguistic: var(--color-accent); flex: 0 1 420px; min-width: 0; }
+.view:first-child { flex: 0 1 760px; }
+.view svg { display: block; width: 100%; height: auto; }
 .view svg text { font-family: inherit !important; }
 """
 
@@ -168,13 +170,17 @@ def _picture(observation: Observation, source: Path, target: Path) -> dict[str, 
     before, after = (next(audio.blocks(path, samples)) for path in (source, target))
     channels = np.flatnonzero(before.any(axis=1))
     if observation.local_snr_db is None or not len(channels):
-        return {"explanation": "There is nothing to show: the beginning is silent.", "drawing": None}
+        return {"explanation": "There is nothing to show: the beginning is silent.", "drawings": {}}
     before, after = (audio.resample(waveform[channels[0]], rate, SAMPLE_RATE) for waveform in (before, after))
-    figure = recording_view(before, after, observation.local_snr_db, observation.layer_weights, observation.frame_s)
     explanation = f"The pictures show the first {observation.duration_s:.1f} s."
-    description = "Spectrograms before and after, local SNR"
-    if observation.layer_weights is None:
+    weights, shares = observation.layer_weights, None
+    if weights is None:
         explanation += " This model has no encoder, so there are no layers that it could listen to."
-    else:
-        description += ", layers"
-    return {"explanation": explanation, "description": description, "drawing": inline_svg(svg_text(figure), "view")}
+    elif are_static(weights):
+        weights, shares = None, weights[0]
+    view = recording_view(before, after, observation.local_snr_db, weights, observation.frame_s)
+    description = "Spectrograms before and after, local SNR" + (", layers" if weights is not None else "")
+    drawings = {description: inline_svg(svg_text(view), "view")}
+    if shares is not None:
+        drawings["Share of each layer"] = inline_svg(svg_text(layer_shares(shares)), "layers")
+    return {"explanation": explanation, "drawings": drawings}

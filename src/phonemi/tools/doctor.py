@@ -15,13 +15,10 @@ import phonemi
 from phonemi.errors import PhonemiError, one_line
 from phonemi.transformers_import import import_transformers
 
-CORE = ("torch", "numpy", "soundfile", "soxr", "safetensors", "huggingface_hub", "typer", "rich")
+CORE = ("torch", "numpy", "soundfile", "soxr", "safetensors", "huggingface_hub", "typer", "rich", "jinja2")
 # Extra of pyproject.toml -> what it is for, and the packages that it installs.
 EXTRAS = {
-    "research": (
-        "measuring, training and reports",
-        ("transformers", "scipy", "pydantic", "pyyaml", "matplotlib", "jinja2"),
-    ),
+    "research": ("measuring, training and reports", ("transformers", "scipy", "pydantic", "pyyaml", "matplotlib")),
     "av": ("m4a, mp4 and other formats that soundfile cannot read", ("av",)),
     "metrics": (
         "STOI, word error rates and phone alignments",

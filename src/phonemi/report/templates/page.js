@@ -12,7 +12,7 @@ for (const button of document.querySelectorAll(".sortable thead button")) button
   body.append(...[...body.rows].sort((one, two) => order(key(one), key(two))));
 });
 // Starting a player stops the others; within an example it goes on where the other one was, to compare by ear.
-const players = [...document.querySelectorAll("audio")];
+const players = [...document.querySelectorAll("article:not(.recording) audio")];
 for (const player of players) player.addEventListener("play", () => {
   for (const other of players) if (other !== player && !other.paused) {
     other.pause();
