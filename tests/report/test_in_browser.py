@@ -241,6 +241,9 @@ def test_the_demo_enhances_and_shows_what_it_did(demo: Served, tmp_path: Path) -
     assert "Layers that the model listens to" in shown
     assert "<svg" in shown
 
+    sample = client.predict(api_name="/sample")
+    assert audio.probe(sample).duration_s > 3
+
     same, _ = client.predict(handle_file(tmp_path / "noisy.wav"), "default", "listening", 60, 0, api_name="/enhance")
     np.testing.assert_array_equal(audio.load_channels(same)[0], audio.load_channels(tmp_path / "noisy.wav")[0])
 

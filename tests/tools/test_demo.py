@@ -24,6 +24,7 @@ from phonemi.tools.demo import (
     NO_LIMIT_DB,
     enhance_and_show,
     remove_old_results,
+    sample_file,
     slider_limit_db,
 )
 
@@ -100,6 +101,16 @@ def test_results_are_forgotten_after_an_hour(tmp_path: Path) -> None:
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
     remove_old_results(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_there_is_a_sample_to_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # not every machine has it
+    path = sample_file(tmp_path)
+    content, info = path.read_bytes(), audio.probe(path)
+    assert info.sample_rate == RATE
+    assert info.duration_s > 3
+    assert sample_file(tmp_path) == path
+    assert path.read_bytes() == content
 
 
 def test_what_is_missing_or_taken_is_one_line(

@@ -15,6 +15,7 @@ from typing import Any, get_args
 import numpy as np
 
 from phonemi import audio
+from phonemi.data.sample import noisy_sample
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.observation import Observation, observing
 from phonemi.enhancers.pretrained import MODEL_TYPE
@@ -98,6 +99,7 @@ def build(models: Sequence[str], folder: Path) -> Any:
             look = {"type": "filepath", "buttons": ["download"], "min_width": 280}
             before = gradio.Audio(label="Before", sources=["upload", "microphone"], interactive=True, **look)
             after = gradio.Audio(label="After", sources=[], interactive=False, **look)
+        sample = gradio.Button("No recording at hand? Take synthetic speech in rain", size="sm")
         with gradio.Row():
             model = gradio.Dropdown(list(models), value=models[0], label="Model", info="What enhances.")
             purpose = gradio.Radio(
@@ -121,6 +123,7 @@ def build(models: Sequence[str], folder: Path) -> Any:
         button.click(
             enhance, [before, model, purpose, limit, mix], [after, views], api_name="enhance", concurrency_limit=1
         )
+        sample.click(lambda: str(sample_file(folder)), None, before, api_name="sample")
         model.change(slider_limit_db, model, limit, api_name="limit")
     return page
 
@@ -134,6 +137,14 @@ def slider_limit_db(model: str) -> float:
     """Where the slider of the attenuation limit stands for a model."""
     limit_db = _enhancer(model).mask_enhancer.attenuation_limit_db
     return NO_LIMIT_DB if limit_db is None else min(limit_db, NO_LIMIT_DB)
+
+
+def sample_file(folder: Path) -> Path:
+    """A recording to try the page with, made in a folder when it is asked for first."""
+    path = folder / "sample" / "speech in rain.wav"
+    if not path.exists():
+        audio.save(path, noisy_sample(), SAMPLE_RATE)
+    return path
 
 
 def remove_old_results(folder: Path) -> None:
