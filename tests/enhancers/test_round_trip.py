@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from phonemi.enhancers.round_trip import (
-    EnhanceOptions,
-    RoundTrip,
-    constant_offset,
-    lasting_silence,
-)
+from phonemi.enhancers.options import EnhanceOptions
+from phonemi.enhancers.round_trip import RoundTrip, constant_offset, lasting_silence
 from phonemi.errors import AudioError, ConfigError
 
 

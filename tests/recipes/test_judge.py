@@ -12,7 +12,7 @@ import pytest
 from phonemi import audio
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
-from phonemi.recipes.judge import judge, name_systems
+from phonemi.recipes.judge import judge
 
 RATE = 16_000
 NAMES = ("first/a", "second/a", "second/b")
@@ -95,14 +95,3 @@ def test_the_enhancer_of_the_package_comes_before_a_folder_of_its_name(
     judge(Path("noisy"), ["default"], Path("judged"), Path("default"), overrides=words)
     rows = {row["row"]: row for row in read_json(folders / "judged" / "metrics.json")["rows"]}
     assert rows["default"]["stoi"] < 0.999
-
-
-def test_a_folder_may_have_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("lr=0.1").mkdir()
-    assert name_systems(["lr=0.1"]) == {"lr=0.1": "lr=0.1"}
-
-
-def test_two_systems_of_one_name() -> None:
-    with pytest.raises(ConfigError, match="two systems are called 'files': name one of them, as in NAME=b/files"):
-        name_systems(["a/files", "b/files"])

@@ -18,8 +18,9 @@ from phonemi import signal
 from phonemi.aggregations import Aggregation
 from phonemi.enhancers import pretrained
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.purpose import PhoneProbe, Purpose, between_frames
-from phonemi.enhancers.round_trip import EnhanceOptions, RoundTrip, UpperBand, from_channels, to_channels
+from phonemi.enhancers.options import EnhanceOptions, Purpose, UpperBand
+from phonemi.enhancers.purpose import PhoneProbe, between_frames
+from phonemi.enhancers.round_trip import RoundTrip, from_channels, to_channels
 from phonemi.errors import AudioError, ConfigError, ModelError, PhonemiError
 from phonemi.files import content_hash
 from phonemi.inference.chunks import CHUNK_S, EnhancedChunk, enhance_in_chunks

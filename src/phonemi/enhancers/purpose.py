@@ -7,15 +7,13 @@ the phones given its features, by the linear probe that the aggregation was lear
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, valid_mask
-
-Purpose = Literal["listening", "recognition"]
 
 # Chosen on validation speakers and noises by Whisper's words: docs/results.md.
 LOW_ENTROPY_NATS, HIGH_ENTROPY_NATS = 1.0, 2.0

@@ -9,20 +9,17 @@ same filters, so that with a gain of 1 everywhere the sum of both bands restores
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phonemi import audio
-from phonemi.enhancers.purpose import Purpose
-from phonemi.errors import AudioError, ConfigError, nearest
+from phonemi.enhancers.options import EnhanceOptions, UpperBand
+from phonemi.errors import AudioError
 from phonemi.signal import HOP, SAMPLE_RATE
-
-UpperBand = Literal["attenuate", "remove", "keep"]
 
 MAX_CHANNELS = 64
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 4000, 768_000  # Hz; a wrong header must not make us allocate gigabytes
@@ -32,31 +29,6 @@ MIN_PEAK = 1e-10  # -200 dB re full scale, below the steps of 32-bit integers; f
 MIN_OFFSET_SHARE = 0.1
 MIN_OFFSET_DURATION_S = 0.1  # over less than two periods of the lowest sound, the mean is no offset
 SILENCE_MARGIN_S = 0.05  # longer than the STFT window and the filters of the resampler
-
-
-@dataclass(frozen=True)
-class EnhanceOptions:
-    """How the enhanced recording is put together; see `Enhancer.enhance`.
-
-    Raises:
-        ConfigError: for a value out of its range.
-    """
-
-    mix: float = 1.0
-    attenuation_limit_db: float | None = None
-    upper_band: UpperBand = "attenuate"
-    purpose: Purpose = "listening"
-
-    def __post_init__(self) -> None:
-        if self.purpose not in get_args(Purpose):
-            raise ConfigError(f"purpose is {self.purpose!r}: {nearest(str(self.purpose), get_args(Purpose))}")
-        if not 0 <= self.mix <= 1:
-            raise ConfigError(f"a mix of {self.mix:g} is impossible: 0 leaves a recording as it is, 1 enhances it all")
-        if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
-            raise ConfigError(f"an attenuation limit of {self.attenuation_limit_db:g} dB would amplify: 0 or more")
-        if self.upper_band not in get_args(UpperBand):
-            advice = nearest(str(self.upper_band), get_args(UpperBand))
-            raise ConfigError(f"upper_band is {self.upper_band!r}: {advice}")
 
 
 class RoundTrip:

@@ -8,6 +8,7 @@ from pathlib import Path
 from phonemi.config import load_config
 from phonemi.data.corpora.folder import prepare_folder
 from phonemi.data.manifest import validate, write_manifest
+from phonemi.enhancers.names import name_systems
 from phonemi.errors import ConfigError
 from phonemi.progress import Progress
 from phonemi.recipes.quickstart import as_setting
@@ -64,23 +65,3 @@ def judge(
         write_manifest(manifest, recordings)
         evaluate_systems(Run(run, config, progress))
     return [write_markdown(run), build_report(run)]
-
-
-def name_systems(systems: Sequence[str]) -> dict[str, str]:
-    """The systems by their names: NAME of NAME=SYSTEM, otherwise the last part of a path or id.
-
-    Raises:
-        ConfigError: if two have the same name.
-
-    >>> name_systems(["out/ours/", "theirs=out/dtln/files", "default"])
-    {'ours': 'out/ours/', 'theirs': 'out/dtln/files', 'default': 'default'}
-    """
-    named: dict[str, str] = {}
-    for system in systems:
-        name, equals, source = system.partition("=")
-        if not equals or Path(system).exists():
-            name, source = Path(system).name, system
-        if name in named:
-            raise ConfigError(f"two systems are called {name!r}: name one of them, as in NAME={source}")
-        named[name] = source
-    return named

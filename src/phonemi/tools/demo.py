@@ -18,8 +18,8 @@ from phonemi import audio
 from phonemi.data.sample import noisy_sample
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.observation import Observation, observing
+from phonemi.enhancers.options import Purpose
 from phonemi.enhancers.pretrained import MODEL_TYPE
-from phonemi.enhancers.purpose import Purpose
 from phonemi.errors import ConfigError, PhonemiError, require_extra
 from phonemi.inference.recordings import enhance_file
 from phonemi.report.figure_style import svg_text

@@ -1,0 +1,36 @@
+"""What can be asked of an enhancer; without torch, so that a question can be refused before any is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from phonemi.errors import ConfigError, nearest
+
+Purpose = Literal["listening", "recognition"]
+UpperBand = Literal["attenuate", "remove", "keep"]
+
+
+@dataclass(frozen=True)
+class EnhanceOptions:
+    """How the enhanced recording is put together; see `Enhancer.enhance`.
+
+    Raises:
+        ConfigError: for a value out of its range.
+    """
+
+    mix: float = 1.0
+    attenuation_limit_db: float | None = None
+    upper_band: UpperBand = "attenuate"
+    purpose: Purpose = "listening"
+
+    def __post_init__(self) -> None:
+        if self.purpose not in get_args(Purpose):
+            raise ConfigError(f"purpose is {self.purpose!r}: {nearest(str(self.purpose), get_args(Purpose))}")
+        if not 0 <= self.mix <= 1:
+            raise ConfigError(f"a mix of {self.mix:g} is impossible: 0 leaves a recording as it is, 1 enhances it all")
+        if self.attenuation_limit_db is not None and not self.attenuation_limit_db >= 0:
+            raise ConfigError(f"an attenuation limit of {self.attenuation_limit_db:g} dB would amplify: 0 or more")
+        if self.upper_band not in get_args(UpperBand):
+            advice = nearest(str(self.upper_band), get_args(UpperBand))
+            raise ConfigError(f"upper_band is {self.upper_band!r}: {advice}")
