@@ -37,7 +37,7 @@ class Progress:
     """
 
     def __init__(self, enabled: bool = True, file: TextIO | None = None) -> None:
-        self._enabled = enabled
+        self.is_enabled = enabled
         self._file = sys.stderr if file is None else file
         self._display: rich.progress.Progress | None = None
 
@@ -47,7 +47,7 @@ class Progress:
 
         `completed` were done by an earlier run, which say nothing about the speed of this one.
         """
-        if not self._enabled:
+        if not self.is_enabled:
             yield Task(total, completed)
             return
         # The file decides, not rich: FORCE_COLOR in a build log must not draw bars into it.
@@ -66,7 +66,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write one line, above any bar."""
-        if not self._enabled:
+        if not self.is_enabled:
             return
         if self._display is not None:
             self._display.console.print(text, markup=False, highlight=False)

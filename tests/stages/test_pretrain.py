@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from phonemi.config import load_config
 from phonemi.data.alignment import IGNORE
 from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError, ModelError
+from phonemi.progress import Progress
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.representations.names import load_representation
 from phonemi.stages import pretrain
@@ -103,6 +106,17 @@ def noted(batch_at: Callable[[int], Any], steps: list[int]) -> Callable[[int], A
         return batch_at(step)
 
     return noting
+
+
+def test_a_long_pretraining_is_announced_once(corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phonemi.training.forecast.LONG_S", 0)
+    out = io.StringIO()
+    pretrain.pretrain_encoder(Run(tmp_path, load_config(None, corpus.settings), Progress(file=out)))
+    lines = [line for line in out.getvalue().splitlines() if "on this machine" in line]
+    assert [re.sub(r"\d+ min", "N min", line) for line in lines] == [
+        "pretrain: about N min on this machine for 24 updates in 2 rounds; "
+        "fewer steps in encoder.rounds for a first look"
+    ]
 
 
 def test_another_encoder_leaves_nothing_to_do(run_stage: Callable[..., Run]) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +29,7 @@ from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, PhonemiError
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.metrics.intrusive import si_sdr
+from phonemi.progress import Progress
 from phonemi.signal import valid_mask
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
@@ -165,6 +168,29 @@ def test_a_frozen_row_never_runs_its_aggregation_in_a_step(
     assert calls["after"] == 0
     assert calls["before"] == (2 if frozen else 0), "once a split"
     assert calls["training"] == (0 if frozen else 10 + 2), "once a step and a validation"
+
+
+def test_a_long_training_is_announced_once(corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two models of log1p, which needs no other stage."""
+    monkeypatch.setattr("phonemi.training.forecast.LONG_S", 0)
+    monkeypatch.setattr("phonemi.stages.train.FIRST_LOOK_STEPS", 5)
+    out = io.StringIO()
+    changes = ["enhance.rows=[log1p]", "enhance.seeds=2", *QUICK]
+    train.train_systems(Run(tmp_path, load_config(None, [*corpus.settings, *changes]), Progress(file=out)))
+    lines = [line for line in out.getvalue().splitlines() if "on this machine" in line]
+    assert [re.sub(r"\d+ min", "N min", line) for line in lines] == [
+        "train: about N min on this machine for 10 updates of each of 2 rows; --set enhance.steps=5 for a first look"
+    ]
+
+
+def test_the_length_of_the_paper_is_called_so(corpus: Any, tmp_path: Path) -> None:
+    out = io.StringIO()
+    run = Run(tmp_path, load_config(None, [*corpus.settings, "enhance.steps=100000"]), save=False)
+    train._forecast(run, Progress(file=out), rows=1)(8.0, 100_000)
+    assert out.getvalue() == (
+        "train: about 222 h on this machine for 100 000 updates, the paper's number; "
+        "--set enhance.steps=2000 for a first look\n"
+    )
 
 
 def test_the_number_of_jobs_changes_no_result(untrained: Run) -> None:

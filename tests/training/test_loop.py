@@ -16,6 +16,7 @@ from torch import nn
 from phonemi.errors import ConfigError, ModelError, PhonemiError
 from phonemi.files import read_jsonl
 from phonemi.training import checkpoint, state
+from phonemi.training.forecast import Forecast
 from phonemi.training.loop import FitSettings, fit, prefetched
 from phonemi.training.tracking import Tracker
 
@@ -528,3 +529,43 @@ def test_batches_are_computed_ahead_in_order_and_no_further():
     batches.close()
     assert made == list(range(7))
     assert not batch_threads()
+
+
+def test_a_forecast_is_told_once_how_long_an_update_takes(tmp_path):
+    told = []
+
+    def slow_loss(model, batch):
+        time.sleep(0.02)
+        return loss(model, batch)
+
+    def run(steps, folder):
+        told.clear()
+        common = {"batch_at": batch_at, "settings": settings(steps=steps), "validate": validate}
+        fit(
+            build(), loss=slow_loss, folder=tmp_path / folder, label="row",
+            forecast=lambda *facts: told.append(facts), **common,
+        )  # fmt: skip
+
+    run(24, "long")
+    [(seconds, updates)] = told
+    assert 0.04 < seconds < 1, "two batches of each update"
+    assert updates == 18
+    run(24, "long")
+    assert not told, "nothing is left"
+    run(4, "short")
+    assert not told
+
+
+def test_a_forecast_is_said_once_and_only_of_what_is_long():
+    said = []
+    forecast = Forecast(said.append, "2 000 updates of each of 3 rows", "take fewer", side_by_side=2)
+    forecast.updates_after = 4000
+    forecast(2.0, 2000)
+    forecast(2.0, 2000)
+    assert said == ["about 2 h on this machine for 2 000 updates of each of 3 rows; take fewer"]
+    said.clear()
+    Forecast(said.append, "2 000 updates")(0.5, 2000)
+    assert said == ["about 17 min on this machine for 2 000 updates"]
+    said.clear()
+    Forecast(said.append, "2 000 updates")(0.2, 2000)
+    assert not said

@@ -30,6 +30,8 @@ from phonemi.representations.names import load_representation
 from phonemi.signal import SSL_FIELD
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
+from phonemi.tables import plural
+from phonemi.training.forecast import Forecast, count_text
 from phonemi.training.loop import fit, prefetched
 from phonemi.training.settings import fit_settings
 from phonemi.weights.training_record import TrainingRecord, find_training_record
@@ -53,6 +55,10 @@ def pretrain_encoder(run: Run) -> None:
         stream = _load_stream(settings, model, recordings, run.progress)
         seconds = len(stream.features) * 0.02
         run.say(f"pretrain: {len(recordings)} utterances, {seconds / 3600:.2f} h of speech in memory")
+        steps = [round_.steps for round_ in settings.rounds]
+        work = f"{count_text(sum(steps))} updates in {plural(len(steps), 'round')}"
+        advice = "fewer steps in encoder.rounds for a first look"
+        forecast = Forecast(lambda text: run.say(f"pretrain: {text}"), work, advice)
         rounds = []
         for number, round_ in enumerate(settings.rounds, start=1):
             if round_.teacher is not None:
@@ -60,7 +66,8 @@ def pretrain_encoder(run: Run) -> None:
             else:
                 targets = _units(run, round_, stream, recordings, model)
             model = model if round_.continues else _new_encoder(settings, model)
-            scores = _train(run, model, stream, targets, round_, number)
+            forecast.updates_after = sum(steps[number:])
+            scores = _train(run, model, stream, targets, round_, number, forecast)
             rounds.append({"round": number, **round_.model_dump(), **scores})
         model.save(run.folder / ENCODER_MODEL)
         taught = [find_training_record(name) for name in teachers]
@@ -261,7 +268,13 @@ class Distillation(nn.Module):
 
 
 def _train(
-    run: Run, model: MelTransformer, stream: Stream, targets: Tensor, round_: Round, number: int
+    run: Run,
+    model: MelTransformer,
+    stream: Stream,
+    targets: Tensor,
+    round_: Round,
+    number: int,
+    forecast: Forecast,
 ) -> dict[str, float]:
     settings = run.config.encoder
     if round_.units == "teacher":
@@ -302,6 +315,7 @@ def _train(
         tracker=run.tracker,
         progress=run.progress,
         device=run.device,
+        forecast=forecast,
     )
     model.to("cpu").eval()
     last = next(row for row in reversed(result.history) if "validation_loss" in row)

@@ -32,6 +32,7 @@ from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
 from phonemi.metrics.si_sdr import target_and_error_energy
+from phonemi.progress import Progress
 from phonemi.representations.base import Representation
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
@@ -39,11 +40,14 @@ from phonemi.stages.data_splits import DataSplits, Split
 from phonemi.stages.hidden_states import StoredStates, pad_batch
 from phonemi.stages.run import Run
 from phonemi.systems import System, find_system
+from phonemi.tables import plural
+from phonemi.training.forecast import Forecast, count_text
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
 from phonemi.workers import Workers
 
 SPLITS = ("train", "validation")
+FIRST_LOOK_STEPS = 2000
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
 
 
@@ -76,8 +80,19 @@ def train_systems(run: Run, only: str | None = None) -> None:
         if jobs > 1:
             _train_side_by_side(run, to_train, jobs)
         else:
-            for system in to_train:
-                train_system(run, system, mixtures)
+            forecast = _forecast(run, run.progress, len(to_train))
+            for left, system in zip(reversed(range(len(to_train))), to_train, strict=True):
+                forecast.updates_after = left * settings.steps
+                train_system(run, system, mixtures, forecast)
+
+
+def _forecast(run: Run, progress: Progress, rows: int, jobs: int = 1) -> Forecast:
+    """What is said before a long training of so many rows."""
+    steps, papers = run.config.enhance.steps, Enhance.model_fields["steps"].default
+    work = f"{count_text(steps)} updates" + (f" of each of {plural(rows, 'row')}" if rows > 1 else "")
+    work += ", the paper's number" if steps == papers else ""
+    advice = f"--set enhance.steps={FIRST_LOOK_STEPS} for a first look" if steps > FIRST_LOOK_STEPS else ""
+    return Forecast(lambda text: progress.say(f"train: {text}"), work, advice, jobs)
 
 
 def is_trained(run: Run, system: System) -> bool:
@@ -254,7 +269,9 @@ def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
     return torch.where(is_speech, 10 * ratio.log10(), torch.zeros_like(ratio))
 
 
-def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]]) -> None:
+def train_system(
+    run: Run, system: System, mixtures: dict[Split, list[Mixture]], forecast: Forecast | None = None
+) -> None:
     """Train one system on the mixtures of the two splits and save it as an `Enhancer`."""
     settings = run.config.enhance
     representation: Representation | None = None
@@ -298,6 +315,7 @@ def train_system(run: Run, system: System, mixtures: dict[Split, list[Mixture]])
             tracker=run.tracker,
             progress=run.progress,
             device=run.device,
+            forecast=forecast,
         )
     model.cpu()
     if system.tuning != "linguistic" or system.learns_encoder:
@@ -388,10 +406,17 @@ def _train_side_by_side(run: Run, systems: list[System], jobs: int) -> None:
         Workers(_train_in_process, jobs, "training", "run it again with --set enhance.jobs=1") as training,
         run.progress.task("rows", len(systems)) as task,
     ):
-        for _ in training.as_completed((run.folder.path, run.config, system.name) for system in systems):
+        announced = [len(systems) if run.progress.is_enabled else 0, *[0] * (len(systems) - 1)]
+        arguments = zip(systems, announced, strict=True)
+        for _ in training.as_completed((run.folder.path, run.config, system.name, rows) for system, rows in arguments):
             task.advance()
 
 
-def _train_in_process(folder: Path, config: Config, name: str) -> None:
+def _train_in_process(folder: Path, config: Config, name: str, announced_rows: int) -> None:
+    """Train one row; one process announces how long all of them take."""
     run = Run(folder, config, save=False)
-    train_system(run, find_system(name), {split: make_mixtures(run, split) for split in SPLITS})
+    forecast = None
+    if announced_rows:
+        forecast = _forecast(run, Progress(), announced_rows, min(config.enhance.jobs, announced_rows))
+        forecast.updates_after = (announced_rows - 1) * config.enhance.steps
+    train_system(run, find_system(name), {split: make_mixtures(run, split) for split in SPLITS}, forecast)

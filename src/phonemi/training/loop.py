@@ -24,11 +24,13 @@ from phonemi.interruption import Interruption
 from phonemi.progress import Progress
 from phonemi.training.checkpoint import load_weights
 from phonemi.training.distributed import join_processes
+from phonemi.training.forecast import Forecast
 from phonemi.training.settings import FitSettings
 from phonemi.training.state import MAX_SKIPPED_IN_A_ROW, Loss, TrainingState
 from phonemi.training.tracking import Tracker
 
 PREFETCHED_BATCHES = 2
+FIRST_UPDATES, TIMED_UPDATES = 2, 4  # the first ones are slow: they are no measure of the others
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def fit(
     tracker: Tracker | None = None,
     progress: Progress | None = None,
     device: str | torch.device | None = None,
+    forecast: Forecast | None = None,
 ) -> FitResult:
     """Train the parameters of `model` that require a gradient; it ends in eval mode with the best weights.
 
@@ -78,6 +81,7 @@ def fit(
         validate: called with the model in eval mode, without gradients, in full precision; returns numbers by name.
         tracker, progress: where to log, and where to show how far it is.
         device: default: the GPU when there is one. Of several processes each has its own.
+        forecast: told after a few updates how long one takes.
 
     Raises:
         ModelError: if nothing is trainable, the folder belongs to a run with other settings or parameters, more than 50
@@ -93,7 +97,7 @@ def fit(
     if not state.finished:
         if progress is None or not state.writes:
             progress = Progress(enabled=False)
-        _train(state, batch_at, validate, progress)
+        _train(state, batch_at, validate, progress, forecast if state.writes else None)
         state.finish()
     model.eval()
     record = load_weights(state.best_path, model)
@@ -105,8 +109,9 @@ def _train(
     batch_at: Callable[[int], Any],
     validate: Callable[[nn.Module], dict[str, float]] | None,
     progress: Progress,
+    forecast: Forecast | None,
 ) -> None:
-    settings = state.settings
+    settings, first_step, timed_from_s = state.settings, state.step, 0.0
     cuda = [state.device] if state.device.type == "cuda" else []
     with (
         torch.random.fork_rng(cuda),  # every pass sets the generators; the caller gets them back as they were
@@ -133,6 +138,10 @@ def _train(
                 if state.step % MAX_SKIPPED_IN_A_ROW == 0 or note is not None:
                     state.check_skips()
                 task.advance(1, note)
+                if forecast is not None and state.step - first_step == FIRST_UPDATES:
+                    timed_from_s = state.time_s()
+                elif forecast is not None and state.step - first_step == FIRST_UPDATES + TIMED_UPDATES:
+                    forecast((state.time_s() - timed_from_s) / TIMED_UPDATES, settings.steps - state.step)
         except KeyboardInterrupt:
             if state.between_updates:
                 state.save()

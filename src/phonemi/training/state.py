@@ -179,6 +179,11 @@ class TrainingState:
         self.sums, self.kept = {}, torch.zeros_like(self.kept)
         return f"loss {means['loss']:.4g}"
 
+    def time_s(self) -> float:
+        """The time when the device has done all updates so far."""
+        float(self.kept)  # waits for it
+        return time.monotonic()
+
     def check_skips(self) -> None:
         """Raise a ModelError if more than 50 updates in a row were left out: training has broken down."""
         if self.most_skipped > MAX_SKIPPED_IN_A_ROW:
