@@ -198,6 +198,7 @@ def _answer(connection: Connection) -> None:
             function, arguments = connection.recv()
         except EOFError:
             return
+        answer: tuple[Any, Exception | None]
         try:
             answer = function(*arguments), None
         except Exception as error:

@@ -55,5 +55,5 @@ def syllables(count: int, rng: np.random.Generator) -> np.ndarray:
         pieces.append(np.hanning(samples) ** 0.5 * (gains @ np.sin(orders[:, None] * phase)))
         if syllable % 4 == 3:
             pieces.append(np.zeros(SAMPLE_RATE // 4))
-    waveform = np.concatenate(pieces)
-    return (0.5 * waveform / np.abs(waveform).max()).astype(np.float32)
+    waveform = np.concatenate(pieces).astype(np.float32)
+    return waveform * np.float32(0.5 / np.abs(waveform).max())

@@ -202,7 +202,7 @@ def recordings_table(pairs: Sequence[RecordingPair], columns: Sequence[Metric]) 
         Column("Loud parts", "dB", meaning="level of the loudest tenth, mostly speech"),
         Column("Quiet parts", "dB", meaning="level of the quietest tenth, mostly noise"),
     ]
-    heads = ["Recording", *(metric.column for metric in columns), *([] if columns else parts), *facts]
+    heads: list[Column | str] = ["Recording", *(metric.column for metric in columns), *([] if columns else parts), *facts]
     return Table(heads, [_row(index, pair, columns) for index, pair in enumerate(pairs)], "metrics sortable files")
 
 

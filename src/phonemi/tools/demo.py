@@ -188,7 +188,7 @@ def _picture(observation: Observation, source: Path, target: Path) -> dict[str, 
     if weights is None:
         explanation += " This model has no encoder, so there are no layers that it could listen to."
     elif are_static(weights):
-        weights, shares = None, weights[0]
+        shares, weights = weights[0], None
     view = recording_view(before, after, observation.local_snr_db, weights, observation.frame_s)
     description = "Spectrograms before and after, local SNR" + (", layers" if weights is not None else "")
     drawings = {description: inline_svg(svg_text(view), "view")}
