@@ -250,7 +250,7 @@ def _cards(pairs: Sequence[RecordingPair], page: Path) -> list[Card]:
             size = sum(map(len, embedded.values()))
             addresses |= embedded if size <= bytes_left else {}
             bytes_left -= size
-        images = {}
+        images: dict[str, str] = {}
         if is_pictured:
             images = {name: data_address("image/png", file) for name, file in pictures(waveforms).items()}
         pictured_s = max((len(waveform) for waveform in waveforms.values()), default=0) / SAMPLE_RATE
