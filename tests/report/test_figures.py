@@ -28,8 +28,8 @@ def tables(finished: Any, tmp_path: Path) -> Path:
     ("number", "names", "labels"),
     [
         ("1a", ["figure1a"], ["Layer", "MI with the phones (bits)"]),
-        ("1b", ["figure1b_encoder", "figure1b_encoder-second-"], ["Layer", "0 dB", "10 dB"]),
-        ("1c", ["figure1c"], ["SNR (dB)", "encoder, best layer", "encoder (second), best layer", "log1p"]),
+        ("1b", ["figure1b_encoder-first-", "figure1b_encoder-second-"], ["Layer", "0 dB", "10 dB"]),
+        ("1c", ["figure1c"], ["SNR (dB)", "encoder (first), best layer", "encoder (second), best layer", "log1p"]),
         ("2", ["figure2_first", "figure2_second"], ["Layer", "WS (Acoustic)", "WS (Linguistic)", "WS (Hybrid)"]),
         ("3", ["figure3_first", "figure3_second"], ["Time (s)", "Noisy speech", "Local SNR", "DWS (Linguistic)"]),
     ],
@@ -49,13 +49,39 @@ def test_every_figure_of_several_encoders(
             assert len(np.unique(pixels[..., 0])) > 50, "more than an empty page"
 
 
+def test_runs_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    rows = [
+        {
+            "representation": "mini",
+            "layer": layer,
+            "snr_db": 0,
+            "mi_bits": 1.0 + layer,
+            "mi_bits_low": 1,
+            "mi_bits_high": 3,
+        }
+        for layer in (0, 1)
+    ]
+    for table in ("mine", "theirs"):
+        write_json(tmp_path / table / "mini" / "information.json", {"rows": rows})
+    folders = [tmp_path / "mine", tmp_path / "theirs", tmp_path / "mine" / "mini"]
+    names = [path.stem for path in draw("1b", folders, tmp_path / "out") if path.suffix == ".svg"]
+    assert names == ["figure1b_mini-mine-mini-", "figure1b_mini-theirs-mini-"]
+    drawing = draw("1a", folders, tmp_path / "out")[1].read_text()
+    assert all(drawing.count(f">mini ({table}/mini), layer ") == 1 for table in ("mine", "theirs"))
+    weights = {"utterances": 1, "rows": [{"row": "ws-acoustic", "weights": [0.5, 0.5]}]}
+    for table in ("mine", "theirs"):
+        write_json(tmp_path / table / "mini" / "layer_weights.json", weights)
+    names = [path.stem for path in draw("2", folders, tmp_path / "out") if path.suffix == ".svg"]
+    assert names == ["figure2_mine-mini", "figure2_theirs-mini"]
+
+
 def test_of_one_run_the_names_are_short(finished: Any, tmp_path: Path) -> None:
     assert [path.name for path in draw("2", [finished.folder], tmp_path)] == ["figure2.png", "figure2.svg"]
 
 
 def test_both_encoders_and_log1p_once_are_in_the_figure(tables: Path, tmp_path: Path) -> None:
     drawing = draw("1a", [tables], tmp_path)[1].read_text()
-    assert drawing.count(">encoder, layer ") == 1
+    assert drawing.count(">encoder (first), layer ") == 1
     assert drawing.count(">encoder (second), layer ") == 1
     assert drawing.count(">log1p: ") == 1
 

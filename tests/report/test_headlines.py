@@ -10,6 +10,7 @@ import pytest
 from phonemi.report.headlines import (
     concentrated_layers,
     data_text,
+    difference_text,
     dynamic_headlines,
     evaluation_headlines,
     headlines,
@@ -132,8 +133,10 @@ def compared(**differences: float) -> Evaluation:
 def test_every_system_from_elsewhere_is_said():
     assert evaluation_headlines(compared(theirs=0.02, ours=-0.03)) == [
         "Word error rate: noisy 0.300, theirs 0.300, ours 0.300.",
-        "theirs against noisy: better in STOI (+0.020); no significant difference in WER (+0.050).",
-        "ours against noisy: worse in STOI (−0.030); no significant difference in WER (+0.050).",
+        "theirs against noisy: better in STOI (+0.020); no significant difference in WER (+0.050: it would be as the "
+        "only difference tested).",
+        "ours against noisy: worse in STOI (−0.030); no significant difference in WER (+0.050: it would be as the only "
+        "difference tested).",
     ]
 
 
@@ -216,3 +219,23 @@ def test_a_claim_needs_models_and_an_adjusted_p_value(facts: dict[str, Any], ver
 )
 def test_measured_snrs_are_a_range(snrs_db: list[float], text: str) -> None:
     assert snrs_text(snrs_db) == text
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"p_value": 0.4, "clusters": 6, "models": 3}, "only 3 models and 6 speakers"),
+        ({"p_value": 0.4, "clusters": 40, "models": 3}, "only 3 models"),
+        ({"p_value": 0.4, "clusters": 40}, ""),
+        ({"p_value": 0.01, "clusters": 40}, "it would be as the only difference tested"),
+        ({"p_value": 0.01, "p_adjusted": 0.02, "clusters": 6}, ""),
+        ({"p_value": 0.4, "p_adjusted": None, "clusters": 6}, ""),
+    ],
+)
+def test_what_is_not_significant_says_why(facts: dict[str, Any], reason: str) -> None:
+    values = {"row": "a", "against": "b", "metric": "stoi", "difference": 0.1, "low": -0.1, "high": 0.3}
+    comparison = Comparison(**(values | {"p_adjusted": 0.5} | facts))
+    assert comparison.obstacle() == reason
+    verdict = "significant" if comparison.is_significant else comparison.verdict
+    ending = f"{verdict}: {reason})" if reason else f"{verdict})"
+    assert difference_text(comparison, 1).endswith(f"], {ending}")

@@ -39,6 +39,22 @@ def test_a_negative_bound_stays_visible():
     assert axes.get_ylim()[0] <= -0.4
 
 
+@pytest.mark.parametrize("draw", [plots.information_by_layer, plots.information_peak])
+@pytest.mark.parametrize("spread", [0.1, np.nan])
+def test_no_line_is_cut_off_below_zero(draw, spread):
+    """Neither where the best layer knows less than nothing, nor where there are too few speakers for intervals."""
+    below, above = np.array([[-0.5, -0.3], [-0.9, -0.8]]), np.array([[1.5, 2.5], [0.1, 0.2]])
+    tables = [
+        InformationTable(name, np.array([0.0, 10.0]), values, values - spread, values + spread)
+        for name, values in (("below", below), ("above", above))
+    ]
+    (axes,) = draw(tables).axes
+    low, high = axes.get_ylim()
+    drawn = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    assert low < np.nanmin(drawn)
+    assert np.nanmax(drawn) < high
+
+
 def test_information_by_snr_names_every_line_at_its_end():
     (axes,) = plots.information_by_snr(MINI).axes
     assert texts(axes) == ["−5 dB", "0 dB", "5 dB"]

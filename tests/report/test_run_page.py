@@ -235,10 +235,11 @@ def test_training_curves_are_called_as_in_the_tables_and_losses_are_kept_apart()
     assert len(set(looks.values())) == 2
 
 
-def test_words_in_names_are_explained_below_tables_and_figures(page):
-    assert page.count("WS: weighted sum of the encoder&#39;s layers; DWS: ") == 2, "weights and scores"
+def test_words_in_names_are_explained_once_before_they_are_used(page):
+    terms = "WS: weighted sum of the encoder&#39;s layers; DWS: "
+    assert page.count(terms) == page.count("log1p: the plain spectrum") == 1
+    assert page.index(terms) < page.index('<ul class="headlines">')
     assert "hybrid: starts" not in page
-    assert page.count('<p class="note">log1p: the plain spectrum.</p>') == 1, "information"
 
 
 def test_two_representations_get_their_own_figures():

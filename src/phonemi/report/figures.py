@@ -10,6 +10,7 @@ The figures of the paper (Han et al., 2026) are
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -142,7 +143,8 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
         if not folder.is_dir():
             raise DataError(f"{folder} is not a folder: expected a run, or a folder of runs")
     candidates = [run for folder in folders for run in (folder, *sorted(folder.iterdir()))]
-    runs = [run for run in candidates if (run / file).is_file()]
+    by_path = {run.resolve(): run for run in candidates if (run / file).is_file()}  # each once
+    runs = list(by_path.values())
     if not runs:
         first = f"run `phonemi {STAGES[file]}` first"
         if STAGES[file] == "report":
@@ -161,14 +163,37 @@ def _file_name(name: str) -> str:
 
 
 def _tables(runs: Sequence[Path]) -> list[InformationTable]:
-    """MI of every encoder, named by its run where two have the same name; log1p once, at the end."""
-    tables: dict[str, InformationTable] = {}
+    """MI of every encoder, named by its run too where several have one name; log1p once, at the end."""
+    layered: list[tuple[Path, InformationTable]] = []
+    others: dict[str, InformationTable] = {}
     for run in runs:
         for table in information_tables(read_record(run / "information.json", Information)):
-            if table.has_layers and table.representation in tables:
-                table = replace(table, representation=f"{table.representation} ({run.name})")
-            tables.setdefault(table.representation, table)
-    return sorted(tables.values(), key=lambda table: not table.has_layers)
+            if table.has_layers:
+                layered.append((run, table))
+            else:
+                others.setdefault(table.representation, table)
+    count, run_names = Counter(table.representation for _, table in layered), _run_names(runs)
+    named = [
+        replace(table, representation=f"{table.representation} ({run_names[run]})")
+        if count[table.representation] > 1
+        else table
+        for run, table in layered
+    ]
+    return [*named, *others.values()]
+
+
+def _run_names(runs: Sequence[Path]) -> dict[Path, str]:
+    """The shortest ends of the paths, as many folders of each, that tell the runs apart.
+
+    >>> list(_run_names([Path("/a/mini"), Path("/b/mini")]).values())
+    ['a/mini', 'b/mini']
+    """
+    paths = {run: run.resolve() for run in runs}
+    for length in range(1, 1 + max((len(path.parts) for path in paths.values()), default=0)):
+        names = {run: "/".join(path.parts[-length:]) for run, path in paths.items()}
+        if len(set(names.values())) == len(names):
+            break
+    return names
 
 
 def _figure_1b(runs: Sequence[Path]) -> dict[str, Figure]:
@@ -187,7 +212,7 @@ def _figure_3(run: Path) -> Figure:
 
 
 def _for_each(figure_of: Callable[[Path], Figure]) -> Callable[[Sequence[Path]], dict[str, Figure]]:
-    return lambda runs: {run.name if len(runs) > 1 else "": figure_of(run) for run in runs}
+    return lambda runs: {name if len(runs) > 1 else "": figure_of(run) for run, name in _run_names(runs).items()}
 
 
 FIGURES: dict[str, tuple[str, Callable[[Sequence[Path]], dict[str, Figure]]]] = {

@@ -146,6 +146,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     systems each gets a short sentence, and of more than `MAX_SYSTEMS` only the best one.
     """
     titles, tested = evaluation.titles, evaluation.differences
+    unit = (evaluation.data.intervals_over or "speakers").removesuffix("s")
     in_full = [pair for pair in QUESTIONS if pair in tested]
     in_full += [pair for pair in tested if all(map(is_other_system, pair))]
     in_short = [pair for pair in tested if is_other_system(pair[0]) and pair[1] == "noisy"]
@@ -159,7 +160,7 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
     sentences = [f"Word error rate: {', '.join(phrases)}."] if phrases else []
     for pair in in_full:
         parts = [
-            f"{metric.title} {difference_text(tested[pair][metric.key], metric.digits)}"
+            f"{metric.title} {difference_text(tested[pair][metric.key], metric.digits, unit)}"
             for metric in _WORDS_FIRST
             if metric.key in tested[pair]
         ]
@@ -168,15 +169,15 @@ def evaluation_headlines(evaluation: Evaluation) -> list[str]:
 
     systems = [(titles.get(row, row), tested[row, against]) for row, against in in_short]
     if len(systems) <= MAX_SYSTEMS:
-        return sentences + [system_text(name, comparisons) for name, comparisons in systems]
+        return sentences + [system_text(name, comparisons, unit) for name, comparisons in systems]
     common = [metric for metric in _WORDS_FIRST if all(metric.key in comparisons for _, comparisons in systems)]
     if common:
         best = max(systems, key=lambda system: common[0].gain(system[1][common[0].key].difference or 0.0))
-        sentences.append(f"Of {len(systems)} systems, the best in {common[0].title}: {system_text(*best)}")
+        sentences.append(f"Of {len(systems)} systems, the best in {common[0].title}: {system_text(*best, unit)}")
     return sentences
 
 
-def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
+def system_text(name: str, tested: Mapping[str, Comparison], unit: str = "speaker") -> str:
     """A system against the noisy input, in short; the intervals are in the tables."""
     starts = {"better": "better in", "worse": "worse in", "not significant": "no significant difference in"}
     phrases: dict[str, list[str]] = {start: [] for start in starts.values()}
@@ -184,17 +185,19 @@ def system_text(name: str, tested: Mapping[str, Comparison]) -> str:
         if metric.key in tested:
             verdict = tested[metric.key].verdict
             difference = number(tested[metric.key].difference, metric.digits, signed=True)
-            phrases.setdefault(starts.get(verdict, verdict), []).append(f"{metric.title} ({difference})")
+            why = f": {reason}" if (reason := tested[metric.key].obstacle(unit)) else ""
+            phrases.setdefault(starts.get(verdict, verdict), []).append(f"{metric.title} ({difference}{why})")
     parts = [f"{start} {', '.join(metrics)}" for start, metrics in phrases.items() if metrics]
     return f"{name} against noisy: {'; '.join(parts)}."
 
 
-def difference_text(comparison: Comparison, digits: int) -> str:
+def difference_text(comparison: Comparison, digits: int, unit: str = "speaker") -> str:
     """A tested difference in words."""
     values = (comparison.difference, comparison.low, comparison.high)
     difference, low, high = (number(value, digits, signed=True) for value in values)
     verdict = "significant" if comparison.is_significant else comparison.verdict
-    return f"{difference} (95 % [{low}, {high}], {verdict})"
+    why = f": {reason}" if (reason := comparison.obstacle(unit)) else ""
+    return f"{difference} (95 % [{low}, {high}], {verdict}{why})"
 
 
 def protocol_text(information: Information) -> str:

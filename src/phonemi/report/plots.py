@@ -54,7 +54,7 @@ def information_by_layer(tables: Sequence[InformationTable]) -> Figure:
             axes.axhline(level, color=THEME["muted"], linestyle="--", linewidth=1.6)
             text = f"{table.representation}: {level:.2f} bits"
             _label(axes, text, (last, level), (0, -5), ha="right", va="top", color=THEME["muted"])
-    averages = [bound.mean(axis=1) for table in tables for bound in (table.low_bits, table.high_bits)]
+    averages = [part.mean(axis=1) for table in tables for part in (table.mi_bits, table.low_bits, table.high_bits)]
     axes.set(xlabel="Layer", ylabel=_MI, xticks=np.arange(last + 1), ylim=_limits(averages))
     if len(layered) > 1:
         figure.legend(loc="outside upper left")
@@ -136,12 +136,15 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
     """Fig. 1c: MI of the best layer against the SNR, the layer's number at each point, with log1p beside it."""
     figure, ((axes,),) = axes_grid(NARROW_IN, 3.5)
     layered = [table for table in tables if table.has_layers]
-    styles, limits = encoder_styles(len(layered)), _limits([table.high_bits for table in tables])
+    drawn = [bound for table in layered for bound in (_peaks(table), *_peak_interval(table))]
+    limits = _limits([*drawn, *(table.mi_bits for table in tables if not table.has_layers)])
+    styles = encoder_styles(len(layered))
     points = [(snr_db, peak) for table in layered for snr_db, peak in zip(table.snrs_db, _peaks(table), strict=True)]
     for index, table in enumerate(layered):
         style, layers, peaks = styles[index], table.peak_layers, _peaks(table)
-        low, high = (bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits))
-        _curve(axes, table.snrs_db, peaks, low, high, style).set_label(f"{table.representation}, best layer")
+        _curve(axes, table.snrs_db, peaks, *_peak_interval(table), style).set_label(
+            f"{table.representation}, best layer"
+        )
         for snr_db, peak, layer in zip(table.snrs_db, peaks, layers, strict=True):
             if layer >= 0:
                 colour = THEME["ink"] if len(layered) == 1 else style.colour
@@ -166,6 +169,12 @@ def _peaks(table: InformationTable) -> np.ndarray:
     layers = table.peak_layers
     peaks: np.ndarray = np.where(layers >= 0, table.mi_bits[layers, np.arange(len(layers))], np.nan)
     return peaks
+
+
+def _peak_interval(table: InformationTable) -> list[np.ndarray]:
+    """Ends of the interval of these, [snr] each."""
+    layers = table.peak_layers
+    return [bound[layers, np.arange(len(layers))] for bound in (table.low_bits, table.high_bits)]
 
 
 @figure_style()
@@ -258,10 +267,10 @@ def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure
 
 
 def _limits(values: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Vertical limits of an MI axis: zero is in it, and a bound below zero too, with room for a label on top."""
+    """Vertical limits of an MI axis: zero is in it, and what is below zero too, with room for a label on top."""
     low = min(float(np.nanmin(array, initial=0.0)) for array in values)
     high = max(float(np.nanmax(array, initial=0.0)) for array in values) or 1.0
-    return low, high + 0.15 * (high - low)
+    return low - (0.05 * (high - low) if low < 0 else 0.0), high + 0.15 * (high - low)
 
 
 def _label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:

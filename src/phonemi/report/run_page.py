@@ -41,7 +41,7 @@ def build_report(run_dir: str | Path) -> Path:
     is_done = {"information": information is not None, "train": bool(results.log), "evaluate": False}
     stages_left = [stage for stage, done in is_done.items() if not done and evaluation is None]
     weighted = [row.row for result in (results.layer_weights, results.dynamic_weights) if result for row in result.rows]
-    evaluated = evaluation.rows if evaluation else ()
+    evaluated, measured = evaluation.rows if evaluation else (), information.rows if information else ()
     # The speakers of the utterances are the same in every row.
     speakers = [line.get("speaker") for line in results.per_utterance if line.get("row") == "noisy"]
     worst_by, worst = worst_utterances(results.per_utterance, results.titles)
@@ -64,11 +64,12 @@ def build_report(run_dir: str | Path) -> Path:
         sections=dict(section for section, is_there in sections.items() if is_there),
         drawings=drawings,
         protocol=protocol_text(information) if information else "",
-        information_terms=explain(row.representation for row in information.rows) if information else "",
-        weights_terms=explain(weighted),
         test_data=data_text(evaluation, speakers.count("")) if evaluation else "",
         metrics=metrics_table(evaluation) if evaluation else "",
-        metrics_terms=explain((row.row for row in evaluated), (metric.key for metric in measured_metrics(evaluated))),
+        terms=explain(
+            [*(row.representation for row in measured), *weighted, *(row.row for row in evaluated)],
+            (metric.key for metric in measured_metrics(evaluated)),
+        ),
         tests=sum(comparison.p_adjusted is not None for comparison in evaluation.comparisons) if evaluation else 0,
         score_protocol=evaluation.protocol if evaluation else {},
         comparisons=comparisons_table(evaluation) if evaluation else "",

@@ -131,6 +131,9 @@ class EvaluatedRow(RowRecord):
         return content
 
 
+FEW_MODELS, FEW_CLUSTERS = 5, 10  # fewer show large differences only
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
     """The difference of two rows in one metric, over the utterances for which both have a score."""
@@ -163,6 +166,20 @@ class Comparison(Record):
         if not self.is_significant:
             return "not significant"
         return "better" if METRIC[self.metric].gain(self.difference or 0.0) > 0 else "worse"
+
+    def obstacle(self, unit: str = "speaker") -> str:
+        """What may keep a tested difference from being significant, if it is not small; "" if nothing is known.
+
+        Args:
+            unit: what the clusters are.
+        """
+        if self.p_adjusted is None or self.is_significant:
+            return ""
+        if self.p_value is not None and self.p_value < 0.05:
+            return "it would be as the only difference tested"
+        counts = ((self.models, FEW_MODELS, "model"), (self.clusters, FEW_CLUSTERS, unit))
+        few = [plural(count, noun) for count, limit, noun in counts if count is not None and count < limit]
+        return f"only {' and '.join(few)}" if few else ""
 
 
 @dataclass(frozen=True, kw_only=True)
