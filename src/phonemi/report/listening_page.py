@@ -202,7 +202,8 @@ def recordings_table(pairs: Sequence[RecordingPair], columns: Sequence[Metric]) 
         Column("Loud parts", "dB", meaning="level of the loudest tenth, mostly speech"),
         Column("Quiet parts", "dB", meaning="level of the quietest tenth, mostly noise"),
     ]
-    heads: list[Column | str] = ["Recording", *(metric.column for metric in columns), *([] if columns else parts), *facts]
+    scores = [metric.column for metric in columns] or parts
+    heads: list[Column | str] = ["Recording", *scores, *facts]
     return Table(heads, [_row(index, pair, columns) for index, pair in enumerate(pairs)], "metrics sortable files")
 
 

@@ -142,9 +142,8 @@ def information_peak(tables: Sequence[InformationTable]) -> Figure:
     points = [(snr_db, peak) for table in layered for snr_db, peak in zip(table.snrs_db, _peaks(table), strict=True)]
     for index, table in enumerate(layered):
         style, layers, peaks = styles[index], table.peak_layers, _peaks(table)
-        _curve(axes, table.snrs_db, peaks, *_peak_interval(table), style).set_label(
-            f"{table.representation}, best layer"
-        )
+        low, high = _peak_interval(table)
+        _curve(axes, table.snrs_db, peaks, low, high, style).set_label(f"{table.representation}, best layer")
         for snr_db, peak, layer in zip(table.snrs_db, peaks, layers, strict=True):
             if layer >= 0:
                 colour = THEME["ink"] if len(layered) == 1 else style.colour
