@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.errors import ModelError
-from phonemi.signal import SSL_FIELD, SSL_HOP, ssl_frames, valid_mask
+from phonemi.signal import SSL_FIELD, SSL_HOP, is_tracing, ssl_frames, valid_mask
 
 WINDOW = 2 * SSL_HOP  # samples, 40 ms
 BINS = 320  # of 25 Hz; the highest, at 8 kHz, is left out
@@ -91,23 +91,26 @@ class ComplexMaskEnhancer(EnhancerNetwork):
         return f"{self.architecture()} on {'spectrum and fused features' if self.dim else 'spectrum'}"
 
     def forward(self, spectrum: Tensor, features: Tensor | None) -> Tensor:
-        """Compressed noisy spectrum, complex [batch, frame, 320], and features [batch, frame, dim] -> complex mask."""
+        """Compressed noisy spectrum, complex [batch, frame, 320], and features [batch, frame, dim] -> complex mask.
+
+        In a trace both are real, [batch, frame, 320, 2], as everywhere below.
+        """
         dim = 0 if features is None else features.shape[-1]
         if dim != self.dim:
             raise ModelError(f"the complex mask expects {self.dim} features a frame, got {dim}")
-        parts = torch.view_as_real(spectrum)
-        patches = functional.pad(parts, (0, 0, 2, 2)).unfold(2, 8, 4).flatten(-2)  # [batch, frame, 80, 16]
+        quads = _split(functional.pad(_parts(spectrum), (0, 0, 2, 2)), 2, FINE + 1, BINS // FINE)
+        patches = torch.cat([quads[:, :, :-1], quads[:, :, 1:]], 3).transpose(-1, -2).flatten(-2)
         fine = functional.silu(self.fine(patches))
-        hidden = self.coarse(fine.unflatten(2, (COARSE, 2)).flatten(-2)) + self.bands
+        hidden = self.coarse(_split(fine, 2, COARSE, 2).flatten(-2)) + self.bands
         if features is not None:
-            guide = self.from_features(features).unflatten(-1, (COARSE, self.guide))
+            guide = _split(self.from_features(features), 2, COARSE, self.guide)
             hidden = self.joined(torch.cat([functional.silu(hidden), functional.silu(guide)], -1))
         for block in self.blocks:
             hidden = block(hidden)
-        upper = self.to_fine(hidden).unflatten(-1, (2, self.channels)).flatten(2, 3)
+        upper = _split(self.to_fine(hidden), 3, 2, self.channels).flatten(2, 3)
         upper = functional.silu(self.skip(torch.cat([upper, fine], -1)))
-        mask = self.mask(upper).unflatten(-1, (BINS // FINE, 2)).flatten(2, 3)
-        return torch.view_as_complex(mask.float().contiguous())
+        mask = _split(self.mask(upper), 3, BINS // FINE, 2).flatten(2, 3)
+        return torch.view_as_complex(mask.float().contiguous()) if spectrum.is_complex() else mask
 
     def loss(
         self,
@@ -126,7 +129,7 @@ class ComplexMaskEnhancer(EnhancerNetwork):
         valid = valid_mask(counted.to(noisy.device), noisy.shape[1])
         gain = self._gain(noisy, valid)
         noisy, clean = gain * noisy * valid, gain * clean * valid
-        masked, enhanced = self._enhance(noisy, features, counted)
+        masked, enhanced = self._enhance(noisy, features)
         target, again = (compress(self.analyse(waveform)) for waveform in (clean, enhanced * valid))
         frames = valid_mask(_frames(counted).to(noisy.device), masked.shape[1])[..., None]
         count = frames.sum() * BINS
@@ -150,34 +153,46 @@ class ComplexMaskEnhancer(EnhancerNetwork):
         lengths: Tensor | None = None,
         attenuation_limit_db: float | None = None,
     ) -> Enhancement:
-        counted = torch.full((len(noisy),), noisy.shape[1]) if lengths is None else lengths
-        valid = valid_mask(counted.to(noisy.device), noisy.shape[1])
+        if lengths is None:
+            gain = self._gain(noisy, torch.ones_like(noisy))
+            return Enhancement(self._enhance(gain * noisy, features)[1] / gain, {})
+        valid = valid_mask(lengths.to(noisy.device), noisy.shape[1])
         gain = self._gain(noisy, valid)
         enhanced = torch.zeros_like(noisy)
-        for length in sorted(set(counted.tolist())):  # the LSTM of an item must not begin in its padding
-            items = (counted == length).nonzero()[:, 0].to(noisy.device)
+        for length in sorted(set(lengths.tolist())):  # the LSTM of an item must not begin in its padding
+            items = (lengths == length).nonzero()[:, 0].to(noisy.device)
             own = None if features is None else features[items, : ssl_frames(length)]
             enhanced[items, :length] = self._enhance((gain * noisy)[items, :length], own)[1].to(noisy.dtype)
         return Enhancement(enhanced / gain * valid, {})
 
-    def _enhance(self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _enhance(self, noisy: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
         """Waveforms [batch, sample] -> compressed masked spectra [batch, frame, 320] and waveforms."""
         spectrum = compress(self.analyse(noisy))
         if features is not None:
             features = _on_frames(features, spectrum.shape[1])
-        masked = spectrum * self(spectrum, features)
+        masked = _product(spectrum, self(spectrum, features))
         return masked, self.synthesise(expand(masked), noisy.shape[1])
 
     def analyse(self, waveforms: Tensor) -> Tensor:
         """[batch, sample] -> complex [batch, frame, 320]; frame t + 1 is centred at sample 320 t + 200."""
-        samples = waveforms.shape[1]
-        frames = int(_frames(torch.tensor(samples)))
-        padded = functional.pad(waveforms.float(), (LEAD, SSL_HOP * (frames + 1) - LEAD - samples))
+        samples = torch.as_tensor(waveforms.shape[1])  # not an integer: a trace records how the frames depend on it
+        missing: Any = SSL_HOP * (_frames(samples) + 1) - LEAD - samples
+        if is_tracing():
+            kernels = _fourier(self.window)[:, None]
+            parts = functional.conv1d(functional.pad(waveforms, (LEAD, missing))[:, None], kernels, stride=SSL_HOP)
+            return _split(parts, 1, 2, BINS).permute(0, 3, 2, 1)
+        padded = functional.pad(waveforms.float(), (LEAD, int(missing)))
         spectrum: Tensor = torch.fft.rfft(padded.unfold(-1, WINDOW, SSL_HOP) * self.window)
         return spectrum[..., :BINS]
 
     def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
         """Inverse of `analyse`: complex [batch, frame, 320] -> [batch, samples]."""
+        if is_tracing():
+            kernels = _fourier(self.window / WINDOW * 2)
+            kernels = torch.cat([kernels[:1] / 2, kernels[1:]])[:, None]  # bin 0 has no mirror image
+            parts = spectrum.permute(0, 3, 2, 1).flatten(1, 2)
+            joined: Tensor = functional.conv_transpose1d(parts, kernels, stride=SSL_HOP)
+            return joined[:, 0, LEAD:][:, :samples]
         frames = torch.fft.irfft(functional.pad(spectrum, (0, 1)), WINDOW) * self.window
         summed: Tensor = frames[:, 1:, :SSL_HOP] + frames[:, :-1, SSL_HOP:]
         return summed.flatten(1)[:, LEAD - SSL_HOP :][:, :samples]
@@ -202,10 +217,9 @@ class Block(nn.Module):
         self.band_output = nn.Linear(channels, channels)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        batch, frames, bands, channels = hidden.shape
-        along_time = self.time_norm(hidden).transpose(1, 2).reshape(batch * bands, frames, channels)
+        along_time = self.time_norm(hidden).transpose(1, 2).flatten(0, 1)
         update = self.time_output(self.lstm(along_time)[0])
-        hidden = hidden + update.view(batch, bands, frames, channels).transpose(1, 2)
+        hidden = hidden + _split(update, 0, -1, COARSE).transpose(1, 2)
         across_bands = self.mix(self.band_norm(hidden).transpose(2, 3)).transpose(2, 3)
         summed: Tensor = hidden + self.band_output(across_bands)
         return summed
@@ -213,17 +227,45 @@ class Block(nn.Module):
 
 def compress(spectrum: Tensor) -> Tensor:
     """Raise the magnitude to the power of 0.3; the phase stays."""
-    return spectrum * (_magnitude(spectrum) ** (COMPRESSION - 1))
+    return _scale(spectrum, _magnitude(spectrum) ** (COMPRESSION - 1))
 
 
 def expand(spectrum: Tensor) -> Tensor:
     """Inverse of `compress`."""
-    return spectrum * (_magnitude(spectrum) ** (1 / COMPRESSION - 1))
+    return _scale(spectrum, _magnitude(spectrum) ** (1 / COMPRESSION - 1))
+
+
+def _fourier(window: Tensor) -> Tensor:
+    """Rows that make real and imaginary parts of the bins from the samples of a window, [2 * 320, 640]."""
+    angles = 2 * torch.pi / WINDOW * torch.outer(torch.arange(BINS), torch.arange(WINDOW)).to(window)
+    return torch.cat([angles.cos(), -angles.sin()]) * window
+
+
+def _split(values: Tensor, dim: int, *sizes: int) -> Tensor:
+    """`values.unflatten(dim, sizes)`, which a trace would freeze at the size of its example."""
+    return values.reshape(*values.shape[:dim], *sizes, *values.shape[dim + 1 :])
+
+
+def _parts(spectrum: Tensor) -> Tensor:
+    """Real and imaginary parts, [..., 2]."""
+    return torch.view_as_real(spectrum) if spectrum.is_complex() else spectrum
+
+
+def _scale(spectrum: Tensor, gains: Tensor) -> Tensor:
+    return spectrum * (gains if spectrum.is_complex() else gains[..., None])
+
+
+def _product(first: Tensor, second: Tensor) -> Tensor:
+    if first.is_complex():
+        return first * second
+    (real, imaginary), (other_real, other_imaginary) = first.unbind(-1), second.unbind(-1)
+    parts = real * other_real - imaginary * other_imaginary, real * other_imaginary + imaginary * other_real
+    return torch.stack(parts, -1)
 
 
 def _magnitude(spectrum: Tensor) -> Tensor:
     """With a floor, so that the gradient of silence is finite."""
-    return (torch.view_as_real(spectrum).square().sum(-1) + 1e-9).sqrt()
+    return (_parts(spectrum).square().sum(-1) + 1e-9).sqrt()
 
 
 def _frames(samples: Tensor) -> Tensor:
@@ -233,5 +275,6 @@ def _frames(samples: Tensor) -> Tensor:
 
 def _on_frames(features: Tensor, frames: int) -> Tensor:
     """Features [batch, frame, dim], whose frame t belongs to frame t + 1 of the STFT; the first and last are held."""
-    before, after = features[:, :1], features[:, -1:].expand(-1, max(0, frames - 1 - features.shape[1]), -1)
+    missing = 2 if is_tracing() else max(0, frames - 1 - features.shape[1])  # at most 2 of an encoder of this grid
+    before, after = features[:, :1], features[:, -1:].expand(-1, missing, -1)
     return torch.cat([before, features, after], 1)[:, :frames]

@@ -145,7 +145,7 @@ class Enhancer(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *options: Any, **named: Any) -> Self:
         """Refuses `half()` and its kin before they change anything."""
-        if (dtype := fn(torch.zeros(1)).dtype) != torch.float32:
+        if (dtype := fn(torch.zeros(1)).dtype) in (torch.float16, torch.bfloat16):
             raise ModelError(f"an enhancer computes in float32, not {dtype}: for speed on a GPU, use torch.autocast")
         super()._apply(fn, *options, **named)  # type: ignore[no-untyped-call]
         return self

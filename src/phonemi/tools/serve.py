@@ -155,11 +155,6 @@ class Service:
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._replacing: set[asyncio.Task[None]] = set()
 
-    @property
-    def is_able(self) -> bool:
-        """Whether there is a process to enhance, or to be waited for."""
-        return any(worker.is_alive() for worker in self._workers)
-
     def start(self) -> None:
         """Start the processes, and wait until each has its models."""
         self._workers = {Worker() for _ in range(self.limits.workers)}
@@ -339,9 +334,7 @@ def build(service: Service) -> Any:
     app.add_exception_handler(Exception, explain_nothing)
 
     async def health() -> dict[str, Any]:
-        """Whether recordings can be enhanced, and how many are here."""
-        if not service.is_able:
-            raise Refused(503, "no process that enhances is there, and the next one is tried soon: the log says why")
+        """Whether the service answers, and how many recordings it has."""
         return {"status": "ok", "version": phonemi.__version__, "recordings": service.recordings}
 
     async def models() -> dict[str, list[str]]:
