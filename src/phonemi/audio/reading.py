@@ -107,7 +107,7 @@ class Reader:
     >>> from phonemi.audio import Writer
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with Writer(Path(folder) / "a.wav", 16_000, channels=2) as writer:
-    ...         writer.write(np.zeros((2, 100)))
+    ...         _ = writer.write(np.zeros((2, 100)))
     ...     with Reader(Path(folder) / "a.wav") as reader:
     ...         reader.info.channels, [block.shape for block in reader.blocks(60)]
     (2, [(2, 60), (2, 40)])

@@ -151,7 +151,7 @@ def _pairs_of_folders(
     results = {path.relative_to(enhanced): path for path in audio.find_recordings(enhanced)}
     # An output may have another extension, but one of the same name belongs to its recording alone.
     results = {name.with_suffix(""): path for name, path in results.items()} | results
-    prepared = prepare_folder(noisy, table=transcripts, clean=clean)
+    prepared = prepare_folder(noisy, table=transcripts, clean=clean, any_name=True)
     inside = Path(os.path.abspath(enhanced))
     pairs: _Pairs = []
     for recording in prepared.recordings:

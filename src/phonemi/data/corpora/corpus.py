@@ -92,11 +92,13 @@ def read_transcript(path: Path, unread: Omissions) -> str | None:
         return None
 
 
-def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: bool = False) -> dict[Path, Recording]:
+def recordings_of(
+    paths: Sequence[Path], skipped: Omissions, *, skip_silent: bool = False, any_name: bool = False
+) -> dict[Path, Recording]:
     """A recording for each sound file, with what its header says and the stem of its name as id.
 
-    `skipped` counts the files that cannot be read, those whose path is not UTF-8, as manifests are, and, with
-    `skip_silent`, those of digital silence: noise is scaled to an SNR. That reads every file to its end.
+    `skipped` counts the files that cannot be read, without `any_name` those whose path is not UTF-8, as manifests
+    are, and, with `skip_silent`, those of digital silence: noise is scaled to an SNR. That reads every file to its end.
     """
 
     def recording_if_audible(path: Path) -> Recording | None:
@@ -108,7 +110,7 @@ def recordings_of(paths: Sequence[Path], skipped: Omissions, *, skip_silent: boo
     recordings = {}
     in_utf8 = []
     for path in paths:
-        if (name := printable(path)) == str(path):
+        if any_name or (name := printable(path)) == str(path):
             in_utf8.append(path)
         else:
             skipped.add("with a name that is not UTF-8", name)

@@ -33,6 +33,7 @@ def prepare_folder(
     clean: str | Path | None = None,
     fold: int | None = None,
     strict: bool = False,
+    any_name: bool = False,
 ) -> Listing:
     """List the sound files of a folder.
 
@@ -53,6 +54,7 @@ def prepare_folder(
             recording without one, or with one that cannot be read or is not as long, is left out.
         fold: for noise, the cross-validation fold of all recordings.
         strict: refuse to leave a recording out.
+        any_name: list recordings whose path is not UTF-8 too; a manifest cannot hold them.
 
     Raises:
         DataError: if there is no recording, or none passes the conditions; for an unknown column, or a table that
@@ -67,7 +69,7 @@ def prepare_folder(
     else:
         files = [(path, _speaker_folder(path, folder), None) for path in audio.find_recordings(folder)]
     skipped, unread = Omissions(), Omissions()
-    readable = recordings_of([path for path, *_ in files], skipped)
+    readable = recordings_of([path for path, *_ in files], skipped, any_name=any_name)
     ids = _unique_ids(list(readable), folder, audio.find_recordings(folder) if table is not None else ())
     recordings = []
     for path, speaker, text in files:
