@@ -24,6 +24,7 @@ from phonemi import audio
 from phonemi.aggregations import SingleLayer, WeightedSum
 from phonemi.config import load_config
 from phonemi.data.manifest import write_manifest
+from phonemi.data.sample import syllables
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ConfigError, PhonemiError
@@ -402,13 +403,13 @@ def test_the_si_sdr_in_the_loss_survives_silence_and_perfection() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_the_phones_that_are_lost_are_in_the_loss_and_move_the_network(corpus: Any) -> None:
+def test_the_phones_that_are_lost_are_in_the_loss_and_move_the_network() -> None:
     judge = PhoneJudge.load("phone-judge")
-    clean = torch.from_numpy(audio.load(sorted(corpus.data.rglob("*.flac"))[0], 16_000)[None, :16_000])
+    clean = torch.from_numpy(syllables(6, np.random.default_rng(0)))[None, :16_000]
     noisy, lengths = clean + 0.03 * torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0)), [16_000]
     lost = [judge.phones_lost(sound, clean, torch.tensor(lengths)).item() for sound in (clean, noisy, 0.01 * clean)]
     assert lost[0] == 0
-    assert lost[1] > 0.005
+    assert lost[1] > 0.1
     assert lost[2] < 0.01, "the level says nothing of the phones"
     torch.manual_seed(0)
     network = MaskEnhancer(0, True, hidden=8, layers=1, level_db=-6.0)
