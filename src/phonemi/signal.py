@@ -83,7 +83,7 @@ def stft(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None = None) ->
     mirror image (before). An item has `lengths` samples, None: all; what follows them must be zero.
     """
     if pad == "reflect":
-        waveform = _mirrored(waveform, lengths)
+        waveform = mirrored(waveform, lengths, FFT // 2)
     if is_tracing():
         # A frame is 512 samples, of which its window covers the 400 in the middle.
         margin = (FFT - WINDOW) // 2
@@ -188,6 +188,21 @@ def to_ssl_grid(features: Tensor, frames: int) -> Tensor:
     return features[..., 1 : 2 * frames : 2, :]
 
 
+def mirrored(waveform: Tensor, lengths: Tensor | None, margin: int) -> Tensor:
+    """`margin` samples of each item mirrored at its two ends, zeros beyond, [batch, sample] -> [batch, sample + 2 margin].
+
+    An item has `lengths` samples, [batch]; None: all.
+    """
+    if lengths is None:
+        lengths = torch.full((waveform.shape[0],), waveform.shape[1])
+    lengths = lengths.to(waveform.device)[:, None]
+    position = torch.arange(-margin, waveform.shape[-1] + margin, device=waveform.device)[None]
+    # Mirrored again and again at both ends, an item repeats after its way forth and back.
+    period = (2 * lengths - 2).clamp_min(1)
+    phase = position.remainder(period)
+    return waveform.gather(1, torch.minimum(phase, period - phase)) * (position < lengths + margin)
+
+
 def local_snr_db(clean: Tensor, noisy: Tensor, window_s: float = 0.1) -> Tensor:
     """SNR in a window around each frame of the STFT grid, [sample], [sample] -> [1 + sample // 160] dB in [-60, 60]."""
     width = 2 * (round(window_s * SAMPLE_RATE) // 2) + 1
@@ -196,18 +211,6 @@ def local_snr_db(clean: Tensor, noisy: Tensor, window_s: float = 0.1) -> Tensor:
     power = functional.pad(power, (width // 2, width // 2 + HOP))
     speech, noise = functional.avg_pool1d(power, width, HOP)[:, 0] + 1e-12
     return (10 * torch.log10(speech / noise)).clamp(-60, 60)[: stft_frames(clean.shape[-1])].float()
-
-
-def _mirrored(waveform: Tensor, lengths: Tensor | None) -> Tensor:
-    """Half an FFT of each item mirrored at its two ends, zeros beyond, [batch, sample] -> [batch, sample + 512]."""
-    if lengths is None:
-        lengths = torch.full((waveform.shape[0],), waveform.shape[1])
-    lengths = lengths.to(waveform.device)[:, None]
-    position = torch.arange(-FFT // 2, waveform.shape[-1] + FFT // 2, device=waveform.device)[None]
-    # Mirrored again and again at both ends, an item repeats after its way forth and back.
-    period = (2 * lengths - 2).clamp_min(1)
-    phase = position.remainder(period)
-    return waveform.gather(1, torch.minimum(phase, period - phase)) * (position < lengths + FFT // 2)
 
 
 @cache

@@ -7,9 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference_lstm import lstm, sigmoid
 from sounds import noise
 
 from phonemi import signal
+from phonemi.enhancers.blstm import _run_packed, run_blstm
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ModelError
 
@@ -47,22 +49,6 @@ def overlap_add(spectrum, samples):
         total[160 * k : 160 * k + 512] += frame * HANN
         weight[160 * k : 160 * k + 512] += HANN**2
     return (total / np.maximum(weight, 1e-10))[256 : 256 + samples]
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def lstm(sequence, weights, direction):
-    """One layer in one direction: [frame, dim] -> [frame, hidden]; gates in the order i, f, g, o."""
-    w_input, w_hidden, b_input, b_hidden = weights
-    hidden = cell = np.zeros(w_hidden.shape[1])
-    outputs = np.zeros((len(sequence), len(hidden)))
-    for t in range(len(sequence))[::direction]:
-        gates = (w_input @ sequence[t] + b_input + w_hidden @ hidden + b_hidden).reshape(4, -1)
-        cell = sigmoid(gates[1]) * cell + sigmoid(gates[0]) * np.tanh(gates[2])
-        hidden = outputs[t] = sigmoid(gates[3]) * np.tanh(cell)
-    return outputs
 
 
 def mask_of(model, log1p, features):
@@ -206,8 +192,8 @@ def test_a_level_is_that_of_the_valid_samples():
 
 def test_packed_as_on_a_gpu_it_is_the_same():
     model, lengths, sequence = tiny(), torch.tensor([7, 12, 9, 12]), noise(4, 12, 5 + signal.BINS)
-    hidden = model._run_blstm(sequence, lengths)
-    torch.testing.assert_close(model._run_blstm_packed(sequence, lengths), hidden, atol=1e-6, rtol=1e-5)
+    hidden = run_blstm(model.blstm, sequence, lengths)
+    torch.testing.assert_close(_run_packed(model.blstm, sequence, lengths), hidden, atol=1e-6, rtol=1e-5)
     assert not hidden[0, 7:].any()
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from phonemi import signal
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
+from phonemi.enhancers.blstm import run_blstm
 from phonemi.errors import ModelError, nearest
 from phonemi.tables import plural
 
@@ -107,7 +108,7 @@ class MaskEnhancer(EnhancerNetwork):
             inputs.append(to_stft_grid(features, log1p.shape[1]))
         if self.log1p:
             inputs.append(log1p)
-        hidden = self._run_blstm(torch.cat(inputs, dim=-1), lengths)
+        hidden = run_blstm(self.blstm, torch.cat(inputs, dim=-1), lengths)
         mask: Tensor = torch.sigmoid(self.output(self.dropout(hidden)))
         return mask
 
@@ -191,37 +192,6 @@ class MaskEnhancer(EnhancerNetwork):
         last_frame = frames.to(log1p.device, non_blocking=True)[:, None] - 1
         nearest_valid = torch.arange(log1p.shape[1], device=log1p.device).minimum(last_frame)
         return mask.gather(1, nearest_valid[..., None].expand(-1, -1, mask.shape[2]))
-
-    def _run_blstm(self, sequence: Tensor, lengths: Tensor | None) -> Tensor:
-        """BLSTM of each item alone, [batch, frame, feature] -> [batch, frame, 2 * hidden]; zero beyond `lengths`."""
-        if lengths is None or bool((lengths == sequence.shape[1]).all()):
-            hidden: Tensor = self.blstm(sequence)[0]
-            return hidden
-        if sequence.is_cuda:
-            return self._run_blstm_packed(sequence, lengths.cpu())
-        # On a CPU a packed LSTM goes frame by frame, and its gradient costs time quadratic in the frames: several times
-        # slower than one fused call for all items of one length.
-        hidden = sequence.new_zeros(*sequence.shape[:2], 2 * self.blstm.hidden_size)
-        for length in sorted(set(lengths.tolist())):
-            items = (lengths == length).nonzero()[:, 0]
-            outputs = self.blstm(sequence[items, :length])[0]
-            outputs = functional.pad(outputs, (0, 0, 0, hidden.shape[1] - length))
-            hidden = hidden.index_put((items,), outputs.to(hidden))
-        return hidden
-
-    def _run_blstm_packed(self, sequence: Tensor, lengths: Tensor) -> Tensor:
-        """The same with packed sequences, which keep the backward direction from starting in the padding."""
-        # Sorted here on the CPU, because pack_padded_sequence would wait for the GPU to sort.
-        order = lengths.argsort(descending=True)
-        device = sequence.device
-        device_order, inverse_order = (index.to(device, non_blocking=True) for index in (order, order.argsort()))
-        packed = nn.utils.rnn.pack_padded_sequence(
-            sequence.index_select(0, device_order), lengths[order], batch_first=True
-        )
-        hidden, _ = nn.utils.rnn.pad_packed_sequence(
-            self.blstm(packed)[0], batch_first=True, total_length=sequence.shape[1]
-        )
-        return hidden.index_select(0, inverse_order)
 
 
 def _stft_gains(mask: Tensor, magnitude: Tensor, log1p: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import nn
 
 from phonemi.aggregations import build_aggregation
 from phonemi.enhancers.base import EnhancerNetwork
+from phonemi.enhancers.bsse_enhancer import BsseEnhancer
 from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.enhancers.purpose import PhoneProbe
@@ -35,7 +36,9 @@ from phonemi.weights.tensors import load_weights, save_weights
 if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
 
-NETWORKS: dict[str, type[EnhancerNetwork]] = {network.kind: network for network in (MaskEnhancer, ComplexMaskEnhancer)}
+NETWORKS: dict[str, type[EnhancerNetwork]] = {
+    network.kind: network for network in (MaskEnhancer, ComplexMaskEnhancer, BsseEnhancer)
+}
 MODEL_TYPE = "phonemi-enhancer"
 CARD_FILE = "README.md"  # the hub shows it as the page of the model
 HUB_ADVICE = "is there a network? A proxy is set with HTTPS_PROXY, another hub with HF_ENDPOINT"
