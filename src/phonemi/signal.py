@@ -189,9 +189,9 @@ def to_ssl_grid(features: Tensor, frames: int) -> Tensor:
 
 
 def mirrored(waveform: Tensor, lengths: Tensor | None, margin: int) -> Tensor:
-    """`margin` samples of each item mirrored at its two ends, zeros beyond, [batch, sample] -> [batch, sample + 2 margin].
+    """Add `margin` samples of each item mirrored at its two ends, [batch, sample] -> [batch, sample + 2 * margin].
 
-    An item has `lengths` samples, [batch]; None: all.
+    Zeros follow. An item has `lengths` samples, [batch]; None: all.
     """
     if lengths is None:
         lengths = torch.full((waveform.shape[0],), waveform.shape[1])

@@ -114,8 +114,8 @@ def test_frames_beyond_the_features_repeat_the_last_or_are_zero():
 def test_map_cannot_exceed_what_a_sigmoid_can():
     loud = 100 * noise(1, 1600)
     with torch.no_grad():
-        enhanced = new_network(0, target="map").denoise(loud, None).diagnostics
-    assert (enhanced["gains"] * torch.expm1(enhanced["log1p"])).max() < math.e - 1 + 1e-4
+        enhanced = new_network(0, target="map").enhance(loud, None)[0]
+    assert np.abs(stft(enhanced.numpy())).max() < math.e - 1 < np.abs(stft(loud[0].numpy())).max()
 
 
 def test_a_limit_is_kept_and_silence_stays_silent():
@@ -152,5 +152,5 @@ def test_settings_rebuild_it_and_what_does_not_fit_is_refused():
             BsseEnhancer(**arguments)
     with pytest.raises(ModelError, match="expects 5 features"):
         new_network().enhance(noise(1, 1600), None)
-    with pytest.raises(ModelError, match="5 features|frames of 10 ms"):
+    with pytest.raises(ModelError, match="frames of 10 ms"):
         new_network().enhance(noise(1, 16000), torch.randn(1, 5, 5))

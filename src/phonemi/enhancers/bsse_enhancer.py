@@ -15,6 +15,7 @@ from torch.nn import functional
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.enhancers.blstm import run_blstm
 from phonemi.errors import ModelError, nearest
+from phonemi.signal import BINS as STFT_BINS
 from phonemi.signal import HOP, SSL_HOP, is_tracing, match_frames, mirrored, ssl_frames, stft_frames, valid_mask
 
 WINDOW = 400  # samples, 25 ms
@@ -145,8 +146,8 @@ class BsseEnhancer(EnhancerNetwork):
     ) -> Enhancement:
         """Enhanced magnitude, noisy phase: (expm1(log1p) - 1e-6) X / (|X| + 1e-6).
 
-        The diagnostics are the gains (after the limit) and the noisy log1p magnitude, [batch, frame, 201]. ModelError
-        for a limit below 0.
+        The diagnostics are the gains (after the limit), at most 1, at the frequencies of `signal.stft`.
+        ModelError for a limit below 0.
         """
         limit_db = self.attenuation_limit_db if attenuation_limit_db is None else attenuation_limit_db
         lowest_gain = minimum_gain(limit_db)
@@ -155,7 +156,8 @@ class BsseEnhancer(EnhancerNetwork):
         if lowest_gain:
             gains = gains.clamp_min(lowest_gain)
         waveforms = self._istft(spectrum * gains, valid, noisy.shape[-1], lengths)
-        return Enhancement(waveforms, {"gains": gains, "log1p": magnitude.log1p()})
+        shown = functional.interpolate(gains.clamp_max(1), STFT_BINS, mode="linear", align_corners=True)
+        return Enhancement(waveforms, {"gains": shown})
 
     def _analyse(
         self, noisy: Tensor, features: Tensor | None, lengths: Tensor | None
