@@ -19,6 +19,7 @@ from phonemi.data.augmentation import (
     _images,
     augment,
     band_limit,
+    draw_gain,
     reverberate,
     room_response,
 )
@@ -209,6 +210,16 @@ def test_gains_are_those_of_the_range_and_alike() -> None:
         np.testing.assert_allclose(noisy / np.abs(clean).max(), (speech + 1) / np.abs(speech).max(), rtol=1e-4)
     assert -20 <= min(gains_db) < -18
     assert 8 < max(gains_db) <= 10
+
+
+def test_gains_are_even_in_amplitude_or_in_db() -> None:
+    """From 0 to 20 dB, that is 1 to 10: half of the amplitudes are below 5.5, half of the levels below 10 dB, 3.2."""
+    for in_amplitude, median in ((True, 5.5), (False, 10**0.5)):
+        settings = Augment(gain_db=(0, 20), gain_in_amplitude=in_amplitude)
+        gains = [draw_gain(settings, generator(seed)) for seed in range(2000)]
+        assert 1 <= min(gains) < 1.05
+        assert 9.7 < max(gains) <= 10
+        assert np.median(gains) == pytest.approx(median, rel=0.06)
 
 
 def test_what_is_off_changes_nothing_and_takes_no_chance() -> None:

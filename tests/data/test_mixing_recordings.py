@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from phonemi import audio
+from phonemi.config import Augment
 from phonemi.data.manifest import Recording
-from phonemi.data.mixing import NoisyRecordings, PairedRecordings, mix_at_snr
+from phonemi.data.mixing import CroppedPairs, NoisyRecordings, PairedRecordings, mix_at_snr
 from phonemi.errors import DataError
 from phonemi.metrics.intrusive import score_pair
 
@@ -71,3 +72,39 @@ def test_noise_and_snr_of_the_manifest_come_first(tmp_path):
     mixture = PairedRecordings([known])[0]
     assert (mixture.snr_db, mixture.noise_id) == (2.5, "bus")
     assert NoisyRecordings([known])[0].noise_id == "bus"
+
+
+def test_crops_of_pairs_are_of_one_length_and_other_ones_in_every_epoch(tmp_path):
+    speech = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32) * 0.1
+    noisy = speech + 0.05
+    recordings = [pair(tmp_path, "long", noisy[0], speech[0]), pair(tmp_path, "short", noisy[1, :700], speech[1, :700])]
+    starts = set()
+    for epoch in range(12):
+        crops = CroppedPairs(recordings, crop_s=0.1, seed=3, epoch=epoch)
+        again = CroppedPairs(recordings, crop_s=0.1, seed=3, epoch=epoch)
+        assert len(crops) == 2
+        for index in range(2):
+            assert len(crops[index].noisy) == len(crops[index].clean) == 1600
+            assert np.array_equal(crops[index].noisy, again[index].noisy)
+            np.testing.assert_allclose(crops[index].noisy - crops[index].clean, 0.05, atol=1e-4)
+        (start,) = [n for n in range(2401) if np.allclose(speech[0, n : n + 1600], crops[0].clean, atol=1e-4)]
+        starts.add(start)
+        np.testing.assert_allclose(crops[1].clean[:700], speech[1, :700], atol=1e-4)
+        np.testing.assert_allclose(crops[1].clean[700:1400], speech[1, :700], atol=1e-4)
+    assert len(starts) > 8
+    with pytest.raises(DataError, match="at least one sample"):
+        CroppedPairs(recordings, crop_s=0.00001, seed=3)
+
+
+def test_crops_of_pairs_get_the_gains_and_nothing_else(tmp_path):
+    speech = np.random.default_rng(0).standard_normal(1600).astype(np.float32) * 0.1
+    recordings = [pair(tmp_path, "a", speech + 0.05, speech)]
+    augmentation = Augment(gain_db=(0, 20), reverb_share=1, gain_in_amplitude=True)
+    gains = []
+    for epoch in range(30):
+        crop = CroppedPairs(recordings, crop_s=0.1, seed=3, epoch=epoch, augmentation=augmentation)[0]
+        gains.append(float(crop.clean @ speech / (speech @ speech)))
+        np.testing.assert_allclose(crop.clean, gains[-1] * speech, atol=1e-3)
+        np.testing.assert_allclose(crop.noisy - crop.clean, 0.05 * gains[-1], atol=1e-3)
+    assert 1 <= min(gains) < 3
+    assert 8 < max(gains) <= 10.01

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,6 +97,76 @@ def test_the_convolutions_build_no_graph_unless_they_are_trained(new_encoder: Ne
         encoder(noise(1, 4000))
         handle.remove()
         assert seen == [from_block == 0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_partial_fine_tuning_trains_all_but_what_makes_frames_of_the_waveform(
+    new_encoder: NewEncoder, kind: str
+) -> None:
+    encoder = new_encoder(kind, dropout=0.5).unfreeze(0, keep_front_end=True).train()
+    front_end = encoder.get_submodule(encoder.front_end[0])
+    seen: list[bool] = []
+    front_end.register_forward_hook(lambda _, inputs, output: seen.append(output.requires_grad))
+    loss_of(encoder).backward()
+    assert seen
+    assert not any(seen), "no gradient is computed where none is needed"
+    frozen = {name for name, parameter in encoder.named_parameters() if parameter.grad is None}
+    assert frozen == {name for name, _ in encoder.named_parameters() if name.startswith(encoder.front_end)} | {
+        name for name, _ in encoder.named_parameters() if name == encoder.mask_parameter
+    }
+    assert not any(module.training for module in front_end.modules())
+    assert all(module.training for module in blocks_of(encoder).modules())
+    assert not torch.equal(encoder(noise(1, 4000)).states, encoder(noise(1, 4000)).states), "it drops out"
+    assert torch.equal(encoder.eval()(noise(1, 4000)).states, encoder(noise(1, 4000)).states)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recomputed_blocks_give_the_same_gradient_and_keep_less(new_encoder: NewEncoder, kind: str) -> None:
+    found = []
+    for recomputes in (False, True):
+        encoder = new_encoder(kind, dropout=0.1).unfreeze(0)
+        if recomputes:
+            encoder.recompute_blocks()
+        encoder.train()
+        torch.manual_seed(5)
+        kept: set[int] = set()
+
+        def keep(tensor: Tensor, kept: set[int] = kept) -> Tensor:
+            kept.add(tensor.untyped_storage().data_ptr())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = loss_of(encoder)
+            count = len(kept)
+            loss.backward()
+        found.append((loss.detach(), {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}, count))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(found[1][1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+    assert found[1][2] < 0.8 * found[0][2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_modules_of_layers_give_the_hidden_states(new_encoder: NewEncoder, kind: str) -> None:
+    encoder = new_encoder(kind)
+    modules = encoder.layer_modules()
+    outputs: dict[int, Tensor] = {}
+    for layer, module in enumerate(modules):
+
+        def keep(_: object, inputs: object, output: Any, layer: int = layer) -> None:
+            outputs[layer] = output[0] if isinstance(output, tuple) else output
+
+        module.register_forward_hook(keep)
+    states = encoder(noise(1, 4000)).states
+    assert len(modules) == encoder.layers == len(outputs)
+    is_normalised = kind == "mel" or kind.endswith("-large")
+    for layer in range(encoder.layers):
+        output = outputs[layer]
+        if kind.endswith("-large") and layer == encoder.layers - 1:
+            output = encoder.model.encoder.layer_norm(output)
+        expected = nn.functional.layer_norm(output, (encoder.dim,)) if is_normalised else output
+        torch.testing.assert_close(states[layer], expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

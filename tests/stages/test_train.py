@@ -215,7 +215,7 @@ def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
     for cut, mixture in enumerate(mixtures):  # of five lengths
         object.__setattr__(mixture, "noisy", mixture.noisy[: 8000 - 100 * cut])
         object.__setattr__(mixture, "clean", mixture.clean[: 8000 - 100 * cut])
-    batches = TrainingBatches(mixtures, None, 2, seed=0)
+    batches = TrainingBatches(lambda epoch: mixtures, None, 2, seed=0)
     for epoch in range(2):
         made = [batches(3 * epoch + position) for position in range(3)]
         assert [len(lengths) for _, _, lengths, _ in made] == [2, 2, 1]

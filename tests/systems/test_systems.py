@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from phonemi.errors import ConfigError
-from phonemi.systems import PAPERS, find_system, find_systems, known_system
+from phonemi.systems import LAST_LAYER, PAPERS, find_system, find_systems, hung2022, known_system
 from phonemi.systems.han2026 import TABLES
 
 
@@ -72,9 +72,41 @@ def test_a_row_with_the_spectrum_can_have_a_complex_mask() -> None:
         find_system("ws-linguistic+complex")
 
 
+@pytest.mark.parametrize(
+    ("name", "block", "keeps_front_end", "label"),
+    [
+        ("bsse-ws+log1p", None, False, "BSSE normalised WS + log1p"),
+        ("bsse-ws+log1p+tuned-partial", 0, True, "BSSE normalised WS + log1p, encoder tuned (partial)"),
+        ("bsse-last+tuned-entire", 0, False, "BSSE last layer, encoder tuned (entire)"),
+        ("ws-acoustic+tuned-entire", 0, False, "WS (Acoustic), encoder tuned (entire)"),
+    ],
+)
+def test_bsse_tunes_all_of_the_encoder_or_all_but_its_front_end(
+    name: str, block: int | None, keeps_front_end: bool, label: str
+) -> None:
+    system = find_system(name)
+    assert (system.tuned_from_block, system.keeps_front_end, system.label) == (block, keeps_front_end, label)
+    if name.startswith("bsse"):
+        assert (system.network, system.compared_with[-1]) == ("bsse", "bsse-raw")
+
+
+def test_every_row_of_the_table_of_bsse_is_a_system() -> None:
+    systems = [find_system(row) for row in hung2022.ROWS]
+    assert len(systems) == 10
+    assert len({system.label for system in systems}) == 10
+    assert [system.uses_encoder for system in systems].count(False) == 1
+    assert find_system("bsse-last").layer == LAST_LAYER
+    with pytest.raises(ConfigError, match="unknown row"):
+        find_system("bsse-raw+complex")
+    with pytest.raises(ConfigError, match="unknown row"):
+        find_system("bsse-raw+tuned-partial")
+
+
 def test_every_system_is_its_own_row() -> None:
     systems = [system for paper in PAPERS for system in paper.values()]
-    assert len({system.label for system in systems}) == len({system.look for system in systems} - {None}) + 2
+    assert len({system.label for system in systems}) == len(systems)
+    with_look = [system for system in systems if system.look]
+    assert len({system.look for system in with_look}) == len(with_look) - 2, "layers 9 and 11 look like the chosen one"
     assert all(find_system(system.name) == system for system in systems)
 
 
@@ -89,7 +121,7 @@ def test_every_printed_row_is_a_system_with_its_numbers() -> None:
     [
         ("ws-lingustic", "unknown row 'ws-lingustic'; did you mean 'ws-linguistic'?"),
         ("wslinguistic+log1p", "unknown row 'wslinguistic+log1p'; did you mean 'ws-linguistic'?"),
-        ("ws", "unknown row 'ws'; known: dws-acoustic"),
+        ("ws", "unknown row 'ws'; known: bsse-last, bsse-raw, bsse-ws, dws-acoustic"),
         ("", "unknown row ''; known: "),
         ("layer-x", "unknown row 'layer-x'; did you mean 'layer'?"),
         ("layer--1", "unknown row 'layer--1'; did you mean 'layer'?"),

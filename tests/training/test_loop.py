@@ -69,6 +69,29 @@ def same_weights(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
+def test_parameters_with_a_rate_of_their_own_move_by_it_and_go_on_with_it(tmp_path):
+    """The first update of AdamW is as long as the learning rate, whatever the gradient."""
+    first = settings(
+        steps=1, accumulate=1, warmup_steps=0, schedule="constant", eps=1e-12, gradient_clip=None, select_on=None,
+        learning_rate=1e-2, learning_rate_of={"0.": 1e-4, "4.": 1e-3},
+    )  # fmt: skip
+    model, before = build(), build().state_dict()
+    train(tmp_path / "a", model, settings=first, validate=None)
+    moved = {name: (value - before[name]).abs().max().item() for name, value in model.named_parameters()}
+    for name, distance in moved.items():
+        expected = {"0": 1e-4, "4": 1e-3}.get(name[0], 1e-2)
+        assert distance == pytest.approx(expected, rel=1e-3), name
+    several = settings(learning_rate_of={"0.": 1e-4})
+    whole = train(tmp_path / "whole", model := build(), settings=several)
+    with pytest.raises(Killed):
+        train(tmp_path / "b", loss=killing(23, []), settings=several)
+    resumed = build()
+    assert train(tmp_path / "b", resumed, settings=several).best_value == whole.best_value
+    assert same_weights(resumed, model)
+    with pytest.raises(ModelError, match="learning_rate_of"):
+        train(tmp_path / "b", settings=settings(learning_rate_of={"0.": 1e-3}))
+
+
 def killing(after, recorded):
     """A loss that records its values and kills the run after so many calls."""
 

@@ -25,6 +25,11 @@ def test_constant_is_the_default_and_never_changes():
     assert {settings().learning_rate_at(step) for step in range(10)} == {1e-3}
 
 
+def test_a_rate_of_some_parameters_must_be_one():
+    with pytest.raises(ConfigError, match=r"learning_rate of encoder\. is -1"):
+        settings(learning_rate_of={"encoder.": -1})
+
+
 def test_warmup_over_the_whole_run_is_allowed():
     assert settings(warmup_steps=10).learning_rate_at(9) == 1e-3
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from phonemi.aggregations.base import Aggregation
 from phonemi.aggregations.dynamic_weighted_sum import DynamicWeightedSum
+from phonemi.aggregations.normalised_weighted_sum import NormalisedWeightedSum
 from phonemi.aggregations.single_layer import SingleLayer
 from phonemi.aggregations.weighted_sum import WeightedSum
 from phonemi.errors import ConfigError, ModelError, nearest
@@ -14,7 +15,8 @@ from phonemi.files import read_json, write_json
 from phonemi.weights.tensors import load_weights, save_weights
 
 AGGREGATIONS: dict[str, type[Aggregation]] = {
-    aggregation.kind: aggregation for aggregation in (SingleLayer, WeightedSum, DynamicWeightedSum)
+    aggregation.kind: aggregation
+    for aggregation in (SingleLayer, WeightedSum, DynamicWeightedSum, NormalisedWeightedSum)
 }
 
 

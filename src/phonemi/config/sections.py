@@ -149,6 +149,9 @@ class Data(Section):
     """Manifests of noisy recordings with their clean ones, to train enhancers on; they replace the mixtures"""
     validation_pairs: Manifests = setting((), affects="data", unit="manifests", paper="speakers p226 and p287, recipe")
     """Manifests of noisy recordings with their clean ones, to choose checkpoints by; they replace the mixtures"""
+    validation_pairs_share: Share = setting(0.0, affects="data", added=True, unit="0 to 1")
+    """Share of `train_pairs` that are drawn to choose checkpoints by, as in BSSE (0.05), where speakers are then in
+    both; 0: `validation_pairs`"""
     test_share: float = setting(0.2, affects="data", unit="0 to 1", ge=0, lt=1)
     """Share of the speakers of `speech` held out for testing; ignored if `test_speech` is set"""
     validation_share: float = setting(0.1, affects="data", unit="0 to 1", ge=0, lt=1)
@@ -166,8 +169,11 @@ class Data(Section):
 
     @model_validator(mode="after")
     def _both_pairs(self) -> Self:
-        if bool(self.train_pairs) != bool(self.validation_pairs):
+        validation = bool(self.validation_pairs), bool(self.validation_pairs_share)
+        if (self.validation_pairs and not self.train_pairs) or (self.train_pairs and not any(validation)):
             raise ValueError("train_pairs and validation_pairs belong together: set both or none")
+        if all(validation):
+            raise ValueError("validation_pairs_share draws from train_pairs: set one of it and validation_pairs")
         return self
 
 
@@ -313,6 +319,8 @@ class Aggregate(Section):
     renormalise: bool = setting(True, affects="models", paper="open, section 3")
     """In ws-hybrid the weights keep adding up to 1 while layer 0 is tuned; false: the weight of layer 0 is free and the
     others stay as they are"""
+    first_layer: int = setting(0, affects="models", added=True, unit="layer", ge=0)
+    """The first layer that the sums of bsse-ws have a weight for; in BSSE's code 1 for HuBERT and wav2vec2"""
     steps: Count = setting(1500, affects="aggregations", unit="updates")
     """Optimiser updates of the pre-training"""
     learning_rate: float = setting(
@@ -340,6 +348,10 @@ class Augment(Section):
     """Share of the mixtures that a lossy codec has changed: Opus, Vorbis or GSM, the noisy speech alone"""
     gain_db: Range[GainDb] = setting((0.0, 0.0), affects=MIXTURES, unit="dB")
     """Lowest and highest gain, applied to noisy and clean speech alike"""
+    gain_in_amplitude: bool = setting(False, affects=MIXTURES, added=True)
+    """Draw the gain evenly in amplitude, as BSSE does; false: in dB"""
+    validation: bool = setting(True, affects="mixtures.validation", added=True)
+    """Change the validation mixtures too; false, as in BSSE: the training mixtures alone"""
 
     def __bool__(self) -> bool:
         """Whether any change is possible."""
@@ -356,7 +368,9 @@ class Enhance(Section):
         paper="every row of Tables 1 and 2",
     )
     """Enhancers to train, by the name of their row: log1p, layer, layer-N, ws-TUNING or dws-TUNING with TUNING
-    acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask"""
+    acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask; bsse-raw, bsse-last
+    and bsse-ws, these also with +log1p. +tuned-K at the end fine-tunes the encoder from block K on, or K is partial or
+    entire"""
     start: str | None = setting(None, affects="models", added=True, paper="null, recipe", min_length=1)
     """Enhancer to go on from, with its aggregation and its network: a name, a folder or a hub id; null: begin anew. Its
     encoder must be `representation`, and `rows` the one row that it is of"""
@@ -364,6 +378,10 @@ class Enhance(Section):
     """Size of an LSTM in one direction; this and the next two settings are of BLSTMs, not of +complex"""
     layers: Count = setting(3, affects="models", unit="layers", paper="3, recipe")
     """Bidirectional LSTM layers"""
+    target: Literal["irm", "map"] = setting("irm", affects="models", added=True)
+    """What the network of BSSE gives: a mask on the log1p spectrum (irm), or the enhanced spectrum itself (map)"""
+    feature_end: Literal["repeat", "zeros"] = setting("repeat", affects="models", added=True)
+    """What the network of BSSE is given in the frames beyond the last one of the encoder: that again, or zeros"""
     dropout: float = setting(0.1, affects="models", unit="0 to 1", paper="0.1, recipe", ge=0, lt=1)
     """Dropout between the LSTM layers and after the last one"""
     level_db: float | None = setting(None, affects="models", unit="dB", paper="null, recipe", ge=-100, le=40)
@@ -380,10 +398,21 @@ class Enhance(Section):
     """Mixtures in a batch"""
     learning_rate: float = setting(0.001, affects="models", paper="0.001, recipe", gt=0)
     """Highest learning rate (AdamW)"""
+    encoder_learning_rate: float | None = setting(None, affects="models", added=True, gt=0)
+    """Highest learning rate of the encoder in a row that fine-tunes it; null: that of the rest"""
+    warmup_steps: int = setting(0, affects="models", added=True, unit="updates", paper="0, recipe", ge=0)
+    """Updates in which the learning rates rise to their highest"""
     schedule: Literal["constant", "cosine"] = setting("constant", affects="models", paper="constant, recipe")
     """Course of the learning rate: constant, or falling to 0 along half a cosine"""
     eps_before_correction: bool = setting(False, affects="models", paper="true, recipe")
     """Add AdamW's eps before the bias correction, as S3PRL does; false: after it, as PyTorch does"""
+    eps: float = setting(1e-7, affects="models", added=True, paper="1e-7, recipe", gt=0)
+    """AdamW's eps"""
+    gradient_clip: float | None = setting(1.0, affects="models", added=True, paper="1, recipe", gt=0)
+    """Largest norm of a gradient; null: no limit"""
+    recompute_blocks: bool = setting(False, affects=())
+    """Keep of each block of an encoder that is fine-tuned its input alone, and compute the rest again for the gradient:
+    less memory, a third more time"""
     si_sdr_weight: float = setting(0.0, affects="models", unit="1/dB", paper="0, recipe", ge=0)
     """Weight of a dB of SI-SDR in the loss, beside the L1 distance of the spectra; 0: the L1 distance alone"""
     phone_weight: float = setting(0.0, affects="models", added=True, unit="1/nat", paper="0, recipe", ge=0)
@@ -402,18 +431,28 @@ class Enhance(Section):
     """Training mixtures; they are the same in every epoch"""
     draw: Count = setting(1, affects="mixtures.train", added=True, unit="draw")
     """Which draw of training mixtures: what goes on from a training wants others than those that it has seen"""
+    redraw: Literal["never", "training", "always"] = setting(
+        "never", affects="models", added=True, paper="never, recipe"
+    )
+    """Draw new training mixtures in every epoch (of pairs: new crops), or new validation mixtures at every validation
+    too, as BSSE does; hidden states then cannot be stored, and the encoder runs in every update"""
+    shuffle: bool = setting(True, affects="models", added=True, paper="true, recipe")
+    """Take the mixtures in a new order in each epoch; false, as in BSSE: always in the same"""
     validation_mixtures: Count = setting(770, affects="mixtures.validation", unit="mixtures", paper="770, recipe")
     """Validation mixtures"""
     crop_s: float | None = setting(None, affects=MIXTURES, unit="s", paper="null, recipe", gt=0)
     """Length of a training mixture; null: whole utterances"""
+    crop_pairs: bool = setting(False, affects=MIXTURES, added=True)
+    """Cut pairs to `crop_s` too, at random, and repeat shorter ones up to it, as BSSE does; false: they stay whole"""
     validate_every: Count = setting(1250, affects="models", unit="updates", paper="1250, recipe")
     """Updates between two validations"""
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = setting("no", affects="models", paper="no, recipe")
     """Number format of the matrix products; the weights stay float32"""
-    select_on: Literal["pesq_wb_lqo", "stoi", "si_sdri_db"] = setting(
+    select_on: Literal["pesq_wb_lqo", "stoi", "si_sdri_db", "loss"] = setting(
         "pesq_wb_lqo", affects="models", paper="pesq_wb_lqo, recipe"
     )
-    """Validation score that the best checkpoint is chosen by"""
+    """Validation score that the best checkpoint is chosen by; loss, as in BSSE: the lowest loss, and no score is
+    computed"""
     seeds: int = setting(1, affects="metrics", unit="models", ge=1, le=100)
     """Models trained for each row, from different initial weights; tables give the mean over them and their spread"""
     seeds_of: dict[str, Count] = setting({}, affects="metrics", unit="models")

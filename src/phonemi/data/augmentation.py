@@ -66,8 +66,16 @@ def augment(
         peak = max(float(np.abs(both[0]).max()), 1e-9) / _PEAK
         both[0] = peak * through_codec(both[0] / peak, CODECS[rng.integers(len(CODECS))], rng.uniform(0.9, 1.0))
     if any(augmentation.gain_db):
-        both = both * np.float32(10 ** (rng.uniform(*augmentation.gain_db) / 20))
+        both = both * draw_gain(augmentation, rng)
     return both[0], both[1]
+
+
+def draw_gain(augmentation: Augment, rng: np.random.Generator) -> np.float32:
+    """An amplitude gain, drawn evenly in dB or in amplitude."""
+    lowest_db, highest_db = augmentation.gain_db
+    if augmentation.gain_in_amplitude:
+        return np.float32(rng.uniform(10 ** (lowest_db / 20), 10 ** (highest_db / 20)))
+    return np.float32(10 ** (rng.uniform(lowest_db, highest_db) / 20))
 
 
 def reverberate(speech: np.ndarray, response: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

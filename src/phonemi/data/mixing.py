@@ -17,7 +17,7 @@ import numpy as np
 
 from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
-from phonemi.data.augmentation import augment
+from phonemi.data.augmentation import augment, draw_gain
 from phonemi.data.manifest import PAIR_TOLERANCE, Interval, Recording, speaker_of
 from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
@@ -251,6 +251,44 @@ class PairedRecordings(NoisyRecordings):
         noisy, clean = noisy[:samples], clean[:samples]
         snr_db = _measured_snr_db(noisy, clean) if recording.snr_db is None else recording.snr_db
         return _mixture(recording, noisy, clean, snr_db)
+
+
+class CroppedPairs:
+    """One crop of each pair of recordings: crop `index` depends on (seed, epoch, index) and the recording alone.
+
+    Args:
+        recordings: noisy, each with its clean counterpart.
+        crop_s: duration of a crop. A shorter recording is repeated from its beginning.
+        seed, epoch: of the whole experiment, and of this pass over the data.
+        augmentation: only its gains are applied; none by default.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        *,
+        crop_s: float,
+        seed: int,
+        epoch: int = 0,
+        augmentation: Augment | None = None,
+    ) -> None:
+        self.pairs, self.samples = PairedRecordings(recordings), round(crop_s * SAMPLE_RATE)
+        self.seed, self.epoch, self.augmentation = seed, epoch, augmentation
+        if self.samples < 1:
+            raise DataError(f"crop_s is {crop_s}: a crop needs at least one sample")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Mixture:
+        pair = self.pairs[index]
+        rng = generator(self.seed, "crop of a pair", self.epoch, index)
+        start = int(rng.integers(max(len(pair.noisy) - self.samples, 0) + 1))
+        gain = np.float32(1)
+        if self.augmentation is not None and any(self.augmentation.gain_db):
+            gain = draw_gain(self.augmentation, rng)
+        noisy, clean = (gain * np.resize(part[start:], self.samples) for part in (pair.noisy, pair.clean))
+        return replace(pair, id=f"{pair.id}#{self.epoch}", noisy=noisy, clean=clean, text=None)
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:

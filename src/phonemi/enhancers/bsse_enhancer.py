@@ -190,7 +190,8 @@ class BsseEnhancer(EnhancerNetwork):
         if is_tracing():
             raise ModelError("the network of BSSE cannot be exported: use a row with another network")
         windows = mirrored(waveforms.float(), lengths, WINDOW // 2).unfold(-1, WINDOW, HOP)
-        return torch.fft.rfft(windows * self.window)
+        spectrum: Tensor = torch.fft.rfft(windows * self.window)
+        return spectrum
 
     def _istft(self, spectrum: Tensor, valid: Tensor, samples: int, lengths: Tensor) -> Tensor:
         """Inverse of `_stft` from the valid frames of each item, [batch, samples]; zero beyond `lengths`."""
@@ -199,7 +200,8 @@ class BsseEnhancer(EnhancerNetwork):
         size = (1, (windows.shape[1] - 1) * HOP + WINDOW)
 
         def overlap_add(parts: Tensor) -> Tensor:
-            return functional.fold(parts.transpose(1, 2), size, (1, WINDOW), stride=(1, HOP))[:, 0, 0]
+            added: Tensor = functional.fold(parts.transpose(1, 2), size, (1, WINDOW), stride=(1, HOP))
+            return added.squeeze((1, 2))
 
         inside = slice(WINDOW // 2, WINDOW // 2 + samples)
         # No window falls below 0.08, so that only what lies beyond an item is divided by the floor.

@@ -158,7 +158,7 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
     folder = out / part.encoder
 
     def configured(rows: Sequence[str]) -> Config:
-        kinds = dict.fromkeys(aggregate.KINDS[s.aggregation] for s in find_systems(rows) if s.aggregation and s.tuning)
+        kinds = dict.fromkeys(aggregate.KINDS[s.aggregation or ""] for s in find_systems(rows) if s.is_pretrained)
         own = [
             as_setting("representation", part.representation),
             as_setting("enhance.rows", list(rows)),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from phonemi.errors import ModelError
 from phonemi.signal import SSL_HOP, ssl_frames, to_ssl_grid, valid_mask
@@ -35,6 +37,7 @@ class Representation(nn.Module, ABC):
     is_modified: bool = False
     # Name of what stands for a masked frame in pre-training. `forward` never uses it: `unfreeze` leaves it frozen.
     mask_parameter: str | None = None
+    front_end: tuple[str, ...] = ()  # names of the modules that make frames of a waveform, those with parameters
     __call__: Callable[..., HiddenStates]
 
     @abstractmethod
@@ -65,6 +68,25 @@ class Representation(nn.Module, ABC):
         """Number of the transformer block that the parameter or module `name` belongs to; 0 for the front-end."""
         return 0
 
+    def layer_modules(self) -> list[nn.Module]:
+        """The modules whose outputs are the hidden states of all layers, before any normalisation of what is returned.
+
+        An output is a tensor [batch, frame, dim], or a tuple that begins with it.
+
+        Raises:
+            ModelError: if the encoder does not run by such modules.
+        """
+        raise ModelError(f"{self.name} lets nobody between its layers: they cannot be normalised or recomputed")
+
+    def recompute_blocks(self) -> Self:
+        """Keep of each block only its input until the gradient is computed: less memory, a third more time.
+
+        Results do not change. Raises a ModelError as `layer_modules`.
+        """
+        for module in self.layer_modules()[1:]:
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False)
+        return self
+
     @property
     def trainable_from(self) -> int | None:
         """The lowest block with a parameter that requires a gradient, 0 for the front-end; None if all is frozen."""
@@ -76,11 +98,13 @@ class Representation(nn.Module, ABC):
         self.requires_grad_(False)
         return self.train(self.training)
 
-    def unfreeze(self, from_block: int = 1) -> Self:
-        """Let training change the blocks from number `from_block` on; 0 is the front-end.
+    def unfreeze(self, from_block: int = 1, keep_front_end: bool = False) -> Self:
+        """Let training change the blocks from number `from_block` on; 0 is all that comes before them.
 
         A LayerNorm after the last block belongs to that block. No gradients are computed below `from_block`, so that
-        training the last blocks costs little more than running the others.
+        training the last blocks costs little more than running the others. With 0 everything is trained, which BSSE
+        calls entire fine-tuning (EF), or, with `keep_front_end`, all but the modules in `front_end` (the convolutions
+        on the waveform of HuBERT and its kin, the first linear layer of `mini`): partial fine-tuning (PF).
 
         Raises:
             ModelError: if there is no such block, or the representation has no parameters at all.
@@ -91,8 +115,10 @@ class Representation(nn.Module, ABC):
             raise ModelError(
                 f"{self.name} has no block {from_block}: its blocks are 1 to {self.layers - 1}, and 0 is the front-end"
             )
+        kept = tuple(f"{module}." for module in self.front_end) if keep_front_end else ()
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(self.block_of(name) >= from_block and name != self.mask_parameter)
+            learns = self.block_of(name) >= from_block and name != self.mask_parameter
+            parameter.requires_grad_(learns and not name.startswith(kept))
         self.is_modified = True
         return self.train(self.training)
 
@@ -103,6 +129,9 @@ class Representation(nn.Module, ABC):
         """
         first = self.trainable_from
         super().train(mode and first == 0)
+        for name in self.front_end:
+            module = self.get_submodule(name)
+            module.train(mode and any(parameter.requires_grad for parameter in module.parameters()))
         if mode and first:
             self.training = True
             for name, module in self.named_modules():

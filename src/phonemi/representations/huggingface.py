@@ -45,6 +45,7 @@ class HuggingFaceRepresentation(Representation):
     """
 
     mask_parameter = "model.masked_spec_embed"
+    front_end = ("model.feature_extractor",)
 
     def __init__(
         self,
@@ -85,6 +86,10 @@ class HuggingFaceRepresentation(Representation):
             return int(name.removeprefix(BLOCKS).partition(".")[0]) + 1
         # The LayerNorm of the encoder comes after the blocks of a pre-norm model, and before those of a post-norm one.
         return self.layers - 1 if self.is_pre_norm and name.startswith("model.encoder.layer_norm") else 0
+
+    def layer_modules(self) -> list[nn.Module]:
+        encoder: Any = self.model.encoder
+        return [encoder.dropout, *encoder.layers]
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
         """As `Representation.forward`. Where padding would leak, only items of equal length run together."""

@@ -147,6 +147,7 @@ class MelTransformer(Representation):
 
     hop = SSL_HOP
     mask_parameter = "mask_embedding"
+    front_end = ("embedding",)
     mean: Tensor  # [mels], see `set_statistics`
     std: Tensor
 
@@ -159,6 +160,7 @@ class MelTransformer(Representation):
         self.embedding = nn.Linear(2 * config.mels, config.dim)
         self.mask_embedding = nn.Parameter(0.5 * torch.randn(config.dim))
         self.position = along_time(config.dim, config.position_kernel)
+        self.first_state = nn.Identity()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
 
     def set_statistics(self, mean: Tensor, std: Tensor) -> None:
@@ -171,6 +173,9 @@ class MelTransformer(Representation):
 
     def block_of(self, name: str) -> int:
         return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else 0
+
+    def layer_modules(self) -> list[nn.Module]:
+        return [self.first_state, *self.blocks]
 
     def features(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute `mel_pairs`, with arguments and errors as for `Representation.forward`."""
@@ -202,7 +207,7 @@ class MelTransformer(Representation):
         if valid is not None:
             frames = frames * valid[..., None]  # or the convolution would carry padding into the last frames
         positions = self.position(frames.transpose(1, 2).unsqueeze(2)).squeeze(2).transpose(1, 2)
-        states = [frames + functional.gelu(positions)]
+        states = [self.first_state(frames + functional.gelu(positions))]
         keys = None if valid is None else valid[:, None, None]
         for block in self.blocks:
             states.append(block(states[-1], keys))

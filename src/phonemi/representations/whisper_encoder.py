@@ -38,6 +38,7 @@ class WhisperRepresentation(Representation):
     """
 
     hop = SSL_HOP
+    front_end = ("model.conv1", "model.conv2")
     filters: Tensor  # [201, mels]
 
     def __init__(self, model: nn.Module, name: str, layer_norm_states: bool | None = None) -> None:
@@ -63,8 +64,8 @@ class WhisperRepresentation(Representation):
             return int(name.removeprefix(BLOCKS).partition(".")[0]) + 1
         return self.layers - 1 if name.startswith("model.layer_norm") else 0
 
-    def unfreeze(self, from_block: int = 1) -> WhisperRepresentation:
-        super().unfreeze(from_block)
+    def unfreeze(self, from_block: int = 1, keep_front_end: bool = False) -> WhisperRepresentation:
+        super().unfreeze(from_block, keep_front_end)
         self.model.embed_positions.requires_grad_(False)
         return self
 

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from phonemi.aggregations import Aggregation, DynamicWeightedSum, WeightedSum, load_aggregation, save_aggregation
+from phonemi.aggregations import (
+    Aggregation,
+    DynamicWeightedSum,
+    NormalisedWeightedSum,
+    WeightedSum,
+    load_aggregation,
+    save_aggregation,
+)
 from phonemi.config.sections import Aggregate
 from phonemi.constants import IGNORE
 from phonemi.enhancers.purpose import PhoneProbe
@@ -31,7 +38,7 @@ from phonemi.weights.tensors import load_weights, save_weights
 FRAMES_AT_ONCE = 8192  # of validation
 LOSS = "validation_cross_entropy_nats"  # what the checkpoint is chosen by, where speakers are held out
 PROBE_FILE = "probe.safetensors"
-KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # of aggregation -> as the configuration calls it
+KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # what is pre-trained -> as the configuration calls it
 
 
 def pretrain_aggregations(run: Run) -> None:
@@ -53,9 +60,11 @@ def pretrain_aggregations(run: Run) -> None:
 
 
 def new_aggregation(settings: Aggregate, encoder: Representation, kind: str) -> Aggregation:
-    """An untrained weighted sum ("ws") or dynamic weighted sum ("dws") of the encoder's layers."""
+    """An untrained "ws" (weighted sum), "dws" (dynamic weighted sum) or "normalised_weighted_sum" of the layers."""
     if kind == "ws":
         return WeightedSum(encoder.layers, normalise_layers=settings.normalise_layers)
+    if kind == NormalisedWeightedSum.kind:
+        return NormalisedWeightedSum(encoder.layers, encoder.dim, first_layer=settings.first_layer)
     options = settings.model_dump(include={"normalise_layers", "projection_bias", "projection_dim"})
     return DynamicWeightedSum(encoder.layers, encoder.dim, **options)
 

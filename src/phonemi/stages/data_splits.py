@@ -158,7 +158,13 @@ class DataSplits:
 
     def pairs(self, split: Split) -> list[Recording]:
         """Noisy recordings with clean ones that enhancers are trained or validated on; none: they get mixtures."""
-        return self._read(f"{split}_pairs") if getattr(self.settings, f"{split}_pairs") else []
+        share = self.settings.validation_pairs_share
+        if share and split in ("train", "validation"):
+            pairs = self._read("train_pairs")
+            order = generator(self.seed, "validation pairs").permutation(len(pairs))
+            drawn = set(order[: max(1, round(share * len(pairs)))].tolist())
+            return [pair for index, pair in enumerate(pairs) if (index in drawn) == (split == "validation")]
+        return self._read(f"{split}_pairs") if getattr(self.settings, f"{split}_pairs", ()) else []
 
     def _store(self, noise: list[Recording], speech: list[Recording]) -> NoiseStore:
         share = self.settings.babble_share

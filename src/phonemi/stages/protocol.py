@@ -131,15 +131,22 @@ def _enhancers(run: Run) -> str:
         losses += f", less {settings.si_sdr_weight:g} times SI-SDR in dB"
     if settings.phone_weight:
         losses += f", plus {settings.phone_weight:g} times the nats of phones lost to {Path(settings.phone_judge).name}"
-    title = METRIC[settings.select_on].title
-    validated = "recorded pairs" if data.validation_pairs else f"{settings.validation_mixtures} validation mixtures"
+    best = "lowest loss" if settings.select_on == "loss" else f"best {METRIC[settings.select_on].title}"
+    validated = "recorded pairs" if data.train_pairs else plural(settings.validation_mixtures, "validation mixture")
+    if settings.redraw != "never":
+        drawn += ", other ones in every epoch"
+    rates = f"AdamW at {settings.learning_rate:g}"
+    if settings.encoder_learning_rate is not None and any(system.learns_encoder for system in run.systems):
+        rates += f", the encoder at {settings.encoder_learning_rate:g}"
+    if settings.warmup_steps:
+        rates += f", after {plural(settings.warmup_steps, 'update')} of warm-up"
     if settings.start is not None:
         models += f", going on from {Path(settings.start).name}"
     networks = {new_network(system, settings, int(system.uses_encoder)).architecture(): None for system in run.systems}
     return (
         f"{' and '.join(networks)}; "
-        f"{plural(settings.steps, 'update')} of {settings.batch} of {drawn}, AdamW at {settings.learning_rate:g} "
-        f"({settings.schedule}), {_precision(settings.precision)}{losses}; best {title} on {validated}, "
+        f"{plural(settings.steps, 'update')} of {settings.batch} of {drawn}, {rates} "
+        f"({settings.schedule}), {_precision(settings.precision)}{losses}; {best} on {validated}, "
         f"looked at every {plural(settings.validate_every, 'update')}; {models}, seeds from {run.config.seed} on"
     )
 

@@ -8,9 +8,10 @@ never sees the encoder or its layers. Only a system that learns blocks of the en
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import copy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from phonemi.aggregations import Aggregation, SingleLayer, WeightedSum
 from phonemi.config import Config
 from phonemi.config.sections import Enhance
-from phonemi.data.mixing import DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator
+from phonemi.data.mixing import CroppedPairs, DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator
 from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
@@ -39,15 +40,17 @@ from phonemi.stages import aggregate, information
 from phonemi.stages.data_splits import DataSplits, Split
 from phonemi.stages.hidden_states import StoredStates, pad_batch
 from phonemi.stages.run import Run
-from phonemi.systems import System, find_system
+from phonemi.systems import LAST_LAYER, System, find_system
 from phonemi.tables import plural
 from phonemi.training.forecast import Forecast, count_text
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
+from phonemi.training.state import move_to_device
 from phonemi.workers import Workers
 
 SPLITS = ("train", "validation")
 FIRST_LOOK_STEPS = 2000
+REDRAWN = 10**10  # more than there are draws at validations: no redrawn mixture is one of another draw
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
 
 
@@ -72,10 +75,10 @@ def train_systems(run: Run, only: str | None = None) -> None:
                 f"{run.config.representation} has a frame every {run.encoder.hop} samples; rows with an "
                 f"encoder need one with a frame every {SSL_HOP}"
             )
-        if any(system.uses_encoder and not system.learns_encoder for system in to_train):
+        if any(system.uses_encoder and not system.learns_encoder for system in to_train) and settings.redraw == "never":
             for split in SPLITS:
                 stored_states(run, split)
-        mixtures = {split: make_mixtures(run, split) for split in SPLITS} if jobs == 1 else {}
+        mixtures = made_mixtures(run) if jobs == 1 else {}
     with run.folder.timed("train: rows"):
         if jobs > 1:
             _train_side_by_side(run, to_train, jobs)
@@ -111,10 +114,19 @@ def require_trained(run: Run, system: System) -> None:
         raise DataError(f"row {system.name!r} is not trained with this configuration: run `{command}` first")
 
 
-def make_mixtures(run: Run, split: Split) -> list[Mixture]:
-    """Every mixture of a split, made once and kept in memory."""
-    mixtures = enhancement_mixtures(run.config.enhance, run.data, split)
-    return [mixtures[index] for index in run.progress.over(range(len(mixtures)), f"mixing {split}")]
+def made_mixtures(run: Run) -> dict[Split, list[Mixture]]:
+    """Every mixture of the splits that are not drawn anew, made once and kept in memory."""
+    made: dict[Split, list[Mixture]] = {}
+    for split in SPLITS:
+        if not is_redrawn(run.config.enhance, split):
+            mixtures = enhancement_mixtures(run.config.enhance, run.data, split)
+            made[split] = [mixtures[index] for index in run.progress.over(range(len(mixtures)), f"mixing {split}")]
+    return made
+
+
+def is_redrawn(settings: Enhance, split: Split) -> bool:
+    """Whether the mixtures of a split are other ones in every epoch, or at every validation."""
+    return settings.redraw == "always" or (settings.redraw == "training" and split == "train")
 
 
 def stored_states(run: Run, split: Split) -> StoredStates:
@@ -141,10 +153,13 @@ def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> M
     """Training or validation mixtures: speaker, utterance, crop, noise and SNR are drawn for each.
 
     Validation mixtures are augmented too, so that a model is chosen for what it is used on. Pairs that the data has
-    (VoiceBank-DEMAND) are taken instead, whole and as they are.
+    (VoiceBank-DEMAND) are taken instead, whole as they are, or in crops with a gain.
     """
+    augmentation = settings.augment if split == "train" or settings.augment.validation else None
     if pairs := data.pairs(split):
-        return PairedRecordings(pairs)
+        if settings.crop_s is None or not settings.crop_pairs:
+            return PairedRecordings(pairs)
+        return CroppedPairs(pairs, crop_s=settings.crop_s, seed=data.seed, augmentation=augmentation)
     if split == "validation" and not data.holds_out:
         raise ConfigError(
             "enhancers are chosen on held-out mixtures, and there are none: set data.validation_share and "
@@ -159,7 +174,7 @@ def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> M
         seed=data.seed,
         epoch=1 if not is_training else 0 if settings.draw == 1 else settings.draw,
         crop_s=settings.crop_s,
-        augmentation=settings.augment,
+        augmentation=augmentation,
     )
 
 
@@ -182,18 +197,33 @@ class TrainingBatches:
     """Batches by step: a new order of all mixtures in each epoch, a function of (seed, step) alone.
 
     A batch has `size` mixtures, the last one of an epoch perhaps fewer, and their `inputs` where there are any.
+
+    Args:
+        mixtures: of an epoch, by its number; there are always as many.
+        inputs: their stored inputs, if there are any.
+        size: mixtures of a batch.
+        seed: of the order.
+        shuffle: False: the order of the first epoch is that of all.
     """
 
-    def __init__(self, mixtures: list[Mixture], inputs: StoredInputs | None, size: int, seed: int) -> None:
-        self.mixtures, self.inputs, self.size, self.seed = mixtures, inputs, size, seed
+    def __init__(
+        self,
+        mixtures: Callable[[int], Mixtures],
+        inputs: StoredInputs | None,
+        size: int,
+        seed: int,
+        shuffle: bool = True,
+    ) -> None:
+        self.mixtures, self.inputs, self.size, self.seed, self.shuffle = mixtures, inputs, size, seed, shuffle
+        self.count = len(mixtures(0))
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step."""
-        count = len(self.mixtures)
-        epoch, position = divmod(step, -(-count // self.size))
-        order = generator(self.seed, "order", epoch).permutation(count)
+        epoch, position = divmod(step, -(-self.count // self.size))
+        order = generator(self.seed, "order", epoch if self.shuffle else 0).permutation(self.count)
         indices = order[position * self.size : (position + 1) * self.size]
-        items = [self.mixtures[index] for index in indices]
+        mixtures = self.mixtures(epoch)
+        items = [mixtures[int(index)] for index in indices]
         noisy, lengths = pad_batch([item.noisy for item in items])
         clean, _ = pad_batch([item.clean for item in items])
         return Batch(noisy, clean, lengths.tolist(), None if self.inputs is None else self.inputs(indices))
@@ -205,7 +235,7 @@ class TrainingModel(nn.Module):
     Args:
         network: makes the enhanced waveform.
         aggregation: None where the inputs are aggregated already.
-        representation: an encoder that learns; None where its states are stored.
+        representation: an encoder that learns, or hears other mixtures in every epoch; None where states are stored.
         si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform from the loss of the network.
         kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
         phone_judge: says how many nats of the phones the enhanced speech has lost.
@@ -277,7 +307,9 @@ def train_system(
     representation: Representation | None = None
     if system.tuned_from_block is not None:
         representation = run.load_encoder()  # a copy of its own: it is going to change
-        representation.unfreeze(system.tuned_from_block)
+        representation.unfreeze(system.tuned_from_block, system.keeps_front_end)
+        if settings.recompute_blocks:
+            representation.recompute_blocks()
     elif system.uses_encoder:
         representation = run.encoder
     # After the encoder is there, because loading one draws random numbers too.
@@ -295,7 +327,7 @@ def train_system(
         judge.encoder.to(run.device)
         judge.probe.to(run.device).requires_grad_(False)
     losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight
-    if system.learns_encoder:
+    if system.learns_encoder or settings.redraw != "never":
         model = TrainingModel(network, aggregation, representation, *losses)
     else:
         learned, frozen = (aggregation, None) if system.learns_aggregation else (None, aggregation)
@@ -303,15 +335,35 @@ def train_system(
         if representation is not None:
             inputs = {split: StoredInputs(stored_states(run, split), frozen, run.device) for split in SPLITS}
     folder = run.folder / "rows" / system.name
+    validation_mixtures = mixtures_by_draw(run, "validation", mixtures)
     with Workers(score_pair, count_processes(), "scoring") as scoring:
         result = fit(
             model,
-            batch_at=TrainingBatches(mixtures["train"], inputs.get("train"), settings.batch, seed),
+            batch_at=TrainingBatches(
+                mixtures_by_draw(run, "train", mixtures),
+                inputs.get("train"),
+                settings.batch,
+                seed,
+                settings.shuffle,
+            ),
             loss=lambda model, batch: model(batch),
-            settings=fit_settings(settings, checkpoint_every=settings.validate_every, seed=seed),
+            settings=fit_settings(
+                settings,
+                checkpoint_every=settings.validate_every,
+                seed=seed,
+                higher_is_better=settings.select_on != "loss",
+                learning_rate_of=_rate_of_encoder(settings) if system.learns_encoder else None,
+            ),
             folder=folder / "checkpoints" / run.keys.model(system),
             label=system.name,
-            validate=lambda _: _validate(run, model, mixtures["validation"], inputs.get("validation"), scoring),
+            # The generator of torch is a function of the step here.
+            validate=lambda _: _validate(
+                run,
+                model,
+                validation_mixtures(int(torch.randint(2**31, ()))),
+                inputs.get("validation"),
+                scoring,
+            ),
             tracker=run.tracker,
             progress=run.progress,
             device=run.device,
@@ -326,6 +378,27 @@ def train_system(
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
+
+
+def mixtures_by_draw(run: Run, split: Split, made: dict[Split, list[Mixture]]) -> Callable[[int], Mixtures]:
+    """Number of an epoch or a validation -> its mixtures: always those that are made already, or others each time."""
+    if split in made:
+        return lambda _: made[split]
+    first = enhancement_mixtures(run.config.enhance, run.data, split)
+    if isinstance(first, PairedRecordings):
+        return lambda _: first  # whole recordings are the same in every draw
+
+    def mixtures_of(draw: int) -> Mixtures:
+        mixtures: Any = copy(first)
+        mixtures.epoch = REDRAWN * (1 + mixtures.epoch) + draw
+        return mixtures  # type: ignore[no-any-return]
+
+    return mixtures_of
+
+
+def _rate_of_encoder(settings: Enhance) -> dict[str, float] | None:
+    rate = settings.encoder_learning_rate
+    return None if rate is None else {"representation.": rate}
 
 
 def load_start(
@@ -363,10 +436,11 @@ def initial_aggregation(run: Run, system: System) -> Aggregation:
     layers = run.encoder.layers
     if system.aggregation == "single_layer":
         layer = information.best_layer(run, f"row {system.name}") if system.layer is None else system.layer
+        layer = layers - 1 if layer == LAST_LAYER else layer
         if layer >= layers:
             raise ConfigError(f"row {system.name!r}: the encoder has layers 0 to {layers - 1}")
         return SingleLayer(layers, layer)
-    kind = aggregate.KINDS[system.aggregation or ""]
+    kind = aggregate.KINDS.get(system.aggregation or "", system.aggregation or "")
     if system.tuning == "acoustic":
         return aggregate.new_aggregation(run.config.aggregate, run.encoder, kind).tune("acoustic")
     aggregation = aggregate.linguistic_aggregation(run, kind, f"row {system.name}", system.model)
@@ -378,14 +452,20 @@ def initial_aggregation(run: Run, system: System) -> Aggregation:
 def _validate(
     run: Run,
     model: TrainingModel,
-    mixtures: list[Mixture],
+    mixtures: Mixtures,
     inputs: StoredInputs | None,
     scoring: Workers[dict[str, Score]],
 ) -> dict[str, float]:
-    """Mean scores over the validation mixtures, each enhanced alone."""
+    """Mean scores over the validation mixtures, each enhanced alone, or their mean loss."""
+    settings = run.config.enhance
+    if settings.select_on == "loss":
+        batches = TrainingBatches(lambda _: mixtures, inputs, 1, run.config.seed, shuffle=False)
+        losses = [float(model(move_to_device(batches(index), run.device))) for index in range(len(mixtures))]
+        return {"loss": float(np.mean(losses))}
 
     def enhanced_pairs() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for index, item in enumerate(mixtures):
+        for index in range(len(mixtures)):
+            item = mixtures[index]
             noisy = torch.from_numpy(item.noisy)[None].to(run.device)
             stored = None if inputs is None else inputs(np.array([index])).to(run.device)
             features = model.features(noisy, [len(item.noisy)], stored)
@@ -393,7 +473,7 @@ def _validate(
 
     scores = list(scoring.over(enhanced_pairs()))
     values = {key: [of_pair[key].value for of_pair in scores if of_pair[key].ok] for key in scores[0]}
-    if not values[select_on := run.config.enhance.select_on]:
+    if not values[select_on := settings.select_on]:
         reason = scores[0][select_on].reason
         raise ConfigError(f"enhance.select_on is {select_on!r}, which could not be computed: {reason}")
     return {key: float(np.mean(of_key)) for key, of_key in values.items() if of_key}
@@ -419,4 +499,4 @@ def _train_in_process(folder: Path, config: Config, name: str, announced_rows: i
     if announced_rows:
         forecast = _forecast(run, Progress(), announced_rows, min(config.enhance.jobs, announced_rows))
         forecast.updates_after = (announced_rows - 1) * config.enhance.steps
-    train_system(run, find_system(name), {split: make_mixtures(run, split) for split in SPLITS}, forecast)
+    train_system(run, find_system(name), made_mixtures(run), forecast)

@@ -6,7 +6,8 @@ this order:
     -N         a given layer N instead of the chosen one, after "layer"
     +log1p     the log1p spectrum beside the aggregated features, where the paper has such a row
     +complex   a complex mask by a network of our own, in a row with the spectrum (`enhancers.complex_mask`)
-    +tuned-K   the encoder's blocks from K on are trained with the enhancer (1 is the first block)
+    +tuned-K   the encoder's blocks from K on are trained with the enhancer (1 is the first block); K is also
+               "entire" (everything) or "partial" (all but what makes frames of the waveform)
     @M         model M of the row, from other initial weights (the setting `enhance.seeds` makes them)
 
 A new paper is a new file with its `SYSTEMS` and an entry in `PAPERS`.
@@ -20,10 +21,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from phonemi.errors import ConfigError, nearest
-from phonemi.systems import han2026
-from phonemi.systems.system import Look, Printed, System, numbered_name, numbered_seed
+from phonemi.systems import han2026, hung2022
+from phonemi.systems.system import LAST_LAYER, Look, Printed, System, numbered_name, numbered_seed
 
 __all__ = [
+    "LAST_LAYER",
     "PAPERS",
     "Look",
     "Printed",
@@ -35,7 +37,7 @@ __all__ = [
     "numbered_seed",
 ]
 
-PAPERS: list[dict[str, System]] = [han2026.SYSTEMS]
+PAPERS: list[dict[str, System]] = [han2026.SYSTEMS, hung2022.SYSTEMS]
 """The systems of each paper by name."""
 
 
@@ -57,7 +59,12 @@ def find_system(name: str) -> System:
         raise ConfigError(
             f"unknown row {name!r}: +log1p and +tuned-K can be added to a row with an encoder, +complex after log1p"
         )
-    rows = [row for paper in PAPERS for row, system in paper.items() if "+" not in row and system.layer is None]
+    rows = [
+        row
+        for paper in PAPERS
+        for row, system in paper.items()
+        if "+" not in row and system.layer in (None, LAST_LAYER)
+    ]
     raise ConfigError(f"unknown row {name!r}; {nearest(first, rows)}")
 
 
@@ -65,7 +72,7 @@ def known_system(name: str) -> System | None:
     """The system of a name; None if no paper has it, for instance because it is a system from elsewhere."""
     parts = re.fullmatch(
         r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(?P<complex>\+complex)?"
-        r"(\+tuned-(?P<block>\d+))?(@(?P<model>[1-9]\d{0,2}))?",
+        r"(\+tuned-(?P<block>\d+|entire|partial))?(@(?P<model>[1-9]\d{0,2}))?",
         name,
     )
     if parts is None:
@@ -82,7 +89,7 @@ def known_system(name: str) -> System | None:
         label = system.label.replace("best single layer", f"layer {int(parts['layer'])}")
         system = replace(system, layer=int(parts["layer"]), label=label)
     if parts["complex"]:
-        if not system.spectrum:
+        if not system.spectrum or system.network != "mask":
             return None
         system = replace(
             system,
@@ -96,11 +103,13 @@ def known_system(name: str) -> System | None:
     if parts["block"] is not None:
         if not system.uses_encoder:
             return None
-        block = int(parts["block"])
+        part = parts["block"]
+        what = f"encoder tuned from block {int(part)}" if part.isdecimal() else f"encoder tuned ({part})"
         system = replace(
             system,
-            label=f"{system.label}, encoder tuned from block {block}",
-            tuned_from_block=block,
+            label=f"{system.label}, {what}",
+            tuned_from_block=int(part) if part.isdecimal() else 0,
+            keeps_front_end=part == "partial",
             compared_with=(frozen_name, *system.compared_with),
             look=None,
             printed={},

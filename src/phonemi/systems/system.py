@@ -13,6 +13,8 @@ import numpy as np
 
 from phonemi.constants import Tuning
 
+LAST_LAYER = -1
+
 
 class Look(NamedTuple):
     """What tells a system from others in every figure."""
@@ -40,9 +42,10 @@ class System:
     label: str  # as the tables show it
     aggregation: str | None = None  # key of `phonemi.aggregations`; None for a system without an encoder
     tuning: Tuning | None = None  # when the aggregation is learned; None where there is nothing to learn
-    layer: int | None = None  # of a "single_layer"; None: the one with the most MI on the validation split
+    layer: int | None = None  # of a "single_layer", or LAST_LAYER; None: that with the most MI on the validation split
     spectrum: bool = False  # whether the log1p spectrum of the noisy speech is an input of the network
     tuned_from_block: int | None = None  # the first that is trained with the enhancer; None: the encoder stays frozen
+    keeps_front_end: bool = False  # whether what makes frames of the waveform stays frozen all the same
     network: str = "mask"  # key of `phonemi.enhancers`, what makes the enhanced waveform
     compared_with: tuple[str, ...] = ()  # what this is an alternative to; the first of them that a run has counts
     look: Look | None = None  # what tells it apart in figures; None: a look is found for it

@@ -21,6 +21,8 @@ class FitSettings:
 
     steps: int  # optimiser updates
     learning_rate: float = 1e-3  # the largest one
+    # Of the parameters whose names begin with these words, another one, with the same schedule. None: of no others.
+    learning_rate_of: dict[str, float] | None = None
     warmup_steps: int = 0  # updates over which it rises linearly from `learning_rate / warmup_steps`
     schedule: Schedule = "constant"  # afterwards it stays, or falls to 0 at `steps` along half a cosine or a line
     betas: tuple[float, float] = (0.9, 0.999)  # decay of AdamW's running mean and square
@@ -48,8 +50,11 @@ class FitSettings:
         for name, known in (("schedule", get_args(Schedule)), ("precision", get_args(Precision))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}: {nearest(str(getattr(self, name)), known)}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ConfigError(f"learning_rate is {self.learning_rate}: it must be above 0")
+        rates = {"learning_rate": self.learning_rate}
+        rates |= {f"learning_rate of {prefix}": rate for prefix, rate in (self.learning_rate_of or {}).items()}
+        for name, rate in rates.items():
+            if not 0 < rate < math.inf:
+                raise ConfigError(f"{name} is {rate}: it must be above 0")
         if not 0 <= self.warmup_steps <= self.steps:
             raise ConfigError(f"warmup_steps is {self.warmup_steps}: it must be between 0 and steps ({self.steps})")
         if self.gradient_clip is not None and not self.gradient_clip > 0:

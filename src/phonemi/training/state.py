@@ -61,11 +61,18 @@ class TrainingState:
         self.last_path, self.best_path = folder / "last.pt", folder / "best.safetensors"
         self.scaler = gradient_scaler(settings.precision, self.device)
         self.model = model.to(self.device)
-        self.trainable = [value for value in model.parameters() if value.requires_grad]
+        rates = {"": settings.learning_rate} | (settings.learning_rate_of or {})
+        groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in rates}
+        for name, value in model.named_parameters():
+            if value.requires_grad:
+                groups[max(filter(name.startswith, groups), key=len)].append(value)
+        self.trainable = [value for values in groups.values() for value in values]
         if not self.trainable:
             raise ModelError(f"{label}: the model has no trainable parameter")
+        # Of each group, how many times the learning rate of the settings its own is.
+        self._shares = [rates[prefix] / settings.learning_rate for prefix, values in groups.items() if values]
         self.optimiser = torch.optim.AdamW(
-            self.trainable,
+            [{"params": values} for values in groups.values() if values],
             lr=settings.learning_rate,
             betas=settings.betas,
             eps=settings.eps,
@@ -147,8 +154,9 @@ class TrainingState:
         return skip
 
     def _optimise(self, skip: Tensor) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"], group["eps"] = self.settings.learning_rate_at(self.step), self.settings.eps_at(self.step)
+        for group, share in zip(self.optimiser.param_groups, self._shares, strict=True):
+            group["lr"] = share * self.settings.learning_rate_at(self.step)
+            group["eps"] = self.settings.eps_at(self.step)
         # The scaler tells the fused AdamW on the device to leave a step out: nothing waits for the device. Without
         # a scaler, looking at `skip` does.
         if self.scaler.is_enabled() or not skip:
