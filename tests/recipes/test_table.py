@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,18 @@ from phonemi.files import read_json
 from phonemi.recipes import table
 from phonemi.recipes.table import SCALES, plan
 from phonemi.systems import find_system
-from phonemi.systems.han2026 import ENCODERS, TABLES
+from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 
 def test_the_plan_of_the_paper_is_what_it_prints() -> None:
     for number, printed in TABLES.items():
-        planned = [("" if row == "log1p" else part.encoder, row) for part in plan(number, "paper") for row in part.rows]
+        planned = [
+            ("" if row == "log1p" else part.encoder, row) for part in plan(str(number), "paper") for row in part.rows
+        ]
         assert planned == list(printed)
     assert sum(len(printed) for printed in TABLES.values()) == 28
-    assert [part.representation for part in plan(1, "paper")] == list(ENCODERS.values())
+    assert [part.representation for part in plan("1", "paper")] == list(ENCODERS.values())
 
 
 def test_every_scale_is_a_preset_and_every_row_is_known() -> None:
@@ -34,37 +37,77 @@ def test_every_scale_is_a_preset_and_every_row_is_known() -> None:
     assert load_config("paper").enhance.steps == 100_000
     for scale in SCALES:
         assert all(
-            find_system(row).name == row for part in plan(1, scale, ("wavlm", "some/folder")) for row in part.rows
+            find_system(row).name == row for part in plan("1", scale, ("wavlm", "some/folder")) for row in part.rows
         )
 
 
+def test_the_table_of_bsse_has_every_encoder_and_kind_of_fine_tuning() -> None:
+    parts = plan("bsse", "paper")
+    assert [part.encoder for part in parts] == [
+        "wavlm", "hubert", "wav2vec2", "wavlm-large", "hubert-large", "wav2vec2-large"
+    ]  # fmt: skip
+    assert [len(part.rows) for part in parts] == [10, 9, 9, 9, 9, 9]
+    systems = [find_system(row) for row in parts[0].rows]
+    assert Counter((system.tuned_from_block, system.keeps_front_end) for system in systems) == {
+        (None, False): 4, (0, True): 3, (0, False): 3
+    }  # fmt: skip
+    # The blocks alone of HuBERT and wav2vec2, and the states of all of WavLM.
+    assert [load_config("bsse", part.settings).aggregate.first_layer for part in parts] == [0, 1, 1, 0, 1, 1]
+    settings = load_config("bsse")
+    assert (settings.seed, settings.enhance.batch, settings.enhance.crop_s) == (999, 16, 1.28)
+    assert settings.enhance.learning_rate == 10 * settings.enhance.encoder_learning_rate == 1e-4
+    assert round(10 ** (settings.enhance.augment.gain_db[1] / 20), 3) == 2.5
+    (mini,) = plan("bsse", "mini")
+    assert (mini.encoder, len(mini.rows)) == ("mini", 10)
+    assert load_config("bsse-mini").enhance.crop_s == 2.56
+
+
+@pytest.mark.slow
+def test_the_table_of_bsse_is_made(
+    phonemi: Callable[..., Any], corpus: Any, tmp_path: Path, blank_figures: None
+) -> None:
+    small = [change for change in corpus.settings if not change.startswith(("data.speech", "data.noise="))]
+    small += ["enhance.steps=2", "enhance.validate_every=2", "evaluate.recogniser=none", "evaluate.utterances=2"]
+    options = ["--out", tmp_path / "out", "--scale", "mini", "--manifests", corpus.data]
+    options += [word for change in small for word in ("--set", change)]
+    outcome = phonemi("table", "bsse", *options)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout.startswith("# Table bsse\n\nScale mini. Encoders: mini")
+    assert "PESQ 3.20" in outcome.stdout
+    result = read_json(tmp_path / "out" / "table-bsse.json")
+    rows = [row["row"] for row in result["rows"]]
+    assert rows == ["noisy", "clean", *plan("bsse", "mini")[0].rows]
+    assert all(np.isfinite(row["si_sdri_db"]) for row in result["rows"] if row["row"] != "clean")
+    assert (tmp_path / "out" / "bsse" / "mini" / "report.html").exists()
+
+
 def test_any_encoder_can_be_named() -> None:
-    parts = plan(1, "mini", ("mini", "hubert", "somebody/encoder"))
+    parts = plan("1", "mini", ("mini", "hubert", "somebody/encoder"))
     assert [part.encoder for part in parts] == ["mini", "hubert", "encoder"]
     assert [part.rows[:2] for part in parts] == [
         ("log1p", "layer"),
         ("layer-11", "ws-acoustic"),
         ("layer", "ws-acoustic"),
     ]
-    assert [bool(part.settings) for part in plan(1, "paper", ("hubert", "somebody/encoder"))] == [False, True]
-    for part in plan(2, "paper", ("hubert", "somebody/encoder")):
+    assert [bool(part.settings) for part in plan("1", "paper", ("hubert", "somebody/encoder"))] == [False, True]
+    for part in plan("2", "paper", ("hubert", "somebody/encoder")):
         data = load_config("paper", part.settings).data
         held_out = {"hubert": (0, ()), "encoder": (0.1, (4,))}[part.encoder]
         assert (data.validation_share, data.noise_folds.validation) == held_out
     assert parts[2].representation == "somebody/encoder"
     with pytest.raises(ConfigError, match="encoder 'mini' is named twice"):
-        plan(2, "mini", ("mini", "another/mini"))
+        plan("2", "mini", ("mini", "another/mini"))
 
 
 def test_what_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no table 3: the paper has 1 and 2"):
-        table.make_table(3, tmp_path, "mini")
+    with pytest.raises(ConfigError, match="there is no table 3: known are 1, 2, bsse"):
+        table.make_table("3", tmp_path, "mini")
     with pytest.raises(ConfigError, match="unknown scale 'tiny': paper or mini"):
-        table.make_table(1, tmp_path, "tiny")
+        table.make_table("1", tmp_path, "tiny")
     with pytest.raises(DataError, match="--manifests FOLDER"):
-        table.make_table(1, tmp_path, "paper")
+        table.make_table("1", tmp_path, "paper")
     with pytest.raises(DataError, match=r"manifest .*librispeech-dev-clean.jsonl does not exist"):
-        table.make_table(2, tmp_path, "paper", manifests=tmp_path)
+        table.make_table("2", tmp_path, "paper", manifests=tmp_path)
 
 
 @pytest.fixture
@@ -102,9 +145,8 @@ def test_the_recipe_of_the_paper_runs(
 ) -> None:
     encoder = tmp_path / "encoder"  # whose speakers are not known, as those of WavLM
     shutil.copytree(finished.folder / "encoder" / "model", encoder, ignore=shutil.ignore_patterns(TRAINING_FILE))
-    monkeypatch.setitem(table.ENCODERS, "wavlm", str(encoder))
-    monkeypatch.setitem(table.SINGLE_LAYER, "wavlm", "layer-1")
-    monkeypatch.setattr(table, "ORDER", ["log1p", "layer-1", *table.ORDER])
+    monkeypatch.setitem(ENCODERS, "wavlm", str(encoder))
+    monkeypatch.setitem(SINGLE_LAYER, "wavlm", "layer-1")
     options = ["--out", tmp_path / "out", "--scale", "paper", "--manifests", papers_corpora, "--encoder", "wavlm"]
     small = [change for change in corpus.settings if not change.startswith("data.")]
     small += ["enhance.steps=10", "enhance.validate_every=10", "evaluate.recogniser=none"]
@@ -114,7 +156,7 @@ def test_the_recipe_of_the_paper_runs(
         assert outcome.code == 0, outcome.stderr
         rows = read_json(tmp_path / "out" / f"table{number}.json")["rows"]
         assert [row["row"] for row in rows] == [
-            *("noisy", "clean"), *(row for part in plan(number, "paper", ("wavlm",)) for row in part.rows)
+            *("noisy", "clean"), *(row for part in plan(str(number), "paper", ("wavlm",)) for row in part.rows)
         ]  # fmt: skip
         assert all(("mi_bits" in row) == ("+log1p" not in row["row"]) for row in rows[2:])
         assert all(row["stoi_total"] == 2 for row in rows), "the test pairs"
@@ -173,8 +215,8 @@ def test_both_tables_share_a_folder(
 
 def test_several_encoders_are_tested_on_speakers_that_trained_none_of_them() -> None:
     changes = ["data.keep_in_training=[someone]"]
-    assert table._same_test_speakers(plan(1, "mini", ("mini",)), "mini", changes) == []
-    (setting,) = table._same_test_speakers(plan(1, "mini", ("mini", "microsoft/wavlm-base")), "mini", changes)
+    assert table._same_test_speakers(plan("1", "mini", ("mini",)), "mini", changes) == []
+    (setting,) = table._same_test_speakers(plan("1", "mini", ("mini", "microsoft/wavlm-base")), "mini", changes)
     record = find_training_record("mini")
     assert record is not None
     assert set(load_config("mini", [setting]).data.keep_in_training) == {"someone", *record.speakers}

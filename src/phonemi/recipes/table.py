@@ -1,7 +1,7 @@
-"""Make a table of Han et al. (2026), every row of it beside what is printed: OUT/table<number>.json and .md.
+"""Make a table of a paper, every row of it beside what is printed: OUT/table<name>.json and .md.
 
 OUT/<encoder> is an ordinary run for each encoder, so that rows are independent, resumable, skipped when done, and share
-what they can: hidden states, pre-trained aggregations, and everything between the tables.
+what they can: hidden states, pre-trained aggregations, and everything between tables of the same settings.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from phonemi.config import MANIFESTS, Config, load_config, provenance
-from phonemi.constants import TUNINGS
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json, write_text
 from phonemi.progress import Progress
@@ -24,18 +23,11 @@ from phonemi.stages import aggregate, evaluate, run_stages, train
 from phonemi.stages.comparison import adjust
 from phonemi.stages.protocol import describe_statistics
 from phonemi.stages.run import Run
-from phonemi.systems import find_system, find_systems
-from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
+from phonemi.systems import TABLES, TablePlan, find_system, find_systems
 from phonemi.weights.training_record import find_training_record
 
 SCALES = ("paper", "mini")
-"""Each is a preset too."""
-
-KINDS = {1: "ws", 2: "dws"}
-HELD_OUT = ("data.validation_share=0.1", "data.noise_folds.train=[1,2,3]", "data.noise_folds.validation=[4]")
-"""For an encoder whose single layer the paper does not name: it is chosen on these, of dev-clean and of ESC-50."""
-ORDER = list(dict.fromkeys(["log1p", "layer", *(row for table in TABLES.values() for _, row in table)]))
-"""Every row of both tables, as printed."""
+"""The paper's recipe and corpora, or the same code on little data."""
 
 
 class Part(NamedTuple):
@@ -48,7 +40,7 @@ class Part(NamedTuple):
 
 
 def make_table(
-    number: int,
+    name: str,
     out: Path,
     scale: str,
     encoders: Sequence[str] = (),
@@ -58,10 +50,10 @@ def make_table(
     """Make every row that is not there yet, and write the table, whose path is returned.
 
     Args:
-        number: 1 or 2.
+        name: of `systems.TABLES`.
         out: folder of the runs and of the table.
         scale: "paper" (its recipe and corpora) or "mini" (the same code on little data).
-        encoders: names of `systems.han2026.ENCODERS`, shipped names, folders or hub ids; () for those of the scale.
+        encoders: names in the paper, shipped names, folders or hub ids; () for those of the scale.
         manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
         overrides: KEY=VALUE, which override the preset.
 
@@ -69,27 +61,32 @@ def make_table(
         ConfigError: for a table, scale or setting that does not exist.
         DataError: if a manifest is missing.
     """
-    if number not in TABLES:
-        raise ConfigError(f"there is no table {number}: the paper has {' and '.join(map(str, TABLES))}")
+    if name not in TABLES:
+        raise ConfigError(f"there is no table {name}: known are {', '.join(TABLES)}")
     if scale not in SCALES:
         raise ConfigError(f"unknown scale {scale!r}: paper or mini")
-    progress = Progress()
-    data = _data(out, scale, manifests, progress)
-    parts = plan(number, scale, encoders)
-    overrides = [*overrides, *_same_test_speakers(parts, scale, overrides)]
+    progress, table = Progress(), TABLES[name]
+    preset = table.presets[scale]
+    data = _data(out, preset, scale, manifests, progress)
+    parts = plan(name, scale, encoders)
+    overrides = [*overrides, *_same_test_speakers(parts, preset, overrides)]
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []
     tested_on, protocols = EvaluationData(), {}
     for part in parts:
-        progress.say(f"table {number}: {part.encoder}, {len(part.rows)} rows")
-        metrics = _metrics(part, out, [*part.settings, *data, *overrides], scale, progress)
+        progress.say(f"table {name}: {part.encoder}, {len(part.rows)} rows")
+        metrics = _metrics(part, table, out, [*part.settings, *data, *overrides], preset, progress)
         tested_on, protocols[part.encoder] = EvaluationData.from_json(metrics["data"]), metrics["protocol"]
         wanted = {"noisy", "clean", *part.rows}
         new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
-        rows += [_row(number, part, one) for one in metrics["rows"] if one["row"] in new]
+        rows += [_row(part, one) for one in metrics["rows"] if one["row"] in new]
         compared = [one for one in metrics["comparisons"] if one["row"] in wanted and one["against"] in part.rows]
         comparisons += [PaperComparison.from_json({"encoder": part.encoder, **one}) for one in compared]
-    facts = {"number": number, "scale": scale, "encoders": {part.encoder: part.representation for part in parts}}
+    facts: dict[str, Any] = {"number": int(name)} if name.isdecimal() else {"name": name, "note": table.note}
+    facts |= {
+        "scale": scale,
+        "encoders": {part.encoder: part.representation for part in parts},
+    }
     # One family of tests: what this table shows, whatever else has been compared in these folders.
     comparisons = adjust(comparisons)
     for protocol in protocols.values():
@@ -97,43 +94,41 @@ def make_table(
     result = {**facts, "intervals_over": tested_on.intervals_over, "rows": rows}
     result |= {"comparisons": [one.to_json() for one in comparisons]}
     result |= {"protocols": protocols, "made_by": provenance()}
-    write_json(out / f"table{number}.json", result)
-    path = out / f"table{number}.md"
+    file = f"table{name}" if name.isdecimal() else f"table-{name}"
+    write_json(out / f"{file}.json", result)
+    path = out / f"{file}.md"
     write_text(path, paper_table_markdown(PaperTable.from_json(result)))
     return path
 
 
-def plan(number: int, scale: str, encoders: Sequence[str] = ()) -> list[Part]:
+def plan(name: str, scale: str, encoders: Sequence[str] = ()) -> list[Part]:
     """Which rows belong to the table.
 
-    >>> plan(2, "paper")[0].rows[:3]
+    >>> plan("2", "paper")[0].rows[:3]
     ('dws-acoustic', 'dws-acoustic+log1p', 'dws-linguistic')
     """
-    defaults = {"paper": tuple(ENCODERS) if number == 1 else ("wavlm",), "mini": ("mini",)}[scale]
-    parts: list[Part] = []
-    for name in encoders or defaults:
-        summed = tuple(f"{KINDS[number]}-{tuning}{plus}" for tuning in TUNINGS for plus in ("", "+log1p"))
-        single = (SINGLE_LAYER.get(name, "layer"),) if number == 1 else ()
-        spectrum = ("log1p",) if number == 1 and not parts else ()  # the same for every encoder
-        encoder = Path(name).name
+    table, parts = TABLES[name], list[Part]()
+    for wanted in encoders or table.encoders[scale]:
+        encoder = Path(wanted).name
         if encoder in {part.encoder for part in parts}:
             raise ConfigError(f"encoder {encoder!r} is named twice")
-        held_out = HELD_OUT if scale == "paper" and name not in SINGLE_LAYER else ()
-        parts.append(Part(encoder, ENCODERS.get(name, name), (*spectrum, *single, *summed), held_out))
+        shared_rows = () if parts else table.shared_rows
+        settings = table.settings(wanted) if scale == "paper" else ()
+        parts.append(Part(encoder, table.models.get(wanted, wanted), (*shared_rows, *table.rows(wanted)), settings))
     return parts
 
 
-def _same_test_speakers(parts: Sequence[Part], scale: str, overrides: Sequence[str]) -> list[str]:
+def _same_test_speakers(parts: Sequence[Part], preset: str, overrides: Sequence[str]) -> list[str]:
     """The setting that makes the test speakers of several encoders the same: none who trained any of them."""
     records = [record for part in parts if (record := find_training_record(part.representation))]
     if len(parts) == 1 or not records:
         return []
-    training_speakers = set(load_config(scale, overrides).data.keep_in_training)
+    training_speakers = set(load_config(preset, overrides).data.keep_in_training)
     training_speakers.update(*(record.speakers for record in records))
     return [as_setting("data.keep_in_training", sorted(training_speakers))]
 
 
-def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> list[str]:
+def _data(out: Path, preset: str, scale: str, manifests: Path | None, progress: Progress) -> list[str]:
     """The settings that name the data, each manifest found in the folder of the manifests."""
     if manifests is None:
         if scale == "paper":
@@ -142,7 +137,7 @@ def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> 
             )
         # Its sentences have a grammar: no recogniser need be downloaded.
         return [*synthetic_data(out, progress), "evaluate.recogniser=pocketsphinx-grammar"]
-    named = load_config(scale)
+    named = load_config(preset)
     settings = [
         as_setting(f"data.{key}", [str(manifests / path) for path in getattr(named.data, key)])
         for key in MANIFESTS
@@ -153,9 +148,13 @@ def _data(out: Path, scale: str, manifests: Path | None, progress: Progress) -> 
     return settings
 
 
-def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: Progress) -> dict[str, Any]:
+def _metrics(
+    part: Part, table: TablePlan, out: Path, settings: list[str], preset: str, progress: Progress
+) -> dict[str, Any]:
     """Everything of one encoder; what is done already is skipped by the stages."""
-    folder = out / part.encoder
+    folder = out / table.folder / part.encoder
+    tables = [other for other in TABLES.values() if other.folder == table.folder]
+    order = list(dict.fromkeys(row for other in tables for row in (*other.shared_rows, *other.rows(part.encoder))))
 
     def configured(rows: Sequence[str]) -> Config:
         kinds = dict.fromkeys(aggregate.KINDS[s.aggregation or ""] for s in find_systems(rows) if s.is_pretrained)
@@ -164,15 +163,15 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
             as_setting("enhance.rows", list(rows)),
             as_setting("aggregate.aggregations", list(kinds)),
         ]
-        return load_config(scale, [*settings, *own])
+        return load_config(preset, [*settings, *own])
 
     # Rows of the other table stay in the results of the run, as long as they are of this very configuration; in one
     # order, whichever table is asked for, so that neither makes the results of the other stale.
-    here = {path.name for path in folder.glob("rows/*") if path.name in ORDER and path.name not in part.rows}
+    here = {path.name for path in folder.glob("rows/*") if path.name in order and path.name not in part.rows}
     with removing_empty_run(folder):
         run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
         done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
-        run = Run(folder, configured(sorted([*part.rows, *done], key=ORDER.index)), progress)
+        run = Run(folder, configured(sorted([*part.rows, *done], key=order.index)), progress)
         run_stages(run)
     write_markdown(folder)
     build_report(folder)
@@ -180,10 +179,11 @@ def _metrics(part: Part, out: Path, settings: list[str], scale: str, progress: P
     return metrics
 
 
-def _row(number: int, part: Part, metrics: dict[str, Any]) -> dict[str, Any]:
+def _row(part: Part, metrics: dict[str, Any]) -> dict[str, Any]:
     """Ours, and what is printed of the same encoder and row, if anything is."""
     name = metrics["row"]
-    encoder = part.encoder if name in part.rows and find_system(name).uses_encoder else ""
-    printed = TABLES[number].get((encoder, name))
+    system = find_system(name) if name in part.rows else None
+    encoder = part.encoder if system is not None and system.uses_encoder else ""
+    printed = None if system is None else system.printed.get(encoder)
     published = {} if printed is None else {"published": printed._asdict()}
     return {"encoder": encoder, **metrics, **published}

@@ -62,7 +62,13 @@ def paper_table_markdown(result: PaperTable) -> str:
     facts = f"Scale {result.scale}. Encoders: {encoders}."
     unit = result.intervals_over
     notes = NOTES.format(unit=unit, models=MIN_MODELS) + (FEW_SPEAKERS if unit == "utterances" else "")
-    parts = [f"# Table {result.number}", facts, paper_table(result).markdown(), notes]
+    parts = [
+        f"# Table {result.number or result.name}",
+        facts,
+        *filter(None, (result.note,)),
+        paper_table(result).markdown(),
+        notes,
+    ]
     if result.protocols:
         parts.append(f"## Protocol\n\n{_bullets(protocol_lines(result.protocols))}")
     if result.comparisons:

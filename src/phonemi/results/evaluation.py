@@ -254,11 +254,13 @@ class PaperComparison(Comparison):
 class PaperTable(Record):
     """Content of tableNUMBER.json, which `phonemi table` writes: our numbers and those that the paper prints."""
 
-    number: int  # of the table in the paper
+    number: int | None = omitted_if_none()  # of the table in the paper
+    name: str | None = omitted_if_none()  # of a table without a number
     scale: str  # "paper" or "mini"
     encoders: dict[str, str]  # name -> the model that it is
     intervals_over: str = "speakers"
     rows: tuple[PaperRow, ...]  # in the order of the paper
     comparisons: tuple[PaperComparison, ...] = ()  # with the acoustic row of the same encoder
     protocols: dict[str, dict[str, str]] = field(default_factory=dict)  # encoder -> topic -> a sentence
+    note: str | None = omitted_if_none()  # what is printed about the table, and of no row
     made_by: dict[str, Any] = field(default_factory=dict)  # version and commit of the software

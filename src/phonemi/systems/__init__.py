@@ -10,7 +10,7 @@ this order:
                "entire" (everything) or "partial" (all but what makes frames of the waveform)
     @M         model M of the row, from other initial weights (the setting `enhance.seeds` makes them)
 
-A new paper is a new file with its `SYSTEMS` and an entry in `PAPERS`.
+A new paper is a new file with its `SYSTEMS` and an entry in `PAPERS`, and in `TABLES` if `phonemi table` makes one.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from dataclasses import replace
 
 from phonemi.errors import ConfigError, nearest
 from phonemi.systems import han2026, hung2022
-from phonemi.systems.system import LAST_LAYER, Look, Printed, System, numbered_name, numbered_seed
+from phonemi.systems.system import LAST_LAYER, Look, Printed, System, TablePlan, numbered_name, numbered_seed
 
 __all__ = [
     "LAST_LAYER",
     "PAPERS",
+    "TABLES",
     "Look",
     "Printed",
     "System",
+    "TablePlan",
     "find_system",
     "find_systems",
     "known_system",
@@ -39,6 +41,9 @@ __all__ = [
 
 PAPERS: list[dict[str, System]] = [han2026.SYSTEMS, hung2022.SYSTEMS]
 """The systems of each paper by name."""
+
+TABLES: dict[str, TablePlan] = {plan.name: plan for plan in (*han2026.PLANS, *hung2022.PLANS)}
+"""The tables of the papers by name."""
 
 
 def find_system(name: str) -> System:

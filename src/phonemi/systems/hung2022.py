@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from phonemi.systems.system import LAST_LAYER, System
+from phonemi.systems.system import LAST_LAYER, System, TablePlan
 
 ENCODERS = {
     "wavlm": "microsoft/wavlm-base-plus",
@@ -28,12 +28,14 @@ WITHOUT_FIRST_STATE = ("hubert", "wav2vec2", "hubert-large", "wav2vec2-large")
 FINE_TUNING = ("", "+tuned-partial", "+tuned-entire")
 """What ends the name of a row whose encoder is frozen, partially (PF) or entirely (EF) fine-tuned."""
 
-ROWS = ("bsse-raw", *(f"bsse-{features}{tuned}" for features in ("last", "ws", "ws+log1p") for tuned in FINE_TUNING))
-"""Every row of `phonemi table bsse`."""
+ROWS = tuple(f"bsse-{features}{tuned}" for features in ("last", "ws", "ws+log1p") for tuned in FINE_TUNING)
+"""The rows of an encoder in `phonemi table bsse`."""
 
-PUBLISHED = {"pesq_wb_lqo": 3.20, "csig": 4.53, "cbak": 3.60, "covl": 3.88}
-"""What the README of the code prints for VoiceBank-DEMAND; of which row, it does not say. Its abstract says that the
-best is a fine-tuned encoder with cross-domain features."""
+PUBLISHED = (
+    "Published for VoiceBank-DEMAND, of one row that is not named (by the abstract a fine-tuned encoder beside the "
+    "spectrum does best): PESQ 3.20, CSIG 4.53, CBAK 3.60, COVL 3.88."
+)
+"""What the README of the authors' code prints, since 2022-06-17."""
 
 TERMS = {
     "BSSE": "the network of Hung et al. (2022)",
@@ -73,3 +75,18 @@ SYSTEMS: dict[str, System] = {
         ),
     )
 }
+
+PLANS = (
+    TablePlan(
+        "bsse",
+        rows=lambda encoder: ROWS,
+        shared_rows=("bsse-raw",),
+        models=ENCODERS,
+        encoders={"paper": tuple(ENCODERS), "mini": ("mini",)},
+        presets={"paper": "bsse", "mini": "bsse-mini"},
+        settings=lambda encoder: ("aggregate.first_layer=1",) if encoder in WITHOUT_FIRST_STATE else (),
+        folder="bsse",
+        note=PUBLISHED,
+    ),
+)
+"""The tables that `phonemi table` makes."""

@@ -6,6 +6,7 @@ are in one file each (`han2026`, ...); `phonemi.systems.find_system` finds them 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -86,6 +87,21 @@ class System:
     def seed(self, run_seed: int) -> int:
         """Seed of the initial weights and of the order of the batches."""
         return numbered_seed(run_seed, self.model)
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A table of a paper: which rows it has, of which encoders, and what is set for them."""
+
+    name: str  # as the command line has it
+    rows: Callable[[str], tuple[str, ...]]  # name of an encoder -> its rows, in their order
+    models: Mapping[str, str]  # name of an encoder -> the model that it is, on the hub
+    encoders: Mapping[str, tuple[str, ...]]  # scale -> those of the table
+    presets: Mapping[str, str]  # scale -> the configuration
+    shared_rows: tuple[str, ...] = ()  # before those of the first encoder: the same for all of them
+    settings: Callable[[str], tuple[str, ...]] = lambda encoder: ()  # KEY=VALUE of an encoder at scale "paper"
+    folder: str = ""  # for the runs, so that tables of other settings keep theirs
+    note: str = ""  # what is printed about the table, and of no row
 
 
 def numbered_seed(run_seed: int, number: int) -> int:
