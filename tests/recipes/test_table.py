@@ -62,6 +62,18 @@ def test_the_table_of_bsse_has_every_encoder_and_kind_of_fine_tuning() -> None:
     assert load_config("bsse-mini").enhance.crop_s == 2.56
 
 
+def test_the_table_of_feature_normalisation_sweeps_the_layers() -> None:
+    parts = plan("feature-norm", "paper")
+    assert [part.encoder for part in parts] == ["mockingjay", "tera", "wav2vec2", "wavlm", "hubert"]
+    swept = {part.encoder: [find_system(row).normalised_layers for row in part.rows] for part in parts}
+    assert swept["tera"] == [(), (), (0,), (1,), (2,), (3,), (0,), (0, 1, 2, 3)]
+    assert swept["hubert"] == [(), (), (0,), (4,), (8,), (12,), tuple(range(6)), tuple(range(13))]
+    (mini,) = plan("feature-norm", "mini")
+    systems = {row: find_system(row) for row in mini.rows}
+    assert systems["ws-acoustic+norm-0.1.2+tuned-entire"].compared_with[0] == "ws-acoustic+tuned-entire"
+    assert sum(system.learns_encoder for system in systems.values()) == 7
+
+
 @pytest.mark.slow
 def test_the_table_of_bsse_is_made(
     phonemi: Callable[..., Any], corpus: Any, tmp_path: Path, blank_figures: None
@@ -100,7 +112,7 @@ def test_any_encoder_can_be_named() -> None:
 
 
 def test_what_cannot_be_made(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no table 3: known are 1, 2, bsse"):
+    with pytest.raises(ConfigError, match="there is no table 3: known are 1, 2, bsse, feature-norm"):
         table.make_table("3", tmp_path, "mini")
     with pytest.raises(ConfigError, match="unknown scale 'tiny': paper or mini"):
         table.make_table("1", tmp_path, "tiny")

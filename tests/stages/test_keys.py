@@ -146,6 +146,8 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.warmup_steps": (3, TRAINING),
     "enhance.eps": (1e-8, TRAINING),
     "enhance.gradient_clip": (3, TRAINING),
+    "enhance.feature_reference": ("paired", TRAINING),
+    "enhance.reference_utterances": (3, TRAINING),
     "enhance.recompute_blocks": (True, set()),
     "enhance.redraw": ("training", TRAINING),
     "enhance.shuffle": (False, TRAINING),

@@ -369,8 +369,8 @@ class Enhance(Section):
     )
     """Enhancers to train, by the name of their row: log1p, layer, layer-N, ws-TUNING or dws-TUNING with TUNING
     acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask; bsse-raw, bsse-last
-    and bsse-ws, these also with +log1p. +tuned-K at the end fine-tunes the encoder from block K on, or K is partial or
-    entire"""
+    and bsse-ws, these also with +log1p. +norm-K behind them normalises the features of layer K (0.1.2: of several),
+    and +tuned-K at the end fine-tunes the encoder from block K on, or K is partial or entire"""
     start: str | None = setting(None, affects="models", added=True, paper="null, recipe", min_length=1)
     """Enhancer to go on from, with its aggregation and its network: a name, a folder or a hub id; null: begin anew. Its
     encoder must be `representation`, and `rows` the one row that it is of"""
@@ -410,6 +410,12 @@ class Enhance(Section):
     """AdamW's eps"""
     gradient_clip: float | None = setting(1.0, affects="models", added=True, paper="1, recipe", gt=0)
     """Largest norm of a gradient; null: no limit"""
+    feature_reference: Literal["global", "paired", "pretraining"] = setting("global", affects="models", added=True)
+    """Whose statistics +norm-K gives to the features: those of clean training speech (global), of the speech that
+    `data.encoder_speech` names (pretraining), or in training those of the clean recording itself (paired), and those
+    of clean training speech afterwards"""
+    reference_utterances: Count | None = setting(500, affects="models", added=True, unit="utterances")
+    """Largest number of clean utterances whose statistics +norm-K takes, drawn evenly over the speakers; null: all"""
     recompute_blocks: bool = setting(False, affects=())
     """Keep of each block of an encoder that is fine-tuned its input alone, and compute the rest again for the gradient:
     less memory, a third more time"""

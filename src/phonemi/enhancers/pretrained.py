@@ -22,6 +22,7 @@ from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
+from phonemi.representations.feature_normalisation import INNER_ENCODER, FeatureNormalisation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer
@@ -228,8 +229,8 @@ def _store_encoder(
     if shipped_encoder is not None:
         version = _version_of(encoder, shipped_encoder)
         return settings | {"representation": shipped_encoder, "representation_sha256": version}, []
-    if _save_encoder(encoder, folder / ENCODER, half):
-        return settings | {"representation": ENCODER}, [f"{ENCODER}/{file}" for file in (CONFIG_FILE, WEIGHTS_FILE)]
+    if files := _save_encoder(encoder, folder / ENCODER, half):
+        return settings | {"representation": ENCODER}, [f"{ENCODER}/{file}" for file in files]
     if isinstance(encoder, Log1p):
         return settings | {"representation": encoder.name}, []
     published: Any = encoder.model
@@ -276,20 +277,28 @@ def _version_of(encoder: Representation, name: str) -> str:
     return version
 
 
-def _save_encoder(encoder: Representation, folder: Path, half: bool) -> bool:
-    """Write the files of an encoder; False if it has none, or if they are those that the hub has."""
+def _save_encoder(encoder: Representation, folder: Path, half: bool, is_inside: bool = False) -> list[str]:
+    """Write the files of an encoder; returns their names, none if it has none, or if they are those that the hub has.
+
+    What is inside of another is always written.
+    """
+    if isinstance(encoder, FeatureNormalisation):
+        inner = _save_encoder(encoder.encoder, folder / INNER_ENCODER, half, is_inside=True)
+        options = {key: value for key, value in encoder.encoder.settings().items() if key in OPTIONS}
+        encoder.save(folder, options)
+        return [CONFIG_FILE, WEIGHTS_FILE, *(f"{INNER_ENCODER}/{file}" for file in inner)]
     if isinstance(encoder, MelTransformer):
         encoder.save(folder, half)
-        return True
+        return [CONFIG_FILE, WEIGHTS_FILE]
     name = Path(encoder.name)
     is_on_hub = not (encoder.is_modified or name.is_dir() or name.is_absolute())
-    if not isinstance(encoder, HuggingFaceRepresentation | WhisperRepresentation) or is_on_hub:
-        return False
+    if not isinstance(encoder, HuggingFaceRepresentation | WhisperRepresentation) or (is_on_hub and not is_inside):
+        return []
     save_weights(encoder.model, folder / WEIGHTS_FILE, half, {"format": "pt"})
     config: Any = encoder.model.config
     with replacing(folder / CONFIG_FILE) as temporary:
         config.to_json_file(temporary)
-    return True
+    return [CONFIG_FILE, WEIGHTS_FILE]
 
 
 def _without_encoder(enhancer: Enhancer) -> nn.Module:

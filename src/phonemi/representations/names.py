@@ -7,6 +7,8 @@ from typing import Any
 
 from phonemi.errors import ModelError
 from phonemi.representations.base import Representation
+from phonemi.representations.feature_normalisation import INNER_ENCODER, FeatureNormalisation
+from phonemi.representations.feature_normalisation import MODEL_TYPE as FEATURE_NORMALISATION
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer, MelTransformerConfig
 from phonemi.representations.transformers_models import load_encoder, new_encoder
@@ -45,7 +47,10 @@ def load_representation(
             f"no encoder {name!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder, "
             "a hub id such as microsoft/wavlm-base"
         )
-    if shipped.type_of(folder / shipped.CONFIG_FILE) != MODEL_TYPE:
+    model_type = shipped.type_of(folder / shipped.CONFIG_FILE)
+    if model_type == FEATURE_NORMALISATION:
+        return FeatureNormalisation.load(folder, load_representation(folder / INNER_ENCODER)).freeze().eval()
+    if model_type != MODEL_TYPE:
         return load_encoder(name, token, revision)
     encoder = MelTransformer.load(folder)
     encoder.name = name
@@ -54,6 +59,8 @@ def load_representation(
 
 def _from_settings(settings: dict[str, Any]) -> Representation:
     name = settings["name"]
+    if "normalised_layers" in settings:
+        return FeatureNormalisation(load_representation(settings["encoder"]), settings["normalised_layers"])
     if name == "log1p":
         return Log1p()
     if "config" in settings:  # of transformers

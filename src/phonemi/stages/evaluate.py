@@ -321,11 +321,11 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
     """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
     lists: dict[information.ListName, list[RowBound]] = {"rows": [], "average": [], "validation": []}
-    frozen = [system for system in systems if not system.learns_encoder]
-    for group in ([frozen] if frozen else []) + [[system] for system in systems if system.learns_encoder]:
+    frozen = [system for system in systems if not system.changes_encoder]
+    for group in ([frozen] if frozen else []) + [[system] for system in systems if system.changes_encoder]:
         enhancers = [Enhancer.from_pretrained(run.folder.model(system.name)) for system in group]
         encoder, keys, file = run.encoder, run.keys, "encoder"
-        if group[0].learns_encoder:
+        if group[0].changes_encoder:
             assert enhancers[0].representation is not None
             encoder, file = enhancers[0].representation.to(run.device), group[0].name
             keys = run.keys.with_encoder(run.keys.model(group[0]))

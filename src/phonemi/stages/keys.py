@@ -85,6 +85,13 @@ class Keys:
         padded_batch = settings.batch if settings.encoder_padding == "batch" else None
         return self.of("states.train", self.mixtures(split), self.encoder, padded_batch)
 
+    @property
+    def clean_statistics(self) -> str:
+        """Statistics of clean features."""
+        settings = self.config.enhance
+        reference = settings.feature_reference if settings.feature_reference == "pretraining" else "global"
+        return content_hash("clean statistics", self.data, self.encoder, reference, settings.reference_utterances)
+
     def model(self, system: System) -> str:
         """The trained model of a system."""
         settings = self.config.settings_that_affect("models")

@@ -175,9 +175,10 @@ class Run:
             name = str(self.folder / ENCODER_MODEL)
         encoder = load_representation(name).to(self.device).eval()
         if (normalise := self.config.normalise_waveform) is not None:
-            if not isinstance(encoder, HuggingFaceRepresentation):
+            if isinstance(encoder, HuggingFaceRepresentation):
+                encoder.normalise = normalise
+            elif normalise:
                 raise ConfigError(f"normalise_waveform is for HuBERT, WavLM and wav2vec2, not {name!r}: set it to null")
-            encoder.normalise = normalise
         return encoder
 
     @property

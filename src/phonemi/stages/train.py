@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.pretrained import NETWORKS, build_network, hear_alike
 from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
+from phonemi.files import read_json
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
@@ -35,9 +37,10 @@ from phonemi.metrics.score import Score
 from phonemi.metrics.si_sdr import target_and_error_energy
 from phonemi.progress import Progress
 from phonemi.representations.base import Representation
+from phonemi.representations.feature_normalisation import FeatureNormalisation, Statistics, measure_statistics
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
-from phonemi.stages.data_splits import DataSplits, Split
+from phonemi.stages.data_splits import DataSplits, Split, draw_evenly
 from phonemi.stages.hidden_states import StoredStates, pad_batch
 from phonemi.stages.run import Run
 from phonemi.systems import LAST_LAYER, System, find_system
@@ -75,7 +78,10 @@ def train_systems(run: Run, only: str | None = None) -> None:
                 f"{run.config.representation} has a frame every {run.encoder.hop} samples; rows with an "
                 f"encoder need one with a frame every {SSL_HOP}"
             )
-        if any(system.uses_encoder and not system.learns_encoder for system in to_train) and settings.redraw == "never":
+        if (
+            any(system.uses_encoder and not system.changes_encoder for system in to_train)
+            and settings.redraw == "never"
+        ):
             for split in SPLITS:
                 stored_states(run, split)
         mixtures = made_mixtures(run) if jobs == 1 else {}
@@ -240,6 +246,7 @@ class TrainingModel(nn.Module):
         kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
         phone_judge: says how many nats of the phones the enhanced speech has lost.
         phone_weight: add this times those to the loss.
+        is_paired: whether normalised features get the statistics of the clean recording in training.
     """
 
     def __init__(
@@ -251,18 +258,21 @@ class TrainingModel(nn.Module):
         kept_noise_db: float | None = None,
         phone_judge: PhoneJudge | None = None,
         phone_weight: float = 0.0,
+        is_paired: bool = False,
     ) -> None:
         super().__init__()
         self._kept = 0.0 if kept_noise_db is None else 10 ** (-kept_noise_db / 20)
         # In the order of the data: the norm of the gradient is summed in the order of the parameters.
         self.representation, self.aggregation, self.network = representation, aggregation, network
         self._si_sdr_weight, self._phone_weight = si_sdr_weight, phone_weight
+        self._is_paired = is_paired and isinstance(representation, FeatureNormalisation)
         self._phone_judge = phone_judge  # no module: neither learned nor saved here
 
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch, []."""
-        features = self.features(batch.noisy, batch.lengths, batch.inputs)
         lengths = torch.tensor(batch.lengths)
+        with self._reference(batch.clean, lengths):
+            features = self.features(batch.noisy, batch.lengths, batch.inputs)
         target = batch.clean + self._kept * (batch.noisy - batch.clean) if self._kept else batch.clean
 
         def waveform_loss(enhanced: Tensor) -> Tensor:
@@ -275,6 +285,12 @@ class TrainingModel(nn.Module):
 
         is_wanted = self._si_sdr_weight or self._phone_judge is not None
         return self.network.loss(batch.noisy, target, features, lengths, waveform_loss if is_wanted else None)
+
+    def _reference(self, clean: Tensor, lengths: Tensor) -> AbstractContextManager[None]:
+        """Where normalised features have their statistics from."""
+        if self._is_paired and self.training and isinstance(self.representation, FeatureNormalisation):
+            return self.representation.paired_with(clean, lengths)
+        return nullcontext()
 
     def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
         """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
@@ -305,13 +321,18 @@ def train_system(
     """Train one system on the mixtures of the two splits and save it as an `Enhancer`."""
     settings = run.config.enhance
     representation: Representation | None = None
-    if system.tuned_from_block is not None:
+    if system.changes_encoder:
         representation = run.load_encoder()  # a copy of its own: it is going to change
+    elif system.uses_encoder:
+        representation = run.encoder
+    if representation is not None and system.normalised_layers:
+        statistics = clean_statistics(run, representation)
+        representation = FeatureNormalisation(representation, system.normalised_layers).set_statistics(statistics)
+        representation.to(run.device)
+    if representation is not None and system.tuned_from_block is not None:
         representation.unfreeze(system.tuned_from_block, system.keeps_front_end)
         if settings.recompute_blocks:
             representation.recompute_blocks()
-    elif system.uses_encoder:
-        representation = run.encoder
     # After the encoder is there, because loading one draws random numbers too.
     seed = system.seed(run.config.seed)
     torch.manual_seed(seed)
@@ -326,8 +347,9 @@ def train_system(
     if judge is not None:
         judge.encoder.to(run.device)
         judge.probe.to(run.device).requires_grad_(False)
-    losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight
-    if system.learns_encoder or settings.redraw != "never":
+    is_paired = settings.feature_reference == "paired"
+    losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight, is_paired
+    if system.changes_encoder or settings.redraw != "never":
         model = TrainingModel(network, aggregation, representation, *losses)
     else:
         learned, frozen = (aggregation, None) if system.learns_aggregation else (None, aggregation)
@@ -378,6 +400,21 @@ def train_system(
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
+
+
+def clean_statistics(run: Run, encoder: Representation) -> Statistics:
+    """What the features of clean speech are like in each layer of the run's encoder: RUN/clean_statistics.json."""
+    settings = run.config.enhance
+    name = "pretraining" if settings.feature_reference == "pretraining" else "global"
+    file, key = f"clean_statistics.{name}.json", run.keys.clean_statistics
+    if not run.folder.is_current(file, key):
+        speech = run.data.encoder_speech if name == "pretraining" else run.data.enhancer_speech
+        store = AudioStore(draw_evenly(speech, settings.reference_utterances, run.config.seed))
+        numbers = run.progress.over(range(len(store)), "clean statistics")
+        statistics = measure_statistics(encoder, (store[number] for number in numbers))
+        run.folder.write(file, {"key": key, **{part: values.tolist() for part, values in statistics._asdict().items()}})
+    stored = read_json(run.folder / file)
+    return Statistics(torch.tensor(stored["mean"]), torch.tensor(stored["std"]))
 
 
 def mixtures_by_draw(run: Run, split: Split, made: dict[Split, list[Mixture]]) -> Callable[[int], Mixtures]:

@@ -6,6 +6,7 @@ this order:
     -N         a given layer N instead of the chosen one, after "layer"
     +log1p     the log1p spectrum beside the aggregated features, where the paper has such a row
     +complex   a complex mask by a network of our own, in a row with the spectrum (`enhancers.complex_mask`)
+    +norm-K    feature normalisation in layer K, or in several: +norm-0.1.2 (`representations.feature_normalisation`)
     +tuned-K   the encoder's blocks from K on are trained with the enhancer (1 is the first block); K is also
                "entire" (everything) or "partial" (all but what makes frames of the waveform)
     @M         model M of the row, from other initial weights (the setting `enhance.seeds` makes them)
@@ -21,7 +22,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from phonemi.errors import ConfigError, nearest
-from phonemi.systems import han2026, hung2022
+from phonemi.systems import han2026, hung2022, yang2023
 from phonemi.systems.system import LAST_LAYER, Look, Printed, System, TablePlan, numbered_name, numbered_seed
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 PAPERS: list[dict[str, System]] = [han2026.SYSTEMS, hung2022.SYSTEMS]
 """The systems of each paper by name."""
 
-TABLES: dict[str, TablePlan] = {plan.name: plan for plan in (*han2026.PLANS, *hung2022.PLANS)}
+TABLES: dict[str, TablePlan] = {plan.name: plan for plan in (*han2026.PLANS, *hung2022.PLANS, *yang2023.PLANS)}
 """The tables of the papers by name."""
 
 
@@ -77,7 +78,7 @@ def known_system(name: str) -> System | None:
     """The system of a name; None if no paper has it, for instance because it is a system from elsewhere."""
     parts = re.fullmatch(
         r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(?P<complex>\+complex)?"
-        r"(\+tuned-(?P<block>\d+|entire|partial))?(@(?P<model>[1-9]\d{0,2}))?",
+        r"(\+norm-(?P<norm>\d+(\.\d+)*))?(\+tuned-(?P<block>\d+|entire|partial))?(@(?P<model>[1-9]\d{0,2}))?",
         name,
     )
     if parts is None:
@@ -105,17 +106,32 @@ def known_system(name: str) -> System | None:
             printed={},
         )
         frozen_name += "+complex"
+    if parts["norm"]:
+        if not system.uses_encoder:
+            return None
+        layers = tuple(sorted({int(layer) for layer in parts["norm"].split(".")}))
+        which = f"layer {layers[0]}" if len(layers) == 1 else f"layers {', '.join(map(str, layers))}"
+        system = replace(
+            system,
+            label=f"{system.label}, {which} normalised",
+            normalised_layers=layers,
+            compared_with=(frozen_name, *system.compared_with),
+            look=None,
+            printed={},
+        )
     if parts["block"] is not None:
         if not system.uses_encoder:
             return None
         part = parts["block"]
+        # With normalisation it is an alternative to the same fine-tuning without.
+        as_tuned = f"{frozen_name}+tuned-{part}" if parts["norm"] else frozen_name
         what = f"encoder tuned from block {int(part)}" if part.isdecimal() else f"encoder tuned ({part})"
         system = replace(
             system,
             label=f"{system.label}, {what}",
             tuned_from_block=int(part) if part.isdecimal() else 0,
             keeps_front_end=part == "partial",
-            compared_with=(frozen_name, *system.compared_with),
+            compared_with=tuple(dict.fromkeys((as_tuned, frozen_name, *system.compared_with))),
             look=None,
             printed={},
         )

@@ -47,6 +47,7 @@ class System:
     spectrum: bool = False  # whether the log1p spectrum of the noisy speech is an input of the network
     tuned_from_block: int | None = None  # the first that is trained with the enhancer; None: the encoder stays frozen
     keeps_front_end: bool = False  # whether what makes frames of the waveform stays frozen all the same
+    normalised_layers: tuple[int, ...] = ()  # of the encoder, whose features get the statistics of clean speech
     network: str = "mask"  # key of `phonemi.enhancers`, what makes the enhanced waveform
     compared_with: tuple[str, ...] = ()  # what this is an alternative to; the first of them that a run has counts
     look: Look | None = None  # what tells it apart in figures; None: a look is found for it
@@ -68,6 +69,11 @@ class System:
     def learns_encoder(self) -> bool:
         """Whether blocks of the encoder are trained with the enhancer, so that its hidden states cannot be stored."""
         return self.tuned_from_block is not None
+
+    @property
+    def changes_encoder(self) -> bool:
+        """Whether the hidden states of its encoder are not those of the encoder of the run."""
+        return self.learns_encoder or bool(self.normalised_layers)
 
     @property
     def learns_aggregation(self) -> bool:
