@@ -330,10 +330,19 @@ def test_wrong_rows(untrained: Run) -> None:
         train.train_systems(untrained, "layr")
 
 
-def test_an_encoder_at_another_rate_is_refused(untrained: Run) -> None:
+def test_an_encoder_with_100_frames_a_second_is_heard_as_it_is(untrained: Run) -> None:
+    """Stored states have 50: such an encoder runs in every update."""
     settings = untrained.config.model_copy(update={"representation": "log1p"})
-    with pytest.raises(ConfigError, match="log1p has a frame every 160 samples"):
-        train.train_systems(Run(untrained.folder.path, settings, save=False), "layer-0")
+    fast = Run(untrained.folder.path, settings, save=False)
+    shutil.rmtree(untrained.folder / "cache")
+    train.train_systems(fast, "layer-0")
+    enhancer = Enhancer.from_pretrained(fast.folder.model("layer-0"))
+    assert enhancer.network.hop == 160
+    assert not list((untrained.folder / "cache").glob("enhance.*"))
+    noisy = 0.1 * np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
+    assert np.isfinite(enhancer.enhance(noisy, 16_000)).all()
+    with pytest.raises(ConfigError, match="'layer-0\\+log1p\\+complex': its network takes a frame every 320 samples"):
+        train.train_systems(fast, "layer-0+log1p+complex")
 
 
 def test_a_process_that_dies_is_one_line(untrained: Run, monkeypatch: pytest.MonkeyPatch) -> None:

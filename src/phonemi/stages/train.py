@@ -73,15 +73,7 @@ def train_systems(run: Run, only: str | None = None) -> None:
         PhoneJudge.load(settings.phone_judge)
     jobs = min(settings.jobs, len(to_train))
     with run.folder.timed("train: mixtures and states"):
-        if any(system.uses_encoder for system in to_train) and run.encoder.hop != SSL_HOP:
-            raise ConfigError(
-                f"{run.config.representation} has a frame every {run.encoder.hop} samples; rows with an "
-                f"encoder need one with a frame every {SSL_HOP}"
-            )
-        if (
-            any(system.uses_encoder and not system.changes_encoder for system in to_train)
-            and settings.redraw == "never"
-        ):
+        if any(stores_states(run, system) for system in to_train):
             for split in SPLITS:
                 stored_states(run, split)
         mixtures = made_mixtures(run) if jobs == 1 else {}
@@ -102,6 +94,13 @@ def _forecast(run: Run, progress: Progress, rows: int, jobs: int = 1) -> Forecas
     work += ", the paper's number" if steps == papers else ""
     advice = f"--set enhance.steps={FIRST_LOOK_STEPS} for a first look" if steps > FIRST_LOOK_STEPS else ""
     return Forecast(lambda text: progress.say(f"train: {text}"), work, advice, jobs)
+
+
+def stores_states(run: Run, system: System) -> bool:
+    """Whether a system is trained on stored hidden states, which are those of the run's encoder, 50 times a second."""
+    if not system.uses_encoder or system.changes_encoder or run.config.enhance.redraw != "never":
+        return False
+    return run.encoder.hop == SSL_HOP
 
 
 def is_trained(run: Run, system: System) -> bool:
@@ -338,7 +337,8 @@ def train_system(
     torch.manual_seed(seed)
     if settings.start is None:
         aggregation = None if representation is None else initial_aggregation(run, system)
-        network = new_network(system, settings, 0 if representation is None else representation.dim)
+        dim, hop = (0, SSL_HOP) if representation is None else (representation.dim, representation.hop)
+        network = new_network(system, settings, dim, hop)
         probe = None
     else:
         aggregation, network, probe = load_start(settings.start, system, representation)
@@ -349,12 +349,12 @@ def train_system(
         judge.probe.to(run.device).requires_grad_(False)
     is_paired = settings.feature_reference == "paired"
     losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight, is_paired
-    if system.changes_encoder or settings.redraw != "never":
+    if not stores_states(run, system):
         model = TrainingModel(network, aggregation, representation, *losses)
     else:
         learned, frozen = (aggregation, None) if system.learns_aggregation else (None, aggregation)
         model = TrainingModel(network, learned, None, *losses)
-        if representation is not None:
+        if system.uses_encoder:
             inputs = {split: StoredInputs(stored_states(run, split), frozen, run.device) for split in SPLITS}
     folder = run.folder / "rows" / system.name
     validation_mixtures = mixtures_by_draw(run, "validation", mixtures)
@@ -458,14 +458,23 @@ def load_start(
     return start.aggregation, start.network, start.phone_probe
 
 
-def new_network(system: System, settings: Enhance, dim: int) -> EnhancerNetwork:
-    """An untrained network of the kind that the system names, on features of size `dim`.
+def new_network(system: System, settings: Enhance, dim: int, hop: int = SSL_HOP) -> EnhancerNetwork:
+    """An untrained network of the kind that the system names, on features of size `dim` every `hop` samples.
 
     It gets those settings of `enhance` that it takes; null leaves it its own default.
+
+    Raises:
+        ConfigError: if it cannot take features at this rate.
     """
-    parameters = inspect.signature(NETWORKS[system.network]).parameters
+    kind = NETWORKS[system.network]
+    parameters = inspect.signature(kind).parameters
+    given: dict[str, Any] = {"kind": system.network, "dim": dim, "log1p": system.spectrum}
+    if "hop" in parameters:
+        given["hop"] = hop
+    elif hop != SSL_HOP:
+        raise ConfigError(f"row {system.name!r}: its network takes a frame every {SSL_HOP} samples, not every {hop}")
     taken = {name: value for name, value in dict(settings).items() if name in parameters and value is not None}
-    return build_network({"kind": system.network, "dim": dim, "log1p": system.spectrum, **taken})
+    return build_network(given | taken)
 
 
 def initial_aggregation(run: Run, system: System) -> Aggregation:
