@@ -1,8 +1,8 @@
 """Memory and time of an update that fine-tunes an encoder: python bench/fine_tuning.py [FAMILY ...] [--seconds 2]
 
 Base encoders with random weights (their sizes are those of the published ones; nothing is downloaded) are trained
-entirely, as in the rows bsse-ws+tuned-entire, on batches of 8 x 2 s of noise. Each case runs in a process of its own, so
-that its peak is its own; on a GPU the peak is that of the GPU.
+entirely, as in the rows bsse-ws+tuned-entire, on batches of 8 x 2 s of noise. Each case runs in a process of its own,
+so that its peak is its own; on a GPU the peak is that of the GPU.
 """
 
 from __future__ import annotations

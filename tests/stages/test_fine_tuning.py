@@ -25,6 +25,7 @@ from phonemi.stages.run import Run
 from phonemi.stages.showcase import write_showcase
 from phonemi.stages.train import train_systems
 from phonemi.systems import find_system
+from phonemi.weights.training_record import find_training_record
 
 SYSTEM = "ws-acoustic+tuned-5"  # the last two of the six blocks of `mini`
 
@@ -92,3 +93,26 @@ def test_a_fine_tuned_system_is_evaluated_by_its_own_hidden_states(untrained: Ru
     assert (untrained.folder / "cache" / f"information.{SYSTEM}.test.bin").exists()
     weights = read_json(untrained.folder / "layer_weights.json")["rows"]
     assert [row["row"] for row in weights] == [SYSTEM]
+
+
+@pytest.mark.slow
+def test_what_fine_tuning_did_to_the_layers_can_be_measured(untrained: Run, tmp_path: Path) -> None:
+    from phonemi.stages.information import measure_information
+
+    train_systems(untrained)
+    encoder = untrained.folder.model(SYSTEM) / "encoder"
+    record = find_training_record(str(encoder))
+    assert record is not None
+    heard = {recording.speaker for recording in untrained.data.speech["train"]}
+    assert heard < set(record.speakers), "and those who trained `mini`"
+    assert f"then fine-tuned for enhancement (row {SYSTEM})" in record.method
+    tuned = load_config(untrained.folder / "config.yaml", [f"representation={encoder}"])
+    after = Run(tmp_path / "after", tuned)
+    measure_information(after)
+    measure_information(untrained)
+    bits = {}
+    for run in (untrained, after):
+        rows = read_json(run.folder / "information.json")["average"]
+        bits[run] = [row["mi_bits"] for row in rows if row["representation"] != "log1p"]
+    assert bits[untrained][:5] == pytest.approx(bits[after][:5], abs=1e-6), "the blocks below were frozen"
+    assert bits[untrained][5:] != bits[after][5:]

@@ -582,7 +582,7 @@ class Config(Section):
     """Write the training curves of RUN/log.jsonl to RUN/tensorboard too"""
     representation: str = setting("encoder", affects="encoder", paper="HuBERT, WavLM and wav2vec 2.0 Base, section 2.2")
     """The encoder: 'encoder' (the one this run trains), 'mini' or 'mini-kmeans' (in the package), a hub id, or a
-    folder"""
+    folder; two of them with a + between them, or one and log1p, stand side by side"""
     normalise_waveform: bool | None = setting(None, affects="encoder")
     """Bring each waveform to zero mean and unit variance before the encoder; null: as the encoder was trained"""
     data: Data = Data()

@@ -27,6 +27,7 @@ from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.representations.side_by_side import PARTS, SideBySide
 from phonemi.representations.transformers_models import OPTIONS
 from phonemi.representations.whisper_encoder import WhisperRepresentation
 from phonemi.signal import SAMPLE_RATE
@@ -287,6 +288,16 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool, is_inside: 
         options = {key: value for key, value in encoder.encoder.settings().items() if key in OPTIONS}
         encoder.save(folder, options)
         return [CONFIG_FILE, WEIGHTS_FILE, *(f"{INNER_ENCODER}/{file}" for file in inner)]
+    if isinstance(encoder, SideBySide):
+        parts: list[dict[str, Any]] = []
+        files = [CONFIG_FILE]
+        for part, one in zip(PARTS, (encoder.first, encoder.second), strict=True):
+            written = _save_encoder(one, folder / part, half, is_inside=True)
+            options = {key: value for key, value in one.settings().items() if key in OPTIONS}
+            parts.append(({"folder": part} if written else {"name": one.name}) | {"options": options})
+            files += [f"{part}/{file}" for file in written]
+        encoder.save(folder, parts)
+        return files
     if isinstance(encoder, MelTransformer):
         encoder.save(folder, half)
         return [CONFIG_FILE, WEIGHTS_FILE]

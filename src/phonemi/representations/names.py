@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from phonemi.errors import ModelError
+from phonemi.files import read_json
 from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import INNER_ENCODER, FeatureNormalisation
 from phonemi.representations.feature_normalisation import MODEL_TYPE as FEATURE_NORMALISATION
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer, MelTransformerConfig
+from phonemi.representations.side_by_side import MODEL_TYPE as SIDE_BY_SIDE
+from phonemi.representations.side_by_side import SideBySide
 from phonemi.representations.transformers_models import load_encoder, new_encoder
 from phonemi.weights import shipped
 
@@ -23,9 +26,9 @@ def load_representation(
     Args:
         name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save` or
             `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus" or
-            "openai/whisper-base.en", of which the encoder is taken. A dict is
-            what `settings()` returned: it gives an encoder of the same kind and options with fresh weights, into which
-            `load_state_dict` copies trained ones.
+            "openai/whisper-base.en", of which the encoder is taken. Two of these with a "+" between them stand side by
+            side, such as "mini+log1p". A dict is what `settings()` returned: it gives an encoder of the same kind and
+            options with fresh weights, into which `load_state_dict` copies trained ones.
         token: for a private model on the hub; by default that of `hf auth login` or HF_TOKEN.
         revision: branch, tag or commit of a model on the hub.
 
@@ -41,6 +44,8 @@ def load_representation(
         return representation.freeze().eval()
     if name == "log1p":
         return Log1p().eval()
+    if isinstance(name, str) and len(parts := shipped.parts_of(name)) == 2:
+        return SideBySide(*(load_representation(part, token) for part in parts)).freeze().eval()
     folder, name = shipped.folder_of(name, MODEL_TYPE) or Path(name), str(name)
     if not folder.exists() and "/" not in name:  # the hub has no such names
         raise ModelError(
@@ -50,6 +55,8 @@ def load_representation(
     model_type = shipped.type_of(folder / shipped.CONFIG_FILE)
     if model_type == FEATURE_NORMALISATION:
         return FeatureNormalisation.load(folder, load_representation(folder / INNER_ENCODER)).freeze().eval()
+    if model_type == SIDE_BY_SIDE:
+        return _load_pair(folder)
     if model_type != MODEL_TYPE:
         return load_encoder(name, token, revision)
     encoder = MelTransformer.load(folder)
@@ -57,8 +64,21 @@ def load_representation(
     return encoder.freeze()
 
 
+def _load_pair(folder: Path) -> Representation:
+    """Two representations side by side, from a folder that `SideBySide.save` wrote to."""
+    encoders = []
+    for part in read_json(folder / shipped.CONFIG_FILE)["parts"]:
+        encoder = load_representation(folder / part["folder"] if "folder" in part else part["name"])
+        for option, value in part["options"].items():
+            setattr(encoder, option, value)
+        encoders.append(encoder)
+    return SideBySide(*encoders).freeze().eval()
+
+
 def _from_settings(settings: dict[str, Any]) -> Representation:
     name = settings["name"]
+    if "side_by_side" in settings:
+        return SideBySide(*map(load_representation, settings["side_by_side"]))
     if "normalised_layers" in settings:
         return FeatureNormalisation(load_representation(settings["encoder"]), settings["normalised_layers"])
     if name == "log1p":

@@ -165,6 +165,8 @@ class Keys:
 
     def model_version(self, name: str) -> str:
         """A shipped model and a folder by their contents; what is on the hub by its name."""
+        if len(parts := shipped.parts_of(name)) > 1:
+            return shipped.SIDE_BY_SIDE.join(map(self.model_version, parts))
         if (version := shipped.version_of(name)) is not None:
             return version
         folder = Path(name)

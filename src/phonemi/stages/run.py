@@ -22,6 +22,7 @@ from phonemi.stages.hidden_states import StateCache
 from phonemi.stages.keys import Keys
 from phonemi.systems import System, find_systems
 from phonemi.training.tracking import Tracker
+from phonemi.weights import shipped
 from phonemi.weights.training_record import find_training_record
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Run:
     @property
     def encoder_name(self) -> str:
         """Short name of the encoder for tables and figures; "encoder" is the run's own."""
-        return Path(self.config.representation).name
+        return shipped.SIDE_BY_SIDE.join(Path(name).name for name in shipped.parts_of(self.config.representation))
 
     def say(self, text: str) -> None:
         """One line for the person watching."""

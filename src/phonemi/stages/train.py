@@ -26,7 +26,7 @@ from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.enhancers.pretrained import NETWORKS, build_network, hear_alike
+from phonemi.enhancers.pretrained import ENCODER, NETWORKS, build_network, hear_alike
 from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.files import read_json
@@ -42,13 +42,14 @@ from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
 from phonemi.stages.data_splits import DataSplits, Split, draw_evenly
 from phonemi.stages.hidden_states import StoredStates, pad_batch
-from phonemi.stages.run import Run
+from phonemi.stages.run import ENCODER_MODEL, Run
 from phonemi.systems import LAST_LAYER, System, find_system
 from phonemi.tables import plural
 from phonemi.training.forecast import Forecast, count_text
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
 from phonemi.training.state import move_to_device
+from phonemi.weights.training_record import TrainingRecord, find_training_record
 from phonemi.workers import Workers
 
 SPLITS = ("train", "validation")
@@ -399,6 +400,8 @@ def train_system(
     enhancer = Enhancer(representation, aggregation, network, system.name, probe)
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
     enhancer.save_pretrained(folder / "model", facts)
+    if system.learns_encoder:
+        _record_of_fine_tuning(run, system).save(folder / "model" / ENCODER)
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
 
 
@@ -415,6 +418,20 @@ def clean_statistics(run: Run, encoder: Representation) -> Statistics:
         run.folder.write(file, {"key": key, **{part: values.tolist() for part, values in statistics._asdict().items()}})
     stored = read_json(run.folder / file)
     return Statistics(torch.tensor(stored["mean"]), torch.tensor(stored["std"]))
+
+
+def _record_of_fine_tuning(run: Run, system: System) -> TrainingRecord:
+    """On whose voices the encoder of a system has been trained: those of before, and those of its mixtures."""
+    own = run.config.representation == "encoder"
+    before = find_training_record(str(run.folder / ENCODER_MODEL) if own else run.config.representation)
+    heard = run.data.pairs("train") or run.data.enhancer_speech
+    speakers = {recording.speaker for recording in heard if recording.speaker is not None}
+    return TrainingRecord(
+        f"{before.method if before else 'its publishers'}, then fine-tuned for enhancement (row {system.name})",
+        sum(recording.duration_s for recording in heard) / 3600,
+        tuple(sorted(speakers.union(before.speakers if before else ()))),
+        before is not None and before.all_speakers_known,
+    )
 
 
 def mixtures_by_draw(run: Run, split: Split, made: dict[Split, list[Mixture]]) -> Callable[[int], Mixtures]:

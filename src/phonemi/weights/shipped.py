@@ -15,6 +15,7 @@ from phonemi.files import read_json, sha256
 WEIGHTS = Path(__file__).parent
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+SIDE_BY_SIDE = "+"  # between the names of two representations
 
 
 def names(model_type: str) -> list[str]:
@@ -31,6 +32,16 @@ def version_of(name: str) -> str | None:
     """SHA-256 of the weights of a model of any type; None if the package has none of that name."""
     path = WEIGHTS / name / WEIGHTS_FILE
     return sha256(path) if Path(name).name == name and path.is_file() else None
+
+
+def parts_of(name: str) -> list[str]:
+    """The two names in that of representations side by side, or the name alone.
+
+    >>> parts_of("mini+log1p"), parts_of("mini")
+    (['mini', 'log1p'], ['mini'])
+    """
+    first, separator, second = name.partition(SIDE_BY_SIDE)
+    return [name] if not separator or Path(name).exists() else [first, second]
 
 
 def listed(model_type: str) -> str:

@@ -39,6 +39,20 @@ def find_training_record(name: str) -> TrainingRecord | None:
     Raises:
         DataError: if training.json is not what `TrainingRecord.save` writes.
     """
+    if len(parts := [part for part in shipped.parts_of(name) if part != "log1p"]) > 1:
+        records = [find_training_record(part) for part in parts]
+        known = [record for record in records if record is not None]
+        return (
+            TrainingRecord(
+                " beside ".join(record.method for record in known),
+                sum(record.hours for record in known),
+                tuple(sorted({speaker for record in known for speaker in record.speakers})),
+                len(known) == len(records) and all(record.all_speakers_known for record in known),
+            )
+            if known
+            else None
+        )
+    name = parts[0] if parts else name
     folder = shipped.WEIGHTS / name if shipped.version_of(name) is not None else Path(name)
     path = folder / TRAINING_FILE
     if not path.is_file():
