@@ -79,6 +79,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def sentences(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+    """Six sentences of three synthetic speakers, [sample] each: for models that have learned from speech."""
+    pytest.importorskip("espeakng_loader", reason="espeakng_loader is not installed: pip install 'phonemi[synth]'")
+    from phonemi.data.corpora.synthetic import synthesise
+    from phonemi.data.manifest import read_manifest
+
+    speech, _ = synthesise(tmp_path_factory.mktemp("sentences"), utterances=6, speakers=3)
+    return [audio.load(recording.path) for recording in read_manifest(speech)]
+
+
+@pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
     """Give a folder by name, filled by the first process of pytest-xdist that asks; the others wait for it."""
     root = tmp_path_factory.getbasetemp()

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from phonemi import audio
-from phonemi.data.manifest import read_manifest
 from phonemi.errors import AudioError, ConfigError
 from phonemi.information.phones_kept import NO_PHONES, TOO_SHORT, PhoneJudge
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS, DNSMOS_PACKAGES
@@ -203,9 +202,9 @@ def test_another_length_is_said_and_not_scored(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_phones_kept_are_those_of_the_clean_speech_which_is_heard_once(
-    tmp_path: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, sentences: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = audio.load(read_manifest(corpus.speech)[0].path)
+    clean = sentences[0]
     noise = np.random.default_rng(0).normal(0, clean.std(), len(clean)).astype(np.float32)
     files = {
         "a.wav": (clean, clean + noise, clean + 0.1 * noise),
@@ -224,7 +223,7 @@ def test_phones_kept_are_those_of_the_clean_speech_which_is_heard_once(
     assert len(heard) == 3 + 2 + 0 + 2, "what is muted, too short or without phones has nothing to hear"
     change = whole.change("phone_bits")
     assert change is not None
-    assert change[0] < change[1]
+    assert 0 < change[0] < change[1] - 0.5
     for pair, reason in ((muted, ESTIMATE_SILENT), (short, TOO_SHORT), (silent, NO_PHONES)):
         assert pair.after is not None
         assert pair.after.scores["phone_bits"].reason == reason
