@@ -171,6 +171,13 @@ def test_clean_speech_gives_the_scores_of_both_sides(tmp_path: Path) -> None:
         assert pair.before.scores["si_sdr_db"].value == pytest.approx(10, abs=0.3)
         assert pair.after.scores["si_sdr_db"].value == pytest.approx(20, abs=0.3)
         assert {"stoi", "pesq_wb_lqo"} <= pair.after.scores.keys()
+        assert not {"csig", "ssnr_db"} & pair.after.scores.keys()
+    [pair, _], _ = compare_recordings(noisy, enhanced, clean=tmp_path / "clean", variant=True)
+    assert pair.before is not None
+    assert pair.after is not None
+    assert pair.before.scores["ssnr_db"].value == pytest.approx(10, abs=1)
+    assert pair.after.scores["ssnr_db"].value == pytest.approx(20, abs=1)
+    assert pair.after.scores["covl"].reason == pair.after.scores["pesq_wb_lqo"].reason
     (tmp_path / "clean" / "a.wav").unlink()
     pairs, notes = compare_recordings(noisy, enhanced, clean=tmp_path / "clean")
     assert [pair.name for pair in pairs] == ["deep/b.flac"]
@@ -193,10 +200,10 @@ def test_another_length_is_said_and_not_scored(tmp_path: Path) -> None:
     noisy, enhanced = folders(tmp_path, ["a.wav"])
     audio.save(tmp_path / "clean" / "a.wav", tone(), RATE)
     audio.save(enhanced / "a.wav", noisy_tone(-20, 0.8), RATE)
-    [pair] = compare_recordings(noisy, enhanced, clean=tmp_path / "clean")[0]
+    [pair] = compare_recordings(noisy, enhanced, clean=tmp_path / "clean", variant=True)[0]
     assert pair.problem == "1.00 s before, 0.80 s after"
     assert pair.after is not None
-    assert pair.after.scores["stoi"].reason == OTHER_LENGTH
+    assert pair.after.scores["stoi"].reason == pair.after.scores["covl"].reason == OTHER_LENGTH
     assert "phone_bits" not in pair.after.scores, "there is no judge"
 
 

@@ -100,8 +100,16 @@ def test_what_lost_phones_comes_first_where_no_words_are_heard(tmp_path: Path, c
     assert re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page) == ["much worse.wav", "worse.wav", "better.wav"]
     assert "First what got worse by most in phones kept, after against before; click" in page
     assert re.search(r"phones kept: \S+ bits before, \S+ bits after; better in 1 and worse in 2 of 3", page)
+    assert "COVL" not in page
+    with_composite = build_listening_page(
+        *folders, tmp_path / "page.html", clean=tmp_path / "clean", words=False, variant=True
+    ).read_text()
+    assert re.search(r"COVL: \S+ MOS before, \S+ MOS after; better in 1 and worse in 2 of 3", with_composite)
+    assert re.search(r"SSNR: \S+ dB before, \S+ dB after; better in 1 and worse in 2 of 3", with_composite)
     without = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
     assert "phones kept" not in without
+    with pytest.raises(ConfigError, match="there is none: give it with --clean"):
+        build_listening_page(*folders, tmp_path / "page.html", variant=True)
 
 
 def test_what_is_beyond_the_size_is_linked(

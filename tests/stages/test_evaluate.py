@@ -20,9 +20,14 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import ConfigError, DataError, MissingExtra, ModelError
 from phonemi.files import read_json
 from phonemi.information.phones_kept import PhoneJudge
+from phonemi.metrics.composite import composite
+from phonemi.metrics.score import Score
 from phonemi.metrics.words.whisper import WhisperRecogniser
 from phonemi.metrics.words.word_errors import count_words
+from phonemi.report.markdown import write_markdown
+from phonemi.report.run_page import build_report
 from phonemi.results.evaluation import Evaluation, ScoredUtterance, UtteranceScore
+from phonemi.results.metrics import METRIC
 from phonemi.results.record import read_record
 from phonemi.results.tables import metrics_table
 from phonemi.stages import aggregate, evaluate, showcase, train
@@ -157,6 +162,39 @@ def test_phones_kept_are_judged_by_a_probe_that_is_trained_once(copy: Callable[.
     assert judge.distribution.sum() == pytest.approx(1)
     by_itself = PhoneJudge.load(run.folder / "phone_judge")
     assert by_itself.bits(mixture.noisy, labels) == judge.bits(mixture.noisy, labels)
+
+
+def test_composite_measures_are_in_every_table_of_a_run_that_asks_for_them(copy: Callable[..., Run]) -> None:
+    pytest.importorskip("pesq")
+    changes = ["evaluate.recogniser=none", "enhance.rows=[log1p]"]
+    before, plain = copy(*changes), ["csig", "cbak", "covl", "ssnr_db"]
+    evaluate.evaluate_systems(before)
+    assert not set(plain) & rows_of(before)["noisy"].keys()
+    assert not set(plain) & lines_of(before)[0].keys()
+    for value, keys in (("true", plain), ("divided", [*(f"{key}_divided" for key in plain[:3]), "ssnr_db"])):
+        run = copy(*changes, f"evaluate.composite={value}")
+        evaluate.evaluate_systems(run)
+        rows, lines, index = rows_of(run), lines_of(run), 1
+        assert {key for key in rows["noisy"] if key in {*plain, *keys}} == set(keys)
+        mixture = find_set(run)[index]
+        noisy = [line for line in lines if line["row"] == "noisy"][index]
+        scores = composite(
+            mixture.noisy, mixture.clean, Score(float(noisy["pesq_wb_lqo"])), run.config.evaluate.composite
+        )
+        assert {key: float(noisy[key]) for key in keys} == pytest.approx({key: scores[key].value for key in keys})
+        assert rows["clean"][keys[0]] == 5
+        evaluation = read_record(run.folder / evaluate.RESULT, Evaluation)
+        page = build_report(run.folder.path).read_text()
+        for text in (metrics_table(evaluation).text(), write_markdown(run.folder.path).read_text(), page):
+            assert ("CSIG /32768" in text) == (value == "divided")
+            assert all(METRIC[key].title in text for key in keys)
+        compared = {comparison.metric for comparison in evaluation.comparisons}
+        assert compared & {*plain, *keys} == ({*plain} if value == "true" else {"ssnr_db"})
+
+
+def test_composite_measures_need_clean_speech(copy: Callable[..., Run]) -> None:
+    with pytest.raises(ConfigError, match="have no clean speech"):
+        copy("evaluate.recordings=some.jsonl", "evaluate.composite=true")
 
 
 def test_a_score_whose_package_is_missing_is_made_up_for(
@@ -356,16 +394,18 @@ def test_a_row_is_compared_with_the_acoustic_one_it_is_an_alternative_to(copy: C
 
 
 def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
+    composite = {"csig": 3.35, "cbak": 2.44, "covl": 2.63, "ssnr_db": 1.68}
+
     def noisy(stoi: float, count: int = 824, **changes: float | None) -> list[ScoredUtterance]:
-        usual = {"pesq_wb_lqo": 1.975, "stoi": stoi, "si_sdr_db": 8.45}
+        usual = {"pesq_wb_lqo": 1.975, "stoi": stoi, "si_sdr_db": 8.45} | changes
         names = [f"p{(232, 257)[index % 2]}_{index:03d}" for index in range(count - 3)]
         names += ["p232_001", "p232_003", "p232_005"][: count - len(names)]
         return [
             ScoredUtterance(
                 id=name,
                 scores={
-                    key: UtteranceScore(value=value)
-                    for key, value in (usual | NOISY_TRACKS.get(name, {}) | changes).items()
+                    key: UtteranceScore(value=None if value is None else NOISY_TRACKS.get(name, {}).get(key, value))
+                    for key, value in usual.items()
                 },
             )
             for name in names
@@ -381,4 +421,14 @@ def test_the_noisy_voicebank_demand_test_set_is_checked_first() -> None:
     assert check_noisy_scores(noisy(0.93))[-1].startswith("WARNING: stoi of the noisy recordings is OFF")
     without_pesq = check_noisy_scores(noisy(0.92, pesq_wb_lqo=None))
     assert without_pesq[-1].startswith("WARNING: pesq_wb_lqo, pesq_wb_lqo of p232_001, ")
+    with_composite = check_noisy_scores(noisy(0.92, **composite))
+    assert with_composite[4:] == [
+        "csig 3.350 of 824 recordings, known 3.345 within 0.03",
+        "cbak 2.440 of 824 recordings, known 2.443 within 0.03",
+        "covl 2.630 of 824 recordings, known 2.632 within 0.03",
+        "ssnr_db 1.679 of 824 recordings, known 1.679 within 0.1",
+        "30 of 30 scores known of single recordings are met",
+    ]
+    inflated = check_noisy_scores(noisy(0.92, **composite | {"csig": 3.44}))
+    assert inflated[-1].startswith("WARNING: csig of the noisy recordings is OFF")
     assert check_noisy_scores(noisy(0.92, 100)) == []

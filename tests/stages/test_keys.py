@@ -187,6 +187,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "evaluate.utterances": (3, {"scores noisy", *REPORT}),
     "evaluate.pairs": ("PAIRS", {"scores noisy", *REPORT}),
     "evaluate.recordings": ("PAIRS", {"scores noisy", *REPORT}),
+    "evaluate.composite": ("divided", {"scores noisy", *REPORT}),
     "evaluate.lps": ("somebody/phones", {"scores noisy", *REPORT}),
     "evaluate.phone_bits": (True, {"scores noisy", *REPORT}),
     "evaluate.dnsmos": (True, {"scores noisy", *REPORT}),

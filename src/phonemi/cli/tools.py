@@ -89,12 +89,18 @@ def listen(
         str, Option(metavar="TEXT", help="Suffix of the enhanced names, as in a-clean.wav for a.wav.")
     ] = "",
     words: Annotated[bool, Option("--words/--no-words", help="Count word errors; slow.")] = True,
+    composite: Annotated[
+        bool, Option("--composite", help="Compute CSIG, CBAK, COVL and segmental SNR too, where --clean is given.")
+    ] = False,
 ) -> None:
     """Write one HTML page to hear and see what enhancement did; what got worse comes first."""
     from phonemi.progress import Progress
     from phonemi.report.listening_page import build_listening_page
 
-    typer.echo(build_listening_page(noisy, enhanced, output, clean, transcripts, whisper, suffix, Progress(), words))
+    page = build_listening_page(
+        noisy, enhanced, output, clean, transcripts, whisper, suffix, Progress(), words, composite
+    )
+    typer.echo(page)
 
 
 @command("judge", "phonemi judge noisy ours theirs \\\n  --clean clean --whisper base.en")

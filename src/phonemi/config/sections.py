@@ -522,6 +522,9 @@ class Evaluate(Section):
     """More rows of the table, by name: an enhancer (name, folder or hub id) or a folder of enhanced files"""
     dnsmos: bool = setting(False, affects="scores")
     """Compute DNSMOS where there is clean speech too; slow"""
+    composite: bool | Literal["divided"] = setting(False, affects="scores", added=True)
+    """Compute CSIG, CBAK, COVL and the segmental SNR where there is clean speech; divided: CSIG, CBAK and COVL with
+    waveforms divided by 32768, about 0.1 too high, to stand beside published tables that were made so"""
     lps: str | None = setting(None, affects="scores", unit="model")
     """Model for the Levenshtein phone similarity of the URGENT challenges, hub id or folder; theirs is
     facebook/wav2vec2-lv-60-espeak-cv-ft (1.3 GB); null: not measured"""
@@ -563,7 +566,7 @@ class Evaluate(Section):
             raise ValueError("evaluate.pairs names another test set: set one of the two to null")
         return recordings
 
-    @field_validator("lps", "phone_bits")
+    @field_validator("composite", "lps", "phone_bits")
     @classmethod
     def _needs_clean_speech(cls, value: Any, others: ValidationInfo) -> Any:
         if value and others.data.get("recordings") is not None:

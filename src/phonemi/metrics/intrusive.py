@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from phonemi.constants import SAMPLE_RATE
-from phonemi.errors import DataError, MissingExtra, require_extra
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, ESTIMATE_SILENT, ESTIMATE_UNRELATED, Score
+from phonemi.errors import MissingExtra, require_extra
+from phonemi.metrics.comparable import Waveform, comparable_pair
+from phonemi.metrics.composite import Variant, composite
+from phonemi.metrics.score import ESTIMATE_UNRELATED, Score
 from phonemi.metrics.si_sdr import target_and_error_energy
 
 INTRUSIVE_KEYS = ("si_sdr_db", "si_sdri_db", "stoi", "pesq_wb_lqo")
@@ -27,8 +29,6 @@ PESQ_TOO_SHORT = "shorter than 0.25 s for PESQ"
 _MAX_SI_SDR_DB = 280.0
 _PESQ_WINDOW = 64  # samples
 
-Waveform = NDArray[np.float64]
-
 
 def _of_comparable(metric: Callable[[Waveform, Waveform], Score]) -> Callable[[ArrayLike, ArrayLike], Score]:
     """Make a metric of two waveforms [sample] that can be scored a metric of any two; other shapes are a DataError.
@@ -39,20 +39,10 @@ def _of_comparable(metric: Callable[[Waveform, Waveform], Score]) -> Callable[[A
 
     @functools.wraps(metric)
     def checked(estimate: ArrayLike, clean: ArrayLike) -> Score:
-        estimate, clean = np.asarray(estimate, dtype=np.float64), np.asarray(clean, dtype=np.float64)
-        if estimate.ndim != 1 or estimate.shape != clean.shape:
-            raise DataError(
-                f"estimate {list(estimate.shape)} and clean {list(clean.shape)} must both be [sample] and equal"
-            )
-        if not np.isfinite(clean).all():
-            return Score.failed("reference not finite")
-        if not np.isfinite(estimate).all():
-            return Score.failed(ESTIMATE_NOT_FINITE)
-        if not clean.any():
-            return Score.failed("reference silent")
-        if not estimate.any():
-            return Score.failed(ESTIMATE_SILENT)
-        return metric(_peak_near_one(estimate), _peak_near_one(clean))
+        pair = comparable_pair(estimate, clean)
+        if isinstance(pair, Score):
+            return pair
+        return metric(*map(_peak_near_one, pair))
 
     return checked
 
@@ -120,8 +110,8 @@ def pesq_wb(estimate: Waveform, clean: Waveform) -> Score:
     return Score.of(value)
 
 
-def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[str, Score]:
-    """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS`.
+def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike, variant: Variant = False) -> dict[str, Score]:
+    """All intrusive metrics of one utterance, under `INTRUSIVE_KEYS` and, of this variant, `composite_keys`.
 
     The improvement is SI-SDR of the estimate minus that of the noisy input: the column "SI-SDR" of SUPERB's tables.
 
@@ -134,8 +124,9 @@ def score_pair(estimate: ArrayLike, noisy: ArrayLike, clean: ArrayLike) -> dict[
         improvement = Score.failed(before.reason.replace("estimate", "noisy input"))
     else:
         improvement = Score(after.value - before.value)
-    scores = (after, improvement, stoi(estimate, clean), pesq_wb(estimate, clean))
-    return dict(zip(INTRUSIVE_KEYS, scores, strict=True))
+    pesq = pesq_wb(estimate, clean)
+    scores = dict(zip(INTRUSIVE_KEYS, (after, improvement, stoi(estimate, clean), pesq), strict=True))
+    return scores | (composite(estimate, clean, pesq, variant) if variant else {})
 
 
 def _utterances(clean: Waveform) -> int:

@@ -19,6 +19,7 @@ from phonemi.data.corpora.corpus import Omissions, read_transcript
 from phonemi.data.corpora.folder import prepare_folder
 from phonemi.errors import AudioError, ConfigError
 from phonemi.information.phones_kept import PhoneJudge
+from phonemi.metrics.composite import Variant, composite, composite_keys
 from phonemi.metrics.intrusive import pesq_wb, si_sdr, stoi
 from phonemi.metrics.non_intrusive import dnsmos, missing_packages
 from phonemi.metrics.score import Score
@@ -92,12 +93,14 @@ def compare_recordings(
     suffix: str = "",
     progress: Progress | None = None,
     judge: PhoneJudge | None = None,
+    variant: Variant = False,
 ) -> tuple[list[RecordingPair], list[str]]:
     """Pair two files, or the recordings of two folders by relative path, and score both sides.
 
-    DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech, and the phones kept if
-    there is a judge, of those that it recognises in the clean speech; word errors where there are transcripts and a
-    recogniser. Of a recording longer than a minute the first one is scored, without its words.
+    DNSMOS where its packages are installed; SI-SDR, STOI and PESQ where there is clean speech, with a variant of the
+    composite measures, and the phones kept if there is a judge, of those that it recognises in the clean speech; word
+    errors where there are transcripts and a recogniser. Of a recording longer than a minute the first one is scored,
+    without its words.
 
     Args:
         noisy: a file or a folder, and `enhanced` and `clean` are the same.
@@ -128,7 +131,7 @@ def compare_recordings(
     else:
         pairs, notes = _pair_of_files(noisy, enhanced, clean)
     for source, output, pair in (progress or Progress(False)).over(pairs, "listening", len(pairs)):
-        _score_pair(source, output, pair, recogniser, judge)
+        _score_pair(source, output, pair, recogniser, judge, variant)
     return [pair for _, _, pair in pairs], notes
 
 
@@ -231,13 +234,18 @@ def outer_levels_db(waveform: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _score_pair(
-    source: Path, output: Path | None, pair: RecordingPair, recogniser: Recogniser | None, judge: PhoneJudge | None
+    source: Path,
+    output: Path | None,
+    pair: RecordingPair,
+    recogniser: Recogniser | None,
+    judge: PhoneJudge | None,
+    variant: Variant,
 ) -> None:
     if output is None:
         pair.problem = "no enhanced file"
     try:
         clean = read_recording(pair.clean)[1] if pair.clean else None
-        criteria = clean, _pair_metrics(clean, judge), pair.text, recogniser
+        criteria = clean, _pair_metrics(clean, judge), variant, pair.text, recogniser
         pair.before = _score_recording(source, *criteria)
         pair.after = _score_recording(output, *criteria) if output else None
     except AudioError as error:
@@ -250,11 +258,12 @@ def _score_recording(
     path: Path,
     clean: NDArray[np.float32] | None,
     metrics: Mapping[str, PairMetric],
+    variant: Variant,
     text: str | None,
     recogniser: Recogniser | None,
 ) -> ScoredRecording:
     recording, waveform = read_recording(path)
-    recording.scores = compute_scores(waveform, clean, metrics)
+    recording.scores = compute_scores(waveform, clean, metrics, variant)
     if recogniser is not None and text and recording.duration_s <= SCORED_S:
         heard = transcribe_all(recogniser, [waveform], processes=1)[0]
         if isinstance(heard, Failure):
@@ -267,16 +276,24 @@ def _score_recording(
 
 
 def compute_scores(
-    waveform: NDArray[np.float32], clean: NDArray[np.float32] | None, metrics: Mapping[str, PairMetric]
+    waveform: NDArray[np.float32],
+    clean: NDArray[np.float32] | None,
+    metrics: Mapping[str, PairMetric],
+    variant: Variant = False,
 ) -> dict[str, Score]:
-    """Every score but word errors, of `[sample]` at 16 kHz; `metrics` where there is clean speech, DNSMOS always."""
+    """Every score but word errors, of `[sample]` at 16 kHz: DNSMOS always, and where there is clean speech others.
+
+    These are the `metrics`, and a variant of the composite measures, for which PESQ must be one of them.
+    """
     scores = {} if missing_packages() else dnsmos(waveform)
     if clean is None:
         return scores
     if abs(len(clean) - len(waveform)) > LENGTH_TOLERANCE_S * SAMPLE_RATE:
-        return scores | dict.fromkeys(metrics, Score.failed(OTHER_LENGTH))
+        return scores | dict.fromkeys((*metrics, *composite_keys(variant)), Score.failed(OTHER_LENGTH))
     samples = min(len(clean), len(waveform))
-    return scores | {key: metric(waveform[:samples], clean[:samples]) for key, metric in metrics.items()}
+    pair = waveform[:samples], clean[:samples]
+    scores |= {key: metric(*pair) for key, metric in metrics.items()}
+    return scores | (composite(*pair, scores["pesq_wb_lqo"], variant) if variant else {})
 
 
 def _pair_metrics(clean: NDArray[np.float32] | None, judge: PhoneJudge | None) -> dict[str, PairMetric]:

@@ -17,6 +17,7 @@ from phonemi.constants import DEFAULT_WHISPER
 from phonemi.devices import choose_device
 from phonemi.errors import ConfigError, MissingExtra, one_line, require_extra
 from phonemi.information.phones_kept import PhoneJudge
+from phonemi.metrics.composite import Variant
 from phonemi.metrics.non_intrusive import missing_packages
 from phonemi.metrics.score import NOT_FINITE
 from phonemi.metrics.words import RecogniserOptions, choose_recogniser
@@ -58,6 +59,7 @@ def build_listening_page(
     suffix: str = "",
     progress: Progress | None = None,
     words: bool = True,
+    variant: Variant = False,
 ) -> Path:
     """Score two files, or the recordings of two folders (see `compare_recordings`), and write the page about them.
 
@@ -68,10 +70,12 @@ def build_listening_page(
         whisper: size, hub id or folder of the Whisper that recognises the words; None: large-v3 where there is a GPU
             and the model is on this machine, otherwise pocketsphinx.
         words: whether words are recognised, which takes longer than all other scores together.
+        variant: of the composite measures that are computed against the clean speech; False: none.
 
     Raises:
         MissingExtra: if there is a table of transcripts, or a Whisper, and the recogniser is not installed.
-        ConfigError: if there is a Whisper and no words are to be recognised, or the page has the name of a sound file.
+        ConfigError: if there is a Whisper and no words are to be recognised, a variant and nothing clean, or the page
+            has the name of a sound file.
         OSError: if the page cannot be written; before anything is scored, where that is known.
     """
     if output.suffix.lower() in audio.EXTENSIONS:
@@ -79,9 +83,13 @@ def build_listening_page(
     require_writable(output)
     if whisper and not words:
         raise ConfigError(f"{whisper} would hear the words, but none are to be heard: leave one of the two options out")
+    if variant and clean is None:
+        raise ConfigError("the composite measures compare with clean speech, and there is none: give it with --clean")
     recogniser, notes = _recogniser(whisper, is_needed=bool(transcripts or whisper)) if words else (None, [])
     judge = PhoneJudge.load(JUDGE) if clean else None
-    pairs, skipped = compare_recordings(noisy, enhanced, clean, transcripts, recogniser, suffix, progress, judge)
+    pairs, skipped = compare_recordings(
+        noisy, enhanced, clean, transcripts, recogniser, suffix, progress, judge, variant
+    )
     if not any(pair.text for pair in pairs):
         notes = []
     ranked_by = next((METRIC[key] for key in RANKING if any(pair.change(key) for pair in pairs)), None)

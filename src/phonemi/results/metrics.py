@@ -59,12 +59,22 @@ class Metric(NamedTuple):
         return self.value_of(score)
 
 
+_DIVIDED = "the same of waveforms that are divided by 32768 once more, as in some published tables: inflated"
+
 METRICS = (
     Metric("mi_bits", "MI", "bits", 2, True, "lower bound of the mutual information of features and phones"),
     Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "scale-invariant signal-to-distortion ratio", -30),
     Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input", -30),
     Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1", 0, (0, 1)),
     Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.02 to 4.64", 1.02, (1, 4.65)),
+    Metric("csig", "CSIG", "MOS", 2, True, "predicted rating of the speech (Hu and Loizou 2008), 1 to 5", 1, (1, 5)),
+    Metric("cbak", "CBAK", "MOS", 2, True, "predicted rating of the background (Hu and Loizou), 1 to 5", 1, (1, 5)),
+    Metric("covl", "COVL", "MOS", 2, True, "predicted overall rating (Hu and Loizou), 1 to 5", 1, (1, 5)),
+    *(
+        Metric(f"{key}_divided", f"{key.upper()} /32768", "MOS", 2, True, _DIVIDED, 1, (1, 5))
+        for key in ("csig", "cbak", "covl")
+    ),
+    Metric("ssnr_db", "SSNR", "dB", 2, True, "segmental SNR, mean of frames between -10 and 35 dB", -10, (-10, 35)),
     Metric("dnsmos_sig", "DNSMOS SIG", "MOS", 2, True, "P.835: estimated quality of the speech, 1 to 5", 1, (1, 5)),
     Metric("dnsmos_bak", "DNSMOS BAK", "MOS", 2, True, "P.835: estimated quality of the background, 1 to 5", 1, (1, 5)),
     Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1, (1, 5)),

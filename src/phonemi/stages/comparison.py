@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from phonemi.config.sections import Endpoint
 from phonemi.files import replacing
-from phonemi.metrics.intrusive import INTRUSIVE_KEYS
+from phonemi.metrics.composite import COMPOSITE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import NOT_FINITE
 from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
@@ -31,8 +31,8 @@ from phonemi.results.metrics import METRIC
 from phonemi.systems import System
 from phonemi.systems.han2026 import BASELINES
 
-SCORES = (*INTRUSIVE_KEYS, *DNSMOS_KEYS, "lps", "phone_bits")
-COMPARED = ("mi_bits", "si_sdri_db", "stoi", "pesq_wb_lqo", *DNSMOS_KEYS, "lps", "phone_bits", "wer")
+COMPARED = ("mi_bits", "si_sdri_db", "stoi", "pesq_wb_lqo", *COMPOSITE_KEYS, *DNSMOS_KEYS, "lps", "phone_bits", "wer")
+"""What is tested. The divided variant of the composite measures is not: it is there to stand beside other tables."""
 MAX_SNRS = 10  # more are grouped
 
 Models = dict[str, list[list[ScoredUtterance]]]
@@ -219,8 +219,8 @@ def _clusters(utterances: Sequence[ScoredUtterance], unit: Unit) -> list[str]:
 
 
 def _scored_metrics(utterances: Sequence[ScoredUtterance]) -> list[str]:
-    """Those of `SCORES` that were asked for: the same for every utterance and row."""
-    return [metric for metric in SCORES if metric in utterances[0].scores]
+    """The scores that were asked for: the same for every utterance and row."""
+    return [key for key in METRIC if key in utterances[0].scores]
 
 
 def _sums(models: Sequence[list[ScoredUtterance]], metric: str) -> Sums:

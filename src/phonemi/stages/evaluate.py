@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -91,7 +92,10 @@ def evaluate_systems(run: Run) -> None:
     test_set = test_sets.find_test_set(settings, run.data)
     test_sets.check_systems_from_elsewhere(run, test_set)
     utterances: dict[str, list[ScoredUtterance]] = {}
-    with run.folder.timed("evaluate"), Workers(score_pair, count_processes(), "scoring") as scoring:
+    with (
+        run.folder.timed("evaluate"),
+        Workers(partial(score_pair, variant=settings.composite), count_processes(), "scoring") as scoring,
+    ):
         judges = Judges(
             recogniser,
             scoring,
