@@ -107,9 +107,10 @@ def _distances(estimate: Waveform, clean: Waveform, gain: float) -> tuple[Wavefo
     framed = [np.lib.stride_tricks.sliding_window_view(signal, FRAME)[::HOP] for signal in (estimate, clean)]
     parts = []
     for start in range(0, count, _BLOCK):
-        frames = [of_signal[start : min(start + _BLOCK, count)] * window for of_signal in framed]
-        powers = [np.square(np.abs(np.fft.rfft(of_signal, _FFT))) for of_signal in frames]
-        parts.append((_llr(*powers), _wss(*powers, gain), _snr_db(*frames)))
+        end = min(start + _BLOCK, count)
+        of_estimate, of_clean = (frames[start:end] * window for frames in framed)
+        powers = [np.square(np.abs(np.fft.rfft(frames, _FFT))) for frames in (of_estimate, of_clean)]
+        parts.append((_llr(*powers), _wss(powers[0], powers[1], gain), _snr_db(of_estimate, of_clean)))
     llrs, slopes, snrs_db = (np.concatenate(part) for part in zip(*parts, strict=True))
     return llrs, slopes, snrs_db
 
@@ -204,6 +205,6 @@ def _critical_bands() -> Waveform:
     bins_of_hz = _FFT / SAMPLE_RATE
     centres, widths = np.floor(np.array(_CENTRES_HZ) * bins_of_hz), np.array(_WIDTHS_HZ) * bins_of_hz
     distance = (np.arange(_FFT // 2) - centres[:, None]) / widths[:, None]
-    filters = np.exp(-11 * np.square(distance)) * (widths[0] / widths)[:, None]
+    filters: Waveform = np.exp(-11 * np.square(distance)) * (widths[0] / widths)[:, None]
     filters[filters <= math.exp(-30 / (2 * 2.303))] = 0  # 30 dB down
     return filters
