@@ -19,7 +19,7 @@ def tables(finished: Any, tmp_path: Path) -> Path:
     """What `phonemi table` leaves: a run for each of two encoders."""
     for name in ("first", "second"):
         (tmp_path / "out" / name).mkdir(parents=True)
-        for file in {file for file, _ in FIGURES.values()}:
+        for file in {file for file, _ in FIGURES.values()} - {"cn_distance.json"}:
             shutil.copy(finished.folder / file, tmp_path / "out" / name / file)
     return tmp_path / "out"
 
@@ -100,9 +100,11 @@ def test_figure_3_shows_what_the_paper_shows(tables: Path, tmp_path: Path) -> No
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no figure '4': the paper has 1a, 1b, 1c, 2, 3"):
+    with pytest.raises(ConfigError, match="there is no figure '4': the paper has 1a, 1b, 1c, 2, 3; one more is cn"):
         draw("4", [tmp_path], tmp_path)
     with pytest.raises(DataError, match=r"drawn from information.json, which is not in .*: run `phonemi information`"):
         draw("1a", [tmp_path], tmp_path)
+    with pytest.raises(DataError, match=r"cn_distance.json, .* run `phonemi information --measure cn-distance` first"):
+        draw("cn", [tmp_path], tmp_path)
     with pytest.raises(DataError, match="is not a folder: expected a run"):
         draw("2", [tmp_path / "nowhere"], tmp_path)

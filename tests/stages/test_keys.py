@@ -38,6 +38,7 @@ def keys_of(keys: Keys) -> dict[str, str]:
         "encoder": keys.encoder,
         **{f"frames {split}": keys.frames(split) for split in ("train", "validation", "test")},
         "information": keys.information,
+        "distance": keys.cn_distance([]),
         "aggregations": keys.aggregations,
         **{f"mixtures {split}": keys.mixtures(split) for split in ("train", "validation")},
         **{f"states {split}": keys.states(split) for split in ("train", "validation")},
@@ -57,17 +58,18 @@ ALL_MODELS = models_of(*SYSTEMS)
 SUMS = models_of("ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2")
 PRETRAINED = models_of("ws-linguistic", "dws-hybrid+log1p")
 EVERYTHING = {
-    "encoder", "frames train", "frames validation", "frames test", "information", "aggregations",
+    "encoder", "frames train", "frames validation", "frames test", "information", "distance", "aggregations",
     "mixtures train", "mixtures validation", "states train", "states validation",
     *ALL_MODELS, "scores noisy", *REPORT,
 }  # fmt: skip
 NEEDS_INFORMATION = {"information", *models_of("layer"), *REPORT}
 NEEDS_ENCODER = {
     "encoder", "frames train", "frames validation", "frames test", "aggregations", "states train", "states validation",
+    "distance",
     *models_of(*WITH_ENCODER), *NEEDS_INFORMATION,
 }  # fmt: skip
 TRAIN_FRAMES = {"frames train", "aggregations", *PRETRAINED, *NEEDS_INFORMATION}
-ALL_FRAMES = {"frames validation", "frames test", *TRAIN_FRAMES}
+ALL_FRAMES = {"frames validation", "frames test", "distance", *TRAIN_FRAMES}
 LABELS = {"aggregations", *PRETRAINED, *NEEDS_INFORMATION}
 ONE_MIXTURES = {
     split: {f"mixtures {split}", f"states {split}", *ALL_MODELS, *REPORT} for split in ("train", "validation")
@@ -111,8 +113,8 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "information.most_frames": (1000, ALL_FRAMES),
     "information.copies": (3, TRAIN_FRAMES),
     "information.train_utterances": (5, TRAIN_FRAMES),
-    "information.test_utterances": (5, {"frames test", *NEEDS_INFORMATION}),
-    "information.clips": (2, {"frames validation", "frames test", "aggregations", *PRETRAINED, *NEEDS_INFORMATION}),
+    "information.test_utterances": (5, {"frames test", "distance", *NEEDS_INFORMATION}),
+    "information.clips": (2, {*ALL_FRAMES} - {"frames train"}),
     "information.silence": (False, LABELS),
     "information.stress": (True, LABELS),
     "information.label_at": ("start", LABELS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from typer import Argument, Option
 
 from phonemi.cli.commands import WIDEST_HELP, ConfigFile, File, Overrides, RunFolder, Text, Texts, command, open_run
 from phonemi.errors import PhonemiError
+
+Measure = StrEnum("Measure", {"mutual_information": "mutual-information", "cn_distance": "cn-distance"})
 
 
 def _stage(name: str, function: str, help_text: str) -> None:
@@ -127,25 +130,39 @@ def information(
         Texts, Option(metavar="MANIFEST", help="Speech with phones; repeatable; default: synthetic speech.")
     ] = None,
     noise: Annotated[Texts, Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = None,
+    measure: Annotated[
+        Measure,
+        Option(help="Bits of the phones in each layer, or how far noise moves its states (clean-noisy distance)."),
+    ] = Measure.mutual_information,
     config: ConfigFile = None,
     set_: Overrides = None,
 ) -> None:
-    """Measure the phonetic information in each layer of an encoder, by SNR (Figure 1)."""
+    """Measure the phonetic information in each layer of an encoder, by SNR (Figure 1), or its robustness."""
     from phonemi.progress import Progress
     from phonemi.recipes.quickstart import as_setting, new_run
+    from phonemi.report.markdown import write_markdown
+    from phonemi.results.cn_distance import CleanNoisyDistances
     from phonemi.results.information import Information
     from phonemi.results.record import read_record
-    from phonemi.results.tables import information_text
+    from phonemi.results.tables import distances_text, information_text
+    from phonemi.stages import cn_distance
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
     settings = [as_setting(key, value) for key, value in options.items() if value] + (set_ or [])
     if config is None and not (run / "config.yaml").exists():
         settings = new_run(run, settings, Progress())
+    columns = shutil.get_terminal_size().columns
+    if measure == Measure.cn_distance:
+        with open_run(run, config, settings) as opened:
+            cn_distance.measure_distance(opened)
+        typer.echo(distances_text(read_record(run / cn_distance.RESULT, CleanNoisyDistances), columns))
+        typer.echo(write_markdown(run))
+        return
     with open_run(run, config, settings) as opened:
         stage.measure_information(opened)
     result = run / stage.RESULT
-    typer.echo(information_text(read_record(result, Information), shutil.get_terminal_size().columns))
+    typer.echo(information_text(read_record(result, Information), columns))
     typer.echo(result)
 
 
@@ -219,7 +236,7 @@ def table(
 
 @command("figure", "phonemi figure 1a TABLES \\\n  --out figures")
 def figure(
-    number: Annotated[str, Argument(metavar="NUMBER", help="1a, 1b, 1c, 2 or 3.")],
+    number: Annotated[str, Argument(metavar="NUMBER", help="1a, 1b, 1c, 2, 3, or cn: robustness of the layers.")],
     runs: Annotated[list[Path], Argument(metavar="RUN", help="Run folders, or the folder of a table.")],
     out: Annotated[Path, Option("--out", "-o", metavar="FOLDER", help="Folder for PNG and SVG.")] = Path("figures"),
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -192,6 +193,20 @@ class PlannedMixtures:
         id, utterance, snr_db, _ = self._plan[index]
         recording, samples = self.speech.recordings[utterance], self.speech.samples(utterance)
         return MixtureFacts(id, recording.id, recording.speaker, snr_db, recording.phones, samples)
+
+
+class CleanSpeech:
+    """Every utterance of a store without noise: a mixture at an infinite SNR."""
+
+    def __init__(self, speech: AudioStore) -> None:
+        self.speech = speech
+
+    def __len__(self) -> int:
+        return len(self.speech.recordings)
+
+    def __getitem__(self, index: int) -> Mixture:
+        recording, clean = self.speech.recordings[index], self.speech[index]
+        return Mixture(f"{recording.id}@clean", clean, clean, math.inf, recording.speaker, recording.text, "")
 
 
 class NoisyRecordings:

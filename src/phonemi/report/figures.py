@@ -5,6 +5,8 @@ The figures of the paper (Han et al., 2026) are
 1a  MI by layer, averaged over the SNRs          2   weights of the layers, for each encoder
 1b  MI by layer at each SNR, for each encoder    3   weights over time, beside spectrum and local SNR
 1c  MI of the best layer against the SNR
+
+and cn sets these and the weights beside the clean-noisy distance of BSSE (Hung et al., 2022).
 """
 
 from __future__ import annotations
@@ -21,12 +23,13 @@ import numpy as np
 from phonemi.errors import ConfigError, DataError
 from phonemi.report import plots
 from phonemi.report.figure_style import save_figure
+from phonemi.report.robustness import LayerProfile, layer_profiles, robustness_sentences
 from phonemi.report.row_style import is_dynamic, is_in_figure_3, row_title, trained_part
 from phonemi.results.evaluation import Evaluation
 from phonemi.results.information import Information, InformationTable, information_tables
 from phonemi.results.metrics import METRICS
 from phonemi.results.record import read_record
-from phonemi.results.run_folder import STAGES, RunResults
+from phonemi.results.run_folder import STAGES, RunResults, read_results
 from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeightsOverTime
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def run_figures(results: RunResults) -> dict[str, Figure]:
     figures: dict[str, Figure] = {}
     if results.information is not None:
         figures |= information_figures(results.information)
+    if results.cn_distance is not None and results.cn_distance.average:
+        figures["robustness"] = _layer_robustness(layer_profiles(results), results.cn_distance.snrs_db)
     if results.layer_weights is not None and results.layer_weights.rows:
         figures["layer_weights"] = plots.layer_weights(results.layer_weights.rows)
     if results.dynamic_weights is not None:
@@ -128,7 +133,7 @@ def _thinned(points: Mapping[float, float]) -> tuple[list[float], list[float]]:
 
 
 def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
-    """Draw one figure of the paper: `out/figure<number>.png` and `.svg`, one for each encoder where it is for one.
+    """Draw one figure: `out/figure<number>.png` and `.svg`, one for each encoder where it is for one.
 
     The folders are runs, or hold runs, such as `phonemi table` makes.
 
@@ -137,7 +142,8 @@ def draw(number: str, folders: Sequence[Path], out: Path) -> list[Path]:
         DataError: if no run has its results, or a result does not fit.
     """
     if number not in FIGURES:
-        raise ConfigError(f"there is no figure {number!r}: the paper has {', '.join(FIGURES)}")
+        *in_paper, beside = FIGURES
+        raise ConfigError(f"there is no figure {number!r}: the paper has {', '.join(in_paper)}; one more is {beside}")
     file, figures_of = FIGURES[number]
     for folder in folders:
         if not folder.is_dir():
@@ -211,6 +217,22 @@ def _figure_3(run: Path) -> Figure:
     return _weights_over_time(dynamic, [row for row in dynamic.rows if is_in_figure_3(row.row)] or dynamic.rows)
 
 
+def _figure_cn(runs: Sequence[Path]) -> dict[str, Figure]:
+    results, run_names = {run: read_results(run) for run in runs}, _run_names(runs)
+    profiles = [(run, profile) for run in runs for profile in layer_profiles(results[run])]
+    count = Counter(profile.name for _, profile in profiles)
+    named = [
+        profile._replace(name=f"{profile.name} ({run_names[run]})") if count[profile.name] > 1 else profile
+        for run, profile in profiles
+    ]
+    snrs_db = {snr_db for each in results.values() if each.cn_distance for snr_db in each.cn_distance.snrs_db}
+    return {"": _layer_robustness(named, sorted(snrs_db))}
+
+
+def _layer_robustness(profiles: Sequence[LayerProfile], snrs_db: Sequence[float]) -> Figure:
+    return plots.layer_robustness(profiles, " ".join(robustness_sentences(profiles, snrs_db)))
+
+
 def _for_each(figure_of: Callable[[Path], Figure]) -> Callable[[Sequence[Path]], dict[str, Figure]]:
     return lambda runs: {name if len(runs) > 1 else "": figure_of(run) for run, name in _run_names(runs).items()}
 
@@ -221,5 +243,6 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Path]], dict[str, Figure]]]] = 
     "1c": ("information.json", lambda runs: {"": plots.information_peak(_tables(runs))}),
     "2": ("layer_weights.json", _for_each(_figure_2)),
     "3": ("dynamic_weights.json", _for_each(_figure_3)),
+    "cn": ("cn_distance.json", _figure_cn),
 }
 """Number -> the result file it is drawn from, and the figures by the name of their encoder."""

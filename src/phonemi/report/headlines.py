@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phonemi.metrics.statistics import estimate
+from phonemi.report.robustness import layer_profiles, robustness_sentences
 from phonemi.report.row_style import is_other_system
 from phonemi.results.evaluation import Comparison, Evaluation
 from phonemi.results.information import Information, InformationTable, information_tables
@@ -26,6 +27,8 @@ def headlines(results: RunResults) -> list[str]:
     sentences: list[str] = []
     if results.information is not None:
         sentences += information_headlines(results.information)
+    if results.cn_distance is not None and results.cn_distance.average:
+        sentences += robustness_sentences(layer_profiles(results), results.cn_distance.snrs_db)
     if results.layer_weights is not None and results.layer_weights.rows:
         sentences.append(weights_headline(results.layer_weights))
     if results.dynamic_weights is not None:

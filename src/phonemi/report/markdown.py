@@ -11,7 +11,9 @@ from phonemi.report.headlines import headlines
 from phonemi.results.evaluation import PaperTable
 from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
+    DISTANCES,
     comparisons_table,
+    distances_table,
     information_table,
     layer_differences_table,
     metrics_table,
@@ -43,6 +45,9 @@ def write_markdown(run_dir: str | Path) -> Path:
     if results.information is not None:
         tables["Information: bits by layer and SNR"] = information_table(results.information)
         tables["Information: paired differences of the layers"] = layer_differences_table(results.information)
+    if results.cn_distance is not None:
+        for part, what in DISTANCES.items():
+            tables[f"Clean-noisy distance by layer and SNR, {what}"] = distances_table(results.cn_distance, part)
     if results.layer_weights is not None:
         tables["Layer weights"] = weights_table(results.layer_weights)
     if results.timings is not None:

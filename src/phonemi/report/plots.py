@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phonemi.report.figure_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style
+from phonemi.report.robustness import LayerProfile
 from phonemi.report.row_style import SeriesStyle, encoder_styles, series_styles
 from phonemi.results.information import InformationTable
 from phonemi.results.weights import RowWeights
@@ -177,6 +179,54 @@ def _peak_interval(table: InformationTable) -> list[np.ndarray]:
 
 
 @figure_style()
+def layer_robustness(profiles: Sequence[LayerProfile], note: str = "") -> Figure:
+    """How far noise moves each layer, what it tells of the phones, and the weight it gets, over one axis of layers.
+
+    Encoders, such as one before and after fine-tuning, differ by dash and filling; what was not measured has no panel.
+
+    Args:
+        profiles: of the encoders.
+        note: what to read from it, below the panels.
+    """
+    panels = [
+        ("How far noise moves each layer: lower is more robust", "CN distance (SD)"),
+        ("What each layer tells of the phones in noise: higher is more", "MI (bits)"),
+        ("Where the learned weights go, which sum to 1", "Weight"),
+    ]
+    drawn = [True, any(p.mi_bits is not None for p in profiles), any(p.weights for p in profiles)]
+    titles = [title for title, is_drawn in zip(panels, drawn, strict=True) if is_drawn]
+    lines = textwrap.wrap(note, 100)
+    figure, grid = axes_grid(6.6, 0.9 + 2.0 * len(titles) + 0.17 * len(lines), len(titles), sharex=True)
+    axes = dict(zip([panel for panel, is_drawn in enumerate(drawn) if is_drawn], grid[:, 0], strict=True))
+    last = max(profile.distance_sd.shape[1] for profile in profiles) - 1
+    styles = series_styles([row.row for profile in profiles for row in profile.weights])
+    for number, profile in enumerate(profiles):
+        dash, hollow = ("-", "--", "-.", ":")[number % 4], number % 2 == 1
+        layers = np.arange(profile.distance_sd.shape[1])
+        style = SeriesStyle(THEME["ink"], "o", dash, "", hollow)
+        for panel, values in ((0, profile.distance_sd), (1, profile.mi_bits)):
+            if values is not None:
+                _curve(axes[panel], layers, values[0], values[1], values[2], style).set_label(profile.name)
+        for row in profile.weights:
+            style = styles[row.row]._replace(dash=dash, hollow=hollow)
+            weights = np.array(row.weights)
+            label = row.title if len(profiles) == 1 or row.row == profile.name else f"{row.title}, {profile.name}"
+            _curve(axes[2], layers, weights, weights, weights, style).set_label(label)
+    for of_panel, (title, ylabel) in zip(grid[:, 0], titles, strict=True):
+        of_panel.set(title=title, ylabel=ylabel, ylim=_limits([of_panel.dataLim.intervaly]))
+    grid[-1, 0].set(xlabel="Layer", xticks=np.arange(last + 1), xlim=(-0.2, last + 0.2))
+    if len(profiles) > 1:
+        axes[0].legend(loc="best")
+    if 2 in axes:
+        axes[2].axhline(1 / (last + 1), color=THEME["muted"], linestyle=":", linewidth=1.2)
+        _label(axes[2], "equal", (last + 0.2, 1 / (last + 1)), (2, 0), va="center", fontsize=9)
+        axes[2].legend(loc="best", fontsize=9)
+    if lines:
+        figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+@figure_style()
 def layer_weights(rows: Sequence[RowWeights]) -> Figure:
     """Fig. 2: share of each layer in the fused representation."""
     figure, ((axes,),) = axes_grid(WIDE_IN, 3.6)
@@ -312,4 +362,7 @@ def panels_over_time(heights: list[float], unit_in: float, width_in: float = WID
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray, style: SeriesStyle) -> Line2D:
     """Draw a curve and its interval as a band."""
     axes.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
-    return axes.plot(x, y, color=style.colour, marker=style.marker)[0]
+    return axes.plot(
+        x, y, color=style.colour, marker=style.marker, linestyle=style.dash,
+        markerfacecolor=THEME["paper"] if style.hollow else style.colour,
+    )[0]  # fmt: skip

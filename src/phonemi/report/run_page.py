@@ -17,7 +17,14 @@ from phonemi.report.pages import inline_svg, write_page
 from phonemi.report.row_style import explain
 from phonemi.results.metrics import METRIC, RANKING
 from phonemi.results.run_folder import read_results
-from phonemi.results.tables import comparisons_table, measured_metrics, metrics_table, timings_table
+from phonemi.results.tables import (
+    DISTANCES,
+    comparisons_table,
+    distances_table,
+    measured_metrics,
+    metrics_table,
+    timings_table,
+)
 from phonemi.tables import Cell, Column, Table
 
 WORST_COUNT = 10
@@ -48,6 +55,7 @@ def build_report(run_dir: str | Path) -> Path:
     drawn = {name.partition("_")[0] for name in drawings}
     sections = {
         ("information", "Phonetic information"): "information" in drawn,
+        ("robustness", "Which layers noise moves"): "robustness" in drawn,
         ("weights", "Which layers are used"): bool(drawn & {"layer", "dynamic"}),
         ("scores", "Enhancement"): evaluation is not None,
         ("listen", "Listen"): bool(results.examples),
@@ -64,6 +72,9 @@ def build_report(run_dir: str | Path) -> Path:
         sections=dict(section for section, is_there in sections.items() if is_there),
         drawings=drawings,
         protocol=protocol_text(information) if information else "",
+        distances={title: distances_table(results.cn_distance, part) for part, title in DISTANCES.items()}
+        if results.cn_distance
+        else {},
         test_data=data_text(evaluation, speakers.count("")) if evaluation else "",
         metrics=metrics_table(evaluation) if evaluation else "",
         terms=explain(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from phonemi.errors import DataError
+from phonemi.results.cn_distance import CleanNoisyDistances
 from phonemi.results.evaluation import Evaluation, Example
 from phonemi.results.information import Information
 from phonemi.results.record import Record, T, read_record
@@ -20,6 +21,7 @@ from phonemi.results.weights import DynamicWeights, LayerWeights
 
 STAGES = {
     "information.json": "information",
+    "cn_distance.json": "information --measure cn-distance",
     "layer_weights.json": "report",
     "dynamic_weights.json": "report",
     "metrics.json": "evaluate",
@@ -82,6 +84,7 @@ class RunResults:
 
     files: tuple[str, ...] = ()  # names from `STAGES`
     information: Information | None = None
+    cn_distance: CleanNoisyDistances | None = None
     layer_weights: LayerWeights | None = None
     dynamic_weights: DynamicWeights | None = None
     evaluation: Evaluation | None = None
@@ -119,6 +122,7 @@ def read_results(run_dir: str | Path) -> RunResults:
     return RunResults(
         files=files,
         information=read("information.json", Information),
+        cn_distance=read("cn_distance.json", CleanNoisyDistances),
         layer_weights=read("layer_weights.json", LayerWeights),
         dynamic_weights=read("dynamic_weights.json", DynamicWeights),
         evaluation=read("metrics.json", Evaluation),

@@ -11,6 +11,7 @@ import numpy as np
 
 from phonemi.metrics.score import FAULTS
 from phonemi.metrics.statistics import COVERAGE, estimate, holm
+from phonemi.results.cn_distance import CleanNoisyDistances, DistancePart, LayerDistance
 from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperComparison, PaperTable
 from phonemi.results.information import Information, information_tables
 from phonemi.results.metrics import METRICS, Metric
@@ -19,6 +20,12 @@ from phonemi.results.weights import LayerWeights
 from phonemi.tables import Cell, Column, Row, Table, duration_text, number, plural, snr_text
 
 _BOUNDS: dict[str, Literal["lower", "upper"]] = {"noisy": "lower", "clean": "upper"}
+
+DISTANCES: dict[DistancePart, str] = {
+    "distance_sd": "in standard deviations of a state, each scaled to mean 0",
+    "one_minus_cosine": "1 - cosine",
+}
+"""The two clean-noisy distances, and how they are measured."""
 
 
 def measured_metrics(rows: Sequence[EvaluatedRow]) -> list[Metric]:
@@ -174,6 +181,36 @@ def information_text(information: Information, columns: int) -> str:
     names = " and ".join(dict.fromkeys(row.representation for row in information.rows))
     title = f"Bits of phonetic information in {names}, by layer and SNR in dB; * the most there"
     return f"{textwrap.fill(title, columns)}\n{information_table(information, for_terminal=True).text(columns)}"
+
+
+def distances_table(result: CleanNoisyDistances, part: DistancePart, for_terminal: bool = False) -> Table:
+    """How far noise moves every layer at every SNR and on average, with intervals; a terminal gets none of these."""
+    snrs_db = sorted(result.snrs_db)
+    cells = {(row.representation, row.layer, row.snr_db): row for row in (*result.rows, *result.average)}
+    rows: list[list[Cell | str]] = []
+    for average in result.average:
+        place = average.representation, average.layer
+        of_layer = [cells.get((*place, snr_db)) for snr_db in (*snrs_db, None)]
+        name = f"{average.representation} layer {average.layer}"
+        shown = [Cell() if row is None else _distance_cell(row, part, for_terminal) for row in of_layer]
+        rows.append([str(average.layer) if for_terminal and len(result.representations) == 1 else name, *shown])
+    unit = "" if for_terminal else " dB"
+    return Table(["layer", *(f"{snr_text(snr_db)}{unit}" for snr_db in snrs_db), "average"], rows)
+
+
+def _distance_cell(row: LayerDistance, part: DistancePart, for_terminal: bool) -> Cell:
+    value, low, high = row.interval(part)
+    return Cell(value, 3, interval=None if for_terminal else (low, high))
+
+
+def distances_text(result: CleanNoisyDistances, columns: int) -> str:
+    """Both distances by layer and SNR, for a terminal that is so many characters wide."""
+    names = " and ".join(result.representations)
+    title = f"Clean-noisy distance of {names}, by layer and SNR in dB"
+    return "\n\n".join(
+        f"{textwrap.fill(f'{title}: {what}', columns)}\n{distances_table(result, part, True).text(columns)}"
+        for part, what in DISTANCES.items()
+    )
 
 
 def weights_table(weights: LayerWeights) -> Table:

@@ -66,6 +66,10 @@ class Keys:
         """information.json."""
         return self.of("information", STATISTICS, *(self.frames(split) for split in ("train", "validation", "test")))
 
+    def cn_distance(self, models: list[str]) -> str:
+        """cn_distance.json: of the encoder, and of those that the models with these keys have learned."""
+        return content_hash("clean-noisy distance", STATISTICS, self.frames("test"), models)
+
     @property
     def aggregations(self) -> str:
         """The pre-trained aggregations."""

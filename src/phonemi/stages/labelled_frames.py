@@ -60,19 +60,31 @@ def labelled_frames(
     Raises:
         DataError: if a split has no recording with phones, or no phone that is known.
     """
-    settings, data, keys = run.config.information, run.data, keys or run.keys
-    splits: dict[Split, LabelledFrames] = {}
-    for split in ("train", "validation", "test") if data.holds_out else ("train", "test"):
-        is_dynamic = dynamic and split == "train"
-        mixtures = plan_mixtures(settings, data, split, is_dynamic)
-        subset = choose_frames(settings, mixtures, data.seed, per_copy=split == "train")
-        file, key = f"information.{name}.{'dynamic' if is_dynamic else split}", keys.frames(split, is_dynamic)
-        stored = run.states.states(representation, mixtures, file, key, subset)
+    settings, splits = run.config.information, dict[Split, LabelledFrames]()
+    for split in ("train", "validation", "test") if run.data.holds_out else ("train", "test"):
+        mixtures, stored, subset = encode_split(run, representation, split, name, keys, dynamic)
         labels = label_frames(mixtures, settings, subset)
         if bool((labels.phones == IGNORE).all()):
             raise DataError(f"no frame of the {split} split has a phone that is known: expected ARPAbet")
         splits[split] = LabelledFrames(mixtures, stored, labels)
     return splits
+
+
+def encode_split(
+    run: Run,
+    representation: Representation,
+    split: Split,
+    name: str = "encoder",
+    keys: Keys | None = None,
+    dynamic: bool = False,
+) -> tuple[PlannedMixtures, StoredStates, FrameSubset | None]:
+    """The mixtures of one split, their hidden states, and which frames these are of; arguments as above."""
+    settings, data = run.config.information, run.data
+    is_dynamic = dynamic and split == "train"
+    mixtures = plan_mixtures(settings, data, split, is_dynamic)
+    subset = choose_frames(settings, mixtures, data.seed, per_copy=split == "train")
+    file, key = f"information.{name}.{'dynamic' if is_dynamic else split}", (keys or run.keys).frames(split, is_dynamic)
+    return mixtures, run.states.states(representation, mixtures, file, key, subset), subset
 
 
 def count_classes(settings: Information) -> int:
