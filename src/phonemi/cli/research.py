@@ -132,7 +132,10 @@ def information(
     noise: Annotated[Texts, Option(metavar="MANIFEST", help="Noise with folds; repeatable.")] = None,
     measure: Annotated[
         Measure,
-        Option(help="Bits of the phones in each layer, or how far noise moves its states (clean-noisy distance)."),
+        Option(
+            metavar="MEASURE",
+            help="mutual-information (with the phones, in bits), or cn-distance: how far noise moves each layer.",
+        ),
     ] = Measure.mutual_information,
     config: ConfigFile = None,
     set_: Overrides = None,

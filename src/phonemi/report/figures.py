@@ -23,7 +23,7 @@ import numpy as np
 from phonemi.errors import ConfigError, DataError
 from phonemi.report import plots
 from phonemi.report.figure_style import save_figure
-from phonemi.report.robustness import LayerProfile, layer_profiles, robustness_sentences
+from phonemi.report.robustness import layer_profiles, robustness_sentences
 from phonemi.report.row_style import is_dynamic, is_in_figure_3, row_title, trained_part
 from phonemi.results.evaluation import Evaluation
 from phonemi.results.information import Information, InformationTable, information_tables
@@ -49,7 +49,7 @@ def run_figures(results: RunResults) -> dict[str, Figure]:
     if results.information is not None:
         figures |= information_figures(results.information)
     if results.cn_distance is not None and results.cn_distance.average:
-        figures["robustness"] = _layer_robustness(layer_profiles(results), results.cn_distance.snrs_db)
+        figures["robustness"] = plots.layer_robustness(layer_profiles(results))  # what to read stands on the page
     if results.layer_weights is not None and results.layer_weights.rows:
         figures["layer_weights"] = plots.layer_weights(results.layer_weights.rows)
     if results.dynamic_weights is not None:
@@ -226,11 +226,7 @@ def _figure_cn(runs: Sequence[Path]) -> dict[str, Figure]:
         for run, profile in profiles
     ]
     snrs_db = {snr_db for each in results.values() if each.cn_distance for snr_db in each.cn_distance.snrs_db}
-    return {"": _layer_robustness(named, sorted(snrs_db))}
-
-
-def _layer_robustness(profiles: Sequence[LayerProfile], snrs_db: Sequence[float]) -> Figure:
-    return plots.layer_robustness(profiles, " ".join(robustness_sentences(profiles, snrs_db)))
+    return {"": plots.layer_robustness(named, " ".join(robustness_sentences(named, sorted(snrs_db))))}
 
 
 def _for_each(figure_of: Callable[[Path], Figure]) -> Callable[[Sequence[Path]], dict[str, Figure]]:
