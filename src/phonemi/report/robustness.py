@@ -15,6 +15,7 @@ from phonemi.results.weights import RowWeights
 from phonemi.systems import known_system
 from phonemi.tables import number, snr_text
 
+STATIC_SUMS = ("weighted_sum", "normalised_weighted_sum")  # whose weights are the same in every frame
 COMPARED: tuple[Tuning, ...] = ("acoustic", "linguistic")
 
 
@@ -48,7 +49,7 @@ def layer_profiles(results: RunResults) -> list[LayerProfile]:
         learned = known_system(name) is not None
         parts = bounds.get(name)
         mi_bits = None if parts is None else np.stack([part.mean(1) for part in parts])
-        rows = [row for row in _learned_weights(results) if (row.row == name if learned else not _learns_encoder(row))]
+        rows = [row for row in _learned_weights(results) if (row.row == name if learned else not _changes_encoder(row))]
         rows = [row for row in rows if len(row.weights) == distance_sd.shape[1]]
         profiles.append(LayerProfile(name, distance_sd, mi_bits, _one_of_each_tuning(rows)))
     return profiles
@@ -57,12 +58,12 @@ def layer_profiles(results: RunResults) -> list[LayerProfile]:
 def _learned_weights(results: RunResults) -> list[RowWeights]:
     """Rows whose weights are the same in every frame."""
     rows = results.layer_weights.rows if results.layer_weights is not None else ()
-    return [row for row in rows if (system := known_system(row.row)) and system.aggregation == "weighted_sum"]
+    return [row for row in rows if (system := known_system(row.row)) and system.aggregation in STATIC_SUMS]
 
 
-def _learns_encoder(row: RowWeights) -> bool:
+def _changes_encoder(row: RowWeights) -> bool:
     system = known_system(row.row)
-    return system is not None and system.learns_encoder
+    return system is not None and system.changes_encoder
 
 
 def _one_of_each_tuning(rows: Sequence[RowWeights]) -> list[RowWeights]:

@@ -45,7 +45,7 @@ class MixtureDistances(NamedTuple):
 
 def measure_distance(run: Run) -> None:
     """Measure every layer at every SNR, of the encoder and of those that trained rows have learned."""
-    learned = [s for s in run.systems if s.learns_encoder and s.model == 1 and is_trained(run, s)]
+    learned = [s for s in run.systems if s.changes_encoder and s.model == 1 and is_trained(run, s)]
     key = run.keys.cn_distance([run.keys.model(system) for system in learned])
     if run.is_done("clean-noisy distance:", RESULT, key):
         return
