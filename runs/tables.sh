@@ -11,7 +11,7 @@
 #       that and the endpoint, of the encoder of a Whisper (ENCODER, a hub id or a folder; default openai/whisper-tiny.en)
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
 #       the same on synthetic speech, which is made here
-# TABLES (default "1 2") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans and whisper-tiny.
+# TABLES (default "1 2"; also "bsse feature-norm") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans and whisper-tiny.
 set -euo pipefail
 usage="usage: runs/tables.sh paper|mini|mini-kmeans|whisper-tiny|synthetic DATA OUT [OPTIONS]"
 scale=${1:?$usage}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Both tables with fine-tuned encoders for two updates, with encoders of Base size and random weights: that all families
+# load, train, are saved and analysed, in how much memory, without a download. The numbers mean nothing.
+#   runs/random-base.sh DATA OUT [FAMILY ...]          DATA as for `runs/tables.sh mini`; families: wavlm hubert wav2vec2
+set -euo pipefail
+usage="usage: runs/random-base.sh DATA OUT [FAMILY ...]"
+data=${1:?$usage}
+out=${2:?$usage}
+shift 2
+families=("$@")
+[ $# -gt 0 ] || families=(wavlm hubert wav2vec2)
+here=$(cd "$(dirname "$0")/.." && pwd)
+phonemi=${PHONEMI:-$here/.venv/bin/phonemi}
+python=${PYTHON:-$here/.venv/bin/python}
+mkdir -p "$out"
+[ -f "$out/speech.jsonl" ] || "$phonemi" prepare librispeech "$data/librispeech/LibriSpeech" \
+    --alignments "$data/librispeech/alignments/phones.ctm" -o "$out/speech.jsonl"
+[ -f "$out/noise.jsonl" ] || "$phonemi" prepare esc50 "$data/esc10" -o "$out/noise.jsonl"
+few=(information.train_utterances=4 information.test_utterances=2 information.copies=1 information.epochs=1
+    "information.snrs_db=[0, 10]" enhance.train_mixtures=8 enhance.validation_mixtures=2 enhance.steps=2
+    enhance.validate_every=2 enhance.jobs=1 enhance.recompute_blocks=true evaluate.utterances=2 "evaluate.snrs_db=[5]"
+    evaluate.recogniser=none evaluate.examples=1)
+measured=()
+[ ! -x /usr/bin/time ] || measured=(/usr/bin/time -f "peak %M kB, %e s")
+options=()
+for setting in "${few[@]}"; do options+=(--set "$setting"); done
+for family in "${families[@]}"; do
+    encoder=$out/encoders/random-$family
+    [ -f "$encoder/config.json" ] || "$python" - "$family" "$encoder" <<'PYTHON'
+import sys
+import torch
+from transformers import AutoConfig, AutoModel
+
+torch.manual_seed(0)
+AutoModel.from_config(AutoConfig.for_model(sys.argv[1])).save_pretrained(sys.argv[2])
+PYTHON
+    for table in bsse feature-norm; do
+        echo "$family, table $table:"
+        "${measured[@]}" "$phonemi" table $table --out "$out" --scale mini --manifests "$out" \
+            --encoder "$encoder" "${options[@]}" >"$out/$table-$family.md"
+    done
+done
