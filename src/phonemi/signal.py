@@ -131,11 +131,11 @@ def log1p_spectrum(waveform: Tensor, pad: Pad = "zeros", lengths: Tensor | None 
 
 
 @cache
-def mel_filterbank(mels: int) -> np.ndarray:
-    """Triangular HTK-mel filters from 0 to 8000 Hz without area normalisation, [257, mels] in [0, 1]."""
+def mel_filterbank(mels: int, bins: int = BINS) -> np.ndarray:
+    """Triangular HTK-mel filters from 0 to 8000 Hz without area normalisation, [bins, mels] in [0, 1]."""
     highest_mel = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
     edges_hz = 700 * (10 ** (np.linspace(0, highest_mel, mels + 2) / 2595) - 1)
-    bins_hz = np.linspace(0, SAMPLE_RATE / 2, BINS)[:, None]
+    bins_hz = np.linspace(0, SAMPLE_RATE / 2, bins)[:, None]
     rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
     falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
     return np.minimum(rising, falling).clip(0).astype(np.float32)
@@ -180,12 +180,13 @@ def match_frames(features: Tensor, frames: int) -> Tensor:
     return functional.pad(features, (0, 0, 0, missing))
 
 
-def to_ssl_grid(features: Tensor, frames: int) -> Tensor:
-    """Bring features of the STFT grid to the SSL grid, [..., frame, dim] -> [..., frames, dim].
+def to_ssl_grid(features: Tensor, frames: int, first_centre: int = 0) -> Tensor:
+    """Bring features with a frame every 160 samples to the SSL grid, [..., frame, dim] -> [..., frames, dim].
 
-    Frame 2t + 1 is centred at sample 320 t + 160, of all STFT frames the nearest to the centre 320 t + 200 of frame t.
+    The centre of frame t of the SSL grid is sample 320 t + 200. On the STFT grid, where the `first_centre` is 0, frame
+    2t + 1 is nearest to it; where it is 200, frame 2t is there.
     """
-    return features[..., 1 : 2 * frames : 2, :]
+    return features[..., round((SSL_FIELD // 2 - first_centre) / HOP) : 2 * frames : 2, :]
 
 
 def mirrored(waveform: Tensor, lengths: Tensor | None, margin: int) -> Tensor:

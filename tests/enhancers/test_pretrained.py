@@ -15,6 +15,7 @@ from phonemi.errors import ModelError
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
 from phonemi.representations.names import load_representation
+from phonemi.representations.tera import Tera, TeraConfig
 from phonemi.weights import shipped
 
 NOISE = 0.1 * torch.randn(2, 4000, generator=torch.Generator().manual_seed(1))
@@ -209,3 +210,16 @@ def test_a_trained_encoder_of_the_package_is_not_referred_to(mini, tmp_path):
     assert torch.equal(Enhancer.from_pretrained(tmp_path / "trained").enhance(NOISE, 16_000), expected)
     with pytest.raises(ModelError, match="is not the 'mini' that ships"):
         made.save_pretrained(tmp_path / "model", shipped_encoder="mini")
+
+
+@pytest.mark.parametrize("front_end", ["mel", "fbank"])
+def test_an_enhancer_takes_its_tera_with_it(front_end, tmp_path):
+    torch.manual_seed(0)
+    guide = Tera(TeraConfig(front_end, mels=8, dim=16, blocks=2, heads=2, feedforward=8)).freeze().eval()
+    network = MaskEnhancer(guide.dim, True, hidden=4, layers=1, hop=guide.hop)
+    made = Enhancer(guide, WeightedSum(guide.layers), network)
+    made.save_pretrained(tmp_path / "model")
+    loaded = Enhancer.from_pretrained(tmp_path / "model")
+    assert isinstance(loaded.representation, Tera)
+    for samples in (1, 300, 4000):
+        assert torch.equal(loaded.enhance(NOISE[:, :samples], 16_000), made.enhance(NOISE[:, :samples], 16_000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,14 @@ import torch
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
+from phonemi.representations.tera import Tera, TeraConfig
 
 
 @pytest.fixture
 def new_encoder() -> Callable[..., Representation]:
-    """Builds an encoder of three blocks: "mel", or "hubert", "wavlm", "wav2vec2" of Base or "-large" style."""
+    """Builds an encoder of three blocks: "mel", "tera", "tera-pre" (pre-norm), or "hubert", "wavlm", "wav2vec2" of Base
+    or "-large" style.
+    """
 
     def build(kind: str, **options: float) -> Representation:
         torch.manual_seed(0)
@@ -25,6 +29,13 @@ def new_encoder() -> Callable[..., Representation]:
             encoder = MelTransformer(config)
             encoder.set_statistics(torch.linspace(-1, 1, 20), torch.linspace(1, 2, 20))
             return encoder.freeze().eval()
+        if kind.startswith("tera"):
+            drop = options.get("dropout", 0)
+            sizes = TeraConfig("mel", 20, 16, 3, 2, 24, pre_norm=kind == "tera-pre")
+            tera = Tera(replace(sizes, dropout=drop, attention_dropout=drop))
+            for parameter in tera.parameters():
+                torch.nn.init.normal_(parameter, mean=float(parameter.dim() == 1) / 2, std=0.25)
+            return tera.freeze().eval()
         from transformers import AutoConfig, AutoModel
 
         model_type, _, large = kind.partition("-")

@@ -169,6 +169,16 @@ def test_at_50_hz():
     assert at_50_hz(hidden, 160, 1760).lengths.tolist() == [5, 5]
 
 
+@pytest.mark.parametrize("samples", [400, 560, 719, 720, 1760])
+def test_frames_without_padding_at_50_hz_are_those_of_the_same_centre(samples):
+    representation = HuggingFaceRepresentation(tiny("hubert", conv_stride=[5, 2, 2, 2, 2, 2, 1]), "tiny")
+    hidden = representation(noise(1, samples))
+    moved = at_50_hz(hidden, representation.hop, samples, representation.first_centre)
+    assert moved.lengths.tolist() == [ssl_frames(samples)] == [moved.states.shape[2]]
+    # Frame t of 50 Hz is centred at sample 320 t + 200; these, of 320 samples, at 160 k + 160.
+    torch.testing.assert_close(moved.states, hidden.states[:, :, ::2][:, :, : ssl_frames(samples)])
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_settings_rebuild_everything_but_the_weights(large):
     first = HuggingFaceRepresentation(tiny("wavlm", large), "some/name", normalise=True, layer_norm_states=True)

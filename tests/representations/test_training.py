@@ -19,9 +19,11 @@ from phonemi.representations.base import Representation
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.representations.saved_encoder import SavedEncoder
+from phonemi.representations.tera import Tera
 from phonemi.training.loop import FitSettings, fit
 
-KINDS = ["mel", "hubert", "wavlm", "wav2vec2", "hubert-large", "wavlm-large", "wav2vec2-large"]
+KINDS = ["mel", "tera", "tera-pre", "hubert", "wavlm", "wav2vec2", "hubert-large", "wavlm-large", "wav2vec2-large"]
 BLOCKS = 3
 
 NewEncoder = Callable[..., Representation]
@@ -33,7 +35,7 @@ def noise(*shape: int, seed: int = 1) -> Tensor:
 
 def blocks_of(encoder: Representation) -> nn.ModuleList:
     """The transformer blocks, where each kind of encoder has them."""
-    blocks = encoder.blocks if isinstance(encoder, MelTransformer) else encoder.model.encoder.layers
+    blocks = encoder.blocks if isinstance(encoder, SavedEncoder) else encoder.model.encoder.layers
     assert isinstance(blocks, nn.ModuleList)
     return blocks
 
@@ -46,6 +48,8 @@ def expected_parameters(encoder: Representation, from_block: int) -> set[str]:
     modules: list[nn.Module] = [*blocks_of(encoder)[from_block - 1 :]]
     if encoder.name.endswith("-large"):
         modules.append(encoder.model.encoder.layer_norm)
+    if isinstance(encoder, Tera):
+        modules += [*encoder.state_norms[from_block:]]
     wanted = {id(parameter) for module in modules for parameter in module.parameters()}
     return {name for name, parameter in encoder.named_parameters() if id(parameter) in wanted}
 
@@ -67,7 +71,7 @@ def test_gradients_reach_the_freed_blocks_and_nothing_else(new_encoder: NewEncod
     assert {name for name, parameter in encoder.named_parameters() if parameter.grad is not None} == wanted
     still = {name for name, parameter in encoder.named_parameters() if name in wanted and not parameter.grad.any()}
     # A bias of the keys adds the same to all scores of a query, which the softmax takes off again.
-    assert all(name.endswith("k_proj.bias") for name in still)
+    assert all(name.endswith(("k_proj.bias", "key.bias")) for name in still)
 
 
 @pytest.mark.slow
@@ -91,7 +95,10 @@ def test_the_convolutions_build_no_graph_unless_they_are_trained(new_encoder: Ne
     encoder = new_encoder(kind).train()
     for from_block in (1, BLOCKS, 0):
         encoder.unfreeze(from_block)
-        front_end = encoder.embedding if isinstance(encoder, MelTransformer) else encoder.model.feature_extractor
+        if isinstance(encoder, SavedEncoder):
+            front_end = encoder.projection if isinstance(encoder, Tera) else encoder.embedding
+        else:
+            front_end = encoder.model.feature_extractor
         seen: list[bool] = []
         handle = front_end.register_forward_hook(lambda _, inputs, output, seen=seen: seen.append(output.requires_grad))
         encoder(noise(1, 4000))
@@ -208,7 +215,7 @@ def test_a_few_steps_change_the_freed_blocks_only(new_encoder: NewEncoder, kind:
 
 
 @pytest.mark.parametrize("from_block", range(BLOCKS + 1))
-@pytest.mark.parametrize("kind", ["mel", "wavlm", "hubert-large"])
+@pytest.mark.parametrize("kind", ["mel", "tera", "wavlm", "hubert-large"])
 def test_dropout_acts_in_trained_blocks_only_and_follows_the_seed(
     new_encoder: NewEncoder, kind: str, from_block: int
 ) -> None:

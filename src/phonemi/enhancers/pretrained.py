@@ -25,8 +25,8 @@ from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import INNER_ENCODER, FeatureNormalisation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.log1p import Log1p
-from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.representations.saved_encoder import SavedEncoder
 from phonemi.representations.side_by_side import PARTS, SideBySide
 from phonemi.representations.transformers_models import OPTIONS
 from phonemi.representations.whisper_encoder import WhisperRepresentation
@@ -298,7 +298,7 @@ def _save_encoder(encoder: Representation, folder: Path, half: bool, is_inside: 
             files += [f"{part}/{file}" for file in written]
         encoder.save(folder, parts)
         return files
-    if isinstance(encoder, MelTransformer):
+    if isinstance(encoder, SavedEncoder):
         encoder.save(folder, half)
         return [CONFIG_FILE, WEIGHTS_FILE]
     name = Path(encoder.name)

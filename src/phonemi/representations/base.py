@@ -33,6 +33,7 @@ class Representation(nn.Module, ABC):
     layers: int  # number of hidden states, one more than there are blocks
     dim: int  # features per frame
     hop: int  # samples at 16 kHz from one frame to the next, 320 (50 Hz) or 160 (100 Hz)
+    first_centre: int = 0  # sample at the centre of frame 0, where `hop` is 160: 0 or 200
     # Since `unfreeze` was called, the weights may differ from those of `name`: a model must be saved with them.
     is_modified: bool = False
     # Name of what stands for a masked frame in pre-training. `forward` never uses it: `unfreeze` leaves it frozen.
@@ -161,13 +162,14 @@ def check_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) -> T
     return lengths
 
 
-def at_50_hz(hidden: HiddenStates, hop: int, samples: int | Tensor) -> HiddenStates:
+def at_50_hz(hidden: HiddenStates, hop: int, samples: int | Tensor, first_centre: int = 0) -> HiddenStates:
     """Bring hidden states of a `hop` of 160 or 320 to 50 frames a second, where phones are labelled.
 
     There are then (samples - 400) // 320 + 1 frames, with `samples` the length of every item, one number or [batch].
+    The `first_centre` is that of the encoder.
     """
     if hop == SSL_HOP:
         return hidden
     lengths = ssl_frames(torch.as_tensor(samples, device=hidden.states.device)).expand(hidden.states.shape[1])
-    states = to_ssl_grid(hidden.states, int(lengths.max()))
+    states = to_ssl_grid(hidden.states, int(lengths.max()), first_centre)
     return HiddenStates(states * valid_mask(lengths, states.shape[2])[..., None], lengths)

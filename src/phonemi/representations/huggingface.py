@@ -69,6 +69,7 @@ class HuggingFaceRepresentation(Representation):
         self.shortest = 1  # samples that one frame takes
         for kernel, stride in reversed(self.convolutions):
             self.shortest = (self.shortest - 1) * stride + kernel
+        self.first_centre = self.shortest // 2
         self.is_pre_norm: bool = config.do_stable_layer_norm
         # A group norm takes its statistics over time, so that padding changes every frame, whatever is masked later.
         self.padding_leaks: bool = config.feat_extract_norm == "group"

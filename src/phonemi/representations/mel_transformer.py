@@ -6,28 +6,27 @@ position embedding.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from phonemi.errors import DataError, ModelError
-from phonemi.files import read_json, write_json
-from phonemi.representations.base import HiddenStates, Representation, check_lengths
+from phonemi.errors import ModelError
+from phonemi.representations.base import HiddenStates, check_lengths
+from phonemi.representations.saved_encoder import EncoderConfig, SavedEncoder
 from phonemi.signal import SSL_FIELD, SSL_HOP, log_mel, ssl_frames, valid_mask
-from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
-from phonemi.weights.tensors import load_weights, save_weights
 
 MODEL_TYPE = "phonemi-mel-transformer"
 LEVEL_RMS = 0.05  # -26 dB re full scale, a usual level of speech
 
 
 @dataclass(frozen=True)
-class MelTransformerConfig:
+class MelTransformerConfig(EncoderConfig):
     """Sizes of a `MelTransformer`; the section `encoder` of the configuration tells the usual ones."""
+
+    model_type: ClassVar[str] = MODEL_TYPE
 
     mels: int
     dim: int
@@ -44,22 +43,6 @@ class MelTransformerConfig:
                 f"dim {self.dim} must be a multiple of heads {self.heads}, position_kernel {self.position_kernel} odd, "
                 f"and block_kernel {self.block_kernel} odd or 0"
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of config.json."""
-        return {"model_type": MODEL_TYPE, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> MelTransformerConfig:
-        """Inverse of `to_json`; raises ModelError for other models and for keys that this version does not know."""
-        sizes = dict(values)
-        model_type = sizes.pop("model_type", None)
-        unknown = sorted(sizes.keys() - {field.name for field in fields(cls)})
-        if model_type != MODEL_TYPE or unknown:
-            raise ModelError(
-                f"expected a configuration of {MODEL_TYPE}, found model_type {model_type!r}, unknown {unknown}"
-            )
-        return cls(**sizes)
 
 
 class Block(nn.Module):
@@ -134,7 +117,7 @@ def along_time(dim: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(dim, dim, (1, kernel), padding=(0, kernel // 2), groups=dim)
 
 
-class MelTransformer(Representation):
+class MelTransformer(SavedEncoder):
     """Log-mel pairs, a linear layer, a convolutional position embedding, then pre-norm transformer blocks.
 
     Frame t covers the same samples as frame t of HuBERT, WavLM and wav2vec2: it is centred at sample 320 t + 200, and
@@ -146,6 +129,8 @@ class MelTransformer(Representation):
     """
 
     hop = SSL_HOP
+    config: MelTransformerConfig
+    config_type = MelTransformerConfig
     mask_parameter = "mask_embedding"
     front_end = ("embedding",)
     mean: Tensor  # [mels], see `set_statistics`
@@ -218,25 +203,6 @@ class MelTransformer(Representation):
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> HiddenStates:
         lengths = check_lengths(waveforms, lengths, SSL_FIELD)
         return self.encode(self.features(waveforms, lengths), ssl_frames(lengths))
-
-    def settings(self) -> dict[str, Any]:
-        return {"name": self.name, **self.config.to_json()}
-
-    def save(self, folder: str | Path, half: bool = False) -> None:
-        """Write model.safetensors and config.json; `half` stores the parameters in float16."""
-        save_weights(self, Path(folder) / WEIGHTS_FILE, half)
-        write_json(Path(folder) / CONFIG_FILE, self.config.to_json())
-
-    @classmethod
-    def load(cls, folder: str | Path) -> MelTransformer:
-        """Read what `save` wrote, or raise ModelError; all parameters are trainable, in evaluation mode."""
-        try:
-            config = MelTransformerConfig.from_json(read_json(Path(folder) / CONFIG_FILE))
-        except (DataError, ModelError) as error:
-            raise ModelError(f"loading {folder}: {error}") from None
-        model = cls(config, name=str(folder))
-        load_weights(model, Path(folder) / WEIGHTS_FILE)
-        return model.eval()
 
 
 def mel_pairs(waveforms: Tensor, lengths: Tensor, mean: Tensor, std: Tensor) -> Tensor:

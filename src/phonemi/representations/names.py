@@ -11,11 +11,16 @@ from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import INNER_ENCODER, FeatureNormalisation
 from phonemi.representations.feature_normalisation import MODEL_TYPE as FEATURE_NORMALISATION
 from phonemi.representations.log1p import Log1p
-from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer, MelTransformerConfig
+from phonemi.representations.mel_transformer import MODEL_TYPE, MelTransformer
+from phonemi.representations.saved_encoder import SavedEncoder
 from phonemi.representations.side_by_side import MODEL_TYPE as SIDE_BY_SIDE
 from phonemi.representations.side_by_side import SideBySide
+from phonemi.representations.tera import Tera
 from phonemi.representations.transformers_models import load_encoder, new_encoder
 from phonemi.weights import shipped
+
+# Encoders of our own code, by the model_type in their config.json.
+SAVED: dict[object, type[SavedEncoder]] = {kind.config_type.model_type: kind for kind in (MelTransformer, Tera)}
 
 
 def load_representation(
@@ -24,8 +29,8 @@ def load_representation(
     """Load a representation, frozen and in evaluation mode.
 
     Args:
-        name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save` or
-            `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus" or
+        name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save`,
+            `phonemi convert` or `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus" or
             "openai/whisper-base.en", of which the encoder is taken. Two of these with a "+" between them stand side by
             side, such as "mini+log1p". A dict is what `settings()` returned: it gives an encoder of the same kind and
             options with fresh weights, into which `load_state_dict` copies trained ones.
@@ -57,9 +62,10 @@ def load_representation(
         return FeatureNormalisation.load(folder, load_representation(folder / INNER_ENCODER)).freeze().eval()
     if model_type == SIDE_BY_SIDE:
         return _load_pair(folder)
-    if model_type != MODEL_TYPE:
+    kind = SAVED.get(model_type)
+    if kind is None:
         return load_encoder(name, token, revision)
-    encoder = MelTransformer.load(folder)
+    encoder = kind.load(folder)
     encoder.name = name
     return encoder.freeze()
 
@@ -85,5 +91,5 @@ def _from_settings(settings: dict[str, Any]) -> Representation:
         return Log1p()
     if "config" in settings:  # of transformers
         return new_encoder(settings)
-    sizes = {key: value for key, value in settings.items() if key != "name"}
-    return MelTransformer(MelTransformerConfig.from_json(sizes), name)
+    kind = SAVED.get(settings.get("model_type"), MelTransformer)
+    return kind.new({key: value for key, value in settings.items() if key != "name"}, name)

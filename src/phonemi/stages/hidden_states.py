@@ -130,7 +130,7 @@ class StateCache:
             for batch in _batches(mixtures, padded_batch):
                 noisy, lengths = pad_batch([item.noisy for item in batch])
                 hidden = encode(noisy.to(self.device), lengths.to(self.device))
-                states, frames = at_50_hz(hidden, representation.hop, lengths)
+                states, frames = at_50_hz(hidden, representation.hop, lengths, representation.first_centre)
                 for row, count in enumerate(frames.tolist()):
                     item = states[:, row, :count].permute(1, 0, 2)
                     if subset is not None:

@@ -185,7 +185,8 @@ def _teacher_states(
         with replacing(path) as temporary, open(temporary, "wb") as file, torch.inference_mode():
             for waveform in run.progress.over(waveforms, "hearing the teacher", len(recordings)):
                 hidden = teacher(torch.from_numpy(waveform)[None].to(run.device))
-                own = at_50_hz(hidden, teacher.hop, len(waveform)).states[list(round_.layers), 0].transpose(0, 1)
+                hidden = at_50_hz(hidden, teacher.hop, len(waveform), teacher.first_centre)
+                own = hidden.states[list(round_.layers), 0].transpose(0, 1)
                 file.write(functional.layer_norm(own.float(), own.shape[-1:]).cpu().half().numpy().tobytes())
         teacher.cpu()  # the training needs the memory of the device
     return torch.from_numpy(np.memmap(path, np.float16, "c", shape=shape))
