@@ -29,7 +29,7 @@ COMMANDS = [
     "enhance",
     *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
     *("config", "table", "figure", "report", "bench"),
-    *("demo", "serve", "listen", "judge", "export", "doctor"),
+    *("demo", "serve", "listen", "judge", "export", "convert", "doctor"),
 ]
 
 Phonemi = Callable[..., Any]

@@ -162,6 +162,23 @@ def export(
         typer.echo(path)
 
 
+@command("convert", "phonemi convert s3prl/tera -o tera")
+def convert(
+    checkpoint: Annotated[
+        str,
+        Argument(
+            metavar="CHECKPOINT", help="Checkpoint of S3PRL: file, folder with one, or hub id such as s3prl/tera."
+        ),
+    ],
+    output: Annotated[Path, Option("--output", "-o", metavar="FOLDER", help="Folder for the encoder.")],
+) -> None:
+    """Turn a checkpoint of Mockingjay or TERA into the folder of an encoder, without running code of it."""
+    from phonemi.tools.convert import convert as convert_checkpoint
+
+    encoder = convert_checkpoint(checkpoint, output)
+    typer.echo(f"{output}: {encoder.layers} hidden states of {encoder.dim} every {encoder.hop // 16} ms")
+
+
 @command("doctor", "phonemi doctor")
 def doctor(
     as_json: Annotated[bool, Option("--json", help="Print a JSON list of the findings.")] = False,

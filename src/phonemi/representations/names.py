@@ -19,6 +19,7 @@ from phonemi.representations.tera import Tera
 from phonemi.representations.transformers_models import load_encoder, new_encoder
 from phonemi.weights import shipped
 
+S3PRL = "s3prl/"  # whose repositories on the hub hold checkpoints
 # Encoders of our own code, by the model_type in their config.json.
 SAVED: dict[object, type[SavedEncoder]] = {kind.config_type.model_type: kind for kind in (MelTransformer, Tera)}
 
@@ -30,10 +31,10 @@ def load_representation(
 
     Args:
         name: "log1p"; "mini" or "mini-kmeans" (they come with the package); a folder that `MelTransformer.save`,
-            `phonemi convert` or `transformers` wrote; or a name on the Hugging Face hub, such as "microsoft/wavlm-base-plus" or
-            "openai/whisper-base.en", of which the encoder is taken. Two of these with a "+" between them stand side by
-            side, such as "mini+log1p". A dict is what `settings()` returned: it gives an encoder of the same kind and
-            options with fresh weights, into which `load_state_dict` copies trained ones.
+            `phonemi convert` or `transformers` wrote; or a name on the Hugging Face hub, such as
+            "microsoft/wavlm-base-plus" or "openai/whisper-base.en", of which the encoder is taken. Two of these with a
+            "+" between them stand side by side, such as "mini+log1p". A dict is what `settings()` returned: it gives an
+            encoder of the same kind and options with fresh weights, into which `load_state_dict` copies trained ones.
         token: for a private model on the hub; by default that of `hf auth login` or HF_TOKEN.
         revision: branch, tag or commit of a model on the hub.
 
@@ -56,6 +57,11 @@ def load_representation(
         raise ModelError(
             f"no encoder {name!r}: expected one that ships ({shipped.listed(MODEL_TYPE)}), a folder, "
             "a hub id such as microsoft/wavlm-base"
+        )
+    if folder.is_file() or (not folder.exists() and name.startswith(S3PRL)):
+        raise ModelError(
+            f"{name} is not the folder of an encoder: if it is a checkpoint of Mockingjay or TERA, "
+            f"run `phonemi convert {name} -o FOLDER`, then name that folder"
         )
     model_type = shipped.type_of(folder / shipped.CONFIG_FILE)
     if model_type == FEATURE_NORMALISATION:

@@ -74,10 +74,11 @@ class Block(nn.Module):
         """`scores`, [batch, 1, 1, frame], is added to what queries and keys score; None: nothing."""
         if self.pre_norm:
             frames = frames + self.dropout(self.attend(self.attention_norm(frames), scores))
-            return frames + self.dropout(self.perceive(self.feedforward_norm(frames)))
-        frames = self.attention_norm(frames + self.dropout(self.attend(frames, scores)))
-        output: Tensor = self.feedforward_norm(frames + self.dropout(self.perceive(frames)))
-        return output
+            frames = frames + self.dropout(self.perceive(self.feedforward_norm(frames)))
+        else:
+            frames = self.attention_norm(frames + self.dropout(self.attend(frames, scores)))
+            frames = self.feedforward_norm(frames + self.dropout(self.perceive(frames)))
+        return frames
 
     def attend(self, frames: Tensor, scores: Tensor | None) -> Tensor:
         """Multi-head self-attention, arguments as for `forward`."""
