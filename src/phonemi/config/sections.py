@@ -180,10 +180,11 @@ class Data(Section):
 class Round(Section):
     """One round of the training of an encoder: what is predicted, and for how long."""
 
-    units: Literal["mel", "encoder", "phones", "teacher"] = setting("mel", affects="encoder")
+    units: Literal["mel", "encoder", "phones", "teacher", "frames"] = setting("mel", affects="encoder")
     """What is predicted: k-means clusters of log-mel frames (mel), k-means clusters of a layer of the previous round's
-    encoder (encoder), aligned phones (phones: training is then phone-supervised), or the hidden states of another
-    encoder, which hears the clean speech (teacher: distillation, where nothing is masked)"""
+    encoder (encoder), aligned phones (phones: training is then phone-supervised), the hidden states of another
+    encoder, which hears the clean speech (teacher: distillation, where nothing is masked), or altered log-mel frames
+    as they were (frames: the encoder is then a TERA, with a state every 10 ms)"""
     teacher: str | None = setting(None, affects="encoder", added=True, min_length=1)
     """The other encoder if `units` is 'teacher': name in the package, hub id or folder; null: none"""
     layers: tuple[Annotated[int, Field(ge=0)], ...] = setting((), affects="encoder", added=True, unit="layers")
@@ -194,10 +195,15 @@ class Round(Section):
     """Layer whose hidden states are clustered if `units` is 'encoder'"""
     clusters: int = setting(100, affects="encoder", unit="clusters", ge=2)
     """Number of k-means clusters of 'mel' and 'encoder'"""
+    frequency_share: Share = setting(0.2, affects="encoder", added=True, unit="0 to 1")
+    """Largest share of the bands that is masked in a crop if `units` is 'frames', as in TERA; 0: none, as in
+    Mockingjay"""
+    noise_share: Share = setting(0.15, affects="encoder", added=True, unit="0 to 1")
+    """Share of the crops with noise on all frames if `units` is 'frames', as in TERA; 0: none, as in Mockingjay"""
     steps: Count = setting(2000, affects="encoder", unit="updates")
     """Optimiser updates of the round"""
     learning_rate: float = setting(0.001, affects="encoder", gt=0)
-    """Highest learning rate of the round"""
+    """Highest learning rate of the round; TERA was trained with 0.0002, in batches of 32 utterances"""
 
     @model_validator(mode="after")
     def _has_a_teacher(self) -> Self:
@@ -207,7 +213,7 @@ class Round(Section):
 
 
 class Encoder(Section):
-    """The encoder that `phonemi pretrain` trains: masked prediction of units, round by round (MelHuBERT)."""
+    """The encoder that `phonemi pretrain` trains: masked prediction of units, round by round (MelHuBERT), or a TERA."""
 
     mels: Count = setting(80, affects="encoder", unit="bands")
     """Bands of the log-mel spectrum that is its input"""
@@ -253,6 +259,17 @@ class Encoder(Section):
     def _first_round_is_new(self) -> Self:
         if self.rounds[0].continues:
             raise ValueError("the first round has no weights to go on with: continues must be false")
+        return self
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> Self:
+        units = {round_.units for round_ in self.rounds}
+        if "frames" in units and len(units) > 1:
+            raise ValueError(
+                "rounds with units 'frames' train another network than all others: use no others beside it"
+            )
+        if "frames" in units and (self.noisy_share > 0 or self.speeds != (1.0, 1.0)):
+            raise ValueError("units 'frames' takes clean speech as it was spoken: noisy_share must be 0, speeds [1, 1]")
         return self
 
 

@@ -4,13 +4,14 @@ The recipe of masked prediction is that of MelHuBERT (arXiv 2211.09944), after H
 corpus are computed once and held in memory as one stream of frames (`stages/crops.py`). A batch is a set of crops of
 that stream; spans of them are masked, and the units of the masked frames are predicted. In distillation the crops may
 be noisy, and the states of a teacher that hears the clean speech are predicted (DistilHuBERT, arXiv 2110.01900;
-RobustDistiller, arXiv 2302.09437).
+RobustDistiller, arXiv 2302.09437). A TERA learns to undo alterations (`stages/altered_frames.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +26,11 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.files import content_hash, remove_leftovers, replacing
 from phonemi.progress import Progress
 from phonemi.representations.base import Representation, at_50_hz
-from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
+from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.representations.names import load_representation
+from phonemi.representations.tera import Tera
 from phonemi.signal import SSL_FIELD
+from phonemi.stages.altered_frames import AlteredCrops, Reconstruction
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
 from phonemi.tables import plural
@@ -61,9 +64,10 @@ def pretrain_encoder(run: Run) -> None:
         forecast = Forecast(lambda text: run.say(f"pretrain: {text}"), work, advice)
         rounds = []
         for number, round_ in enumerate(settings.rounds, start=1):
+            targets = stream.features
             if round_.teacher is not None:
                 targets = _teacher_states(run, round_, teachers[round_.teacher], stream, recordings)
-            else:
+            elif isinstance(model, MelTransformer):
                 targets = _units(run, round_, stream, recordings, model)
             model = model if round_.continues else _new_encoder(settings, model)
             forecast.updates_after = sum(steps[number:])
@@ -86,6 +90,8 @@ def pretrain_encoder(run: Run) -> None:
 def _method(settings: Encoder) -> str:
     """How the encoder is trained, in words."""
     units = {round_.units for round_ in settings.rounds}
+    if "frames" in units:
+        return "reconstruction of altered log-mel frames (self-supervised)"
     noisy = f"; {100 * settings.noisy_share:.0f} % of the input noisy" if settings.noisy_share else ""
     methods = []
     if "phones" in units:
@@ -97,16 +103,21 @@ def _method(settings: Encoder) -> str:
     return ", then ".join(methods)
 
 
-def _new_encoder(settings: Encoder, previous: MelTransformer | None = None) -> MelTransformer:
+def _new_encoder(settings: Encoder, previous: MelTransformer | Tera | None = None) -> MelTransformer | Tera:
     """An untrained encoder; the features of its input are standardised as those of the round before."""
-    architecture = {field.name for field in fields(MelTransformerConfig)}
-    model = MelTransformer(MelTransformerConfig(**settings.model_dump(include=architecture)))
-    if previous is not None:
+    kind = Tera if settings.rounds[0].units == "frames" else MelTransformer
+    architecture = {field.name for field in fields(kind.config_type)}
+    model = kind.new(
+        {"model_type": kind.config_type.model_type, **settings.model_dump(include=architecture)}, "encoder"
+    )
+    if isinstance(model, MelTransformer) and isinstance(previous, MelTransformer):
         model.set_statistics(previous.mean, previous.std)
     return model
 
 
-def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Recording], progress: Progress) -> Stream:
+def _load_stream(
+    settings: Encoder, model: MelTransformer | Tera, recordings: list[Recording], progress: Progress
+) -> Stream:
     """Decode all recordings, compute their features and standardise them, once."""
     store = AudioStore(recordings)
     features: list[Tensor] = []
@@ -117,7 +128,10 @@ def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Reco
             if len(array) < SSL_FIELD:
                 raise DataError(f"{recordings[len(features)].id} has {len(array)} samples, fewer than {SSL_FIELD}")
             waveform = torch.from_numpy(array)
-            features.append(model.features(waveform[None])[0].half())
+            frames = model.features(waveform[None])[0]
+            if isinstance(model, Tera):  # two frames of 10 ms side by side
+                frames = frames[: len(frames) // 2 * 2].view(-1, 2 * settings.mels)
+            features.append(frames.half())
             if samples is not None:
                 samples.append(as_integers(waveform))
     stream = Stream(features, samples)
@@ -125,8 +139,9 @@ def _load_stream(settings: Encoder, model: MelTransformer, recordings: list[Reco
         raise DataError(
             f"only {len(stream.features) * 0.02:.1f} s of speech to train the encoder on: add manifests to data.speech"
         )
-    stream.standardise(settings.mels)
-    model.set_statistics(stream.mean, stream.std)
+    if isinstance(model, MelTransformer):  # the frames of a Tera are standardised by utterance
+        stream.standardise(settings.mels)
+        model.set_statistics(stream.mean, stream.std)
     return stream
 
 
@@ -270,7 +285,7 @@ class Distillation(nn.Module):
 
 def _train(
     run: Run,
-    model: MelTransformer,
+    model: MelTransformer | Tera,
     stream: Stream,
     targets: Tensor,
     round_: Round,
@@ -278,21 +293,25 @@ def _train(
     forecast: Forecast,
 ) -> dict[str, float]:
     settings = run.config.encoder
-    if round_.units == "teacher":
-        task: MaskedPrediction | Distillation = Distillation(model, *targets.shape[1:])
-    else:
-        classes = len(PHONES) if round_.units == "phones" else int(targets.max()) + 1
-        task = MaskedPrediction(model, classes, settings.unmasked_weight)
-    agreement = "validation_similarity" if round_.units == "teacher" else "validation_accuracy"
     noise = run.data.noise_store("train") if settings.noisy_share > 0 else None
     crops = Crops(stream, targets, settings, run.config.seed, noise)
+    batch_at = crops.batch
+    task: MaskedPrediction | Distillation | Reconstruction
+    schedule: dict[str, Any] = {"warmup_steps": max(1, round_.steps // 12), "schedule": "cosine", "betas": (0.9, 0.98)}
+    if isinstance(model, Tera):
+        task, agreement = Reconstruction(model), "validation_explained"
+        batch_at = AlteredCrops(crops, settings.mels, round_).batch
+        schedule = {"warmup_steps": max(1, round(0.07 * round_.steps)), "schedule": "linear", "gradient_clip": 5.0}
+    elif round_.units == "teacher":
+        task, agreement = Distillation(model, *targets.shape[1:]), "validation_similarity"
+    else:
+        classes = len(PHONES) if round_.units == "phones" else int(targets.max()) + 1
+        task, agreement = MaskedPrediction(model, classes, settings.unmasked_weight), "validation_accuracy"
     fitting = fit_settings(
         round_,
-        warmup_steps=max(1, round_.steps // 12),
-        schedule="cosine",
+        **schedule,
         eps=1e-6,
         weight_decay=0.01,
-        betas=(0.9, 0.98),
         validate_every=max(1, round_.steps // 4),
         checkpoint_every=max(1, min(500, round_.steps // 4)),
         precision=settings.precision,
@@ -301,13 +320,13 @@ def _train(
 
     @torch.inference_mode()
     def validate(task: nn.Module) -> dict[str, float]:
-        scores = [task(*(part.to(run.device) for part in crops.batch(step, held_out=True))) for step in range(2)]
+        scores = [task(*(part.to(run.device) for part in batch_at(step, held_out=True))) for step in range(2)]
         loss, agreed = (torch.stack(values).mean().item() for values in zip(*scores, strict=True))
         return {"validation_loss": loss, agreement: agreed}
 
     result = fit(
         task,
-        batch_at=crops.batch,
+        batch_at=batch_at,
         loss=lambda task, batch: task(*batch)[0],
         settings=fitting,
         folder=run.folder / f"encoder/{run.keys.encoder}/round{number}",
