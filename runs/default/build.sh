@@ -61,7 +61,7 @@ lists() { # [SPEECH]: the manifests as settings, the speech of the encoder among
         --set "data.noise=['$out/noise.jsonl','$out/background.jsonl','$out/synthetic/noise.jsonl','$out/made-noise.jsonl']"
 }
 
-encoder() { # NAME: mini, mini-kmeans; to compare: mini-phones, phone-supervised as `mini` was in version 0.1, both of these with -clean inputs, mini-decoded
+encoder() { # NAME: mini, mini-kmeans; to compare: tera, which reconstructs frames, mini-phones, phone-supervised as `mini` was in version 0.1, both of these with -clean inputs, mini-decoded
     local kmeans="[{units: mel, clusters: 100, steps: $((steps * 3 / 8))}, {units: encoder, layer: 3, clusters: 200, steps: $((steps * 5 / 8))}]"
     local settings=(--set encoder.unmasked_weight=1 --set encoder.mask_start=0.05) speech=aligned
     case $1 in
@@ -69,11 +69,16 @@ encoder() { # NAME: mini, mini-kmeans; to compare: mini-phones, phone-supervised
         settings=(--set "encoder.rounds=[{units: teacher, teacher: '$teacher', layers: [2, 3, 4], steps: $steps}]" --set encoder.block_kernel=15)
         speech=all
         ;;
+    tera) # on clean speech; twice as many frames a second, so less of a network
+        settings=(--set "encoder.rounds=[{units: frames, steps: $steps, learning_rate: 0.001}]" --set "encoder.speeds=[1, 1]" \
+            --set encoder.blocks=3 --set encoder.dim=192 --set encoder.feedforward=768)
+        speech=all
+        ;;
     mini-kmeans*) settings=(--set "encoder.rounds=$kmeans") speech=all ;;
     *) settings+=(--set "encoder.rounds=[{units: phones, steps: $steps}]") ;;
     esac
     case $1 in
-    *-clean) ;;
+    *-clean | tera) ;;
     *) settings+=(--set encoder.noisy_share=0.6) ;;
     esac
     case $1 in

@@ -182,6 +182,16 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_the_dropout_is_that_of_the_settings() -> None:
+    for dropout in (0.0, 0.1):
+        settings = load_config(None, [ONE_ROUND, f"encoder.dropout={dropout}"]).encoder
+        config = pretrain._new_encoder(settings).config
+        assert isinstance(config, TeraConfig)
+        assert (config.dropout, config.attention_dropout) == (dropout, dropout)
+        other = pretrain._new_encoder(load_config(None, [f"encoder.dropout={dropout}"]).encoder)
+        assert getattr(other.config, "dropout", None) == dropout
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

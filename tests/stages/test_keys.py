@@ -98,6 +98,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "encoder.feedforward": (99, NEEDS_ENCODER),
     "encoder.block_kernel": (15, NEEDS_ENCODER),
     "encoder.position_kernel": (5, NEEDS_ENCODER),
+    "encoder.dropout": (0.1, NEEDS_ENCODER),
     "encoder.rounds": ([{"units": "phones"}], NEEDS_ENCODER),
     "encoder.batch": (3, NEEDS_ENCODER),
     "encoder.crop_frames": (32, NEEDS_ENCODER),

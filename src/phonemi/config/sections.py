@@ -229,6 +229,8 @@ class Encoder(Section):
     """Length of the convolution that encodes positions; odd"""
     block_kernel: int = setting(0, affects="encoder", added=True, unit="frames of 20 ms", ge=0)
     """Length of the convolution in each block; odd, or 0: none"""
+    dropout: float = setting(0.0, affects="encoder", added=True, unit="0 to 1", ge=0, lt=1)
+    """Dropout in the blocks; TERA was trained with 0.1"""
     rounds: tuple[Round, ...] = setting(
         (Round(), Round(units="encoder", clusters=200)), affects="encoder", unit="rounds", min_length=1
     )

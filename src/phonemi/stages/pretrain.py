@@ -107,9 +107,10 @@ def _new_encoder(settings: Encoder, previous: MelTransformer | Tera | None = Non
     """An untrained encoder; the features of its input are standardised as those of the round before."""
     kind = Tera if settings.rounds[0].units == "frames" else MelTransformer
     architecture = {field.name for field in fields(kind.config_type)}
-    model = kind.new(
-        {"model_type": kind.config_type.model_type, **settings.model_dump(include=architecture)}, "encoder"
-    )
+    values = settings.model_dump(include=architecture) | {"model_type": kind.config_type.model_type}
+    if kind is Tera:
+        values["attention_dropout"] = settings.dropout
+    model = kind.new(values, "encoder")
     if isinstance(model, MelTransformer) and isinstance(previous, MelTransformer):
         model.set_statistics(previous.mean, previous.std)
     return model
