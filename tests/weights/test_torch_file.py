@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phonemi.errors import ModelError
-from phonemi.weights.torch_file import TorchFile, Unknown
+from phonemi.weights.torch_file import TorchFile, UnknownObject
 
 FORMATS = [True, False]  # zip, and the one before torch 1.6
 
@@ -93,7 +93,7 @@ def test_plain_values_come_back_and_others_stand_for_nothing(tmp_path: Path, is_
     file = TorchFile(saved(tmp_path / "file", {"plain": plain, **others}, is_zip))
     assert file.content["plain"] == plain
     for name in ("arguments", "scheduler", "counts", "numpy", "array", "path"):
-        assert isinstance(file.content[name], Unknown)
+        assert isinstance(file.content[name], UnknownObject)
     with pytest.raises(ModelError, match="expected a tensor, found"):
         file.tensor(file.content["arguments"])
 
@@ -121,7 +121,7 @@ def test_a_module_that_is_not_there_is_not_looked_for(tmp_path: Path) -> None:
     path = with_pickle(tmp_path / "file", b"\x80\x02}X\x01\x00\x00\x00acoptimizers\nLamb\n)Rs.")
     with pytest.raises(ModuleNotFoundError, match="optimizers"), zipfile.ZipFile(path) as archive:
         pickle.loads(archive.read("archive/data.pkl"))
-    assert isinstance(TorchFile(path).content["a"], Unknown)
+    assert isinstance(TorchFile(path).content["a"], UnknownObject)
 
 
 def test_a_module_that_is_there_is_not_imported(tmp_path: Path) -> None:

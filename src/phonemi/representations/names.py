@@ -21,7 +21,7 @@ from phonemi.weights import shipped
 
 S3PRL = "s3prl/"  # whose repositories on the hub hold checkpoints
 # Encoders of our own code, by the model_type in their config.json.
-SAVED: dict[object, type[SavedEncoder]] = {kind.config_type.model_type: kind for kind in (MelTransformer, Tera)}
+KINDS: dict[object, type[SavedEncoder]] = {kind.config_type.model_type: kind for kind in (MelTransformer, Tera)}
 
 
 def load_representation(
@@ -68,7 +68,7 @@ def load_representation(
         return FeatureNormalisation.load(folder, load_representation(folder / INNER_ENCODER)).freeze().eval()
     if model_type == SIDE_BY_SIDE:
         return _load_pair(folder)
-    kind = SAVED.get(model_type)
+    kind = KINDS.get(model_type)
     if kind is None:
         return load_encoder(name, token, revision)
     encoder = kind.load(folder)
@@ -97,5 +97,5 @@ def _from_settings(settings: dict[str, Any]) -> Representation:
         return Log1p()
     if "config" in settings:  # of transformers
         return new_encoder(settings)
-    kind = SAVED.get(settings.get("model_type"), MelTransformer)
+    kind = KINDS.get(settings.get("model_type"), MelTransformer)
     return kind.new({key: value for key, value in settings.items() if key != "name"}, name)

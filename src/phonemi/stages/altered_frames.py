@@ -18,7 +18,10 @@ from phonemi.stages.crops import Crops
 
 SPAN = 7  # frames of 10 ms
 SPAN_SHARE = 0.15  # of the frames, less where spans overlap
-ZEROED, EXCHANGED = 0.8, 0.1  # shares of the crops whose spans become 0, or other frames; in the rest they stay
+ZERO_SHARE, EXCHANGE_SHARE = (
+    0.8,
+    0.1,
+)  # shares of the crops whose spans become 0, or other frames; in the rest they stay
 NOISE_STD = 0.2  # of bins whose standard deviation is 1
 
 
@@ -38,10 +41,10 @@ class AlteredCrops:
         pairs, _, _ = self.crops.batch(step, held_out)
         frames = pairs.reshape(len(pairs), -1, self.mels)
         random = np.random.default_rng([self.crops.seed, step, int(held_out), 1])
-        altered, counts = frames.float(), torch.zeros(frames.shape, dtype=torch.bool)
-        for item, marks in zip(altered, counts, strict=True):
-            alter(item, marks, self.round_.frequency_share, self.round_.noise_share, random)
-        return altered, counts, frames
+        inputs, marks = frames.float(), torch.zeros(frames.shape, dtype=torch.bool)
+        for crop, crop_marks in zip(inputs, marks, strict=True):
+            alter(crop, crop_marks, self.round_.frequency_share, self.round_.noise_share, random)
+        return inputs, marks, frames
 
 
 def alter(
@@ -63,12 +66,12 @@ def alter(
         starts = random.permutation(max(count - SPAN, 1))[:spans]
         return torch.from_numpy((starts[:, None] + np.arange(SPAN)).ravel()).clamp_max(count - 1)
 
-    masked, fate = draw(), random.random()
-    if fate < ZEROED:
-        frames[masked] = 0
-    elif fate < ZEROED + EXCHANGED:
-        frames[masked] = frames[draw()]
-    marks[masked] = True
+    places, fate = draw(), random.random()
+    if fate < ZERO_SHARE:
+        frames[places] = 0
+    elif fate < ZERO_SHARE + EXCHANGE_SHARE:
+        frames[places] = frames[draw()]
+    marks[places] = True
     width = int(random.integers(0, int(bins * frequency_share) + 1))
     lowest = int(random.integers(0, bins - width + 1))
     frames[:, lowest : lowest + width] = 0
@@ -91,12 +94,12 @@ class Reconstruction(nn.Module):
         )
         self.head.apply(initialise)
 
-    def forward(self, altered: Tensor, marks: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, marks: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """[batch, frame, bin] each -> mean absolute error where `marks`, and the share of it that was explained.
 
         That share is 1 for a perfect prediction and 0 for one of the mean, which is 0 in standardised frames.
         """
-        predicted = self.head(self.encoder.encode(altered).states[-1]).float()[marks]
+        predicted = self.head(self.encoder.encode(inputs).states[-1]).float()[marks]
         frames = frames.float()[marks]
         loss = (predicted - frames).abs().mean()
         return loss, 1 - loss / frames.abs().mean().clamp_min(1e-6)

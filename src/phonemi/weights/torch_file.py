@@ -1,7 +1,8 @@
 """Read what `torch.save` has written without running any code of it: numbers, texts, lists, dicts and tensors alone.
 
 A pickle names functions that are called while it is read. Here none of them is imported: a name that is not of a tensor
-stands for nothing (`Unknown`), and a training's schedulers and optimisers can lie beside weights without their modules.
+stands for nothing (`UnknownObject`), and a training's schedulers and optimisers can lie beside weights without their
+modules.
 Unlike `torch.load(weights_only=True)`, which refuses a file with any such name, this reads the rest of it.
 """
 
@@ -39,7 +40,7 @@ TYPES = {
 }
 
 
-class Unknown:
+class UnknownObject:
     """What a pickle makes of a class or a function that is not of a tensor: an object without content."""
 
     __slots__ = ()
@@ -47,9 +48,9 @@ class Unknown:
     def __new__(cls, *arguments: object, **options: object) -> Self:
         return super().__new__(cls)
 
-    def __call__(self, *arguments: object) -> Unknown:
+    def __call__(self, *arguments: object) -> UnknownObject:
         """What an unknown function gives is unknown too."""
-        return Unknown()
+        return UnknownObject()
 
     def ignore(self, *arguments: object) -> None:
         """Take no notice of what the pickle would put into the object."""
@@ -66,7 +67,7 @@ class Mapping(dict[Any, Any]):
         """Leave out the `_metadata` of a state dict."""
 
 
-class Stored:
+class TensorRecord:
     """A tensor that is not read yet: where its values lie, and how."""
 
     __slots__ = ("offset", "shape", "storage", "strides")
@@ -95,8 +96,8 @@ class Parameter:
 
 KNOWN: dict[tuple[str, str], type] = {
     ("collections", "OrderedDict"): Mapping,
-    ("torch._utils", "_rebuild_tensor"): Stored,
-    ("torch._utils", "_rebuild_tensor_v2"): Stored,
+    ("torch._utils", "_rebuild_tensor"): TensorRecord,
+    ("torch._utils", "_rebuild_tensor_v2"): TensorRecord,
     ("torch._utils", "_rebuild_parameter"): Parameter,
 }
 
@@ -121,7 +122,7 @@ class Storage:
 
 
 class Unpickler(pickle.Unpickler):
-    """Builds plain containers, `Stored` tensors and `Unknown` objects; imports nothing.
+    """Builds plain containers, `TensorRecord` tensors and `UnknownObject` objects; imports nothing.
 
     Attributes:
         storages: the blocks of values that are named, by name.
@@ -135,16 +136,16 @@ class Unpickler(pickle.Unpickler):
         """The stand-in for a name; a new one each time, so that a pickle cannot change what others get."""
         if module == "torch" and name in TYPES:
             return TYPES[name]
-        base = KNOWN.get((module, name), Unknown)
+        base = KNOWN.get((module, name), UnknownObject)
         return type(f"{module}.{name}", (base,), {"__slots__": ()})
 
     def persistent_load(self, pid: Any) -> object:
         """A block of values that lies elsewhere in the file."""
         if pid[0] != "storage":
-            return Unknown()
+            return UnknownObject()
         _, dtype, key, _, count, *view = pid
         if any(part is not None for part in view):
-            return Unknown()
+            return UnknownObject()
         return self.storages.setdefault(str(key), Storage(dtype, key, count))
 
 
@@ -152,7 +153,7 @@ class TorchFile:
     """A file of `torch.save`, in the format of torch 1.6 (zip) or the one before it.
 
     Attributes:
-        content: what was saved, with a `Stored` in the place of every tensor, see `tensor`.
+        content: what was saved, with a `TensorRecord` in the place of every tensor, see `tensor`.
 
     Raises:
         ModelError: if it is no such file, or damaged.
@@ -167,13 +168,13 @@ class TorchFile:
             self.content = self._read_zip() if is_zip else self._read_legacy(file)
 
     def tensor(self, stored: object) -> Tensor:
-        """The values of a `Stored` tensor, in memory of their own.
+        """The values of a `TensorRecord` tensor, in memory of their own.
 
         Raises:
             ModelError: if it is none, or its values are not in the file.
         """
         with self._explaining_damage():
-            if not (isinstance(stored, Stored) and isinstance(stored.storage, Storage)):
+            if not (isinstance(stored, TensorRecord) and isinstance(stored.storage, Storage)):
                 raise pickle.UnpicklingError(f"expected a tensor, found {type(stored).__name__}")
             data = self._bytes_of(stored.storage)
             if math.prod(stored.shape) > stored.storage.count:
