@@ -115,6 +115,7 @@ class Tera(SavedEncoder):
     """
 
     hop = HOP
+    front_end = ("projection",)
     config: TeraConfig
     config_type = TeraConfig
 
@@ -142,6 +143,9 @@ class Tera(SavedEncoder):
         part, _, rest = name.partition(".")
         number = int(rest.partition(".")[0]) if part in ("blocks", "state_norms") and rest else 0
         return number + 1 if part == "blocks" and rest else number
+
+    def layer_modules(self) -> list[nn.Module]:
+        return [self.dropout, *self.blocks]
 
     def features(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
         """The standardised frames that the encoder reads, each item alone.
