@@ -37,6 +37,30 @@ def test_python_runs(block, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_first_commands_work(phonemi, tmp_path, monkeypatch):
+    """One after the other, with the ordinary install, on a recording and a folder of them."""
+    monkeypatch.chdir(tmp_path)
+    for path in ("noisy.wav", "recordings/a.wav"):
+        audio.save(path, np.random.default_rng(0).normal(0, 0.1, 20_000), 16_000)
+    block = README[README.index("## I have a noisy recording") :].split("```")[1]
+    commands = [line.split() for line in block.splitlines() if line.startswith("phonemi ")]
+    assert ["phonemi", "listen", "noisy.wav", "clean.wav"] == commands[1]
+    for _, *arguments in commands:
+        outcome = phonemi(*arguments)
+        assert outcome.code == 0, outcome.stderr
+    assert (tmp_path / "listen.html").is_file()
+
+
+def test_how_to_do_without_cuda_and_how_to_get_dnsmos():
+    cpu = "pip install 'torch>=2.6,<2.14' --index-url https://download.pytorch.org/whl/cpu"
+    assert README.index("git clone") < README.index(cpu) < README.index("## I have a noisy recording")
+    project = (ROOT / "pyproject.toml").read_text()
+    assert '"torch>=2.6,<2.14"' in project
+    assert "pip install '.[dnsmos]'" in README
+    assert "\ndnsmos = [" in project
+
+
+@pytest.mark.slow
 def test_commands_exist():
     named = set(
         re.findall(r"phonemi ([a-z]+)", " ".join(code_blocks("sh")) + README[README.index("## The commands") :])
