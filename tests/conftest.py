@@ -339,12 +339,14 @@ class Finished:
     Attributes:
         folder: the run.
         encoded: what the encoder was given on the way: (command, hash of the waveform), each time.
+        said: what the commands printed on the way.
         contents: hash of every result file before the script was run again in the same folder.
         again: the outcome of running it again.
     """
 
     folder: Path
     encoded: list[list[str]]
+    said: str
     contents: dict[str, str]
     again: Outcome
 
@@ -354,7 +356,7 @@ def finished(shared_folder: Callable[..., Path], real_sh: Callable[[Path], Outco
     """A run folder after every stage, made by `runs/real.sh`."""
     folder = shared_folder("finished", lambda folder: run_every_stage(folder, real_sh))
     notes = json.loads((folder / "notes.json").read_text())
-    return Finished(folder / "run folder", notes["encoded"], notes["contents"], Outcome(*notes["again"]))
+    return Finished(folder / "run folder", notes["encoded"], notes["said"], notes["contents"], Outcome(*notes["again"]))
 
 
 def run_every_stage(folder: Path, real_sh: Callable[[Path], Outcome]) -> None:
@@ -376,7 +378,8 @@ def run_every_stage(folder: Path, real_sh: Callable[[Path], Outcome]) -> None:
         outcome = real_sh(run)
     assert outcome.code == 0, outcome.stderr
     contents, again = hash_results(run), real_sh(run)
-    notes = {"encoded": encoded, "contents": contents, "again": dataclasses.astuple(again)}
+    said = outcome.stdout + outcome.stderr
+    notes = {"encoded": encoded, "said": said, "contents": contents, "again": dataclasses.astuple(again)}
     (folder / "notes.json").write_text(json.dumps(notes))
 
 

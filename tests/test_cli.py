@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -25,12 +26,15 @@ from phonemi.errors import PhonemiWarning
 from phonemi.files import write_json
 from phonemi.stages.run import Run
 
-COMMANDS = [
-    "enhance",
-    *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
-    *("config", "table", "figure", "report", "bench"),
-    *("demo", "serve", "listen", "judge", "export", "convert", "doctor"),
-]
+GROUPS = {
+    "Recordings": ["enhance", "listen", "judge", "demo", "serve"],
+    "Research": [
+        *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
+        *("report", "table", "figure", "config"),
+    ],
+    "Tools": ["export", "convert", "doctor", "bench"],
+}
+COMMANDS = [name for names in GROUPS.values() for name in names]
 
 Phonemi = Callable[..., Any]
 
@@ -42,11 +46,71 @@ def settings_of(corpus: Any, *changes: str) -> list[str]:
 # Help and usage ---------------------------------------------------------------------------------------------------
 
 
-def test_every_command_is_listed(phonemi: Phonemi) -> None:
+def test_every_command_is_listed_in_its_group(phonemi: Phonemi) -> None:
     outcome = phonemi("--help")
     assert outcome.code == 0
-    listed = [line.split()[0] for line in outcome.stdout.partition("Commands:")[2].splitlines() if line[2:3].strip()]
-    assert listed == COMMANDS
+    groups: dict[str, list[str]] = {}
+    for line in outcome.stdout.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            group = groups.setdefault(line.removesuffix(":"), [])
+        elif groups and line[2:3].strip():
+            group.append(line.split()[0])
+    del groups["Options"]
+    assert groups == GROUPS
+    assert set(COMMANDS) == set(get_command(cli.app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_arguments_are_named_for_people(phonemi: Phonemi, command: str) -> None:
+    """Not by the types of Python, such as <list[Path]>, nor by names of variables."""
+    text = phonemi(command, "--help").stdout
+    assert not re.search(r"<[a-z]|[{]", text), text
+    usage = text.partition("\n\n")[0]
+    for parameter in get_command(cli.app).commands[command].params:  # type: ignore[attr-defined]
+        if parameter.param_type_name == "argument":
+            assert f" {parameter.metavar}" in usage.replace("[", " ")
+        if not getattr(parameter, "is_flag", False):
+            assert parameter.metavar == (parameter.metavar or "").upper() != "", parameter.name
+
+
+def test_the_shell_completes_commands_and_options(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--install-completion" in phonemi("--help").stdout
+    monkeypatch.setenv("_PHONEMI_COMPLETE", "complete_bash")
+    for typed, completed in (("phonemi enh", "enhance"), ("phonemi enhance --atten", "--attenuation-limit-db")):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+        outcome = phonemi()
+        assert (outcome.code, outcome.stdout.split()) == (0, [completed])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_quiet(phonemi: Phonemi, command: str) -> None:
+    assert "-q, --quiet" in phonemi(command, "--help").stdout
+
+
+def test_quiet_leaves_results_and_errors(phonemi: Phonemi, corpus: Any, tmp_path: Path) -> None:
+    """Progress, notes and warnings are not said; what is printed, errors and exit codes are as before."""
+    arguments = ["information", "--run", tmp_path / "run", *settings_of(corpus)]
+    loud = phonemi(*arguments)
+    assert "information: " in loud.stderr
+    shutil.rmtree(tmp_path / "run")
+    quiet = phonemi(*arguments, "--quiet")
+    assert (quiet.code, quiet.stderr) == (0, "")
+    assert quiet.stdout == loud.stdout
+    assert phonemi("prepare", "folder", tmp_path / "absent", "-q").error == (
+        phonemi("prepare", "folder", tmp_path / "absent").error
+    )
+    assert phonemi("prepare", "esc50", corpus.data / "esc10", "-q", "-o", tmp_path / "a.jsonl").stderr == ""
+    assert phonemi("prepare", "esc50", corpus.data / "esc10", "-o", tmp_path / "a.jsonl").stderr != ""
+
+
+def test_quiet_holds_warnings_back(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning(*_: object) -> None:
+        warnings.warn("clipped: it is not repaired", PhonemiWarning, stacklevel=1)
+
+    monkeypatch.setattr("phonemi.stages.align.run", warning)
+    assert phonemi("align", "speech.jsonl", "-q").stderr == ""
+    assert phonemi("align", "speech.jsonl").stderr == "phonemi: note: clipped: it is not repaired\n"
 
 
 def test_waiting_threads_do_not_spin(phonemi: Phonemi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,14 @@ def test_every_stage_leaves_its_results(finished: Any) -> None:
     for file in ("config.yaml", "log.jsonl", "dynamic_weights.json", "examples.json", "report.html", "results.md"):
         assert (folder / file).stat().st_size
     assert not list(folder.rglob("*.part*")), "nothing half-written stays"
+
+
+def test_counts_and_durations_are_written_as_people_write_them(finished: Any) -> None:
+    """No "1 mixtures", "0/0", "0.00 h" or "in 0:00:00", which a small run shows first."""
+    counted = "clip|epoch|frame|layer|mixture|model|phone|recording|row|speaker|update|utterance"
+    wrong = rf"(?<![\w.,])1 (?:[a-z]+ )?(?:{counted})s\b|(?<![\d.])0\.0+ (?:s|min|h)\b|\b0/0\b|\b0:00:00\b"
+    said = finished.said + (finished.folder / "results.md").read_text(encoding="utf-8")
+    assert not re.findall(wrong, said), said
 
 
 def test_the_table_has_every_row_and_every_score(finished: Any) -> None:

@@ -24,7 +24,7 @@ def test_a_file_gets_one_line_at_the_end_of_quick_work():
     with Progress(file=out).task("encoding", total=1000) as task:
         for _ in range(1000):
             task.advance()
-    assert out.getvalue() == "encoding: 1000/1000 in 0:00:00\n"
+    assert out.getvalue() == "encoding: 1000/1000 in less than 0.1 s\n"
 
 
 def test_a_file_gets_at_most_one_line_in_ten_seconds(monkeypatch):
@@ -36,9 +36,9 @@ def test_a_file_gets_at_most_one_line_in_ten_seconds(monkeypatch):
             now_s += 0.5
             task.advance(1, note=f"loss {step}")
     assert out.getvalue().splitlines() == [
-        "train: 70/100 after 0:00:10, 0:00:15 left, loss 19",
-        "train: 90/100 after 0:00:20, 0:00:05 left, loss 39",
-        "train: 100/100 in 0:00:25, loss 49",
+        "train: 70/100 after 10.0 s, 15.0 s left, loss 19",
+        "train: 90/100 after 20.0 s, 5.0 s left, loss 39",
+        "train: 100/100 in 25.0 s, loss 49",
     ]
 
 
@@ -53,7 +53,7 @@ def test_unknown_total_and_failure_in_a_file():
 
     with pytest.raises(RuntimeError):
         fail()
-    assert out.getvalue() == "reading: 3 stopped after 0:00:00\n"
+    assert out.getvalue() == "reading: 3 stopped after less than 0.1 s\n"
 
 
 def test_no_work_is_no_line_in_a_file():
@@ -70,7 +70,7 @@ def test_a_total_that_is_known_later_is_written():
     with Progress(file=out).task("downloading") as task:
         task.total = 3
         task.advance(3)
-    assert out.getvalue() == "downloading: 3/3 in 0:00:00\n"
+    assert out.getvalue() == "downloading: 3/3 in less than 0.1 s\n"
 
 
 def test_over_yields_everything_and_counts():
@@ -94,7 +94,7 @@ def test_forced_colour_draws_no_bar_into_a_file(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     out = io.StringIO()
     list(Progress(file=out).over("ab", "letters"))
-    assert out.getvalue() == "letters: 2/2 in 0:00:00\n"
+    assert out.getvalue() == "letters: 2/2 in less than 0.1 s\n"
 
 
 def lines_on_a_terminal(width, monkeypatch):
@@ -122,3 +122,20 @@ def test_a_terminal_gets_one_line_per_task_that_fits(width, monkeypatch):
     assert ("2000/2000" in final[0]) == (width > 72)
     assert ("loss 0.1234" in final[0]) == (width > 72)
     assert max(map(len, drawn)) <= width
+
+
+def test_no_work_is_no_line_on_a_terminal():
+    out = Terminal()
+    assert list(Progress(file=out).over([], "items")) == []
+    assert "0/0" not in out.getvalue()
+
+
+def test_what_is_made_while_it_is_quiet_is_silent():
+    out = io.StringIO()
+    with module.quiet():
+        progress = Progress(file=out)
+        list(progress.over("ab", "letters"))
+        progress.say("a note")
+    assert out.getvalue() == ""
+    Progress(file=out).say("a note")
+    assert out.getvalue() == "a note\n"

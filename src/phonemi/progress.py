@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from phonemi.tables import duration_text
 
 if TYPE_CHECKING:
     import rich.progress
@@ -19,8 +21,31 @@ PLAIN_INTERVAL_S = 10.0
 WIDE_COLUMNS = 72  # below this width the counts and the note would leave no room for the bar
 
 
+_quiet_blocks = 0  # of `quiet` that are running
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what this process says besides results and errors: progress, notes, warnings, bars of downloads."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    global _quiet_blocks
+    had_bars = not are_progress_bars_disabled()
+    _quiet_blocks += 1
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if had_bars:
+                disable_progress_bars()
+            yield
+    finally:
+        _quiet_blocks -= 1
+        if had_bars:
+            enable_progress_bars()
+
+
 class Progress:
-    """Shows how far each piece of work has come; silent when not `enabled`.
+    """Shows how far each piece of work has come; silent when not `enabled`, or made while all is `quiet`.
 
     On a terminal every open task has a bar. Tasks opened while another is open disappear when they end; the outermost
     one stays on the screen, so a stage with a hundred validations leaves one line. In a file, a pipe or a notebook a
@@ -33,11 +58,11 @@ class Progress:
     >>> with Progress(file=out).task("encoding", total=2) as task:
     ...     task.advance(2, note="peak 0.5")
     >>> print(out.getvalue(), end="")
-    encoding: 2/2 in 0:00:00, peak 0.5
+    encoding: 2/2 in less than 0.1 s, peak 0.5
     """
 
     def __init__(self, enabled: bool = True, file: TextIO | None = None) -> None:
-        self.is_enabled = enabled
+        self.is_enabled = enabled and not _quiet_blocks
         self._file = sys.stderr if file is None else file
         self._display: rich.progress.Progress | None = None
 
@@ -47,7 +72,7 @@ class Progress:
 
         `completed` were done by an earlier run, which say nothing about the speed of this one.
         """
-        if not self.is_enabled:
+        if not self.is_enabled or total == 0:  # no bar for no work
             yield Task(total, completed)
             return
         # The file decides, not rich: FORCE_COLOR in a build log must not draw bars into it.
@@ -118,8 +143,8 @@ class Progress:
             written_s = now_s
             done, left = task.completed - completed, ""
             if task.total is not None and done > 0:
-                left = f", {_clock((now_s - start_s) / done * max(0, task.total - task.completed))} left"
-            write(f"after {_clock(now_s - start_s)}{left}")
+                left = f", {duration_text((now_s - start_s) / done * max(0, task.total - task.completed))} left"
+            write(f"after {duration_text(now_s - start_s)}{left}")
 
         task = Task(total, completed, show)
         end = "stopped after"
@@ -128,7 +153,7 @@ class Progress:
             end = "in"
         finally:
             if task.total or task.completed:  # no line for no work
-                write(f"{end} {_clock(time.monotonic() - start_s)}")
+                write(f"{end} {duration_text(time.monotonic() - start_s)}")
 
 
 class Task:
@@ -166,7 +191,3 @@ def _display(console: Console) -> rich.progress.Progress:
         columns.insert(2, progress.MofNCompleteColumn(table_column=fit()))
         columns.append(progress.TextColumn("{task.fields[note]}", markup=False, table_column=fit(console.width // 4)))
     return progress.Progress(*columns, console=console, expand=True)
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=int(seconds)))

@@ -37,10 +37,12 @@ def snr_text(snr_db: float) -> str:
 def duration_text(seconds: float) -> str:
     """A duration in the units that a person would use.
 
-    >>> duration_text(4.2), duration_text(75), duration_text(7380)
-    ('4.2 s', '1 min 15 s', '2 h 3 min')
+    >>> duration_text(0.003), duration_text(4.2), duration_text(75), duration_text(7380)
+    ('less than 0.1 s', '4.2 s', '1 min 15 s', '2 h 3 min')
     """
-    if seconds < 60:
+    if seconds < 0.05:
+        return "less than 0.1 s"
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

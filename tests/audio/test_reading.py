@@ -63,7 +63,7 @@ def test_very_short_files(tmp_path: Path, samples: int) -> None:
 
 def test_one_sample_that_vanishes_is_an_error(tmp_path: Path) -> None:
     audio.save(tmp_path / "a.wav", np.ones(1), 48_000)
-    with pytest.raises(AudioError, match=r"too short: 1 samples at 48000 Hz are none at 16000 Hz"):
+    with pytest.raises(AudioError, match=r"too short: 1 sample at 48000 Hz, none at 16000 Hz"):
         audio.load(tmp_path / "a.wav")
 
 

@@ -447,3 +447,16 @@ def test_threads_other_than_the_main_one_leave_signals_alone(phonemi: Phonemi) -
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+def test_quiet_says_only_what_failed(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
+    arguments = ("enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model, "--overwrite")
+    outcome = phonemi(*arguments, "-q")
+    assert (outcome.code, outcome.stdout, outcome.stderr) == (0, "", "")
+    assert (tmp_path / "out" / "a.wav").exists()
+    bad_recording("text", tmp_path / "in" / "b.wav")
+    outcome = phonemi(*arguments, "--quiet")
+    assert outcome.code == 1
+    (line,) = outcome.stderr.splitlines()
+    assert line.startswith(f"failed: {tmp_path / 'in' / 'b.wav'}")

@@ -35,7 +35,7 @@ def phone_loop() -> PocketsphinxPhoneLoop:
         ("hello Zzzzq and 'Brrrk'", "not in the pronunciation dictionary: brrrk, zzzzq"),
         ("room 101", "not in the pronunciation dictionary: 101"),
         (" - '' ?", "the transcript has no word"),
-        ("hello world", "no alignment found of 2 words with 1.00 s"),
+        ("hello world", "no alignment found of 2 words with 1.0 s"),
     ],
 )
 def test_what_cannot_be_aligned_is_refused(aligner: PocketsphinxAligner, text: str, message: str) -> None:

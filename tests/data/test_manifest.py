@@ -258,7 +258,7 @@ def test_kept_and_unknown_speakers_are_for_training() -> None:
         ({"test_share": 0.5, "validation_share": 0.5}, "sum to less than 1"),
         ({"test_share": -0.1, "validation_share": 0.5}, "at least 0"),
         ({"test_share": 0.3, "validation_share": 0.3, "keep_in_training": ["s0"]}, "2 speakers, 1 of them kept"),
-        ({"test_share": 0.3, "validation_share": 0.3}, "1 test and 1 validation speakers asked for.*2 speakers"),
+        ({"test_share": 0.3, "validation_share": 0.3}, "1 test and 1 validation speaker asked for.*2 speakers"),
     ],
 )
 def test_shares_that_cannot_be_had(options: dict, message: str) -> None:
@@ -278,5 +278,5 @@ def test_split_by_fold() -> None:
         split_by_fold(corpus, [1, 2], [2], [5])
     with pytest.raises(DataError, match=r"no recording is in fold 7; the folds are \[1, 2, 3, 4, 5\]"):
         split_by_fold(corpus, [1, 7], [], [5])
-    with pytest.raises(DataError, match="1 of 11 recordings have no fold, for instance x"):
+    with pytest.raises(DataError, match="1 of 11 recordings without a fold, for instance x"):
         split_by_fold([*corpus, _recording("x")], [1], [], [5])

@@ -62,7 +62,7 @@ def test_folder_with_broken_files(tmp_path, identity, written):
     assert files_in(tmp_path / "out") == ["a.wav", "x/b.flac", "z.wav"]
     assert summary.line().startswith("3 enhanced (3 s in ")
     assert summary.line().endswith(", 3 failed")
-    assert out.getvalue().startswith("seconds of sound: 3/3 in 0:00:")
+    assert out.getvalue().startswith("seconds of sound: 3/3 in ")
     assert ", real-time factor " in out.getvalue()
 
 
@@ -463,4 +463,4 @@ def test_methods_for_files_and_folders_do_what_the_command_does(tmp_path, encode
     assert capfd.readouterr() == ("", "")
     encoder_enhancer.enhance_file(source, tmp_path / "a.flac", progress=Progress())
     encoder_enhancer.enhance_folder(tmp_path / "in", tmp_path / "out", progress=Progress(), overwrite=True)
-    assert capfd.readouterr().err.count("seconds of sound: 2/2 in 0:00:") == 2
+    assert capfd.readouterr().err.count("seconds of sound: 2/2 in ") == 2

@@ -131,9 +131,9 @@ def test_normalise_makes_the_level_irrelevant(large):
 @pytest.mark.parametrize("samples", [0, 1, 399])
 def test_too_short(samples):
     representation = HuggingFaceRepresentation(tiny("hubert", num_hidden_layers=1), "tiny")
-    with pytest.raises(ModelError, match=rf"{samples} samples.*400"):
+    with pytest.raises(ModelError, match=rf"{samples} samples?.*400"):
         representation(torch.zeros(1, samples))
-    with pytest.raises(ModelError, match=f"{samples} samples"):
+    with pytest.raises(ModelError, match=f"{samples} sample"):
         representation(torch.zeros(2, 800), torch.tensor([800, samples]))
 
 
@@ -247,7 +247,7 @@ def test_weights_missing_from_the_file(tmp_path):
     state = load_file(tmp_path / "model.safetensors")
     del state["encoder.layers.1.layer_norm.weight"]
     save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"1 weights are missing.*encoder\.layers\.1\.layer_norm\.weight"):
+    with pytest.raises(ModelError, match=r"1 weight missing.*encoder\.layers\.1\.layer_norm\.weight"):
         load_representation(tmp_path)
 
 

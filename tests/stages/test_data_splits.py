@@ -135,7 +135,7 @@ def test_test_speech_of_its_own_leaves_the_rest_for_training(make: MakeRun, corp
     with pytest.raises(DataError, match=r"data.keep_in_training names every speaker of data.test_speech: name others"):
         make(*own, everyone, folder="x").data.speech  # noqa: B018
     overlapping = make(f"data.test_speech=[{tmp_path / 'test.jsonl'}]", folder="other")
-    with pytest.raises(DataError, match=r"data.test_speech has 2 speakers of data.speech \(ls-105\): leave them out"):
+    with pytest.raises(DataError, match=r"data.test_speech shares 2 speakers with data.speech \(ls-105\): leave"):
         overlapping.data.speech  # noqa: B018
 
 

@@ -183,7 +183,7 @@ def test_most_frames_bound_what_is_stored(finished: Any, tmp_path: Path) -> None
     for frames in log1p_frames(Run(tmp_path, settings, save=False)).values():
         assert frames.states.starts[-1] == pytest.approx(50, abs=len(frames.mixtures))
         assert len(frames.labels.phones) == frames.states.starts[-1]
-        assert re.search(r"\(0\.\d\d of 0\.\d\d h\)", frames.describe())
+        assert re.search(r"\(1\.\d s of \d\.\d s\)", frames.describe())
 
 
 def test_labels_need_no_sound(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

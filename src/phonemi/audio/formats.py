@@ -8,6 +8,7 @@ from pathlib import Path
 import soundfile
 
 from phonemi.errors import AudioError
+from phonemi.tables import plural
 
 _USUAL_CODING = {  # extension: (libsndfile format, subtype)
     ".wav": ("WAV", "PCM_16"),
@@ -132,4 +133,4 @@ def reason(error: BaseException) -> str:
 
 def truncated(path: str | os.PathLike[str], promised: int, found: int) -> AudioError:
     """The error for a file that ends before its header says."""
-    return AudioError(f"{path} is cut short: its header promises {promised} samples, {found} can be read")
+    return AudioError(f"{path} is cut short: its header promises {plural(promised, 'sample')}, {found} can be read")

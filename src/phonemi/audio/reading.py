@@ -19,6 +19,7 @@ from phonemi.audio.pyav import FFmpegFile, read_texts
 from phonemi.audio.silence import silent_libraries
 from phonemi.audio.waveforms import check_finite, resample
 from phonemi.errors import AudioError
+from phonemi.tables import plural
 
 _MAX_VALUES_AT_ONCE = 1 << 21  # in one call, all channels together; a header that lies cannot ask for more memory
 _MAX_SAMPLES = 1 << 62  # flac from a pipe does not state its length, for which libsndfile says 2^63 - 1
@@ -83,7 +84,9 @@ def load(path: str | Path, sample_rate: int | None = 16_000) -> np.ndarray:
     waveform = channels[0] if len(channels) == 1 else channels.mean(axis=0, dtype=np.float32)
     resampled = resample(waveform, file_rate, sample_rate or file_rate)
     if not len(resampled):
-        raise AudioError(f"{path} is too short: {len(waveform)} samples at {file_rate} Hz are none at {sample_rate} Hz")
+        raise AudioError(
+            f"{path} is too short: {plural(len(waveform), 'sample')} at {file_rate} Hz, none at {sample_rate} Hz"
+        )
     return resampled
 
 

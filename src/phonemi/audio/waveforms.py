@@ -8,6 +8,7 @@ import numpy as np
 import soxr
 
 from phonemi.errors import AudioError
+from phonemi.tables import plural
 
 _MAX_UPSAMPLING = 256  # a header that says 1 Hz would turn a second of sound into hours
 _MAX_ABS_SAMPLE = 1e15  # times full scale; the sum of squares of larger samples overflows single precision
@@ -69,7 +70,7 @@ def check_finite(
         return
     sample = int(usable.all(axis=0).argmin())
     message = (
-        f"{unusable_count} of {usable.size} samples are NaN or infinite or above {_MAX_ABS_SAMPLE:g}, "
+        f"{unusable_count} of {plural(usable.size, 'sample')} are NaN or infinite or above {_MAX_ABS_SAMPLE:g}, "
         f"the first is sample {first_sample + sample}"
     )
     if len(usable) > 1:

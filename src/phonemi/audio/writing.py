@@ -17,6 +17,7 @@ from phonemi.audio.pyav import wrap_in_ogg
 from phonemi.audio.waveforms import check_finite
 from phonemi.errors import AudioError
 from phonemi.files import replacing
+from phonemi.tables import plural
 
 _VORBIS_MAX_RATE, _VORBIS_MAX_CHANNELS = 200_000, 255  # libsndfile crashes when it is asked for more
 _BLOCK_SAMPLES = 1 << 16  # libsndfile crashes when it gets minutes of sound for Ogg in one call
@@ -161,7 +162,7 @@ class Writer:
         # the padding of codings that work in blocks.
         on_disk = soundfile.info(library_name(self._temporary)).frames
         if self.format != "MP3" and on_disk < self.samples:
-            raise OSError(f"only {on_disk} of {self.samples} samples arrived; is the disk full?")
+            raise OSError(f"only {on_disk} of {plural(self.samples, 'sample')} arrived; is the disk full?")
         headers.correct(self._temporary, self.samples)
         if self._is_flac_in_ogg:
             wrap_in_ogg(self._temporary)
@@ -174,5 +175,5 @@ class Writer:
         try:
             yield
         except (OSError, RuntimeError, AssertionError, ValueError, TypeError) as error:
-            form = f"{self.format} {self.subtype}, {self.channels} channels, {self.sample_rate} Hz"
+            form = f"{self.format} {self.subtype}, {plural(self.channels, 'channel')}, {self.sample_rate} Hz"
             raise AudioError(f"cannot write {self.path} ({form}): {reason(error)}") from None

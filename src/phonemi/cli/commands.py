@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from phonemi import __version__
+from phonemi import __version__, progress
 from phonemi.interruption import Interrupted
 
 if TYPE_CHECKING:
     from phonemi.stages.run import Run
 
 WIDEST_HELP = 80  # columns
+
+# The commands as the help lists them, in the order in which most people want them.
+GROUPS = {
+    "Recordings": ("enhance", "listen", "judge", "demo", "serve"),
+    "Research": (
+        *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
+        *("report", "table", "figure", "config"),
+    ),
+    "Tools": ("export", "convert", "doctor", "bench"),
+}
 
 # Of options and arguments that may be left out.
 Text = str | None
@@ -32,7 +44,7 @@ logger = logging.getLogger("phonemi")
 
 
 class Commands(TyperGroup):
-    """The group of all commands: help fits the terminal, and an interruption says how to go on."""
+    """All commands: help has them in groups and fits the terminal, and an interruption says how to go on."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         # Without this, the help takes 50 columns even on a terminal of 40.
@@ -45,11 +57,36 @@ class Commands(TyperGroup):
         except KeyboardInterrupt as interrupt:  # here, because typer would turn it into an exit without a word
             sys.exit(explain_interruption(interrupt))
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [name for names in GROUPS.values() for name in names]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, self.commands))  # the same in all groups, so that the texts stand in one column
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), self.commands[name].get_short_help_str(500)) for name in names])
+
+
+class Command(TyperCommand):
+    """One command: its arguments are named without braces and without their types in Python, which typer adds."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.translate({ord("{"): None, ord("}"): None}) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for title, kind in (("Arguments", "argument"), ("Options", "option")):
+            parameters = [parameter for parameter in self.get_params(ctx) if parameter.param_type_name == kind]
+            records = [record for parameter in parameters if (record := parameter.get_help_record(ctx))]
+            if kind == "argument":
+                records = [(name.partition(" <")[0], text) for name, text in records]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # the tables of rich cut the names of options in narrow terminals
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -91,18 +128,36 @@ Overrides = Annotated[
 ]
 
 
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show no progress, notes and warnings; results and errors stay.")
+]
+
+
 Function = Callable[..., None]
 
 
 def command(name: str, example: str, help_text: str | None = None) -> Callable[[Function], Function]:
-    """Register a function as a command; its help is its docstring, or `help_text`.
+    """Register a function as a command with `--quiet` besides its options; its help is its docstring, or `help_text`.
 
     The example is printed below the help, to copy: in lines of up to 38 columns, to fit a terminal of 40.
     """
 
     def register(function: Function) -> Function:
         text = help_text or function.__doc__ or ""
-        return app.command(name, short_help=text, help=f"{text}\n\n\b\nExample:\n{example}")(function)
+        signature = inspect.signature(function, eval_str=True)
+        quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+        parameters = [*signature.parameters.values(), quiet]
+
+        @functools.wraps(function)
+        def run(*, quiet: bool, **options: Any) -> None:
+            with progress.quiet() if quiet else nullcontext():
+                function(**options)
+
+        # What typer reads.
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name, cls=Command, short_help=text, help=f"{text}\n\n\b\nExample:\n{example}")(run)
+        return function
 
     return register
 
@@ -114,7 +169,6 @@ def open_run(folder: Path, config: str | None, overrides: list[str] | None, save
     Where the block fails before it has any result, a folder that was not there is not there afterwards.
     """
     from phonemi.config import load_config
-    from phonemi.progress import Progress
     from phonemi.results.run_folder import removing_empty_run
     from phonemi.stages.run import Run
 
@@ -124,7 +178,7 @@ def open_run(folder: Path, config: str | None, overrides: list[str] | None, save
         words = [*(["--config", config] if config else []), *(w for o in overrides or () for w in ("--set", o))]
         options = f" {shlex.join(words)}" if words else ""
     with removing_empty_run(folder):
-        yield Run(folder, load_config(source, overrides or ()), Progress(), save, options)
+        yield Run(folder, load_config(source, overrides or ()), progress.Progress(), save, options)
 
 
 def explain(text: str, code: int) -> int:

@@ -13,6 +13,7 @@ from phonemi.cli.commands import File, Text, command, explain
 
 if TYPE_CHECKING:
     from phonemi.inference.summary import Summary
+    from phonemi.progress import Progress
 
 
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
@@ -111,9 +112,10 @@ def enhance(
         enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
         if purpose == Purpose.recognition:
             enhancer.require_phone_probe()
-        summary = enhance_files(enhancer, pairs, Progress(), overwrite=overwrite, removed=removed, **settings)
+        progress = Progress()
+        summary = enhance_files(enhancer, pairs, progress, overwrite=overwrite, removed=removed, **settings)
         summary = name_streams(summary, inputs, output)
-        _report(summary)
+        _report(summary, progress)
         if summary_file is not None:
             settings = {"model": model, **settings, "device": str(next(enhancer.parameters()).device)}
             write_json(summary_file, summary.to_json(enhancer.name, enhancer.version, settings))
@@ -121,8 +123,8 @@ def enhance(
             raise typer.Exit(1)
 
 
-def _report(summary: Summary) -> None:
-    """Print to standard error what became of the recordings; if the only one failed, only its error."""
+def _report(summary: Summary, progress: Progress) -> None:
+    """Say what became of the recordings, with the errors on standard error; if the only one failed, only its error."""
     from phonemi.inference.streams import STREAM
     from phonemi.inference.summary import LEFT_OUT
 
@@ -132,10 +134,10 @@ def _report(summary: Summary) -> None:
             if note.startswith(LEFT_OUT):
                 left_out.setdefault(note, []).append(outcome.source)
             else:
-                typer.echo(f"note: {outcome.source}: {note}", err=True)
+                progress.say(f"note: {outcome.source}: {note}")
     for note, (first, *others) in left_out.items():
         more = f" and {len(others)} more" if others else ""
-        typer.echo(f"note: {first}{more}: {note}", err=True)
+        progress.say(f"note: {first}{more}: {note}")
     failed = [
         reason
         if str(outcome.source) in (reason := outcome.reason or "") or outcome.source == STREAM
@@ -147,4 +149,4 @@ def _report(summary: Summary) -> None:
         return
     for reason in dict.fromkeys(failed):
         typer.echo(f"failed: {reason}", err=True)
-    typer.echo(f"phonemi: {summary.line()}", err=True)
+    progress.say(f"phonemi: {summary.line()}")

@@ -260,6 +260,7 @@ def report(
     """Write one HTML page of a run: figures, tables, players."""
     from phonemi.cli.tools import listen
     from phonemi.config import load_config
+    from phonemi.progress import Progress
     from phonemi.report.markdown import write_markdown
     from phonemi.report.run_page import build_report
     from phonemi.results.run_folder import STAGES, has_results
@@ -279,7 +280,7 @@ def report(
             with open_run(run, None, [], save=False) as opened:
                 showcase.write_showcase(opened)
         except PhonemiError as error:  # a run from another machine may come without its data and models
-            typer.echo(f"report: the examples are left as they are: {error}", err=True)
+            Progress().say(f"report: the examples are left as they are: {error}")
     write_markdown(run)
     typer.echo(build_report(run))
 

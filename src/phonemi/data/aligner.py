@@ -19,6 +19,7 @@ from phonemi.constants import SAMPLE_RATE
 from phonemi.data.alignment import check_fit, phone_class
 from phonemi.data.manifest import Interval, Recording
 from phonemi.errors import DataError, PhonemiError, require_extra
+from phonemi.tables import duration_text, plural
 from phonemi.workers import Workers
 
 _FRAMES_PER_S = 100
@@ -159,7 +160,9 @@ class PocketsphinxAligner(_Recogniser):
             for word, pronunciation in self.pronunciations.items():
                 self._decoder.add_word(word, " ".join(pronunciation), True)
             duration_s = len(waveform) / SAMPLE_RATE
-            raise DataError(f"no alignment found of {len(words)} words with {duration_s:.2f} s of audio") from None
+            raise DataError(
+                f"no alignment found of {plural(len(words), 'word')} with {duration_text(duration_s)} of audio"
+            ) from None
         return [
             Interval(phone.start / _FRAMES_PER_S, (phone.start + phone.duration) / _FRAMES_PER_S, phone.name)
             for phone in phones

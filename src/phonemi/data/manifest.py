@@ -193,8 +193,9 @@ def split_by_speaker(
     )
     if test + validation > len(movable) or (test + validation and test + validation == len(speakers)):
         raise DataError(
-            f"{test} test and {validation} validation speakers asked for, but there are {len(speakers)} speakers, "
-            f"{len(speakers) - len(movable)} of them kept in training, and training needs one: lower the shares"
+            f"{test} test and {plural(validation, 'validation speaker')} asked for, found "
+            f"{plural(len(speakers), 'speaker')}, {len(speakers) - len(movable)} of them kept in training, and "
+            "training needs one: lower the shares"
         )
     part_of = dict.fromkeys(movable[:test], "test") | dict.fromkeys(movable[test : test + validation], "validation")
     parts: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}
@@ -217,7 +218,9 @@ def split_by_fold(
         raise DataError(f"fold {Counter(named).most_common(1)[0][0]} is in two parts")
     without = [recording.id for recording in recordings if recording.fold is None]
     if without:
-        raise DataError(f"{len(without)} of {len(recordings)} recordings have no fold, for instance {without[0]}")
+        raise DataError(
+            f"{len(without)} of {plural(len(recordings), 'recording')} without a fold, for instance {without[0]}"
+        )
     existing = {recording.fold for recording in recordings if recording.fold is not None}
     if missing := set(named) - existing:
         raise DataError(f"no recording is in fold {min(missing)}; the folds are {sorted(existing)}")

@@ -22,6 +22,7 @@ from phonemi.data.augmentation import augment, draw_gain
 from phonemi.data.manifest import PAIR_TOLERANCE, Interval, Recording, speaker_of
 from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
+from phonemi.tables import plural
 
 if TYPE_CHECKING:
     from phonemi.config import Augment
@@ -260,7 +261,7 @@ class PairedRecordings(NoisyRecordings):
         recording = self.recordings[index]
         noisy, clean = audio.load(recording.path), audio.load(recording.clean or "")
         if abs(len(noisy) - len(clean)) > PAIR_TOLERANCE:
-            lengths = f"{len(noisy)} noisy and {len(clean)} clean samples at 16 kHz"
+            lengths = f"{len(noisy)} noisy and {plural(len(clean), 'clean sample')} at 16 kHz"
             raise DataError(f"{recording.id}: {lengths}: not the same recording")
         samples = min(len(noisy), len(clean))
         noisy, clean = noisy[:samples], clean[:samples]

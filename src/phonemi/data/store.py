@@ -12,6 +12,7 @@ from phonemi import audio
 from phonemi.constants import SAMPLE_RATE
 from phonemi.data.manifest import Recording, speaker_of
 from phonemi.errors import DataError
+from phonemi.tables import plural
 
 # The decoder gives exactly as many samples as the header says, or fails. Of other formats it may give fewer.
 _EXACT_SUFFIXES = (".wav", ".flac")
@@ -71,8 +72,8 @@ class NoiseStore:
         self._speech = AudioStore([]) if speech is None or not babble_share else speech
         if babble_share and len(self._speech) < 2:
             raise DataError(
-                f"babble_share is {babble_share:g}, but there are {len(self._speech)} recordings of speech to make "
-                "babble of: it takes two at least; add speech or set babble_share to 0"
+                f"babble_share is {babble_share:g}: babble takes two recordings of speech at least, "
+                f"found {len(self._speech)}; add speech or set babble_share to 0"
             )
         self._speakers: dict[str, list[int]] = {}
         for index, recording in enumerate(self._speech.recordings):
@@ -141,7 +142,7 @@ def noise_segment(clip: np.ndarray, samples: int, rng: np.random.Generator) -> n
     magnitude = np.abs(clip)
     peak = float(magnitude.max(initial=0.0))
     if not 0 < peak < np.inf:
-        raise DataError(f"a noise clip of {len(clip)} samples is silent or not finite")
+        raise DataError(f"a noise clip of {plural(len(clip), 'sample')} is silent or not finite")
     first, last = np.flatnonzero(magnitude > _MAX_PADDING * peak)[[0, -1]]
     clip = clip[first : last + 1]
     if len(clip) < samples:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
 from phonemi.errors import ModelError
 from phonemi.signal import SSL_FIELD, SSL_HOP, is_tracing, ssl_frames, valid_mask
+from phonemi.tables import plural
 
 WINDOW = 2 * SSL_HOP  # samples, 40 ms
 BINS = 320  # of 25 Hz; the highest, at 8 kHz, is left out
@@ -85,7 +86,7 @@ class ComplexMaskEnhancer(EnhancerNetwork):
         return own | levels | ({"guide": self.guide} if self.dim else {})
 
     def architecture(self) -> str:
-        return f"complex mask of {len(self.blocks)} dual-path blocks of {self.channels} channels"
+        return f"complex mask of {plural(len(self.blocks), 'dual-path block')} of {plural(self.channels, 'channel')}"
 
     def description(self) -> str:
         return f"{self.architecture()} on {'spectrum and fused features' if self.dim else 'spectrum'}"

@@ -30,6 +30,7 @@ from phonemi.inference.recordings import enhance_file, enhance_files
 from phonemi.representations.base import Representation
 from phonemi.representations.transformers_models import OPTIONS
 from phonemi.signal import FFT, HOP, SAMPLE_RATE, SSL_FIELD, valid_mask
+from phonemi.tables import plural
 
 if TYPE_CHECKING:
     from phonemi.inference.summary import Summary
@@ -138,7 +139,8 @@ class Enhancer(nn.Module):
 
     def __repr__(self) -> str:
         made_of = [] if self.representation is None else [self.representation.name]
-        made_of += [] if self.aggregation is None else [f"{self.aggregation.kind} of {self.aggregation.layers} layers"]
+        if self.aggregation is not None:
+            made_of.append(f"{self.aggregation.kind} of {plural(self.aggregation.layers, 'layer')}")
         size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
         device = next(self.parameters()).device
         return f"Enhancer({self.name}: {', '.join([*made_of, self.network.description()])}; {size:.3g} M, {device})"

@@ -31,6 +31,7 @@ from phonemi.representations.side_by_side import PARTS, SideBySide
 from phonemi.representations.transformers_models import OPTIONS
 from phonemi.representations.whisper_encoder import WhisperRepresentation
 from phonemi.signal import SAMPLE_RATE
+from phonemi.tables import plural
 from phonemi.weights import shipped
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE
 from phonemi.weights.tensors import load_weights, save_weights
@@ -198,7 +199,7 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
         kind = aggregation.kind.replace("_", " ")
         parts = [
             ("encoder", size if name == ENCODER else f"{name}: {size}", encoder),
-            ("aggregation", f"{kind} of {aggregation.layers} layers", aggregation),
+            ("aggregation", f"{kind} of {plural(aggregation.layers, 'layer')}", aggregation),
         ]
     if enhancer.phone_probe is not None:
         parts.append(("phone probe", "linear, on the fused features", enhancer.phone_probe))

@@ -32,6 +32,7 @@ from phonemi.inference.plan import conflicts
 from phonemi.inference.record import Origin, Record, fingerprint
 from phonemi.inference.summary import LEFT_OUT, OTHERWISE, Outcome, Summary
 from phonemi.progress import Progress
+from phonemi.tables import duration_text, plural
 
 MAX_LENGTH_RATIO = 1.25  # of the longest to the shortest chunk of a batch, because padding costs as much as sound
 # What torch, oneDNN and the libraries of GPUs say when memory runs out. Most of them raise a plain RuntimeError.
@@ -336,6 +337,6 @@ def _translated(error: PhonemiError | RuntimeError | MemoryError, job: Job, chun
     if GPU.search(str(error)):
         limit = "the GPU has: make the chunks shorter or use the CPU"
     return ModelError(
-        f"enhancing {chunk.noisy.shape[1] / job.info.sample_rate:.1f} s of {job.outcome.source} "
-        f"({job.info.channels} channels) takes more memory than {limit}"
+        f"enhancing {duration_text(chunk.noisy.shape[1] / job.info.sample_rate)} of {job.outcome.source} "
+        f"({plural(job.info.channels, 'channel')}) takes more memory than {limit}"
     )

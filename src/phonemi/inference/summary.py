@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import phonemi
+from phonemi.tables import duration_text
 
 OTHERWISE = "another model or other options made what was there"
 LEFT_OUT = "left out"  # how the note begins on what the format of the output cannot hold
@@ -47,13 +48,15 @@ class Summary:
         """One sentence for the terminal.
 
         >>> Summary([Outcome(Path("a.wav"), Path("b.wav"), "done", duration_s=60.0)], time_s=1.5).line()
-        '1 enhanced (60 s in 1.5 s, real-time factor 0.025)'
+        '1 enhanced (1 min 0 s in 1.5 s, real-time factor 0.025)'
         """
         totals = self.totals()
         parts = [f"{totals['done']} enhanced"]
         if totals["real_time_factor"] is not None:
             speed = f"real-time factor {totals['real_time_factor']:.3f}"
-            parts[0] += f" ({totals['duration_s']:.3g} s in {totals['time_s']:.3g} s, {speed})"
+            times_s = (totals["duration_s"] or 0.0, self.time_s)
+            sound, work = (f"{time_s:.3g} s" if time_s < 60 else duration_text(time_s) for time_s in times_s)
+            parts[0] += f" ({sound} in {work}, {speed})"
         if again := sum(outcome.reason is not None for outcome in self.of("done")):
             parts[0] += f", {again} again, because {OTHERWISE}"
         if totals["skipped"]:

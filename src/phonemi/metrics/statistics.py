@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phonemi.errors import DataError
+from phonemi.tables import plural
 
 COVERAGE = 0.95
 MIN_CLUSTERS = 4
@@ -168,7 +169,9 @@ def _cluster_sums(values: ArrayLike, clusters: Sequence[Hashable] | None) -> NDA
     if clusters is None:
         return table
     if len(clusters) != table.shape[1]:
-        raise DataError(f"{table.shape[1]} values but {len(clusters)} cluster labels: give one per utterance")
+        raise DataError(
+            f"{plural(table.shape[1], 'value')} but {plural(len(clusters), 'cluster label')}: give one each"
+        )
     order: dict[Hashable, int] = {}
     columns = [order.setdefault(label, len(order)) for label in clusters]
     sums = np.zeros((len(table), len(order)))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from phonemi.constants import IGNORE
 from phonemi.errors import DataError
+from phonemi.tables import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ def has_label(labels: NDArray[np.int64], classes: int | None = None) -> NDArray[
     """
     known: NDArray[np.bool_] = labels != IGNORE
     if not known.any():
-        raise DataError(f"none of {len(labels)} frames has a label: mutual information needs aligned phones")
+        raise DataError(f"none of {plural(len(labels), 'frame')} has a label: mutual information needs aligned phones")
     lowest, highest = labels[known].min(), labels[known].max()
     if lowest < 0 or (classes is not None and highest >= classes):
         expected = "0 or more" if classes is None else f"0 to {classes - 1}"

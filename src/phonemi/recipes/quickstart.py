@@ -18,6 +18,7 @@ from phonemi.report.run_page import build_report
 from phonemi.results.run_folder import read_results
 from phonemi.stages import run_stages
 from phonemi.stages.run import Run
+from phonemi.tables import duration_text
 
 UTTERANCES = 240
 SPEAKERS = 12
@@ -36,7 +37,7 @@ def run_quickstart(folder: Path, overrides: list[str]) -> None:
     enhance_file(Enhancer.from_pretrained("default"), noisy, enhanced)
     for sentence in headlines(read_results(folder)):
         print(sentence)
-    print(f"\nFinished in {(time.monotonic() - start) / 60:.1f} minutes.")
+    print(f"\nFinished in {duration_text(time.monotonic() - start)}.")
     print(f"Report:     {page}")
     print(f"Enhanced:   {noisy} -> {enhanced}")
     print("Your files: phonemi enhance YOUR_FILE_OR_FOLDER -o OUT")

@@ -24,6 +24,7 @@ from phonemi.stages.comparison import adjust
 from phonemi.stages.protocol import describe_statistics
 from phonemi.stages.run import Run
 from phonemi.systems import TABLES, TablePlan, find_system, find_systems
+from phonemi.tables import plural
 from phonemi.weights.training_record import find_training_record
 
 SCALES = ("paper", "mini")
@@ -74,7 +75,7 @@ def make_table(
     comparisons: list[PaperComparison] = []
     tested_on, protocols = EvaluationData(), {}
     for part in parts:
-        progress.say(f"table {name}: {part.encoder}, {len(part.rows)} rows")
+        progress.say(f"table {name}: {part.encoder}, {plural(len(part.rows), 'row')}")
         metrics = _metrics(part, table, out, [*part.settings, *data, *overrides], preset, progress)
         tested_on, protocols[part.encoder] = EvaluationData.from_json(metrics["data"]), metrics["protocol"]
         wanted = {"noisy", "clean", *part.rows}

@@ -28,6 +28,7 @@ from phonemi.metrics.words.word_errors import WordCounts, count_words
 from phonemi.progress import Progress
 from phonemi.results.metrics import METRIC, Metric
 from phonemi.signal import SAMPLE_RATE
+from phonemi.tables import plural
 
 SCORED_S = 60  # of a longer recording only the beginning is scored; level and clipping are those of all of it
 LENGTH_TOLERANCE_S = 0.01
@@ -168,7 +169,7 @@ def _pairs_of_folders(
         pairs.append((Path(recording.path), output, pair))
     if not any(output for _, output, _ in pairs):
         raise AudioError(
-            f"none of the {len(pairs)} recordings in {noisy} is in {enhanced} under the same relative path"
+            f"none of {plural(len(pairs), 'recording')} in {noisy} is in {enhanced} under the same relative path"
             + (f" with {suffix!r} at the end" if suffix else " (--suffix, if the names have something at their end)")
         )
     return pairs, prepared.notes

@@ -102,7 +102,9 @@ def weights_headline(weights: LayerWeights) -> str:
         layers = len(layer_weights)
         first, last = concentrated_layers(layer_weights)
         if last - first + 1 > 0.6 * layers:
-            phrases.append(f"{row.title} spreads over {layers} layers, most on layer {int(layer_weights.argmax())}")
+            phrases.append(
+                f"{row.title} spreads over {plural(layers, 'layer')}, most on layer {int(layer_weights.argmax())}"
+            )
             continue
         share = f"{100 * layer_weights[first : last + 1].sum() / layer_weights.sum():.0f} %"
         places = f"layer {first}" if first == last else f"layers {first}–{last}"

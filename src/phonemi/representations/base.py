@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from phonemi.errors import ModelError
 from phonemi.signal import SSL_HOP, ssl_frames, to_ssl_grid, valid_mask
+from phonemi.tables import plural
 
 
 class HiddenStates(NamedTuple):
@@ -157,7 +158,7 @@ def check_lengths(waveforms: Tensor, lengths: Tensor | None, shortest: int) -> T
         raise ModelError(f"lengths {lengths.tolist()} do not fit waveforms of shape {list(waveforms.shape)}")
     if batch and int(lengths.min()) < shortest:
         raise ModelError(
-            f"a waveform of {int(lengths.min())} samples is too short: one frame takes {shortest} samples at 16 kHz"
+            f"a waveform of {plural(int(lengths.min()), 'sample')} is too short: one frame takes {shortest} at 16 kHz"
         )
     return lengths
 

@@ -11,6 +11,7 @@ from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.whisper_encoder import MODEL_TYPE as WHISPER
 from phonemi.representations.whisper_encoder import WhisperRepresentation
+from phonemi.tables import plural
 from phonemi.transformers_import import import_transformers, quiet_transformers, unreachable_model
 
 MODEL_TYPES = ("hubert", "wavlm", "wav2vec2", WHISPER)  # as transformers calls them
@@ -39,7 +40,7 @@ def load_encoder(name: str, token: str | bool | None, revision: str | None = Non
         except (OSError, ValueError, RuntimeError) as error:
             raise unreachable_model(name, error) from None
     if missing := sorted(set(report["missing_keys"]) - {"masked_spec_embed"}):
-        raise ModelError(f"{name}: {len(missing)} weights are missing in the file, {missing[0]} the first of them")
+        raise ModelError(f"{name}: {plural(len(missing), 'weight')} missing in the file, first {missing[0]}")
     return _represent(model, name, {})
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from phonemi.results.evaluation import ScoredUtterance
+from phonemi.tables import plural
 
 VOICEBANK_DEMAND_TEST = 824
 """Recordings in the test set of VoiceBank-DEMAND."""
@@ -57,7 +58,7 @@ def check_noisy_scores(utterances: Sequence[ScoredUtterance]) -> list[str]:
             continue
         values = [value for u in utterances if (value := u.scores[metric].value) is not None]
         mean = float(np.mean(values)) if values else float("nan")
-        lines.append(f"{metric} {mean:.3f} of {len(values)} recordings, known {known:g} within {tolerance:g}")
+        lines.append(f"{metric} {mean:.3f} of {plural(len(values), 'recording')}, known {known:g} within {tolerance:g}")
         if not abs(mean - known) <= tolerance:
             wrong.append(metric)
     by_id = {utterance.id: utterance for utterance in utterances}

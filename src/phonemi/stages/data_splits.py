@@ -21,6 +21,7 @@ from phonemi.data.mixing import generator
 from phonemi.data.store import AudioStore, NoiseStore
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_jsonl
+from phonemi.tables import plural
 
 TEST_SPEECH = "test_speech without keep_in_training"
 
@@ -109,7 +110,8 @@ class DataSplits:
             others = {r.speaker for split in ("train", "validation") for r in splits[split]}
             if in_both := sorted({r.speaker for r in splits["test"] if r.speaker is not None} & others):
                 raise DataError(
-                    f"data.test_speech has {len(in_both)} speakers of data.speech ({in_both[0]}): leave them out"
+                    f"data.test_speech shares {plural(len(in_both), 'speaker')} with data.speech ({in_both[0]}): "
+                    "leave them out"
                 )
         return splits
 

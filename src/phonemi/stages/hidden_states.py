@@ -25,6 +25,7 @@ from phonemi.probes.frames import FrameStates
 from phonemi.progress import Progress
 from phonemi.representations.base import HiddenStates, Representation, at_50_hz
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD
+from phonemi.tables import plural
 
 MAX_ENCODED_S = 64.0  # seconds of sound, padding included, that go through the encoder together
 
@@ -157,7 +158,8 @@ def _batches(mixtures: Mixtures, size: int | None) -> Iterator[list[Mixture]]:
     for index in range(len(mixtures)):
         item = mixtures[index]
         if len(item.noisy) < SSL_FIELD:
-            raise DataError(f"{item.id} has {len(item.noisy)} samples: the encoder needs at least {SSL_FIELD}")
+            samples = plural(len(item.noisy), "sample")
+            raise DataError(f"{item.id} has {samples}: the encoder needs at least {SSL_FIELD}")
         longest = max(len(other.noisy) for other in [*batch, item])
         is_full = len(batch) == size if size else longest * (len(batch) + 1) > MAX_ENCODED_S * SAMPLE_RATE
         if batch and is_full:

@@ -19,6 +19,7 @@ from phonemi.stages.data_splits import DataSplits, Split, draw_evenly
 from phonemi.stages.hidden_states import FrameSubset, StoredStates
 from phonemi.stages.keys import Keys
 from phonemi.stages.run import Run
+from phonemi.tables import duration_text, plural
 
 
 class FrameLabels(NamedTuple):
@@ -40,9 +41,10 @@ class LabelledFrames(NamedTuple):
     def describe(self) -> str:
         """Its size, for the person watching."""
         frames, whole = self.states.starts[-1], count_frames(self.mixtures)
-        share = f" of {whole * 0.02 / 3600:.2f}" if frames < 0.9 * whole else ""
-        speakers = len(np.unique(self.labels.speakers))
-        return f"{len(self.mixtures)} mixtures of {speakers} speakers ({frames * 0.02 / 3600:.2f}{share} h)"
+        share = f" of {duration_text(whole * 0.02)}" if frames < 0.9 * whole else ""
+        speakers = plural(len(np.unique(self.labels.speakers)), "speaker")
+        mixtures = plural(len(self.mixtures), "mixture")
+        return f"{mixtures} of {speakers} ({duration_text(frames * 0.02)}{share})"
 
 
 def labelled_frames(

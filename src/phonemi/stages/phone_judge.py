@@ -15,6 +15,7 @@ from phonemi.stages import information
 from phonemi.stages.labelled_frames import choose_frames, count_classes, label_frames, labelled_frames
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
+from phonemi.tables import duration_text
 
 CLEAN_DB = 60.0  # SNR of speech that counts as clean
 RESULT = "phone_judge/result.json"
@@ -36,7 +37,7 @@ def prepare_phone_judge(run: Run) -> PhoneJudge:
         states = run.states.states(run.encoder, clean, "phone_judge.clean", key, subset)
         values = torch.cat([part.frames.values[:, layer] for part in (noisy.states, states)])
         phones = torch.cat([noisy.labels.phones, label_frames(clean, settings, subset).phones])
-        run.say(f"evaluate: phone judge on layer {layer} of {run.encoder_name}, {len(phones) * 0.02 / 3600:.2f} h")
+        run.say(f"evaluate: phone judge on layer {layer} of {run.encoder_name}, {duration_text(len(phones) * 0.02)}")
         probe = train_probes(
             values[None],
             phones,

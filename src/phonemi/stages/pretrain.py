@@ -33,7 +33,7 @@ from phonemi.signal import SSL_FIELD
 from phonemi.stages.altered_frames import AlteredCrops, Reconstruction
 from phonemi.stages.crops import Crops, Stream, as_integers
 from phonemi.stages.run import ENCODER_MODEL, ENCODER_RESULT, Run
-from phonemi.tables import plural
+from phonemi.tables import duration_text, plural
 from phonemi.training.forecast import Forecast, count_text
 from phonemi.training.loop import fit, prefetched
 from phonemi.training.settings import fit_settings
@@ -57,7 +57,7 @@ def pretrain_encoder(run: Run) -> None:
         model = _new_encoder(settings)
         stream = _load_stream(settings, model, recordings, run.progress)
         seconds = len(stream.features) * 0.02
-        run.say(f"pretrain: {len(recordings)} utterances, {seconds / 3600:.2f} h of speech in memory")
+        run.say(f"pretrain: {plural(len(recordings), 'utterance')}, {duration_text(seconds)} of speech in memory")
         steps = [round_.steps for round_ in settings.rounds]
         work = f"{count_text(sum(steps))} updates in {plural(len(steps), 'round')}"
         advice = "fewer steps in encoder.rounds for a first look"
@@ -127,7 +127,9 @@ def _load_stream(
     with torch.inference_mode():
         for array in progress.over(waveforms, "reading speech", len(recordings)):
             if len(array) < SSL_FIELD:
-                raise DataError(f"{recordings[len(features)].id} has {len(array)} samples, fewer than {SSL_FIELD}")
+                raise DataError(
+                    f"{recordings[len(features)].id} has {plural(len(array), 'sample')}, fewer than {SSL_FIELD}"
+                )
             waveform = torch.from_numpy(array)
             frames = model.features(waveform[None])[0]
             if isinstance(model, Tera):  # two frames of 10 ms side by side

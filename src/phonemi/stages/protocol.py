@@ -15,7 +15,7 @@ from phonemi.results.metrics import METRIC
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import named_recordings
 from phonemi.stages.train import new_network
-from phonemi.tables import number, plural, snr_text
+from phonemi.tables import duration_text, plural, snr_text
 from phonemi.weights.training_record import TrainingRecord, find_training_record
 
 
@@ -87,8 +87,8 @@ def _speech_and_noise(run: Run) -> str:
 
 def _amount(recordings: list[Recording]) -> str:
     speakers = len({recording.speaker for recording in recordings} - {None})
-    hours = sum(recording.duration_s for recording in recordings) / 3600
-    return f"{plural(len(recordings), 'utterance')} of {plural(speakers, 'speaker')} ({number(hours, 2)} h)"
+    duration = duration_text(sum(recording.duration_s for recording in recordings))
+    return f"{plural(len(recordings), 'utterance')} of {plural(speakers, 'speaker')} ({duration})"
 
 
 def _information(config: Config) -> str:
@@ -119,7 +119,7 @@ def _enhancers(run: Run) -> str:
     if data.train_pairs:
         drawn = "recorded pairs"
     else:
-        drawn = f"{settings.train_mixtures} mixtures{crop} at {_snrs(settings.snrs_db)}"
+        drawn = f"{plural(settings.train_mixtures, 'mixture')}{crop} at {_snrs(settings.snrs_db)}"
     counts = {system.base: system.model for system in sorted(run.systems, key=lambda system: system.model)}
     usual = settings.seeds
     others = [f"{count} of {base}" for base, count in counts.items() if count != usual]

@@ -23,6 +23,7 @@ from phonemi.stages.data_splits import DataSplits, draw_evenly
 from phonemi.stages.run import Run
 from phonemi.stages.train import require_trained
 from phonemi.systems import find_system
+from phonemi.tables import plural
 from phonemi.weights import shipped
 
 TestSet = PlannedMixtures | PairedRecordings | NoisyRecordings
@@ -171,5 +172,5 @@ class EnhancedFiles:
         path = self.file_of(mixture.id)
         waveform, samples = audio.load(path), len(mixture.noisy)
         if abs(len(waveform) - samples) > SAMPLE_RATE // 100:
-            raise DataError(f"{path} has {len(waveform)} samples at 16 kHz, its noisy recording {samples}")
+            raise DataError(f"{path} has {plural(len(waveform), 'sample')} at 16 kHz, its noisy recording {samples}")
         return np.pad(waveform, (0, max(0, samples - len(waveform))))[:samples]

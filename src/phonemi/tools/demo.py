@@ -26,7 +26,7 @@ from phonemi.report.figure_style import svg_text
 from phonemi.report.pages import inline_svg, render
 from phonemi.report.spectrograms import are_static, layer_shares, recording_view
 from phonemi.signal import SAMPLE_RATE
-from phonemi.tables import plural
+from phonemi.tables import duration_text, plural
 from phonemi.weights import shipped
 
 PICTURED_S = 60.0  # chunk length; pictures show the first chunk of a longer recording
@@ -170,7 +170,8 @@ def enhance_and_show(
         notes = enhance_file(enhancer, source, target, chunk_s=PICTURED_S, **options)
     seconds, info = time.perf_counter() - start, audio.probe(target)
     channels = plural(info.channels, "channel")
-    facts = f"{info.duration_s:.1f} s, {channels}, {info.sample_rate} Hz; enhanced in {seconds:.1f} s (model {model})."
+    facts = f"{duration_text(info.duration_s)}, {channels}, {info.sample_rate} Hz"
+    facts += f"; enhanced in {duration_text(seconds)} (model {model})."
     return str(target), render("demo.html", notes=notes, facts=facts, **_picture(observation, source, target))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from phonemi.errors import DataError
 from phonemi.files import read_json, write_json
+from phonemi.tables import duration_text, plural
 from phonemi.weights import shipped
 
 TRAINING_FILE = "training.json"
@@ -26,7 +27,8 @@ class TrainingRecord:
     all_speakers_known: bool = True  # not if a teacher has no record
 
     def __str__(self) -> str:
-        return f"trained by {self.method} on {self.hours:.1f} h of speech by {len(self.speakers)} known speakers"
+        speakers = plural(len(self.speakers), "known speaker")
+        return f"trained by {self.method} on {duration_text(3600 * self.hours)} of speech by {speakers}"
 
     def save(self, folder: Path) -> None:
         """Write training.json."""

@@ -244,7 +244,7 @@ def spoil(folder: Path, what: str) -> None:
     [
         ("type", "is of type 'hubert', expected a Whisper"),
         ("language", "generation_config.json has no language 'en'"),
-        ("weight", "1 weights are missing in the file, model.encoder.conv1.bias the first of them"),
+        ("weight", "1 weight missing in the file, first model.encoder.conv1.bias"),
         ("piece", "hears 160000 samples at once, expected 30 s at 16 kHz"),
         ("*", "holds no model that can be loaded"),
         ("preprocessor_config.json", "holds no model that can be loaded"),

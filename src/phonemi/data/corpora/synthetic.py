@@ -22,6 +22,7 @@ from phonemi.data.mixing import generator
 from phonemi.errors import DataError
 from phonemi.files import write_text
 from phonemi.progress import Progress
+from phonemi.tables import plural
 
 VERSION = 1  # of the corpus: raise it when the same arguments give other files
 MARKER = ".phonemi-synthetic.json"
@@ -132,7 +133,9 @@ def synthesise(
         DataError: if there is nothing to write or there are more speakers than voices.
     """
     if utterances < 1 or not 1 <= speakers <= MAX_SPEAKERS:
-        raise DataError(f"{utterances} utterances by {speakers} speakers: need 1+ by 1 to {MAX_SPEAKERS} speakers")
+        raise DataError(
+            f"{plural(utterances, 'utterance')}, {plural(speakers, 'speaker')}: need 1+ by 1 to {MAX_SPEAKERS} speakers"
+        )
     folder = Path(folder)
     speech, noise, marker = folder / "speech.jsonl", folder / "noise.jsonl", folder / MARKER
     arguments = json.dumps({"version": VERSION, "utterances": utterances, "speakers": speakers, "seed": seed})

@@ -9,6 +9,7 @@ from typing import Any
 from phonemi.constants import SAMPLE_RATE
 from phonemi.errors import ModelError
 from phonemi.metrics.words.recogniser import Waveform, installed_version
+from phonemi.tables import plural
 from phonemi.transformers_import import import_transformers, quiet_transformers, unreachable_model
 
 PIECE_S = 30  # Whisper's input, padded if need be
@@ -92,8 +93,8 @@ class TransformersBackend:
                 output = self.model.generate(features.to(self.device, self.model.dtype), **self.options)
         except torch.OutOfMemoryError:
             raise ModelError(
-                f"{self.name} and {len(pieces)} pieces of {PIECE_S} s need more memory than {self.device} has: "
-                "take a smaller Whisper, or the CPU"
+                f"{self.name} and {plural(len(pieces), 'piece')} of {PIECE_S} s need more memory than {self.device} "
+                "has: take a smaller Whisper, or the CPU"
             ) from None
         return [text.strip() for text in self.tokenizer.batch_decode(output.sequences, skip_special_tokens=True)]
 
@@ -116,7 +117,7 @@ def _load_pretrained(transformers: ModuleType, name: str, dtype: str) -> tuple[A
             raise unreachable_model(name, error) from None
     missing = sorted(report["missing_keys"])
     if missing:
-        raise ModelError(f"{name}: {len(missing)} weights are missing in the file, {missing[0]} the first of them")
+        raise ModelError(f"{name}: {plural(len(missing), 'weight')} missing in the file, first {missing[0]}")
     if tokenizer.eos_token_id != config.eos_token_id:
         raise ModelError(f"{name}: the tokenizer is missing, or that of another model")
     if features.n_samples != PIECE_S * SAMPLE_RATE:
