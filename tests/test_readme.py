@@ -44,7 +44,7 @@ def test_the_first_commands_work(phonemi, tmp_path, monkeypatch):
         audio.save(path, np.random.default_rng(0).normal(0, 0.1, 20_000), 16_000)
     block = README[README.index("## I have a noisy recording") :].split("```")[1]
     commands = [line.split() for line in block.splitlines() if line.startswith("phonemi ")]
-    assert ["phonemi", "listen", "noisy.wav", "clean.wav"] == commands[1]
+    assert commands[1] == ["phonemi", "listen", "noisy.wav", "clean.wav"]
     for _, *arguments in commands:
         outcome = phonemi(*arguments)
         assert outcome.code == 0, outcome.stderr
