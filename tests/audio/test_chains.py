@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,59 @@ def test_of_other_formats_they_are_refused(
     path = _join(tmp_path, f"a.{extension}", lengths)
     with pytest.raises(AudioError, match=r"a\.\w+ holds several recordings behind each other: split it$"):
         audio.probe(path)
+
+
+@pytest.mark.parametrize("lengths_s", [(9, 9), (9, 1), (1, 9), (1, 9, 1), (9, 9, 9)])
+@pytest.mark.parametrize(("format", "level"), [("FLAC", 0.5), ("FLAC", 0.001), ("OGG", 0.5)])
+def test_long_ones_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, level: float, lengths_s: tuple[int, ...]
+) -> None:
+    """Wherever they meet; also if the second takes fewer bytes, and if streams in Ogg have the same number."""
+    monkeypatch.setattr(headers, "_LONG_BYTES", 1 << 17)
+    path, parts = tmp_path / f"a.{format.lower()}", []
+    for number, length_s in enumerate(lengths_s):
+        audio.save(path, (level if number else 0.5) * uniform_noise(2, length_s * RATE), RATE)
+        parts.append(path.read_bytes())
+    chains = [parts]
+    if format == "OGG":
+        chains.append([part.replace(part[14:18], parts[0][14:18]) for part in parts])
+    for chain in chains:
+        path.write_bytes(b"".join(chain))
+        with open(path, "rb") as raw:
+            assert headers.is_chain(raw, format)
+
+
+class CountingFile(io.FileIO):
+    """A file that counts the bytes that are read from it."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.count += len(content or b"")
+        return content
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("format", "subtype", "length_s"),
+    [("FLAC", "PCM_16", 9), ("FLAC", "PCM_24", 9), ("OGG", "VORBIS", 60), ("OGG", "OPUS", 60)],
+)
+def test_of_a_long_recording_a_part_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, subtype: str, length_s: int, channels: int
+) -> None:
+    monkeypatch.setattr(headers, "_LONG_BYTES", 1 << 17)
+    path = tmp_path / "a"
+    for title in {"FLAC": ["short", "x" * 100_000], "OGG": ["short"]}[format]:
+        with audio.Writer(path, RATE, channels, format, subtype, {"title": title}) as writer:
+            for _ in range(length_s):
+                writer.write(0.5 * uniform_noise(channels, RATE))
+        for ending in (b"", bytes(999)):  # what some programs leave there
+            with open(path, "ab") as file:
+                file.write(ending)
+            with CountingFile(path, "rb") as raw:
+                assert not headers.is_chain(raw, format)
+                assert raw.count < 0.5 * path.stat().st_size
 
 
 @pytest.mark.parametrize("extension", audio.WRITABLE)

@@ -192,9 +192,7 @@ def test_few_speakers(
 def test_noise_that_cannot_be_made(make_store: MakeStore, noise: AudioStore) -> None:
     one = make_store({"u0": _white(300)})
     for speech in (None, AudioStore([]), one):
-        with pytest.raises(
-            DataError, match=r"babble_share is 0\.5: babble takes two.*, found [01];"
-        ):
+        with pytest.raises(DataError, match=r"babble_share is 0\.5: babble takes two.*, found [01];"):
             NoiseStore(noise, speech, 0.5)
     mute = make_store({"m0": np.zeros(300), "m1": np.zeros(300)})
     with pytest.raises(DataError, match=r"^noise m\d: a noise clip of 300 samples is silent"):
