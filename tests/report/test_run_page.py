@@ -176,6 +176,20 @@ def test_figures_are_saved_twice_and_shown_once(page, run):
     assert page.count("<svg") == len(names)
 
 
+def test_figures_of_results_that_are_gone_go_with_the_next_report(tmp_path):
+    """Those of two encoders, of which one is left, for instance; files of other names stay."""
+    write_information(tmp_path)
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    old = ["layer_weights.png", "information_by_snr_wavlm.svg", "training_curves.svg", "information_heatmap_a-b.png"]
+    kept = ["figure-1a.png", "layer_weights.pdf", "my layer_weights.png"]
+    for name in (*old, *kept):
+        (figures / name).touch()
+    build_report(tmp_path)
+    assert {path.name for path in figures.iterdir() if not path.stat().st_size} == set(kept)
+    assert (figures / "information_by_layer.svg").stat().st_size
+
+
 def headings(page: str) -> list[str]:
     return re.findall("<h2>(.*?)</h2>", page)
 

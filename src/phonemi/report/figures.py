@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,10 @@ from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeightsOver
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# The names that `run_figures` gives, for every name of an encoder.
+_RUN_FIGURE = re.compile(
+    "information_(by_layer|peak|(by_snr|heatmap)(_.+)?)|layer_weights|dynamic_weights|metrics_by_snr|training_curves"
+)
 CURVE_POINTS = 120  # what a small panel can show
 _NOT_CURVES = {"stage", "label", "step", "epoch", "time", "time_s", "seconds", "steps_per_s", "learning_rate"}
 _AXES = {metric.key: f"{metric.title} ({metric.unit})" if metric.unit else metric.title for metric in METRICS} | {
@@ -59,6 +63,13 @@ def run_figures(results: RunResults) -> dict[str, Figure]:
     if panels := _training_panels(results.log, results.titles):
         figures["training_curves"] = plots.small_multiples(panels, "Step", markers=False)
     return figures
+
+
+def remove_old_figures(folder: Path, names: Collection[str]) -> None:
+    """Remove the figures that an earlier report drew from results that are not there any more; others stay."""
+    for path in folder.glob("*"):
+        if path.suffix in (".png", ".svg") and path.stem not in names and _RUN_FIGURE.fullmatch(path.stem):
+            path.unlink()
 
 
 def information_figures(information: Information) -> dict[str, Figure]:

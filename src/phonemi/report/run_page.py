@@ -11,7 +11,7 @@ from pathlib import Path
 
 from phonemi.report.cards import example_card
 from phonemi.report.figure_style import save_figure
-from phonemi.report.figures import run_figures
+from phonemi.report.figures import remove_old_figures, run_figures
 from phonemi.report.headlines import data_text, headlines, protocol_text
 from phonemi.report.pages import inline_svg, write_page
 from phonemi.report.row_style import explain
@@ -43,6 +43,7 @@ def build_report(run_dir: str | Path) -> Path:
         name: inline_svg(save_figure(figure, folder / "figures", name)[1].read_text(encoding="utf-8"), name)
         for name, figure in run_figures(results).items()
     }
+    remove_old_figures(folder / "figures", drawings)
     information, evaluation = results.information, results.evaluation
     # Once rows are evaluated no stage is left: what that needs was run, and other systems need nothing else.
     is_done = {"information": information is not None, "train": bool(results.log), "evaluate": False}
