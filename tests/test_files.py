@@ -20,6 +20,7 @@ from phonemi.files import (
     read_jsonl,
     remove_leftovers,
     replacing,
+    temporary_folder,
     write_json,
     write_jsonl,
     write_text,
@@ -195,6 +196,28 @@ def test_others_may_read_what_a_writer_keeps_to_its_owner(tmp_path: Path) -> Non
         temporary.unlink()
         os.close(os.open(temporary, os.O_CREAT, 0o600))
     assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "usual").stat().st_mode == 0o100666 & ~umask()
+
+
+def test_the_folder_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Not those of running processes, of other work or of other machines, nor what is there in another way."""
+    script = (
+        "import os, signal; from phonemi.files import temporary_folder\n"
+        "with temporary_folder('work') as folder:\n"
+        "    (folder / 'a').mkdir(); (folder / 'a' / 'b').write_text('c'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    (left,) = tmp_path.iterdir()
+    assert (left / "a" / "b").exists()
+    others = [tmp_path / left.name.replace("work", "play"), tmp_path / "phonemi-work-", tmp_path / "phonemi-workabc"]
+    others.append(tmp_path / left.name.replace(files._machine_hash(), "0" * 8))
+    for other in others:
+        other.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path))
+        with temporary_folder("work") as one, temporary_folder("work") as another:
+            assert {*tmp_path.iterdir()} == {*others, one, another}
+            assert not list(one.iterdir())
+        assert {*tmp_path.iterdir()} == {*others}
 
 
 def umask() -> int:

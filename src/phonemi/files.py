@@ -9,6 +9,8 @@ import os
 import platform
 import re
 import secrets
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -25,6 +27,8 @@ MAX_TEMPORARY_AGE_S = 24 * 3600
 _TEMPORARY = re.compile(
     r"\.(?P<name>[0-9a-f]{8})\.(?P<machine>[0-9a-f]{8})\.(?P<process>\d+)\.[0-9a-f]{8}\.part(\..*)?", re.DOTALL
 )
+
+_TEMPORARY_FOLDER = re.compile(r"phonemi-[a-z]+-(?P<machine>[0-9a-f]{8})\.(?P<process>\d+)\.\w+")
 
 
 @contextmanager
@@ -82,6 +86,23 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
                     ended = match["machine"] == _machine_hash() and not _is_running(int(match["process"]))
                     if ended or time.time() - entry.lstat().st_mtime > MAX_TEMPORARY_AGE_S:
                         entry.unlink()
+
+
+@contextmanager
+def temporary_folder(work: str) -> Iterator[Path]:
+    """Give an empty folder among the temporary ones, which is gone after the block.
+
+    Before that, the folders go that processes left which were killed at the same `work`, a word.
+    """
+    if os.name == "posix":
+        for entry in Path(tempfile.gettempdir()).glob(f"phonemi-{work}-*"):
+            match = _TEMPORARY_FOLDER.fullmatch(entry.name)
+            with suppress(OSError):
+                ended = match and match["machine"] == _machine_hash() and not _is_running(int(match["process"]))
+                if ended and entry.lstat().st_uid == os.getuid():
+                    shutil.rmtree(entry, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"phonemi-{work}-{_machine_hash()}.{os.getpid()}.") as folder:
+        yield Path(folder)
 
 
 def _temporary_path(path: Path) -> Path:

@@ -202,12 +202,13 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A served page with the models that ship."""
+    """A served page with an enhancer of the package, and one that cannot be had."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'phonemi[demo]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "phonemi.cli", "demo", "--port", str(port)]
+    models = ["--model", "default", "--model", "./missing"]  # the second cannot be had
+    command = [sys.executable, "-m", "phonemi.cli", "demo", "--port", str(port), *models]
     log = tmp_path_factory.mktemp("demo") / "log.txt"
     with socket.create_server(("127.0.0.1", 0)) as outside, open(log, "w") as stderr:
         outside.setblocking(False)
@@ -256,6 +257,12 @@ def test_the_demo_enhances_and_shows_what_it_did(demo: Served, tmp_path: Path) -
     assert "/" not in str(error.value), "no paths of the server"
     with pytest.raises(AppError, match="Drop a file"):
         client.predict(None, "default", "listening", 60, 1, api_name="/enhance")
+    for arguments, name in (
+        (["./missing"], "/limit"),
+        ([handle_file(tmp_path / "noisy.wav"), "./missing", "listening", 60, 1], "/enhance"),
+    ):
+        with pytest.raises(AppError, match="missing"):
+            client.predict(*arguments, api_name=name)
 
 
 @needs_browser

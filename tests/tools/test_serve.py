@@ -65,7 +65,7 @@ class Server:
 
     def __init__(self, folder: Path, model: Path, *options: object) -> None:
         self.temporary, self._log = folder / "temporary", folder / "log.txt"
-        self.temporary.mkdir(parents=True)
+        self.temporary.mkdir(parents=True, exist_ok=True)
         words = ["serve", "--port", 0, "--model", f"tiny={model}", *options]
         environment = os.environ | {"TMPDIR": str(self.temporary), "OMP_NUM_THREADS": "1"}
         with open(self._log, "w") as log:
@@ -491,6 +491,29 @@ def test_the_end_stops_what_is_going_on(model: Path, hour: bytes, tmp_path: Path
             assert answer_on(hanging).status == 503
     finally:
         server.kill()
+
+
+def test_what_a_killed_one_leaves_goes_with_the_next_start(model: Path, hour: bytes, tmp_path: Path) -> None:
+    killed = Server(tmp_path, model)
+    try:
+        killed.ready()
+        with ThreadPoolExecutor(1) as thread:
+            answer = thread.submit(killed.enhance, hour)
+            killed.wait_until_working()
+            workers = killed.workers()
+            killed.process.kill()
+            killed.process.wait()  # until then the system knows it
+            assert answer.exception() is not None
+        wait_until(lambda: all(map(is_gone, workers)))
+        assert killed.files("*")
+        another = Server(tmp_path, model).ready()
+        try:
+            assert len(list(tmp_path.glob("temporary/phonemi-serve-*"))) == 1
+            another.end(signal.SIGTERM)
+        finally:
+            another.kill()
+    finally:
+        killed.kill()
 
 
 def test_what_keeps_it_from_starting_is_one_line(

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from phonemi import audio
 from phonemi.errors import AudioError, PhonemiError
+from phonemi.files import temporary_folder
 from phonemi.inference.summary import Summary
 
 STREAM = Path("-")
@@ -52,7 +52,7 @@ def standard_streams(
             raise AudioError("- is standard output, which takes one recording: name a folder as output")
         if sys.stdout.isatty():
             raise AudioError("standard output is a terminal: redirect it to a file or a program")
-        folder = stack.enter_context(TemporaryDirectory(prefix="phonemi-"))
+        folder = stack.enter_context(temporary_folder("output"))
         extension = f".{extension.removeprefix('.').lower()}" if extension else audio.output_suffix(inputs[0])
         target = Path(folder, f"enhanced{extension}")
         yield list(inputs), target
@@ -81,7 +81,7 @@ def from_stream(stream: BinaryIO) -> Iterator[Path]:
     Raises:
         AudioError: if the stream is empty or no sound, or the disk is full.
     """
-    with TemporaryDirectory(prefix="phonemi-") as folder:
+    with temporary_folder("input") as folder:
         path = Path(folder, "standard-input")
         try:
             with open(path, "wb") as file:

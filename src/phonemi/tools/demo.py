@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any, get_args
@@ -21,6 +22,7 @@ from phonemi.enhancers.observation import Observation, observing
 from phonemi.enhancers.options import Purpose
 from phonemi.enhancers.pretrained import MODEL_TYPE
 from phonemi.errors import ConfigError, PhonemiError, require_extra
+from phonemi.files import temporary_folder
 from phonemi.inference.recordings import enhance_file
 from phonemi.report.figure_style import svg_text
 from phonemi.report.pages import inline_svg, render
@@ -62,8 +64,8 @@ def run(models: Sequence[str], host: str, port: int, say: Any = print) -> None:
     direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "localhost"
     os.environ["no_proxy"] = f"{direct},{host}"
     gradio = require_extra("gradio", "demo")
-    with tempfile.TemporaryDirectory(prefix="phonemi-demo-") as folder:
-        page = build(names, Path(folder))
+    with temporary_folder("demo") as folder:
+        page = build(names, folder)
         try:
             page.launch(
                 server_name=host, server_port=port, share=False, quiet=True, prevent_thread_lock=True, ssr_mode=False,
@@ -79,16 +81,30 @@ def build(models: Sequence[str], folder: Path) -> Any:
     """The page, not yet served: a `gradio.Blocks`. Results are written into `folder`."""
     gradio = require_extra("gradio", "demo")
 
+    @contextmanager
+    def showing_errors(recording: str = "") -> Iterator[None]:
+        """Show the line that the command line would print, with the name of the recording alone."""
+        try:
+            yield
+        except (PhonemiError, OSError) as error:
+            text = str(error).replace(recording, Path(recording).name) if recording else str(error)
+            raise gradio.Error(escape(text), duration=None, print_exception=False) from None
+
+    def show_limit(model: str) -> float:
+        with showing_errors():
+            return slider_limit_db(model)
+
+    def make_sample() -> str:
+        with showing_errors():
+            return str(sample_file(folder))
+
     def enhance(recording: str | None, model: str, purpose: Purpose, limit_db: float, mix: float) -> tuple[str, str]:
         if recording is None:
             raise gradio.Error("Drop a file or record something first.", print_exception=False)
         remove_old_results(folder)
-        try:
+        with showing_errors(recording):
             result = Path(tempfile.mkdtemp(dir=folder))
             return enhance_and_show(Path(recording), model, purpose, limit_db, mix, result)
-        except (PhonemiError, OSError) as error:
-            text = str(error).replace(recording, Path(recording).name)
-            raise gradio.Error(escape(text), duration=None, print_exception=False) from None
 
     with gradio.Blocks(title="phonemi", analytics_enabled=False, delete_cache=(600, KEPT_S)) as page:
         gradio.Markdown(
@@ -123,8 +139,8 @@ def build(models: Sequence[str], folder: Path) -> Any:
         button.click(
             enhance, [before, model, purpose, limit, mix], [after, views], api_name="enhance", concurrency_limit=1
         )
-        sample.click(lambda: str(sample_file(folder)), None, before, api_name="sample")
-        model.change(slider_limit_db, model, limit, api_name="limit")
+        sample.click(make_sample, None, before, api_name="sample")
+        model.change(show_limit, model, limit, api_name="limit")
     return page
 
 

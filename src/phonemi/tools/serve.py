@@ -26,6 +26,7 @@ from phonemi import audio
 from phonemi.enhancers.names import name_systems
 from phonemi.enhancers.options import EnhanceOptions, Purpose, UpperBand
 from phonemi.errors import AudioError, ConfigError, PhonemiError, nearest, require_extra
+from phonemi.files import temporary_folder
 from phonemi.inference.streams import extension_of
 from phonemi.progress import Progress, Task
 from phonemi.tables import plural
@@ -99,7 +100,7 @@ def run(models: Sequence[str], host: str, port: int, limits: Limits, say: Callab
     named = name_systems(models or ["default"])
     with ExitStack() as stack:
         listener = stack.enter_context(_bind(host, port))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="phonemi-serve-")))
+        folder = stack.enter_context(temporary_folder("serve"))
         service = Service(named, folder, limits)
         stack.callback(service.close)
         service.start()
@@ -110,16 +111,15 @@ def run(models: Sequence[str], host: str, port: int, limits: Limits, say: Callab
         server = uvicorn.Server(config)
         listener.listen(config.backlog)
         host, port = listener.getsockname()[:2]
-        say(f"http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
         # In a thread, because uvicorn handles fewer signals than this package does.
         with ThreadPoolExecutor(1) as thread:
-            serving = thread.submit(server.run, [listener])
             try:
+                serving = thread.submit(server.run, [listener])
+                say(f"http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)")
                 serving.result()
             except KeyboardInterrupt:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends soon, and a second one could leave files
-                service.ending = server.should_exit = True
-                serving.result()
+                service.ending = server.should_exit = True  # the thread ends then, and with it the block
 
 
 def _bind(host: str, port: int) -> socket.socket:
