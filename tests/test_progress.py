@@ -42,6 +42,16 @@ def test_a_file_gets_at_most_one_line_in_ten_seconds(monkeypatch):
     ]
 
 
+def test_of_what_is_done_nothing_is_left(monkeypatch):
+    now_s = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now_s)
+    out = io.StringIO()
+    with Progress(file=out).task("listening", total=1) as task:
+        now_s = 11.3
+        task.advance()
+    assert out.getvalue() == "listening: 1/1 in 11.3 s\n"
+
+
 @pytest.mark.usefixtures("stopped_clock")
 def test_unknown_total_and_failure_in_a_file():
     out = io.StringIO()

@@ -138,7 +138,7 @@ class Progress:
         def show(task: Task) -> None:
             nonlocal written_s
             now_s = time.monotonic()
-            if now_s - written_s < PLAIN_INTERVAL_S:
+            if now_s - written_s < PLAIN_INTERVAL_S or task.completed == task.total:  # the end has its own line
                 return
             written_s = now_s
             done, left = task.completed - completed, ""

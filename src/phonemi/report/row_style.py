@@ -80,13 +80,15 @@ def explain(rows: Iterable[str], metrics: Iterable[str] = ()) -> str:
     terms: dict[str, str] = {}
     for system in filter(None, map(known_system, rows)):
         terms |= system.terms
-    titles = [METRIC[key].title for key in metrics]
-    if any(title.startswith("CSIG") for title in titles):
-        terms["CSIG, CBAK, COVL"] = "ratings of speech, background and all, 1 to 5, predicted from PESQ and others"
-    if any(title.endswith("/32768") for title in titles):
-        terms["/32768"] = "of waveforms divided by it once more, as in some published tables: about 0.1 too high"
-    if any(title.startswith("DNSMOS") for title in titles):
-        terms["DNSMOS SIG, BAK, OVRL"] = "estimated quality of speech, background and all, 1 to 5"
+    for metric in map(METRIC.__getitem__, metrics):
+        if metric.title.startswith("DNSMOS"):
+            terms["DNSMOS SIG, BAK, OVRL"] = "estimated quality of speech, background and all, 1 to 5"
+        elif metric.title.endswith("/32768"):
+            terms["/32768"] = "of waveforms divided by it once more, as in some published tables: about 0.1 too high"
+        elif metric.title in ("CSIG", "CBAK", "COVL"):
+            terms["CSIG, CBAK, COVL"] = "ratings of speech, background and all, 1 to 5, predicted from PESQ and others"
+        else:
+            terms[metric.title] = metric.meaning
     in_order = sorted(terms, key=lambda word: list(TERMS).index(word) if word in TERMS else len(TERMS))
     return "; ".join(f"{word}: {terms[word]}" for word in in_order) + "." if terms else ""
 

@@ -62,11 +62,11 @@ class Metric(NamedTuple):
 _DIVIDED = "the same of waveforms that are divided by 32768 once more, as in some published tables: inflated"
 
 METRICS = (
-    Metric("mi_bits", "MI", "bits", 2, True, "lower bound of the mutual information of features and phones"),
-    Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "scale-invariant signal-to-distortion ratio", -30),
-    Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR minus that of the noisy input", -30),
-    Metric("stoi", "STOI", "", 3, True, "short-time objective intelligibility, up to 1", 0, (0, 1)),
-    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "wide-band PESQ, MOS-LQO, 1.02 to 4.64", 1.02, (1, 4.65)),
+    Metric("mi_bits", "MI", "bits", 2, True, "what the features tell of the phones, at least"),
+    Metric("si_sdr_db", "SI-SDR", "dB", 2, True, "clean speech against all else (scale-invariant)", -30),
+    Metric("si_sdri_db", "SI-SDRi", "dB", 2, True, "SI-SDR less that of the noisy input", -30),
+    Metric("stoi", "STOI", "", 3, True, "estimated intelligibility, up to 1", 0, (0, 1)),
+    Metric("pesq_wb_lqo", "PESQ", "MOS", 2, True, "estimated quality, wide-band, 1.02 to 4.64", 1.02, (1, 4.65)),
     Metric("csig", "CSIG", "MOS", 2, True, "predicted rating of the speech (Hu and Loizou 2008), 1 to 5", 1, (1, 5)),
     Metric("cbak", "CBAK", "MOS", 2, True, "predicted rating of the background (Hu and Loizou), 1 to 5", 1, (1, 5)),
     Metric("covl", "COVL", "MOS", 2, True, "predicted overall rating (Hu and Loizou), 1 to 5", 1, (1, 5)),
@@ -80,7 +80,7 @@ METRICS = (
     Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1, (1, 5)),
     Metric("lps", "LPS", "", 3, True, "similarity of the phones to the clean ones, up to 1", -1, (-1, 1)),
     Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", -5.3),
-    Metric("wer", "WER", "", 3, False, "word errors per reference word, over the whole corpus", 1, (0, math.inf)),
+    Metric("wer", "WER", "", 3, False, "word errors of a recogniser, per word that was said", 1, (0, math.inf)),
 )
 METRIC = {metric.key: metric for metric in METRICS}
 RANKING = ("wer", "phone_bits", "lps", "stoi", "pesq_wb_lqo", "si_sdri_db", "si_sdr_db", "dnsmos_ovrl")
