@@ -290,6 +290,8 @@ def test_a_phone_probe_counts_as_certain_what_it_is_on_held_out_speech(finished:
 
 def test_a_training_goes_on_from_its_own_row_and_encoder_alone(untrained: Run, finished: Any) -> None:
     rows = finished.folder / "rows"
+    for path in untrained.folder.path.glob("cache/enhance.*"):
+        path.unlink()
 
     def train_from(start: str, row: str) -> None:
         settings = untrained.config.enhance.model_copy(update={"start": start})
@@ -300,6 +302,10 @@ def test_a_training_goes_on_from_its_own_row_and_encoder_alone(untrained: Run, f
         train_from(str(rows / "log1p" / "model"), "layer-1")
     with pytest.raises(ConfigError, match=r"default has another encoder than .*: set representation"):
         train_from("default", "ws-linguistic+log1p+complex")
+    message = r"start: default .* 'ws-linguistic\+log1p': set enhance.rows=\[ws-linguistic\+log1p\+complex\]$"
+    with pytest.raises(ConfigError, match=message):
+        train_from("default", "ws-linguistic+log1p")
+    assert not list(untrained.folder.path.glob("cache/enhance.*")), "it is said before minutes of encoding"
     with pytest.raises(ConfigError, match="with start, train one"):
         load_config(None, ["enhance.start=default", "enhance.seeds=2"])
 

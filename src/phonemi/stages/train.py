@@ -55,6 +55,7 @@ from phonemi.workers import Workers
 SPLITS = ("train", "validation")
 FIRST_LOOK_STEPS = 2000
 REDRAWN = 10**10  # more than there are draws at validations: no redrawn mixture is one of another draw
+USUAL_STARTS = ("log1p", *(f"{kind}-linguistic+log1p{mask}" for kind in ("ws", "dws") for mask in ("", "+complex")))
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
 
 
@@ -72,6 +73,9 @@ def train_systems(run: Run, only: str | None = None) -> None:
             raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
     if settings.phone_weight:  # likewise
         PhoneJudge.load(settings.phone_judge)
+    if settings.start is not None:
+        for system in to_train:
+            load_start(settings.start, system, run.encoder if system.uses_encoder else None)
     jobs = min(settings.jobs, len(to_train))
     with run.folder.timed("train: mixtures and states"):
         if any(stores_states(run, system) for system in to_train):
@@ -466,7 +470,12 @@ def load_start(
     start = Enhancer.from_pretrained(name)
     kinds = None if start.aggregation is None else start.aggregation.kind, start.network.kind
     if kinds != (system.aggregation, system.network):
-        raise ConfigError(f"enhance.start: {name} ({kinds[0]}, {kinds[1]}) is no model of the row {system.base!r}")
+        usual = [find_system(row) for row in USUAL_STARTS]
+        fitting = [known.name for known in usual if (known.aggregation, known.network) == kinds]
+        raise ConfigError(
+            f"enhance.start: {name} ({kinds[0]}, {kinds[1]}) is no model of the row {system.base!r}"
+            + (f": set enhance.rows=[{fitting[0]}]" if fitting else "")
+        )
     if representation is not None and not hear_alike(start.representation, representation):
         raise ConfigError(f"enhance.start: {name} has another encoder than {representation.name}: set representation")
     if start.aggregation is not None and system.tuning is not None:
