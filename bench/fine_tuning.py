@@ -22,7 +22,8 @@ from phonemi.aggregations import NormalisedWeightedSum
 from phonemi.enhancers.bsse_enhancer import BsseEnhancer
 from phonemi.representations.base import Representation
 from phonemi.representations.huggingface import HuggingFaceRepresentation
-from phonemi.stages.train import Batch, TrainingModel
+from phonemi.stages.training_batches import Batch
+from phonemi.stages.training_model import TrainingModel
 from phonemi.training.loop import fit
 from phonemi.training.settings import FitSettings
 

@@ -27,7 +27,7 @@ from phonemi.data.manifest import read_manifest
 from phonemi.stages.labelled_frames import plan_mixtures
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import find_test_set
-from phonemi.stages.train import enhancement_mixtures
+from phonemi.stages.training_batches import enhancement_mixtures
 
 ROWS = ["log1p", "layer", "ws-acoustic", "ws-linguistic", "ws-hybrid", "dws-linguistic"]
 

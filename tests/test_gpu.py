@@ -20,7 +20,8 @@ from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, measure
 from phonemi.representations.names import load_representation
-from phonemi.stages.train import Batch, TrainingModel
+from phonemi.stages.training_batches import Batch
+from phonemi.stages.training_model import TrainingModel
 from phonemi.training.loop import FitSettings, fit
 
 GPU = pytest.param(

@@ -26,7 +26,7 @@ from phonemi.data.augmentation import (
 from phonemi.data.mixing import generator, mix_at_snr
 from phonemi.errors import ConfigError
 from phonemi.stages.run import Run
-from phonemi.stages.train import enhancement_mixtures
+from phonemi.stages.training_batches import enhancement_mixtures
 
 RATE = 16_000
 EVERYTHING = Augment(reverb_share=0.5, band_limit_share=0.5, clip_share=0.5, codec_share=0.5, gain_db=(-20, 10))

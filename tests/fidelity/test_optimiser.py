@@ -10,7 +10,8 @@ import torch
 
 from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
-from phonemi.stages.train import Batch, TrainingModel
+from phonemi.stages.training_batches import Batch
+from phonemi.stages.training_model import TrainingModel
 from phonemi.training.loop import FitSettings, fit
 
 RATE, EPS, BETAS, STEPS = 1e-3, 1e-7, (0.9, 0.999), 3

@@ -23,7 +23,8 @@ from phonemi.files import read_json, read_jsonl
 from phonemi.stages.evaluate import evaluate_systems
 from phonemi.stages.information import measure_information
 from phonemi.stages.run import Run
-from phonemi.stages.train import enhancement_mixtures, mixtures_by_draw, train_systems
+from phonemi.stages.train import train_systems
+from phonemi.stages.training_batches import enhancement_mixtures, mixtures_by_draw
 
 ROWS = ["bsse-raw", "bsse-last", "bsse-ws+log1p+tuned-partial", "bsse-ws+tuned-entire"]
 QUIRKS = [

@@ -26,7 +26,7 @@ from phonemi.stages.data_splits import draw_evenly
 from phonemi.stages.information import best_layer
 from phonemi.stages.labelled_frames import labelled_frames, plan_mixtures
 from phonemi.stages.run import Run
-from phonemi.stages.train import enhancement_mixtures
+from phonemi.stages.training_batches import enhancement_mixtures
 
 
 @pytest.fixture

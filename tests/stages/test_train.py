@@ -35,16 +35,9 @@ from phonemi.signal import valid_mask
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
-from phonemi.stages.train import (
-    Batch,
-    StoredInputs,
-    TrainingBatches,
-    TrainingModel,
-    enhancement_mixtures,
-    initial_aggregation,
-    is_trained,
-    stored_states,
-)
+from phonemi.stages.train import initial_aggregation, is_trained
+from phonemi.stages.training_batches import Batch, StoredInputs, TrainingBatches, enhancement_mixtures, stored_states
+from phonemi.stages.training_model import TrainingModel
 from phonemi.systems import find_system
 
 QUICK = ["enhance.steps=10", "enhance.validate_every=5"]

@@ -8,20 +8,17 @@ never sees the encoder or its layers. Only a system that learns blocks of the en
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from copy import copy
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from phonemi.aggregations import Aggregation, SingleLayer, WeightedSum
 from phonemi.config import Config
 from phonemi.config.sections import Enhance
-from phonemi.data.mixing import CroppedPairs, DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator
+from phonemi.data.mixing import Mixture, Mixtures
 from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
@@ -34,15 +31,23 @@ from phonemi.information.phones_kept import PhoneJudge
 from phonemi.interruption import Interruption
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
-from phonemi.metrics.si_sdr import target_and_error_energy
 from phonemi.progress import Progress
 from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import FeatureNormalisation, Statistics, measure_statistics
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
-from phonemi.stages.data_splits import DataSplits, Split, draw_evenly
-from phonemi.stages.hidden_states import StoredStates, pad_batch
+from phonemi.stages.data_splits import Split, draw_evenly
 from phonemi.stages.run import ENCODER_MODEL, Run
+from phonemi.stages.training_batches import (
+    SPLITS,
+    StoredInputs,
+    TrainingBatches,
+    made_mixtures,
+    mixtures_by_draw,
+    stored_states,
+    stores_states,
+)
+from phonemi.stages.training_model import TrainingModel
 from phonemi.systems import LAST_LAYER, System, find_system
 from phonemi.tables import plural
 from phonemi.training.forecast import Forecast, count_text
@@ -52,9 +57,7 @@ from phonemi.training.state import move_to_device
 from phonemi.weights.training_record import TrainingRecord, find_training_record
 from phonemi.workers import Workers
 
-SPLITS = ("train", "validation")
 FIRST_LOOK_STEPS = 2000
-REDRAWN = 10**10  # more than there are draws at validations: no redrawn mixture is one of another draw
 USUAL_STARTS = ("log1p", *(f"{kind}-linguistic+log1p{mask}" for kind in ("ws", "dws") for mask in ("", "+complex")))
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
 
@@ -101,13 +104,6 @@ def _forecast(run: Run, progress: Progress, rows: int, jobs: int = 1) -> Forecas
     return Forecast(lambda text: progress.say(f"train: {text}"), work, advice, jobs)
 
 
-def stores_states(run: Run, system: System) -> bool:
-    """Whether a system is trained on stored hidden states, which are those of the run's encoder, 50 times a second."""
-    if not system.uses_encoder or system.changes_encoder or run.config.enhance.redraw != "never":
-        return False
-    return run.encoder.hop == SSL_HOP
-
-
 def is_trained(run: Run, system: System) -> bool:
     """Whether the system's model is there and belongs to this configuration."""
     return run.folder.is_current(_result(system), run.keys.model(system))
@@ -122,201 +118,6 @@ def require_trained(run: Run, system: System) -> None:
     if not is_trained(run, system):
         command = run.folder.command("train")
         raise DataError(f"row {system.name!r} is not trained with this configuration: run `{command}` first")
-
-
-def made_mixtures(run: Run) -> dict[Split, list[Mixture]]:
-    """Every mixture of the splits that are not drawn anew, made once and kept in memory."""
-    made: dict[Split, list[Mixture]] = {}
-    for split in SPLITS:
-        if not is_redrawn(run.config.enhance, split):
-            mixtures = enhancement_mixtures(run.config.enhance, run.data, split)
-            made[split] = [mixtures[index] for index in run.progress.over(range(len(mixtures)), f"mixing {split}")]
-    return made
-
-
-def is_redrawn(settings: Enhance, split: Split) -> bool:
-    """Whether the mixtures of a split are other ones in every epoch, or at every validation."""
-    return settings.redraw == "always" or (settings.redraw == "training" and split == "train")
-
-
-def stored_states(run: Run, split: Split) -> StoredStates:
-    """Hidden states of the noisy mixtures of a split, by the frozen encoder; from disk where they are there.
-
-    S3PRL encodes the training speech in padded batches, and one by one what is validated and tested.
-    """
-    settings = run.config.enhance
-    padded_batch = settings.batch if settings.encoder_padding == "batch" and split == "train" else None
-    drawn = enhancement_mixtures(settings, run.data, split)
-    return run.states.states(run.encoder, drawn, f"enhance.{split}", run.keys.states(split), padded_batch=padded_batch)
-
-
-class Batch(NamedTuple):
-    """What a step of training sees."""
-
-    noisy: Tensor  # [batch, sample], zero beyond the lengths
-    clean: Tensor  # [batch, sample]
-    lengths: list[int]  # samples; a tensor would go to the GPU, and be waited for
-    inputs: Tensor | None  # stored hidden states or features, see `StoredInputs`
-
-
-def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> Mixtures:
-    """Training or validation mixtures: speaker, utterance, crop, noise and SNR are drawn for each.
-
-    Validation mixtures are augmented too, so that a model is chosen for what it is used on. Pairs that the data has
-    (VoiceBank-DEMAND) are taken instead, whole as they are, or in crops with a gain.
-    """
-    augmentation = settings.augment if split == "train" or settings.augment.validation else None
-    if pairs := data.pairs(split):
-        if settings.crop_s is None or not settings.crop_pairs:
-            return PairedRecordings(pairs)
-        return CroppedPairs(pairs, crop_s=settings.crop_s, seed=data.seed, augmentation=augmentation)
-    if split == "validation" and not data.holds_out:
-        raise ConfigError(
-            "enhancers are chosen on held-out mixtures, and there are none: set data.validation_share and "
-            "data.noise_folds.validation, or data.validation_pairs"
-        )
-    is_training = split == "train"
-    return DrawnMixtures(
-        AudioStore(data.enhancer_speech if is_training else data.speech[split]),
-        data.noise_store(split),
-        size=settings.train_mixtures if is_training else settings.validation_mixtures,
-        snrs_db=settings.snrs_db,
-        seed=data.seed,
-        epoch=1 if not is_training else 0 if settings.draw == 1 else settings.draw,
-        crop_s=settings.crop_s,
-        augmentation=augmentation,
-    )
-
-
-class StoredInputs:
-    """Stored hidden states by mixture: all layers, or the sequence that a frozen aggregation makes of them, once."""
-
-    def __init__(self, states: StoredStates, frozen: Aggregation | None, device: torch.device | str = "cpu") -> None:
-        self.states, self.is_aggregated = states, frozen is not None
-        if frozen is not None:
-            self.states = StoredStates(states.aggregated(frozen.eval(), device)[:, None], states.starts)
-
-    def __call__(self, indices: np.ndarray) -> Tensor:
-        """Hidden states [layer, batch, frame, dim], or features [batch, frame, dim]; zero beyond each mixture."""
-        items = [self.states.of(int(index)) for index in indices]
-        batch = nn.utils.rnn.pad_sequence(items, batch_first=True).permute(2, 0, 1, 3)
-        return batch[0] if self.is_aggregated else batch
-
-
-class TrainingBatches:
-    """Batches by step: a new order of all mixtures in each epoch, a function of (seed, step) alone.
-
-    A batch has `size` mixtures, the last one of an epoch perhaps fewer, and their `inputs` where there are any.
-
-    Args:
-        mixtures: of an epoch, by its number; there are always as many.
-        inputs: their stored inputs, if there are any.
-        size: mixtures of a batch.
-        seed: of the order.
-        shuffle: False: the order of the first epoch is that of all.
-    """
-
-    def __init__(
-        self,
-        mixtures: Callable[[int], Mixtures],
-        inputs: StoredInputs | None,
-        size: int,
-        seed: int,
-        shuffle: bool = True,
-    ) -> None:
-        self.mixtures, self.inputs, self.size, self.seed, self.shuffle = mixtures, inputs, size, seed, shuffle
-        self.count = len(mixtures(0))
-
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step."""
-        epoch, position = divmod(step, -(-self.count // self.size))
-        order = generator(self.seed, "order", epoch if self.shuffle else 0).permutation(self.count)
-        indices = order[position * self.size : (position + 1) * self.size]
-        mixtures = self.mixtures(epoch)
-        items = [mixtures[int(index)] for index in indices]
-        noisy, lengths = pad_batch([item.noisy for item in items])
-        clean, _ = pad_batch([item.clean for item in items])
-        return Batch(noisy, clean, lengths.tolist(), None if self.inputs is None else self.inputs(indices))
-
-
-class TrainingModel(nn.Module):
-    """The network and those parts before it that cannot be computed beforehand, with the loss.
-
-    Args:
-        network: makes the enhanced waveform.
-        aggregation: None where the inputs are aggregated already.
-        representation: an encoder that learns, or hears other mixtures in every epoch; None where states are stored.
-        si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform from the loss of the network.
-        kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
-        phone_judge: says how many nats of the phones the enhanced speech has lost.
-        phone_weight: add this times those to the loss.
-        is_paired: whether normalised features get the statistics of the clean recording in training.
-    """
-
-    def __init__(
-        self,
-        network: EnhancerNetwork,
-        aggregation: Aggregation | None = None,
-        representation: Representation | None = None,
-        si_sdr_weight: float = 0.0,
-        kept_noise_db: float | None = None,
-        phone_judge: PhoneJudge | None = None,
-        phone_weight: float = 0.0,
-        is_paired: bool = False,
-    ) -> None:
-        super().__init__()
-        self._kept = 0.0 if kept_noise_db is None else 10 ** (-kept_noise_db / 20)
-        # In the order of the data: the norm of the gradient is summed in the order of the parameters.
-        self.representation, self.aggregation, self.network = representation, aggregation, network
-        self._si_sdr_weight, self._phone_weight = si_sdr_weight, phone_weight
-        self._is_paired = is_paired and isinstance(representation, FeatureNormalisation)
-        self._phone_judge = phone_judge  # no module: neither learned nor saved here
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Loss of a batch, []."""
-        lengths = torch.tensor(batch.lengths)
-        with self._reference(batch.clean, lengths):
-            features = self.features(batch.noisy, batch.lengths, batch.inputs)
-        target = batch.clean + self._kept * (batch.noisy - batch.clean) if self._kept else batch.clean
-
-        def waveform_loss(enhanced: Tensor) -> Tensor:
-            loss = enhanced.new_zeros(())
-            if self._si_sdr_weight:
-                loss = loss - self._si_sdr_weight * si_sdr_db(enhanced, target).mean()
-            if self._phone_judge is not None:
-                loss = loss + self._phone_weight * self._phone_judge.phones_lost(enhanced, batch.clean, lengths)
-            return loss
-
-        is_wanted = self._si_sdr_weight or self._phone_judge is not None
-        return self.network.loss(batch.noisy, target, features, lengths, waveform_loss if is_wanted else None)
-
-    def _reference(self, clean: Tensor, lengths: Tensor) -> AbstractContextManager[None]:
-        """Where normalised features have their statistics from."""
-        if self._is_paired and self.training and isinstance(self.representation, FeatureNormalisation):
-            return self.representation.paired_with(clean, lengths)
-        return nullcontext()
-
-    def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
-        """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
-
-        `inputs` are stored hidden states [layer, batch, frame, dim] or features [batch, frame, dim], if any.
-        """
-        if self.representation is not None:
-            inputs = self.representation(noisy, torch.tensor(lengths)).states
-        if inputs is None or self.aggregation is None:
-            return None if inputs is None else inputs.float()
-        features: Tensor = self.aggregation(inputs.float())
-        return features
-
-
-def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
-    estimate, clean = estimate.float(), clean.float()
-    target, error = target_and_error_energy(estimate, clean)
-    # A millionth of the target's energy is added to that of the error, which bounds the gradient of perfect items.
-    ratio = (target + 1e-10) / (error + 1e-6 * target + 1e-10)
-    is_speech = clean.square().sum(1) > 0
-    return torch.where(is_speech, 10 * ratio.log10(), torch.zeros_like(ratio))
 
 
 def train_system(
@@ -436,22 +237,6 @@ def _record_of_fine_tuning(run: Run, system: System) -> TrainingRecord:
         tuple(sorted(speakers.union(before.speakers if before else ()))),
         before is not None and before.all_speakers_known,
     )
-
-
-def mixtures_by_draw(run: Run, split: Split, made: dict[Split, list[Mixture]]) -> Callable[[int], Mixtures]:
-    """Number of an epoch or a validation -> its mixtures: always those that are made already, or others each time."""
-    if split in made:
-        return lambda _: made[split]
-    first = enhancement_mixtures(run.config.enhance, run.data, split)
-    if isinstance(first, PairedRecordings):
-        return lambda _: first  # whole recordings are the same in every draw
-
-    def mixtures_of(draw: int) -> Mixtures:
-        mixtures: Any = copy(first)
-        mixtures.epoch = REDRAWN * (1 + mixtures.epoch) + draw
-        return mixtures  # type: ignore[no-any-return]
-
-    return mixtures_of
 
 
 def _rate_of_encoder(settings: Enhance) -> dict[str, float] | None:

@@ -1,0 +1,96 @@
+"""What is trained: a network, those parts before it that cannot be computed beforehand, and the loss of a batch."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from phonemi.aggregations import Aggregation
+from phonemi.enhancers.base import EnhancerNetwork
+from phonemi.information.phones_kept import PhoneJudge
+from phonemi.metrics.si_sdr import target_and_error_energy
+from phonemi.representations.base import Representation
+from phonemi.representations.feature_normalisation import FeatureNormalisation
+from phonemi.stages.training_batches import Batch
+
+
+class TrainingModel(nn.Module):
+    """The network and those parts before it that cannot be computed beforehand, with the loss.
+
+    Args:
+        network: makes the enhanced waveform.
+        aggregation: None where the inputs are aggregated already.
+        representation: an encoder that learns, or hears other mixtures in every epoch; None where states are stored.
+        si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform from the loss of the network.
+        kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
+        phone_judge: says how many nats of the phones the enhanced speech has lost.
+        phone_weight: add this times those to the loss.
+        is_paired: whether normalised features get the statistics of the clean recording in training.
+    """
+
+    def __init__(
+        self,
+        network: EnhancerNetwork,
+        aggregation: Aggregation | None = None,
+        representation: Representation | None = None,
+        si_sdr_weight: float = 0.0,
+        kept_noise_db: float | None = None,
+        phone_judge: PhoneJudge | None = None,
+        phone_weight: float = 0.0,
+        is_paired: bool = False,
+    ) -> None:
+        super().__init__()
+        self._kept = 0.0 if kept_noise_db is None else 10 ** (-kept_noise_db / 20)
+        # In the order of the data: the norm of the gradient is summed in the order of the parameters.
+        self.representation, self.aggregation, self.network = representation, aggregation, network
+        self._si_sdr_weight, self._phone_weight = si_sdr_weight, phone_weight
+        self._is_paired = is_paired and isinstance(representation, FeatureNormalisation)
+        self._phone_judge = phone_judge  # no module: neither learned nor saved here
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Loss of a batch, []."""
+        lengths = torch.tensor(batch.lengths)
+        with self._reference(batch.clean, lengths):
+            features = self.features(batch.noisy, batch.lengths, batch.inputs)
+        target = batch.clean + self._kept * (batch.noisy - batch.clean) if self._kept else batch.clean
+
+        def waveform_loss(enhanced: Tensor) -> Tensor:
+            loss = enhanced.new_zeros(())
+            if self._si_sdr_weight:
+                loss = loss - self._si_sdr_weight * si_sdr_db(enhanced, target).mean()
+            if self._phone_judge is not None:
+                loss = loss + self._phone_weight * self._phone_judge.phones_lost(enhanced, batch.clean, lengths)
+            return loss
+
+        is_wanted = self._si_sdr_weight or self._phone_judge is not None
+        return self.network.loss(batch.noisy, target, features, lengths, waveform_loss if is_wanted else None)
+
+    def _reference(self, clean: Tensor, lengths: Tensor) -> AbstractContextManager[None]:
+        """Where normalised features have their statistics from."""
+        if self._is_paired and self.training and isinstance(self.representation, FeatureNormalisation):
+            return self.representation.paired_with(clean, lengths)
+        return nullcontext()
+
+    def features(self, noisy: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
+        """What the network is conditioned on, [batch, frame, dim]; None for the spectrum alone.
+
+        `inputs` are stored hidden states [layer, batch, frame, dim] or features [batch, frame, dim], if any.
+        """
+        if self.representation is not None:
+            inputs = self.representation(noisy, torch.tensor(lengths)).states
+        if inputs is None or self.aggregation is None:
+            return None if inputs is None else inputs.float()
+        features: Tensor = self.aggregation(inputs.float())
+        return features
+
+
+def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
+    """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
+    estimate, clean = estimate.float(), clean.float()
+    target, error = target_and_error_energy(estimate, clean)
+    # A millionth of the target's energy is added to that of the error, which bounds the gradient of perfect items.
+    ratio = (target + 1e-10) / (error + 1e-6 * target + 1e-10)
+    is_speech = clean.square().sum(1) > 0
+    return torch.where(is_speech, 10 * ratio.log10(), torch.zeros_like(ratio))
