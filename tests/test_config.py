@@ -21,7 +21,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 
 def test_files_that_come_with_the_project_can_be_read() -> None:
-    assert presets() == ["mini", "paper", "quickstart"]
+    assert presets() == ["bsse", "bsse-mini", "feature-norm", "feature-norm-mini", "mini", "paper", "quickstart"]
     assert load_config("quickstart").enhance.jobs == 2
     assert load_config(REPOSITORY / "runs" / "real.yaml").enhance.precision == "bf16"
 
@@ -87,7 +87,7 @@ def test_a_configuration_cannot_be_changed() -> None:
         ("enhance.steps=0", "enhance.steps: Input should be greater than or equal to 1 (found 0)"),
         ("enhance.steps=[", "--set enhance.steps=[: the value is not YAML"),
         ("enhance.rows=log1p", "enhance.rows: Input should be a valid tuple (found 'log1p')"),
-        ("enhance.select_on=pesq", "Input should be 'pesq_wb_lqo', 'stoi' or 'si_sdri_db' (found 'pesq')"),
+        ("enhance.select_on=pesq", "Input should be 'pesq_wb_lqo', 'stoi', 'si_sdri_db' or 'loss' (found 'pesq')"),
         ("enhance.learning_rate=.inf", "enhance.learning_rate: Input should be a finite number"),
         ("information.snrs_db=[.nan]", "information.snrs_db.0: Input should be a finite number"),
         ("information.snrs_db=[]", "information.snrs_db: Tuple should have at least 1 item"),
@@ -139,7 +139,7 @@ def test_a_garbled_file_is_one_line(tmp_path: Path, content: bytes, message: str
     ("source", "message"),
     [
         ("quikstart", "did you mean 'quickstart'?"),
-        ("other", "not a file, and no preset (known: mini, paper, quickstart)"),
+        ("other", "not a file, and no preset (known: bsse, bsse-mini, feature-norm, feature-norm-mini, mini, paper, quickstart)"),
         ("absent.yaml", "cannot read the configuration absent.yaml"),
         (".", "cannot read the configuration ."),
         ("a" * 5000, "cannot read the configuration"),

@@ -48,7 +48,7 @@ def test_the_default_is_what_set_takes(name: str) -> None:
         ("enhance.crop_s", "number, above 0, or null"),
         ("enhance.augment.rt60_s", "pair of number, at least 0.05, at most 3"),
         ("evaluate.systems", "mapping of name to text"),
-        ("encoder.rounds[].units", "one of mel, encoder, phones, teacher"),
+        ("encoder.rounds[].units", "one of mel, encoder, phones, teacher, frames"),
     ],
 )
 def test_types_in_words(name: str, type_: str) -> None:

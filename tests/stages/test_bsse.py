@@ -142,3 +142,15 @@ def test_validation_pairs_are_a_share_of_the_training_pairs(bsse: Run, tmp_path:
     assert len(enhancement_mixtures(cut, paired.data, "train")[0].noisy) == 8000 != len(whole.noisy)
     with pytest.raises(ConfigError, match="set one of it and validation_pairs"):
         load_config(None, [*changes, f"data.validation_pairs=[{tmp_path / 'pairs.jsonl'}]"])
+
+
+@pytest.mark.slow
+def test_a_network_in_the_waveform_domain_is_trained_with_its_encoder(bsse: Run, tmp_path: Path) -> None:
+    row = "ws-acoustic+waveform+tuned-5"
+    train_systems(bsse, only=row)
+    enhancer = Enhancer.from_pretrained(bsse.folder.model(row))
+    assert enhancer.network.kind == "waveform"
+    audio.save(tmp_path / "noisy.wav", 0.1 * np.random.default_rng(0).standard_normal((2, 20_000)), 22_050)
+    enhancer.enhance_file(tmp_path / "noisy.wav", tmp_path / "limited.wav", attenuation_limit_db=0.0)
+    noisy, limited = (audio.load(tmp_path / f"{name}.wav", 22_050) for name in ("noisy", "limited"))
+    np.testing.assert_allclose(limited, noisy, atol=1e-3)

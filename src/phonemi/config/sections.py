@@ -387,9 +387,10 @@ class Enhance(Section):
         paper="every row of Tables 1 and 2",
     )
     """Enhancers to train, by the name of their row: log1p, layer, layer-N, ws-TUNING or dws-TUNING with TUNING
-    acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask; bsse-raw, bsse-last
-    and bsse-ws, these also with +log1p. +norm-K behind them normalises the features of layer K (0.1.2: of several),
-    and +tuned-K at the end fine-tunes the encoder from block K on, or K is partial or entire"""
+    acoustic, linguistic or hybrid, each also with +log1p, and then with +complex, a complex mask, or without, and then
+    with +waveform, a network in the waveform domain; bsse-raw, bsse-last and bsse-ws, these also with +log1p. +norm-K
+    behind them normalises the features of layer K (0.1.2: of several), and +tuned-K at the end fine-tunes the encoder
+    from block K on, or K is partial or entire"""
     start: str | None = setting(None, affects="models", added=True, paper="null, recipe", min_length=1)
     """Enhancer to go on from, with its aggregation and its network: a name, a folder or a hub id; null: begin anew. Its
     encoder must be `representation`, and `rows` the one row that it is of"""

@@ -19,6 +19,7 @@ from phonemi.enhancers.bsse_enhancer import BsseEnhancer
 from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.enhancers.purpose import PhoneProbe
+from phonemi.enhancers.waveform_enhancer import WaveformEnhancer
 from phonemi.errors import ConfigError, ModelError, PhonemiError, nearest, one_line
 from phonemi.files import read_json, replacing, sha256, write_json, write_text
 from phonemi.representations.base import Representation
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
 
 NETWORKS: dict[str, type[EnhancerNetwork]] = {
-    network.kind: network for network in (MaskEnhancer, ComplexMaskEnhancer, BsseEnhancer)
+    network.kind: network for network in (MaskEnhancer, ComplexMaskEnhancer, BsseEnhancer, WaveformEnhancer)
 }
 MODEL_TYPE = "phonemi-enhancer"
 CARD_FILE = "README.md"  # the hub shows it as the page of the model

@@ -6,6 +6,7 @@ this order:
     -N         a given layer N instead of the chosen one, after "layer"
     +log1p     the log1p spectrum beside the aggregated features, where the paper has such a row
     +complex   a complex mask by a network of our own, in a row with the spectrum (`enhancers.complex_mask`)
+    +waveform  a network in the waveform domain, in a row without the spectrum (`enhancers.waveform_enhancer`)
     +norm-K    feature normalisation in layer K, or in several: +norm-0.1.2 (`representations.feature_normalisation`)
     +tuned-K   the encoder's blocks from K on are trained with the enhancer (1 is the first block); K is also
                "entire" (everything) or "partial" (all but what makes frames of the waveform)
@@ -63,7 +64,8 @@ def find_system(name: str) -> System:
     first, plus, _ = base.partition("+")
     if plus and known_system(first):
         raise ConfigError(
-            f"unknown row {name!r}: +log1p and +tuned-K can be added to a row with an encoder, +complex after log1p"
+            f"unknown row {name!r}: +log1p and +tuned-K can be added to a row with an encoder, +complex after log1p, "
+            "+waveform where there is none"
         )
     rows = [
         row
@@ -77,7 +79,7 @@ def find_system(name: str) -> System:
 def known_system(name: str) -> System | None:
     """The system of a name; None if no paper has it, for instance because it is a system from elsewhere."""
     parts = re.fullmatch(
-        r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(?P<complex>\+complex)?"
+        r"(?P<row>[^+@]*?)(-(?P<layer>\d+))?(?P<log1p>\+log1p)?(?P<complex>\+complex)?(?P<waveform>\+waveform)?"
         r"(\+norm-(?P<norm>\d+(\.\d+)*))?(\+tuned-(?P<block>\d+|entire|partial))?(@(?P<model>[1-9]\d{0,2}))?",
         name,
     )
@@ -106,6 +108,18 @@ def known_system(name: str) -> System | None:
             printed={},
         )
         frozen_name += "+complex"
+    if parts["waveform"]:
+        if system.spectrum or system.network != "mask":
+            return None
+        system = replace(
+            system,
+            label=f"{system.label}, in the waveform",
+            network="waveform",
+            compared_with=(frozen_name, *system.compared_with),
+            look=None,
+            printed={},
+        )
+        frozen_name += "+waveform"
     if parts["norm"]:
         if not system.uses_encoder:
             return None
