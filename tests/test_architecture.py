@@ -39,6 +39,7 @@ ARROWS = {
     **{room: set() for room in FREE},
     "audio": set(),
     "signal": set(),
+    "recurrence": set(),
     "data": {"audio", "signal"},
     "representations": {"signal"},
     "aggregations": {"signal"},
@@ -46,7 +47,9 @@ ARROWS = {
     "metrics": {"signal"},
     "results": {"metrics"},
     "inference": {"audio"},
-    "enhancers": {"representations", "aggregations", "inference", "results", "metrics", "audio", "signal"},
+    "enhancers": {
+        *("representations", "aggregations", "inference", "results", "metrics", "audio", "signal", "recurrence"),
+    },
     "information": {"representations", "probes", "metrics", "signal"},
     "training": set(),
     "systems": set(),

@@ -11,9 +11,9 @@ from reference_lstm import lstm, sigmoid
 from sounds import noise
 
 from phonemi import signal
-from phonemi.enhancers.blstm import _run_packed, run_blstm
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import ModelError
+from phonemi.recurrence import _run_packed, run_recurrent
 
 HANN = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400), 56)
 
@@ -192,7 +192,7 @@ def test_a_level_is_that_of_the_valid_samples():
 
 def test_packed_as_on_a_gpu_it_is_the_same():
     model, lengths, sequence = tiny(), torch.tensor([7, 12, 9, 12]), noise(4, 12, 5 + signal.BINS)
-    hidden = run_blstm(model.blstm, sequence, lengths)
+    hidden = run_recurrent(model.blstm, sequence, lengths)
     torch.testing.assert_close(_run_packed(model.blstm, sequence, lengths), hidden, atol=1e-6, rtol=1e-5)
     assert not hidden[0, 7:].any()
 

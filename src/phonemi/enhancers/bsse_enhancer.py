@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.blstm import run_blstm
 from phonemi.errors import ModelError, nearest
+from phonemi.recurrence import run_recurrent
 from phonemi.signal import BINS as STFT_BINS
 from phonemi.signal import HOP, SSL_HOP, is_tracing, match_frames, mirrored, ssl_frames, stft_frames, valid_mask
 
@@ -109,7 +109,7 @@ class BsseEnhancer(EnhancerNetwork):
         inputs = [log1p] if self.log1p else []
         if features is not None:
             inputs.append(self._on_stft_grid(features, log1p.shape[1], samples))
-        hidden = run_blstm(self.blstm, self.input(torch.cat(inputs, dim=-1)), stft_frames(samples))
+        hidden = run_recurrent(self.blstm, self.input(torch.cat(inputs, dim=-1)), stft_frames(samples))
         output: Tensor = torch.sigmoid(self.output(hidden[..., :HIDDEN] + hidden[..., HIDDEN:]))
         return output * log1p if self.target == "irm" else output
 

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from phonemi import signal
 from phonemi.enhancers.base import Enhancement, EnhancerNetwork, minimum_gain
-from phonemi.enhancers.blstm import run_blstm
 from phonemi.errors import ModelError, nearest
+from phonemi.recurrence import run_recurrent
 from phonemi.tables import plural
 
 TAIL_FRAMES = 2  # extra STFT frames needed to reconstruct the last samples of an item
@@ -108,7 +108,7 @@ class MaskEnhancer(EnhancerNetwork):
             inputs.append(to_stft_grid(features, log1p.shape[1]))
         if self.log1p:
             inputs.append(log1p)
-        hidden = run_blstm(self.blstm, torch.cat(inputs, dim=-1), lengths)
+        hidden = run_recurrent(self.blstm, torch.cat(inputs, dim=-1), lengths)
         mask: Tensor = torch.sigmoid(self.output(self.dropout(hidden)))
         return mask
 
