@@ -40,7 +40,8 @@ ARROWS = {
     "audio": set(),
     "signal": set(),
     "recurrence": set(),
-    "data": {"audio", "signal"},
+    "inversion": {"metrics", "signal", "recurrence"},
+    "data": {"audio", "inversion", "signal"},
     "representations": {"signal"},
     "aggregations": {"signal"},
     "probes": set(),
@@ -68,7 +69,7 @@ ARROWS = {
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),
     *("onnx", "onnxruntime", "speechmos"),
-    *("librosa", "fairseq", "s3prl", "gradio", "fastapi", "starlette", "uvicorn", "av"),
+    *("librosa", "fairseq", "s3prl", "gradio", "fastapi", "starlette", "uvicorn", "av", "vocaltractlab_cython"),
 }
 SOUND = {"soundfile", "soxr"}
 

@@ -1,0 +1,1 @@
+"""Hearing the articulators: vocal tract variables, from pellets on the tongue and lips, and what the voice does."""
