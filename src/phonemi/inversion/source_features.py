@@ -61,7 +61,8 @@ def source_features(waveform: np.ndarray) -> SourceFeatures:
     """
     waveform = np.asarray(waveform, dtype=np.float64)
     frames = frames_in(len(waveform) / SAMPLE_RATE)
-    features = SourceFeatures(*(np.zeros(frames, dtype=np.float32) for _ in range(2)), np.full(frames, np.nan, "f4"))
+    periodicity, aperiodicity = np.zeros((2, frames), dtype=np.float32)
+    features = SourceFeatures(periodicity, aperiodicity, np.full(frames, np.nan, dtype=np.float32))
     loudest = np.abs(waveform - waveform.mean()).max() if frames else 0.0
     if loudest < 1e-5:  # one step of 16 bits is 3e-5
         return features

@@ -138,7 +138,7 @@ def arc(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, from_middle: bool = Fals
         line = np.where(
             half < 0.5, a[:, None] + u[:, None] * (2 * half), b[:, None] + (c - b)[:, None] * (2 * half - 1)
         )
-    return np.where(straight[:, None, None], line, curve)
+    return np.asarray(np.where(straight[:, None, None], line, curve))
 
 
 def nearest(points: np.ndarray, trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
