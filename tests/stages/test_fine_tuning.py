@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,11 @@ from safetensors.torch import load_file
 from phonemi import load_representation
 from phonemi.config import load_config
 from phonemi.enhancers.enhancer import Enhancer
+from phonemi.errors import DataError
 from phonemi.files import read_json
+from phonemi.results.information import Information, LayerBound
+from phonemi.results.record import read_record
+from phonemi.results.tables import fine_tuning_table
 from phonemi.stages.evaluate import evaluate_systems
 from phonemi.stages.run import Run
 from phonemi.stages.showcase import write_showcase
@@ -116,3 +122,66 @@ def test_what_fine_tuning_did_to_the_layers_can_be_measured(untrained: Run, tmp_
         bits[run] = [row["mi_bits"] for row in rows if row["representation"] != "log1p"]
     assert bits[untrained][:5] == pytest.approx(bits[after][:5], abs=1e-6), "the blocks below were frozen"
     assert bits[untrained][5:] != bits[after][5:]
+
+
+@pytest.mark.slow
+def test_what_fine_tuning_did_is_measured_in_the_run_itself(untrained: Run, monkeypatch: Any, phonemi: Any) -> None:
+    from phonemi.stages.fine_tuning import RESULT, measure_fine_tuned
+    from phonemi.stages.information import measure_information
+
+    with pytest.raises(DataError, match="run `phonemi information"):
+        measure_fine_tuned(untrained)
+    measure_information(untrained)
+    with pytest.raises(DataError, match="no trained row of this run changes its encoder"):
+        measure_fine_tuned(untrained)
+    train_systems(untrained)
+    measure_fine_tuned(untrained)
+    before, after = (read_record(untrained.folder / name, Information) for name in ("information.json", RESULT))
+    assert {bound.representation for bound in after.average} == {SYSTEM}
+    levels = {
+        which: {(bound.layer, bound.snr_db): bound.mi_bits for bound in (*result.rows, *result.average)}
+        for which, result in (
+            ("before", replace(before, rows=before.rows[: 7 * 2], average=before.average[:7])),
+            ("after", after),
+        )
+    }
+    assert levels["before"].keys() == levels["after"].keys()
+    for (layer, snr_db), bits in levels["before"].items():
+        is_frozen = layer < 5
+        assert (levels["after"][layer, snr_db] == pytest.approx(bits, abs=1e-6)) == is_frozen
+
+    table = fine_tuning_table(before, after)
+    assert [column.title for column in table.columns] == ["layer", "before", SYSTEM]
+    monkeypatch.setattr("phonemi.stages.fine_tuning.labelled_frames", None)  # nothing is done twice
+    outcome = phonemi("information", "--run", untrained.folder.path, "--measure", "fine-tuning")
+    assert outcome.code == 0, outcome.stderr
+    assert SYSTEM in outcome.stdout
+    assert "bits that fine-tuning added to each layer" in (untrained.folder / "results.md").read_text()
+    assert phonemi("report", untrained.folder.path).code == 0
+    assert "Bits that fine-tuning added" in (untrained.folder / "report.html").read_text()
+
+
+def test_a_difference_is_tested_over_models_and_speakers() -> None:
+    """Three models add half a bit to each of four speakers, give or take little, and one model adds as much."""
+
+    def bound(representation: str, bits_a_frame: Sequence[float]) -> LayerBound:
+        frames = (100, 200, 150, 120)
+        bits = tuple(bit * count for bit, count in zip(bits_a_frame, frames, strict=True))
+        mean = sum(bits) / sum(frames)
+        return LayerBound(
+            mi_bits=mean, representation=representation, layer=0, cluster_bits=bits, cluster_frames=frames
+        )
+
+    before = Information(rows=(), average=(bound("mini", (1.0, 1.2, 0.9, 1.1)), bound("log1p", (0.5, 0.5, 0.5, 0.5))))
+    changed = [bound(name, (1.5 + e, 1.69, 1.4 - e, 1.61)) for name, e in (("a", 0.0), ("a@2", 0.01), ("a@3", -0.01))]
+    after = Information(rows=(), average=(*changed, bound("b", (1.5, 1.7, 1.4, 1.6))), protocol={"before": "mini"})
+    (row,) = fine_tuning_table(before, after).rows
+    name, level, tested, single = row.cells
+    assert name.value == "mini layer 0"
+    assert level.value == pytest.approx(607 / 570)
+    assert tested.value == pytest.approx(0.5, abs=0.01)
+    assert tested.bold
+    assert "p" in tested.details[0]
+    assert single.value == pytest.approx(0.5, abs=1e-6)
+    assert not single.bold
+    assert single.details == ("1 model",)

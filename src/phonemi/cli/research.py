@@ -13,7 +13,10 @@ from typer import Argument, Option
 from phonemi.cli.commands import WIDEST_HELP, ConfigFile, File, Overrides, RunFolder, Text, Texts, command, open_run
 from phonemi.errors import PhonemiError
 
-Measure = StrEnum("Measure", {"mutual_information": "mutual-information", "cn_distance": "cn-distance"})
+Measure = StrEnum(
+    "Measure",
+    {"mutual_information": "mutual-information", "cn_distance": "cn-distance", "fine_tuning": "fine-tuning"},
+)
 
 
 def _stage(name: str, function: str, help_text: str) -> None:
@@ -134,7 +137,8 @@ def information(
         Measure,
         Option(
             metavar="MEASURE",
-            help="mutual-information (with the phones, in bits), or cn-distance: how far noise moves each layer.",
+            help="mutual-information (with the phones, in bits), cn-distance: how far noise moves each layer, or "
+            "fine-tuning: what trained rows did to the information in each layer.",
         ),
     ] = Measure.mutual_information,
     config: ConfigFile = None,
@@ -147,8 +151,8 @@ def information(
     from phonemi.results.cn_distance import CleanNoisyDistances
     from phonemi.results.information import Information
     from phonemi.results.record import read_record
-    from phonemi.results.tables import distances_text, information_text
-    from phonemi.stages import cn_distance
+    from phonemi.results.tables import distances_text, fine_tuning_table, information_text
+    from phonemi.stages import cn_distance, fine_tuning
     from phonemi.stages import information as stage
 
     options = {"representation": model, "data.speech": speech, "data.noise": noise}
@@ -160,6 +164,13 @@ def information(
         with open_run(run, config, settings) as opened:
             cn_distance.measure_distance(opened)
         typer.echo(distances_text(read_record(run / cn_distance.RESULT, CleanNoisyDistances), columns))
+        typer.echo(write_markdown(run))
+        return
+    if measure == Measure.fine_tuning:
+        with open_run(run, config, settings) as opened:
+            fine_tuning.measure_fine_tuned(opened)
+        before, after = (read_record(run / name, Information) for name in (stage.RESULT, fine_tuning.RESULT))
+        typer.echo(fine_tuning_table(before, after).text(columns))
         typer.echo(write_markdown(run))
         return
     with open_run(run, config, settings) as opened:

@@ -14,6 +14,7 @@ from phonemi.results.tables import (
     DISTANCES,
     comparisons_table,
     distances_table,
+    fine_tuning_table,
     information_table,
     layer_differences_table,
     metrics_table,
@@ -45,6 +46,10 @@ def write_markdown(run_dir: str | Path) -> Path:
     if results.information is not None:
         tables["Information: bits by layer and SNR"] = information_table(results.information)
         tables["Information: paired differences of the layers"] = layer_differences_table(results.information)
+    if results.information is not None and results.fine_tuned is not None:
+        changes = fine_tuning_table(results.information, results.fine_tuned)
+        tables["Information: bits that fine-tuning added to each layer"] = changes
+        tables["Information after fine-tuning: bits by layer and SNR"] = information_table(results.fine_tuned)
     if results.cn_distance is not None:
         for part, what in DISTANCES.items():
             tables[f"Clean-noisy distance by layer and SNR, {what}"] = distances_table(results.cn_distance, part)

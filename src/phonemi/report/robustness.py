@@ -41,7 +41,8 @@ def layer_profiles(results: RunResults) -> list[LayerProfile]:
     """The encoder of a run, and then those that its rows have learned; none without a clean-noisy distance."""
     if results.cn_distance is None:
         return []
-    tables = information_tables(results.information) if results.information is not None else []
+    measured = [each for each in (results.information, results.fine_tuned) if each is not None]
+    tables = [table for each in measured for table in information_tables(each)]
     bounds = {table.representation: (table.mi_bits, table.low_bits, table.high_bits) for table in tables}
     profiles = []
     for name in results.cn_distance.representations:

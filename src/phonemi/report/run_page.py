@@ -21,6 +21,7 @@ from phonemi.results.tables import (
     DISTANCES,
     comparisons_table,
     distances_table,
+    fine_tuning_table,
     measured_metrics,
     metrics_table,
     timings_table,
@@ -73,6 +74,7 @@ def build_report(run_dir: str | Path) -> Path:
         sections=dict(section for section, is_there in sections.items() if is_there),
         drawings=drawings,
         protocol=protocol_text(information) if information else "",
+        fine_tuning=fine_tuning_table(information, results.fine_tuned) if information and results.fine_tuned else "",
         distances={title: distances_table(results.cn_distance, part) for part, title in DISTANCES.items()}
         if results.cn_distance
         else {},

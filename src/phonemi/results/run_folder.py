@@ -22,6 +22,7 @@ from phonemi.results.weights import DynamicWeights, LayerWeights
 STAGES = {
     "information.json": "information",
     "cn_distance.json": "information --measure cn-distance",
+    "fine_tuned_information.json": "information --measure fine-tuning",
     "layer_weights.json": "report",
     "dynamic_weights.json": "report",
     "metrics.json": "evaluate",
@@ -85,6 +86,7 @@ class RunResults:
     files: tuple[str, ...] = ()  # names from `STAGES`
     information: Information | None = None
     cn_distance: CleanNoisyDistances | None = None
+    fine_tuned: Information | None = None  # of the encoders that rows have changed
     layer_weights: LayerWeights | None = None
     dynamic_weights: DynamicWeights | None = None
     evaluation: Evaluation | None = None
@@ -123,6 +125,7 @@ def read_results(run_dir: str | Path) -> RunResults:
         files=files,
         information=read("information.json", Information),
         cn_distance=read("cn_distance.json", CleanNoisyDistances),
+        fine_tuned=read("fine_tuned_information.json", Information),
         layer_weights=read("layer_weights.json", LayerWeights),
         dynamic_weights=read("dynamic_weights.json", DynamicWeights),
         evaluation=read("metrics.json", Evaluation),

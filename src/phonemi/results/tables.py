@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from phonemi.metrics.score import FAULTS
-from phonemi.metrics.statistics import COVERAGE, estimate, holm
+from phonemi.metrics.statistics import COVERAGE, MIN_MODELS, Interval, estimate, holm
 from phonemi.results.cn_distance import CleanNoisyDistances, DistancePart, LayerDistance
 from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperComparison, PaperTable
 from phonemi.results.information import Information, information_tables
@@ -150,11 +150,7 @@ def layer_differences_table(information: Information) -> Table:
 
     The p-values are adjusted together, by Holm's method. Without the speakers' shares the table is empty.
     """
-    sums = {
-        (bound.representation, bound.layer): (np.array(bound.cluster_bits), np.array(bound.cluster_frames, float))
-        for bound in information.average
-        if bound.cluster_bits and bound.cluster_frames
-    }
+    sums = _cluster_sums(information)
     spectrum = sums.pop(("log1p", 0), None)
     tops = {representation: max(sums, key=lambda key: (key[0] == representation, key[1])) for representation, _ in sums}
     compared = {
@@ -174,6 +170,57 @@ def layer_differences_table(information: Information) -> Table:
 
     rows: list[list[Cell | str]] = [[f"{key[0]} layer {key[1]}", cell((key, 0)), cell((key, 1))] for key in sums]
     return Table(["representation", "against log1p", "against its top layer"], rows if compared else [])
+
+
+def fine_tuning_table(before: Information, after: Information) -> Table:
+    """Bits that each layer holds more after fine-tuning than before, over all SNRs: a column for each row.
+
+    Paired over speakers and, of three models of a row or more, over these, of which the mean is shown. The p-values are
+    adjusted together, by Holm's method; of fewer models nothing is tested.
+    """
+    frozen = _cluster_sums(before)
+    name = str(
+        after.protocol.get("before", next(iter(dict.fromkeys(bound.representation for bound in before.average))))
+    )
+    tuned = _cluster_sums(after)
+    models: dict[str, list[str]] = {}
+    for model in dict.fromkeys(representation for representation, _ in tuned):
+        models.setdefault(model.partition("@")[0], []).append(model)
+    layers = sorted(layer for representation, layer in frozen if representation == name)
+    compared: dict[tuple[str, int], Interval] = {}
+    for row, names in models.items():
+        for layer in layers:
+            if any((model, layer) not in tuned for model in names):
+                continue
+            bits, frames = frozen[name, layer]
+            differences = np.stack([tuned[model, layer][0] - bits for model in names])
+            compared[row, layer] = estimate(differences, np.tile(frames, (len(names), 1)))
+    tested = [place for place, interval in compared.items() if interval.models >= MIN_MODELS]
+    p_values = dict(zip(tested, holm([compared[place].p_value for place in tested]), strict=True))
+
+    def cell(row: str, layer: int) -> Cell:
+        if (row, layer) not in compared:
+            return Cell()
+        interval, p_value = compared[row, layer], p_values.get((row, layer))
+        details = (plural(interval.models, "model") if p_value is None else p_text(p_value),)
+        is_significant = p_value is not None and p_value < 1 - COVERAGE
+        ends = interval.low, interval.high
+        return Cell(interval.value, signed=True, interval=ends, details=details, bold=is_significant)
+
+    levels = {bound.layer: bound.mi_bits for bound in before.average if bound.representation == name}
+    rows: list[list[Cell | str]] = [
+        [f"{name} layer {layer}", Cell(levels.get(layer)), *(cell(row, layer) for row in models)] for layer in layers
+    ]
+    return Table(["layer", "before", *models], rows if compared else [])
+
+
+def _cluster_sums(information: Information) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
+    """Bits and frames of each speaker by representation and layer, over all SNRs."""
+    return {
+        (bound.representation, bound.layer): (np.array(bound.cluster_bits), np.array(bound.cluster_frames, float))
+        for bound in information.average
+        if bound.cluster_bits and bound.cluster_frames
+    }
 
 
 def information_text(information: Information, columns: int) -> str:

@@ -70,6 +70,10 @@ class Keys:
         """cn_distance.json: of the encoder, and of those that the models with these keys have learned."""
         return content_hash("clean-noisy distance", STATISTICS, self.frames("test"), models)
 
+    def fine_tuned_information(self, models: list[str]) -> str:
+        """fine_tuned_information.json, of the encoders that the models with these keys have changed."""
+        return content_hash("fine-tuned information", self.information, models)
+
     @property
     def aggregations(self) -> str:
         """The pre-trained aggregations."""
