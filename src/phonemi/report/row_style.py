@@ -84,7 +84,7 @@ def explain(rows: Iterable[str], metrics: Iterable[str] = ()) -> str:
         if metric.title.startswith("DNSMOS"):
             terms["DNSMOS SIG, BAK, OVRL"] = "estimated quality of speech, background and all, 1 to 5"
         elif metric.title.endswith("/32768"):
-            words = "the same of waveforms divided by it once more, as in some published tables: about 0.1 too high"
+            words = "the same of waveforms divided by it once more, as in some published tables, about 0.1 too high"
             terms["CSIG /32768, CBAK /32768, COVL /32768"] = words
         elif metric.title in ("CSIG", "CBAK", "COVL"):
             terms["CSIG, CBAK, COVL"] = "ratings of speech, background and all, 1 to 5, predicted from PESQ and others"
