@@ -99,7 +99,7 @@ def test_what_lost_phones_comes_first_where_no_words_are_heard(tmp_path: Path, c
     page = build_listening_page(*folders, tmp_path / "page.html", clean=tmp_path / "clean", words=False).read_text()
     assert re.findall(r'scope="row"><a href="#r\d">(.*?)</a>', page) == ["much worse.wav", "worse.wav", "better.wav"]
     assert "First what got worse by most in phones kept, after against before; click" in page
-    assert re.search(r"phones kept: \S+ bits before, \S+ bits after; better in 1 and worse in 2 of 3", page)
+    assert re.search(r"Phones kept: \S+ bits before, \S+ bits after; better in 1 and worse in 2 of 3", page)
     assert "COVL" not in page
     with_composite = build_listening_page(
         *folders, tmp_path / "page.html", clean=tmp_path / "clean", words=False, variant=True
@@ -233,6 +233,16 @@ def test_sentences_count_better_and_worse_and_pool_the_words() -> None:
         "STOI: 0.500 before, 0.550 after; better in 1 and worse in 1 of 2.",
         "WER: 0.100 before, 0.200 after; better in 1 and worse in 1 of 2.",
     ]
+
+
+def test_of_a_single_recording_the_sentences_count_nothing() -> None:
+    worse, better = heard(0.5, WordCounts(2, 0, 0, 0)), heard(0.7, WordCounts(1, 1, 0, 0))
+    assert summary_sentences([RecordingPair("a", worse, better)], [STOI, WER])[1:] == [
+        "STOI: 0.500 before, 0.700 after, better.",
+        "WER: 0.000 before, 0.500 after, worse.",
+    ]
+    same = RecordingPair("a", worse, heard(0.5002), problem="cut short")
+    assert summary_sentences([same], [STOI])[1:] == ["A problem: cut short.", "STOI: 0.500 before, 0.500 after."]
 
 
 @pytest.mark.slow

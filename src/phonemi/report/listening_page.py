@@ -107,7 +107,7 @@ def build_listening_page(
         linked_sounds=True,
         name=enhanced.resolve().name,
         headlines=summary_sentences(pairs, columns),
-        sections={"files": "All recordings", "listen": "Listen"},
+        sections={"files": "All recordings" if len(pairs) > 1 else "Scores", "listen": "Listen"},
         noisy=noisy,
         enhanced=enhanced,
         order=_order_sentence(ranked_by),
@@ -166,7 +166,8 @@ def summary_sentences(pairs: Sequence[RecordingPair], columns: Sequence[Metric])
     total_s = sum(pair.before.duration_s for pair in pairs if pair.before)
     sentences = [f"{plural(len(pairs), 'recording')}, {duration_text(total_s)}."]
     if wrong := [pair for pair in pairs if pair.problem]:
-        sentences.append(f"{len(wrong)} of them with a problem, for instance {wrong[0].name}: {wrong[0].problem}.")
+        several = f"{len(wrong)} of them with a problem, for instance {wrong[0].name}"
+        sentences.append(f"{several if len(pairs) > 1 else 'A problem'}: {wrong[0].problem}.")
     whole = [(pair.before, pair.after) for pair in pairs if pair.before and pair.after]
     if whole and not columns:
         levels = [(old.loud_db, new.loud_db, old.quiet_db, new.quiet_db) for old, new in whole]
@@ -182,9 +183,12 @@ def summary_sentences(pairs: Sequence[RecordingPair], columns: Sequence[Metric])
         gains = [metric.gain(new - old) for old, new in changes]
         better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
         first, last = (f"{number(value, metric.digits)} {metric.unit}".strip() for value in (before, after))
-        sentences.append(
-            f"{metric.title}: {first} before, {last} after; better in {better} and worse in {worse} of {len(gains)}."
-        )
+        sentence = f"{metric.title[0].upper()}{metric.title[1:]}: {first} before, {last} after"
+        if len(pairs) > 1:
+            sentence += f"; better in {better} and worse in {worse} of {len(gains)}"
+        elif first != last:
+            sentence += ", better" if better else ", worse"
+        sentences.append(f"{sentence}.")
     return sentences
 
 
