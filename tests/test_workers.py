@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from worker_functions import after, fail_or_wait, slow_square
+from worker_functions import after, fail_or_wait, slow_square, warn
 
 from phonemi.errors import PhonemiError
+from phonemi.progress import quiet
 from phonemi.workers import QUEUE_PER_PROCESS, Worker, WorkerDied, Workers
 
 
@@ -43,6 +45,18 @@ def test_what_goes_wrong_is_raised_to_who_asks(processes: int) -> None:
         with pytest.raises(ValueError, match=r"math domain error|nonnegative"):
             workers.submit(-1.0)()
         assert four() == 4
+
+
+@pytest.mark.parametrize("is_quiet", [True, False])
+def test_processes_are_quiet_if_this_one_is(is_quiet: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet() if is_quiet else nullcontext():
+        with Workers(warn, 2, "warning") as workers:
+            list(workers.over([("of several",)]))
+        worker = Worker()
+        worker.call(warn, "of one")
+        worker.kill()
+    said = capfd.readouterr().err
+    assert [text in said for text in ("of several", "of one")] == [not is_quiet] * 2
 
 
 def test_no_process_is_started_without_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ def fail_or_wait(folder: Path, name: str) -> None:
     except KeyboardInterrupt:
         (folder / "interrupted").touch()
         raise
+
+
+def warn(text: str) -> None:
+    warnings.warn(text, stacklevel=1)
 
 
 def die(*_: Any) -> None:

@@ -26,7 +26,10 @@ _quiet_blocks = 0  # of `quiet` that are running
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what this process says besides results and errors: progress, notes, warnings, bars of downloads."""
+    """Hold back what is said besides results and errors: progress, notes, warnings, bars of downloads.
+
+    It holds for this process, and for the workers (`phonemi.workers`) that it starts meanwhile.
+    """
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     global _quiet_blocks
@@ -42,6 +45,11 @@ def quiet() -> Iterator[None]:
         _quiet_blocks -= 1
         if had_bars:
             enable_progress_bars()
+
+
+def is_quiet() -> bool:
+    """Whether a block of `quiet` is running."""
+    return _quiet_blocks > 0
 
 
 class Progress:
@@ -62,7 +70,7 @@ class Progress:
     """
 
     def __init__(self, enabled: bool = True, file: TextIO | None = None) -> None:
-        self.is_enabled = enabled and not _quiet_blocks
+        self.is_enabled = enabled and not is_quiet()
         self._file = sys.stderr if file is None else file
         self._display: rich.progress.Progress | None = None
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for_any
 from typing import Any, Generic, TypeVar, cast
@@ -19,6 +20,7 @@ from typing import Any, Generic, TypeVar, cast
 from phonemi.errors import PhonemiError
 from phonemi.interruption import Interruption
 from phonemi.memory import keep_freed_memory
+from phonemi.progress import is_quiet, quiet
 
 QUEUE_PER_PROCESS = 4  # calls that are begun for each process before the oldest is waited for
 
@@ -31,9 +33,9 @@ class Workers(Generic[Result]):
     They are spawned, since forking a process that runs torch's threads can hang, so `function` must be picklable: it is
     sent to each of them once. With one process, or fewer, everything happens here.
 
-    Each process gets an equal share of the threads that torch has here. Ctrl-C is left to this process. When an
-    exception ends the block, calls that are running raise `Interrupted`, as by SIGTERM, and the block ends after them.
-    The processes also end when this one is killed.
+    Each process gets an equal share of the threads that torch has here, and is quiet if this one is. Ctrl-C is left to
+    this process. When an exception ends the block, calls that are running raise `Interrupted`, as by SIGTERM, and the
+    block ends after them. The processes also end when this one is killed.
 
     The message for a process that dies names their work (`name`, a word) and what to do (`advice`).
 
@@ -115,7 +117,7 @@ class Workers(Generic[Result]):
             cores = torch.get_num_threads() if torch is not None else os.cpu_count() or 1
             threads = max(1, cores // self._processes)
             self._pool = ProcessPoolExecutor(
-                self._processes, context, initializer=_start, initargs=(self._function, threads, stopped)
+                self._processes, context, initializer=_start, initargs=(self._function, threads, is_quiet(), stopped)
             )
         try:
             return self._pool.submit(_work, *arguments)
@@ -141,13 +143,13 @@ class WorkerDied(PhonemiError):
 class Worker:
     """One process that makes one call after another. Where `Workers` end together, this one dies, or is killed, alone.
 
-    It is spawned at once, ignores Ctrl-C, and ends when this process is gone.
+    It is spawned at once, ignores Ctrl-C, is quiet if this process is, and ends when this process is gone.
     """
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, other_end = context.Pipe()
-        self._process = context.Process(target=_answer, args=(other_end,), daemon=True)
+        self._process = context.Process(target=_answer, args=(other_end, is_quiet()), daemon=True)
         self._process.start()
         other_end.close()  # so that the death of the process ends the connection
 
@@ -179,20 +181,21 @@ class Worker:
 # Of this process, where it is a worker.
 _function: Callable[..., Any] | None = None
 _busy = False
+_lasting = ExitStack()  # never closed
 
 
-def _start(function: Callable[..., Any], threads: int, stopped: Connection) -> None:
+def _start(function: Callable[..., Any], threads: int, is_quiet: bool, stopped: Connection) -> None:
     """Prepare this worker of `Workers`."""
     global _function
     _function = function
     if "torch" in sys.modules:  # imported with the function
         sys.modules["torch"].set_num_threads(threads)
-    _depend_on_parent(stopped)
+    _follow_parent(is_quiet, stopped)
 
 
-def _answer(connection: Connection) -> None:
+def _answer(connection: Connection, is_quiet: bool) -> None:
     """Make the calls of a `Worker`, until the connection ends."""
-    _depend_on_parent()
+    _follow_parent(is_quiet)
     while True:
         try:
             function, arguments = connection.recv()
@@ -207,9 +210,11 @@ def _answer(connection: Connection) -> None:
         connection.send(answer)
 
 
-def _depend_on_parent(*stopped: Connection) -> None:
-    """Leave Ctrl-C to the parent of this process, and end with it."""
+def _follow_parent(is_quiet: bool, *stopped: Connection) -> None:
+    """Leave Ctrl-C to the parent of this process, be quiet if it is, and end with it."""
     keep_freed_memory()
+    if is_quiet:
+        _lasting.enter_context(quiet())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal
     threading.Thread(target=_watch_parent, args=stopped, daemon=True).start()
 
