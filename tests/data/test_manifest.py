@@ -131,7 +131,7 @@ def test_an_empty_manifest_is_not() -> None:
 
 
 def test_duplicate_ids() -> None:
-    with pytest.raises(DataError, match="1 problem in 3 recordings: a: used 2 times as an id"):
+    with pytest.raises(DataError, match="1 problem in 3 recordings: a: used 2 times as an id: list each once"):
         validate([_recording("a"), _recording("b"), _recording("a")], check_files=False)
 
 

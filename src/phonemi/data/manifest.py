@@ -92,6 +92,7 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
         raise DataError("the manifest is empty: no recordings")
     counts = Counter(recording.id for recording in recordings)
     problems = [f"{id}: used {count} times as an id" for id, count in counts.items() if count > 1]
+    advice = ": list each once; of two recordings with one id, change that of one in its manifest" if problems else ""
     headers: dict[str, list[int] | PhonemiError] = {}
     if check_files:
         paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
@@ -106,6 +107,7 @@ def validate(recordings: Sequence[Recording], *, check_files: bool = True, cache
         raise DataError(
             f"{plural(len(problems), 'problem')} in {plural(len(recordings), 'recording')}: {named}"
             + (f"; and {more} more" if more > 0 else "")
+            + advice
         )
 
 
