@@ -298,6 +298,9 @@ def test_a_training_goes_on_from_its_own_row_and_encoder_alone(untrained: Run, f
     message = r"start: default .* 'ws-linguistic\+log1p': set enhance.rows=\[ws-linguistic\+log1p\+complex\]$"
     with pytest.raises(ConfigError, match=message):
         train_from("default", "ws-linguistic+log1p")
+    message = r"without the log1p spectrum\) is no model of the row 'ws-linguistic\+log1p': .*=\[ws-linguistic\]$"
+    with pytest.raises(ConfigError, match=message):
+        train_from(str(rows / "ws-linguistic" / "model"), "ws-linguistic+log1p")
     assert not list(untrained.folder.path.glob("cache/enhance.*")), "it is said before minutes of encoding"
     with pytest.raises(ConfigError, match="with start, train one"):
         load_config(None, ["enhance.start=default", "enhance.seeds=2"])

@@ -58,7 +58,8 @@ from phonemi.weights.training_record import TrainingRecord, find_training_record
 from phonemi.workers import Workers
 
 FIRST_LOOK_STEPS = 2000
-USUAL_STARTS = ("log1p", *(f"{kind}-linguistic+log1p{mask}" for kind in ("ws", "dws") for mask in ("", "+complex")))
+INPUTS = ("", "+log1p", "+log1p+complex")
+USUAL_STARTS = ("log1p", *(f"{kind}-linguistic{inputs}" for kind in ("ws", "dws") for inputs in INPUTS))
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
 
 
@@ -253,12 +254,14 @@ def load_start(
         ConfigError: if it is of another row, or its encoder is another one.
     """
     start = Enhancer.from_pretrained(name)
-    kinds = None if start.aggregation is None else start.aggregation.kind, start.network.kind
-    if kinds != (system.aggregation, system.network):
+    spectrum = start.network.settings().get("log1p", True)  # what has no such setting always takes it
+    kinds = None if start.aggregation is None else start.aggregation.kind, start.network.kind, spectrum
+    if kinds != (system.aggregation, system.network, system.spectrum):
         usual = [find_system(row) for row in USUAL_STARTS]
-        fitting = [known.name for known in usual if (known.aggregation, known.network) == kinds]
+        fitting = [known.name for known in usual if (known.aggregation, known.network, known.spectrum) == kinds]
+        inputs = f"{'with' if spectrum else 'without'} the log1p spectrum"
         raise ConfigError(
-            f"enhance.start: {name} ({kinds[0]}, {kinds[1]}) is no model of the row {system.base!r}"
+            f"enhance.start: {name} ({kinds[0]}, {kinds[1]}, {inputs}) is no model of the row {system.base!r}"
             + (f": set enhance.rows=[{fitting[0]}]" if fitting else "")
         )
     if representation is not None and not hear_alike(start.representation, representation):
