@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from phonemi.inference.condition import CLEAN, CLIPPED, NARROW, Condition, examine, is_clipped
+from phonemi.inference.condition import CLEAN, CLIPPED, NARROW, TOLD, Condition, examine, is_clipped
 
 RATE = 16_000
 
@@ -29,6 +29,13 @@ def test_nothing_is_said_of_a_usual_recording():
 def test_clean_is_where_nothing_was_taken_off(taken, said):
     noisy = noise()
     assert noticed(noisy, (1 - np.float32(taken)) * noisy) == said
+
+
+def test_what_is_left_for_a_recogniser_is_not_called_clean():
+    recording = noise()
+    condition = examine(recording, recording, recording, RATE, is_for_recogniser=True)
+    assert (condition + condition).texts() == [TOLD]
+    assert examine(recording, recording, 0.5 * recording, RATE, is_for_recogniser=True).texts() == []
 
 
 def test_narrow_band_is_a_matter_of_what_the_rate_has_room_for():

@@ -314,7 +314,8 @@ class Enhancer(nn.Module):
                 outputs = np.stack([row[: inputs.shape[1]] for row in outputs_of_rows])
                 frames = min(map(len, gains_of_rows))
                 top_gain = np.stack([gain[:frames] for gain in gains_of_rows])
-                condition = examine(round_trip.audible, inputs, outputs, sample_rate)
+                is_for_recogniser = wanted.purpose == "recognition"
+                condition = examine(round_trip.audible, inputs, outputs, sample_rate, is_for_recogniser)
             results.append(EnhancedChunk(round_trip.restore(outputs, top_gain, wanted), condition))
         return results
 

@@ -24,6 +24,7 @@ MIN_CLIPPED_PAIRS, MIN_CLIPPED_PEAK = 10, 0.01
 CLIPPED = "clipped: its peaks were cut off, which enhancement does not repair"
 NARROW = "narrow-band: it has nothing above 4 kHz although its sample rate allows more; enhancement does not restore it"
 CLEAN = "clean already: enhancement removed less than 0.1 % of its power; the original may be the better choice"
+TOLD = "left as it is, or nearly so: its phones can be told"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Condition:
     upper_power: float = 0.0  # above 4.5 kHz; 0 at sample rates below 10 kHz
     noisy_power: float = 0.0  # of the input of the network
     removed_power: float = 0.0  # of the difference between that and its output
+    samples_for_recogniser: int = 0  # those of `samples` that were enhanced for one
 
     def __add__(self, other: Condition) -> Condition:
         return Condition(*map(add, astuple(self), astuple(other)))
@@ -49,7 +51,7 @@ class Condition:
         if is_long_enough and self.upper_power < MAX_NARROW_BAND_SHARE * self.total_power:
             texts.append(NARROW)
         if is_long_enough and self.removed_power < MAX_CLEAN_SHARE * self.noisy_power:
-            texts.append(CLEAN)
+            texts.append(TOLD if self.samples_for_recogniser else CLEAN)
         return texts
 
 
@@ -59,13 +61,20 @@ def warn(texts: list[str]) -> None:
         warnings.warn(text, PhonemiWarning, stacklevel=3)
 
 
-def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.ndarray, sample_rate: int) -> Condition:
+def examine(
+    noisy: np.ndarray,
+    network_input: np.ndarray,
+    network_output: np.ndarray,
+    sample_rate: int,
+    is_for_recogniser: bool = False,
+) -> Condition:
     """Measure the condition of a recording or a chunk of one.
 
     Args:
         noisy: channels that are not silent, [channel, sample] at `sample_rate`.
         network_input, network_output: the same at 16 kHz, without constant offset, and what the network made of it.
         sample_rate: in Hz.
+        is_for_recogniser: whether the network may have left it as it is because its phones can be told.
     """
     total_power = upper_power = 0.0
     if sample_rate >= MIN_WIDE_BAND_RATE:
@@ -79,6 +88,7 @@ def examine(noisy: np.ndarray, network_input: np.ndarray, network_output: np.nda
         upper_power,
         float(np.square(network_input).sum(dtype=np.float64)),
         float(np.square(network_input - network_output).sum(dtype=np.float64)),
+        is_for_recogniser * network_input.size,
     )
 
 
