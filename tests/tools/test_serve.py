@@ -356,8 +356,11 @@ def test_what_it_says_about_itself(server: Server) -> None:
     assert {parameter["name"] for parameter in described["parameters"]} >= {"model", "purpose", "mix", "upper_band"}
     assert b"/openapi.json" in server.ask("GET", "/docs").body
     assert server.ask("GET", "/nothing").status == 404
-    assert "Not Found" in server.ask("GET", "/nothing").error
+    assert server.ask("GET", "/").error.startswith("there is no GET /: POST a recording to /enhance, or GET /models")
     assert server.ask("GET", "/enhance").status == 405
+    assert server.ask("GET", "/enhance").error.startswith("there is no GET /enhance: POST a recording to /enhance")
+    page = server.ask("GET", "/docs")  # its scripts may not come
+    assert (page.status, b"swagger-ui" in page.body, b"which could not be loaded" in page.body) == (200, True, True)
 
 
 def test_what_announces_too_much_is_refused_at_once(server: Server) -> None:

@@ -298,12 +298,13 @@ def build(service: Service) -> Any:
     """The application: a `fastapi.FastAPI` whose scopes `_guard` prepares."""
     from fastapi import FastAPI, Query, Request
     from fastapi.exceptions import RequestValidationError
-    from fastapi.responses import JSONResponse, Response, StreamingResponse
+    from fastapi.openapi.docs import get_swagger_ui_html
+    from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
     from starlette.exceptions import HTTPException
 
     limits = service.limits
     app = FastAPI(
-        title="phonemi", version=phonemi.__version__, redoc_url=None,
+        title="phonemi", version=phonemi.__version__, docs_url=None, redoc_url=None,
         description="Speech enhancement that keeps the words.",
     )  # fmt: skip
 
@@ -321,9 +322,13 @@ def build(service: Service) -> Any:
         first = error.errors()[0]
         return refuse(422, f"{first['loc'][-1]} is {first.get('input')!r}: {first['msg']}")
 
-    async def explain_status(_: Request, error: Exception) -> JSONResponse:
+    async def explain_status(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return refuse(error.status_code, str(error.detail), dict(error.headers or {}))
+        text = str(error.detail)
+        if error.status_code in (404, 405):
+            addresses = "POST a recording to /enhance, or GET /models, /health, /docs or /openapi.json"
+            text = f"there is no {request.method} {request.url.path}: {addresses}"
+        return refuse(error.status_code, text, dict(error.headers or {}))
 
     async def explain_nothing(_: Request, error: Exception) -> JSONResponse:  # uvicorn writes its traceback to the log
         return refuse(500, "an error of the server: its log says which")
@@ -332,6 +337,12 @@ def build(service: Service) -> Any:
     app.add_exception_handler(RequestValidationError, explain_option)
     app.add_exception_handler(HTTPException, explain_status)
     app.add_exception_handler(Exception, explain_nothing)
+
+    async def docs() -> HTMLResponse:
+        page = bytes(get_swagger_ui_html(openapi_url="/openapi.json", title="phonemi").body)
+        place = b'<div id="swagger-ui">'  # whose content the script replaces
+        excuse = b'This page needs scripts from the internet, which could not be loaded. <a href="/openapi.json">'
+        return HTMLResponse(page.replace(place, place + excuse + b"/openapi.json</a> says the same."))
 
     async def health() -> dict[str, Any]:
         """Whether the service answers, and how many recordings it has."""
@@ -441,6 +452,7 @@ def build(service: Service) -> Any:
     )  # fmt: skip
     app.add_api_route("/health", health)
     app.add_api_route("/models", models)
+    app.add_api_route("/docs", docs, include_in_schema=False)
     return app
 
 
