@@ -318,7 +318,7 @@ def test_a_garbled_manifest(phonemi: Phonemi, corpus: Any, tmp_path: Path, conte
         ("data.speech=[absent.jsonl]", "manifest absent.jsonl does not exist: make it with `phonemi prepare`"),
         ("data.speech=[]", "data.speech names no manifest: make one with `phonemi prepare`"),
         ("data.test_share=0.9", "sum to less than 1"),
-        ("data.keep_in_training=[ls-101, ls-102, ls-103, ls-104, ls-105]", "training needs one: lower the shares"),
+        ("data.keep_in_training=[ls-101, ls-102, ls-103, ls-104, ls-105]", "may be held out: name more speech"),
         ("encoder.heads=3", "dim 16 must be a multiple of heads 3"),
         ("encoder.precision=fp16", "precision is 'fp16', which needs a GPU"),
         ("encoder.crop_frames=100000", "s of speech to train the encoder on"),

@@ -257,7 +257,7 @@ def test_kept_and_unknown_speakers_are_for_training() -> None:
     [
         ({"test_share": 0.5, "validation_share": 0.5}, "sum to less than 1"),
         ({"test_share": -0.1, "validation_share": 0.5}, "at least 0"),
-        ({"test_share": 0.3, "validation_share": 0.3, "keep_in_training": ["s0"]}, "2 speakers, 1 of them kept"),
+        ({"test_share": 0.3, "validation_share": 0.3, "keep_in_training": ["s0"]}, "2 speakers, 1 of whom may be"),
         ({"test_share": 0.3, "validation_share": 0.3}, "1 test and 1 validation speaker asked for.*2 speakers"),
     ],
 )

@@ -195,9 +195,9 @@ def split_by_speaker(
     )
     if test + validation > len(movable) or (test + validation and test + validation == len(speakers)):
         raise DataError(
-            f"{test} test and {plural(validation, 'validation speaker')} asked for, found "
-            f"{plural(len(speakers), 'speaker')}, {len(speakers) - len(movable)} of them kept in training, and "
-            "training needs one: lower the shares"
+            f"{test} test and {plural(validation, 'validation speaker')} asked for besides one for training, found "
+            f"{plural(len(speakers), 'speaker')}, {len(movable)} of whom may be held out: name more speech, or lower "
+            "data.test_share and data.validation_share"
         )
     part_of = dict.fromkeys(movable[:test], "test") | dict.fromkeys(movable[test : test + validation], "validation")
     parts: dict[str, list[Recording]] = {"train": [], "validation": [], "test": []}

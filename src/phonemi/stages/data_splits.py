@@ -97,7 +97,7 @@ class DataSplits:
         except DataError as error:
             trained = len({recording.speaker for recording in recordings} & encoder_speakers)
             raise DataError(
-                f"{error}; the encoder was trained on {trained} of them" if trained else str(error)
+                f"{error} (the encoder was trained on {trained} of them)" if trained else str(error)
             ) from None
         if settings.test_speech:
             test = self._read("test_speech")
