@@ -99,7 +99,7 @@ class WaveformEnhancer(EnhancerNetwork):
             "dim", "hop", "channels", "depth", "growth", "most_channels", "kernel", "stride", "resample",
             "lstm_layers", "attenuation_limit_db",
         )  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"log1p": False}
 
     def architecture(self) -> str:
         return f"Demucs of depth {self.depth} from {self.channels} channels"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -223,9 +223,19 @@ def _cluster_sums(information: Information) -> dict[tuple[str, int], tuple[np.nd
     }
 
 
+def _in_words(names: Iterable[str]) -> str:
+    """Names as a sentence has them.
+
+    >>> _in_words(["mini"]), _in_words(["mini", "log1p"]), _in_words(["mini", "wavlm", "log1p"])
+    ('mini', 'mini and log1p', 'mini, wavlm and log1p')
+    """
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def information_text(information: Information, columns: int) -> str:
     """The table of layers and SNRs for a terminal that is so many characters wide."""
-    names = " and ".join(dict.fromkeys(row.representation for row in information.rows))
+    names = _in_words(dict.fromkeys(row.representation for row in information.rows))
     title = f"Bits of phonetic information in {names}, by layer and SNR in dB; * the most there"
     return f"{textwrap.fill(title, columns)}\n{information_table(information, for_terminal=True).text(columns)}"
 
@@ -252,7 +262,7 @@ def _distance_cell(row: LayerDistance, part: DistancePart, for_terminal: bool) -
 
 def distances_text(result: CleanNoisyDistances, columns: int) -> str:
     """Both distances by layer and SNR, for a terminal that is so many characters wide."""
-    names = " and ".join(result.representations)
+    names = _in_words(result.representations)
     title = f"Clean-noisy distance of {names}, by layer and SNR in dB"
     return "\n\n".join(
         f"{textwrap.fill(f'{title}: {what}', columns)}\n{distances_table(result, part, True).text(columns)}"
