@@ -15,6 +15,7 @@ import pytest
 from phonemi.data.fingerprints import fingerprint, fingerprint_files, read_files
 from phonemi.data.manifest import Recording
 from phonemi.errors import AudioError, DataError
+from phonemi.files import content_hash, sha256
 
 
 def write(path: Path, content: bytes, time_ns: int = 10**18) -> Path:
@@ -195,3 +196,15 @@ def test_an_index_that_cannot_be_written_is_not_needed(files: list[Path], tmp_pa
         reader = Reader()
         assert list(read_files(reader, files, index=index).values()) == ["text of a", "text of b", "text of c"]
         assert len(reader.paths) == 3
+
+
+def test_tracks_count_where_there_are_any(recordings: list[Recording], tmp_path: Path) -> None:
+    before = fingerprint(recordings)
+    tracks = write(tmp_path / "a.npz", b"tracks")
+    with_tracks = [replace(recordings[0], tracks=str(tracks)), *recordings[1:]]
+    after = fingerprint(with_tracks)
+    write(tracks, b"others")
+    assert len({before, after, fingerprint(with_tracks)}) == 3
+    assert fingerprint([replace(recording, clean=None) for recording in recordings]) == content_hash(
+        [[recording.id, sha256(recording.path), None] for recording in recordings]
+    )

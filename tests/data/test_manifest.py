@@ -280,3 +280,19 @@ def test_split_by_fold() -> None:
         split_by_fold(corpus, [1, 7], [], [5])
     with pytest.raises(DataError, match="1 of 11 recordings without a fold, for instance x"):
         split_by_fold([*corpus, _recording("x")], [1], [], [5])
+
+
+def test_tracks_are_optional_relative_and_must_be_there(tmp_path: Path) -> None:
+    good = _on_disk(tmp_path, "a")
+    write_manifest(tmp_path / "old.jsonl", [good])
+    assert "tracks" not in (tmp_path / "old.jsonl").read_text()
+    assert read_manifest(tmp_path / "old.jsonl")[0].tracks is None
+    with_tracks = replace(good, tracks=str(tmp_path / "tracks" / "a.npz"))
+    with pytest.raises(DataError, match=r"its tracks .*a\.npz do not exist"):
+        validate([with_tracks])
+    (tmp_path / "tracks").mkdir()
+    (tmp_path / "tracks" / "a.npz").touch()
+    validate([with_tracks])
+    write_manifest(tmp_path / "new.jsonl", [with_tracks])
+    assert '"tracks": "tracks/a.npz"' in (tmp_path / "new.jsonl").read_text()
+    assert read_manifest(tmp_path / "new.jsonl") == [with_tracks]

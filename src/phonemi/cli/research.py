@@ -49,7 +49,9 @@ def prepare(
     corpus: Annotated[
         str,
         Argument(
-            metavar="CORPUS", help="librispeech, voicebank-demand, esc50, musan, folder, synthetic, procedural-noise."
+            metavar="CORPUS",
+            help="librispeech, voicebank-demand, esc50, musan, folder, synthetic, procedural-noise; with articulatory "
+            "tracks: spire-ema, hprc, xrmb, articulatory.",
         ),
     ],
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of the corpus.")],

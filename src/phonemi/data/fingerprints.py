@@ -28,8 +28,8 @@ _THREADS = 8
 def fingerprint(recordings: Sequence[Recording], cache: Path | None = None) -> str:
     """Sixteen hexadecimal digits for the ids of recordings, their order, and the content of their sound files.
 
-    The clean counterparts count; paths do not, so a copy of a corpus elsewhere has the same fingerprint. What else the
-    manifest says (texts, phones) does not count either.
+    The clean counterparts and the tracks count; paths do not, so a copy of a corpus elsewhere has the same fingerprint.
+    What else the manifest says (texts, phones) does not count either.
 
     `cache` is a folder that remembers the hash of each file with its size and times; a file is read again only when one
     of these differs. None, or a folder that cannot be written: every file is read.
@@ -37,10 +37,14 @@ def fingerprint(recordings: Sequence[Recording], cache: Path | None = None) -> s
     Raises:
         DataError: if a file cannot be read.
     """
-    paths = [path for recording in recordings for path in (recording.path, recording.clean) if path is not None]
-    hashes = _hashes(paths, cache)
+    files = [(recording.path, recording.clean, recording.tracks) for recording in recordings]
+    hashes = _hashes([path for paths in files for path in paths if path is not None], cache)
     return content_hash(
-        [[recording.id, hashes[recording.path], hashes.get(recording.clean or "")] for recording in recordings]
+        [
+            # Tracks came later: a recording without them has the fingerprint that it always had.
+            [recording.id, hashes[path], hashes.get(clean or ""), *([hashes[tracks]] if tracks else [])]
+            for recording, (path, clean, tracks) in zip(recordings, files, strict=True)
+        ]
     )
 
 

@@ -48,6 +48,7 @@ class Recording:
     text: str | None = None
     phones: tuple[Interval, ...] | None = None
     clean: str | None = None  # path of the clean counterpart of a noisy recording
+    tracks: str | None = None  # path of what the articulators do meanwhile, see `inversion.tracks`
     fold: int | None = None  # noise corpora: cross-validation fold
     noise: str | None = None  # noisy recordings: kind of noise, as the corpus calls it
     snr_db: float | None = None  # noisy recordings: signal-to-noise ratio, as the corpus states it
@@ -141,6 +142,8 @@ def _file_problems(recording: Recording, headers: dict[str, list[int] | PhonemiE
             f"{recording.path} has {samples} samples at {sample_rate} Hz, "
             f"the manifest says {recording.samples} at {recording.sample_rate} Hz"
         )
+    if recording.tracks is not None and not os.path.isfile(recording.tracks):
+        yield f"its tracks {recording.tracks} do not exist"
     if recording.clean is not None:
         clean = headers[recording.clean]
         if isinstance(clean, PhonemiError):
@@ -229,6 +232,7 @@ def split_by_fold(
     return {part: [r for r in recordings if r.fold in part_folds] for part, part_folds in folds.items()}
 
 
+_PATHS = {"path", "clean", "tracks"}
 _TYPES: dict[str, Any] = get_type_hints(Recording) | {"phones": list | None, "snr_db": int | float | None}  # in JSON
 
 
@@ -246,7 +250,7 @@ def _recording(row: dict[str, Any], folder: Path) -> Recording:
     if row["sample_rate"] < 1 or row["samples"] < 1:
         raise DataError(f"{row['samples']} samples at {row['sample_rate']} Hz: both must be positive")
     values = {key: value for key, value in row.items() if value is not None}
-    for key in values.keys() & {"path", "clean"}:
+    for key in values.keys() & _PATHS:
         values[key] = os.path.abspath(folder / values[key])
     if "snr_db" in values:
         values["snr_db"] = float(values["snr_db"])
@@ -267,7 +271,7 @@ def _interval(item: Any) -> Interval:
 
 def _row(recording: Recording, folder: Path) -> dict[str, Any]:
     row = {field.name: getattr(recording, field.name) for field in fields(recording)}
-    for key in ("path", "clean"):
+    for key in _PATHS:
         if row[key] is not None:
             absolute = Path(os.path.abspath(row[key]))
             row[key] = (absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute).as_posix()
