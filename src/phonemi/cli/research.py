@@ -51,7 +51,7 @@ def prepare(
         Argument(
             metavar="CORPUS",
             help="librispeech, voicebank-demand, esc50, musan, folder, synthetic, procedural-noise; with articulatory "
-            "tracks: spire-ema, hprc, xrmb, articulatory.",
+            "tracks: spire-ema, hprc, xrmb, articulatory, articulatory-synthesis.",
         ),
     ],
     folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of the corpus.")],
@@ -89,18 +89,26 @@ def prepare(
     fold: Annotated[
         int | None, Option(metavar="FOLD", help="folder: cross-validation fold of these noise recordings.")
     ] = None,
-    utterances: Annotated[int | None, Option(metavar="COUNT", help="synthetic: number of utterances.")] = None,
+    utterances: Annotated[
+        int | None, Option(metavar="COUNT", help="synthetic, articulatory-synthesis: number of utterances.")
+    ] = None,
+    speakers: Annotated[int | None, Option(metavar="COUNT", help="articulatory-synthesis: 1 to 8 (default 8).")] = None,
+    processes: Annotated[
+        int | None, Option(metavar="COUNT", help="articulatory-synthesis: default: one less than there are cores.")
+    ] = None,
     clips: Annotated[
         int | None, Option(metavar="COUNT", help="procedural-noise: clips of every family (default 10).")
     ] = None,
-    seed: Annotated[int | None, Option(metavar="SEED", help="synthetic, procedural-noise: random seed.")] = None,
+    seed: Annotated[
+        int | None, Option(metavar="SEED", help="synthetic, procedural-noise, articulatory-synthesis: random seed.")
+    ] = None,
 ) -> None:
     """Check a corpus and list its recordings in a manifest."""
     from phonemi.stages import prepare as stage
 
     options: dict[str, object] = {"alignments": alignments, "subset": subset, "table": table, "where": where}
     options |= {"split": split, "part": part, "clean": clean, "fold": fold, "utterances": utterances, "seed": seed}
-    options |= {"clips": clips, "strict": strict or None}
+    options |= {"clips": clips, "strict": strict or None, "speakers": speakers, "processes": processes}
     given = {name: value for name, value in options.items() if value not in (None, [])}
     stage.run(corpus, folder, output, download, given)
 

@@ -61,8 +61,8 @@ def source_features(waveform: np.ndarray) -> SourceFeatures:
     """
     waveform = np.asarray(waveform, dtype=np.float64)
     frames = frames_in(len(waveform) / SAMPLE_RATE)
-    periodicity, aperiodicity = np.zeros((2, frames), dtype=np.float32)
-    features = SourceFeatures(periodicity, aperiodicity, np.full(frames, np.nan, dtype=np.float32))
+    zeros = np.zeros(frames, dtype=np.float32)
+    features = SourceFeatures(zeros, zeros.copy(), np.full(frames, np.nan, dtype=np.float32))
     loudest = np.abs(waveform - waveform.mean()).max() if frames else 0.0
     if loudest < 1e-5:  # one step of 16 bits is 3e-5
         return features

@@ -138,7 +138,8 @@ def arc(a: np.ndarray, b: np.ndarray, c: np.ndarray, *, from_middle: bool = Fals
         line = np.where(
             half < 0.5, a[:, None] + u[:, None] * (2 * half), b[:, None] + (c - b)[:, None] * (2 * half - 1)
         )
-    return np.asarray(np.where(straight[:, None, None], line, curve))
+    points: np.ndarray = np.where(straight[:, None, None], line, curve)
+    return points
 
 
 def nearest(points: np.ndarray, trace: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

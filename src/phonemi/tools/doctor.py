@@ -28,6 +28,7 @@ EXTRAS = {
     "eval": ("PESQ", ("pesq",)),
     "dnsmos": ("DNSMOS", ("speechmos", "onnxruntime")),
     "synth": ("synthetic speech", ("espeakng-loader",)),
+    "articulatory": ("speech by a model of the vocal tract", ("vocaltractlab-cython",)),
     "export": ("`phonemi export`", ("onnx",)),
     "demo": ("`phonemi demo`", ("gradio",)),
     "serve": ("`phonemi serve`", ("fastapi", "uvicorn")),

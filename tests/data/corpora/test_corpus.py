@@ -13,7 +13,8 @@ from phonemi.data.manifest import Recording
 
 def test_the_corpora_by_name() -> None:
     assert list(CORPORA) == [
-        *("librispeech", "voicebank-demand", "esc50", "musan", "folder", "synthetic", "procedural-noise")
+        *("librispeech", "voicebank-demand", "esc50", "musan", "folder", "synthetic", "procedural-noise"),
+        *("spire-ema", "hprc", "xrmb", "articulatory", "articulatory-synthesis"),
     ]
     assert CORPORA["folder"].download is None
     assert CORPORA["esc50"].download is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from phonemi.data.corpora.articulatory import prepare_articulatory
+from phonemi.data.corpora.articulatory_synthesis import prepare_articulatory_synthesis
 from phonemi.data.corpora.corpus import Corpus
 from phonemi.data.corpora.esc50 import download_esc50, prepare_esc50
 from phonemi.data.corpora.folder import prepare_folder
@@ -27,4 +28,5 @@ CORPORA = {
     "hprc": Corpus(prepare_hprc),
     "xrmb": Corpus(prepare_xrmb),
     "articulatory": Corpus(prepare_articulatory),
+    "articulatory-synthesis": Corpus(prepare_articulatory_synthesis),
 }

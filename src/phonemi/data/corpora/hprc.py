@@ -118,7 +118,7 @@ def _phones(value: Any) -> tuple[Interval, ...]:
     entries = [value] if isinstance(value, dict) else value if isinstance(value, (list, np.ndarray)) else []
     intervals = []
     for entry in entries:
-        if isinstance(entry, dict) and np.size(entry.get("OFFS")) == 2:
+        if isinstance(entry, dict) and np.size(entry.get("OFFS", ())) == 2:
             start_s, end_s = np.ravel(entry["OFFS"])
             intervals.append(Interval(float(start_s), float(end_s), str(entry.get("LABEL", "")).strip()))
     return tuple(sorted(intervals))

@@ -145,8 +145,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _safe_globals() -> list[Any]:
     """What arrays and numbers of numpy are made of, under the names that numpy 1 and numpy 2 write."""
-    array, number = np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0]
+    makers: list[Any] = [np.zeros(1).__reduce__()[0], np.int64(0).__reduce__()[0]]
     modules = ("numpy.core.multiarray", "numpy._core.multiarray")
-    named = [(make, f"{module}.{make.__name__}") for module in modules for make in (array, number)]
+    named = [(maker, f"{module}.{maker.__name__}") for module in modules for maker in makers]
     kinds = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")]
     return [*named, np.ndarray, np.dtype, codecs.encode, *kinds]
