@@ -478,7 +478,8 @@ def _recorded(sound: np.ndarray, plan: Utterance) -> np.ndarray:
     level = np.sqrt(np.mean(np.square(sound)))
     sound = sound + rng.standard_normal(len(sound)) * level * 10 ** (_FLOOR_DB / 20)
     gain = min(10 ** (plan.gain_db / 20) / level, MAX_PEAK / np.abs(sound).max())
-    return (sound * gain).astype(np.float32)
+    scaled: np.ndarray = (sound * gain).astype(np.float32)
+    return scaled
 
 
 # Vertices of the upper outline of the model, from the larynx to the lips: the rear wall of the pharynx and the palate
