@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from phonemi import audio
 from phonemi.constants import IGNORE
+from phonemi.data.manifest import read_manifest
 from phonemi.errors import ModelError
 from phonemi.files import read_json, write_json
 from phonemi.information.phones_kept import NO_PHONES, TOO_SHORT, PhoneJudge
@@ -139,3 +141,14 @@ def test_an_encoder_that_was_trained_again_is_refused(tmp_path: Path) -> None:
     encoder.save(tmp_path / "encoder")
     with pytest.raises(ModelError, match=r"an encoder '\.\./encoder' with other weights"):
         PhoneJudge.load(tmp_path / "judge")
+
+
+@pytest.mark.slow
+def test_of_tones_in_loud_noise_nothing_is_left(corpus: Any) -> None:
+    shipped = PhoneJudge.load("phone-judge")
+    clean = np.concatenate([audio.load(recording.path) for recording in read_manifest(corpus.speech)[:3]])
+    noise = np.random.default_rng(0).normal(0, clean.std(), len(clean)).astype(np.float32)
+    phones = shipped.recognise(clean)
+    one, other = (shipped.bits(clean + loudness * noise, phones).value for loudness in (1, 10))
+    assert one > other + 0.5
+    assert other == pytest.approx(0, abs=0.5)
