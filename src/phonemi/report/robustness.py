@@ -101,12 +101,12 @@ def robustness_sentences(profiles: Sequence[LayerProfile], snrs_db: Sequence[flo
         sentences.append(sentence + ("; BSSE found more after fine-tuning." if is_changed else "."))
     phrases = []
     for profile in profiles:
-        found = [(row.title, profile.correlation(row.weights)) for row in profile.weights]
+        correlations = [(row.title, profile.correlation(row.weights)) for row in profile.weights]
         if profile.mi_bits is not None:
-            found.append(("MI", profile.correlation(profile.mi_bits[0])))
-        told = [f"{title} {number(rho, 2, signed=True)}" for title, rho in found if np.isfinite(rho)]
-        if told:
-            phrases.append((f"{profile.name}: " if others else "") + ", ".join(told))
+            correlations.append(("MI", profile.correlation(profile.mi_bits[0])))
+        texts = [f"{title} {number(rho, 2, signed=True)}" for title, rho in correlations if np.isfinite(rho)]
+        if texts:
+            phrases.append((f"{profile.name}: " if others else "") + ", ".join(texts))
     if phrases:
         layers = first.distance_sd.shape[1]
         sentences.append(

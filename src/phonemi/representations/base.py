@@ -117,10 +117,10 @@ class Representation(nn.Module, ABC):
             raise ModelError(
                 f"{self.name} has no block {from_block}: its blocks are 1 to {self.layers - 1}, and 0 is the front-end"
             )
-        kept = tuple(f"{module}." for module in self.front_end) if keep_front_end else ()
+        frozen = tuple(f"{module}." for module in self.front_end) if keep_front_end else ()
         for name, parameter in self.named_parameters():
             learns = self.block_of(name) >= from_block and name != self.mask_parameter
-            parameter.requires_grad_(learns and not name.startswith(kept))
+            parameter.requires_grad_(learns and not name.startswith(frozen))
         self.is_modified = True
         return self.train(self.training)
 

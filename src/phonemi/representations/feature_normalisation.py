@@ -82,8 +82,8 @@ class FeatureNormalisation(Representation):
         self._rows: Tensor | slice = slice(None)  # items of the batch that are being encoded, all of one length
         self._is_off = False
         modules = encoder.layer_modules()
-        for place, layer in enumerate(self.normalised_layers):
-            modules[layer].register_forward_hook(partial(self._align, place))
+        for slot, layer in enumerate(self.normalised_layers):
+            modules[layer].register_forward_hook(partial(self._align, slot))
         self.train(encoder.training)
 
     def set_statistics(self, statistics: Statistics) -> Self:
@@ -164,15 +164,15 @@ class FeatureNormalisation(Representation):
         load_weights(normalisation.clean, folder / WEIGHTS_FILE)
         return normalisation
 
-    def _align(self, place: int, module: nn.Module, inputs: Any, output: Any) -> Any:
+    def _align(self, slot: int, module: nn.Module, inputs: Any, output: Any) -> Any:
         """The output of a layer with the clean statistics; a forward hook."""
         features = _features_of(output)
         if self._is_off or features.shape[1] < 2:
             return output
         if self._paired is None:
-            mean, std = self.clean.mean[place], self.clean.std[place]
+            mean, std = self.clean.mean[slot], self.clean.std[slot]
         else:
-            mean, std = (values[place][self._rows][:, None] for values in self._paired)
+            mean, std = (values[slot][self._rows][:, None] for values in self._paired)
         own = moments(features)
         aligned = (features - own.mean[:, None]) / (own.std[:, None] + EPS) * std + mean
         return (aligned.to(features.dtype), *output[1:]) if isinstance(output, tuple) else aligned.to(features.dtype)
@@ -212,10 +212,10 @@ def measure_statistics(encoder: Representation, waveforms: Iterable[np.ndarray])
 def _moments_of_layers(encoder: Representation, waveform: Tensor) -> Statistics:
     """Mean and deviation of one waveform, [1, sample], in all layers: [layer, dim] each."""
     modules = encoder.layer_modules()
-    found = [Statistics(torch.zeros(()), torch.zeros(()))] * len(modules)
+    statistics = [Statistics(torch.zeros(()), torch.zeros(()))] * len(modules)
 
     def keep(layer: int, module: nn.Module, inputs: Any, output: Any) -> None:
-        found[layer] = Statistics(*(values[0] for values in moments(_features_of(output))))
+        statistics[layer] = Statistics(*(values[0] for values in moments(_features_of(output))))
 
     handles = [module.register_forward_hook(partial(keep, layer)) for layer, module in enumerate(modules)]
     try:
@@ -223,7 +223,7 @@ def _moments_of_layers(encoder: Representation, waveform: Tensor) -> Statistics:
     finally:
         for handle in handles:
             handle.remove()
-    return Statistics(*(torch.stack(values) for values in zip(*found, strict=True)))
+    return Statistics(*(torch.stack(values) for values in zip(*statistics, strict=True)))
 
 
 def _features_of(output: Any) -> Tensor:

@@ -42,7 +42,7 @@ from phonemi.stages.training_batches import (
     SPLITS,
     StoredInputs,
     TrainingBatches,
-    made_mixtures,
+    fixed_mixtures,
     mixtures_by_draw,
     stored_states,
     stores_states,
@@ -85,7 +85,7 @@ def train_systems(run: Run, only: str | None = None) -> None:
         if any(stores_states(run, system) for system in to_train):
             for split in SPLITS:
                 stored_states(run, split)
-        mixtures = made_mixtures(run) if jobs == 1 else {}
+        mixtures = fixed_mixtures(run) if jobs == 1 else {}
     with run.folder.timed("train: rows"):
         if jobs > 1:
             _train_side_by_side(run, to_train, jobs)
@@ -359,4 +359,4 @@ def _train_in_process(folder: Path, config: Config, name: str, announced_rows: i
     if announced_rows:
         forecast = _forecast(run, Progress(), announced_rows, min(config.enhance.jobs, announced_rows))
         forecast.updates_after = (announced_rows - 1) * config.enhance.steps
-    train_system(run, find_system(name), made_mixtures(run), forecast)
+    train_system(run, find_system(name), fixed_mixtures(run), forecast)

@@ -63,14 +63,14 @@ def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> M
     )
 
 
-def made_mixtures(run: Run) -> dict[Split, list[Mixture]]:
+def fixed_mixtures(run: Run) -> dict[Split, list[Mixture]]:
     """Every mixture of the splits that are not drawn anew, made once and kept in memory."""
-    made: dict[Split, list[Mixture]] = {}
+    fixed: dict[Split, list[Mixture]] = {}
     for split in SPLITS:
         if not is_redrawn(run.config.enhance, split):
             mixtures = enhancement_mixtures(run.config.enhance, run.data, split)
-            made[split] = [mixtures[index] for index in run.progress.over(range(len(mixtures)), f"mixing {split}")]
-    return made
+            fixed[split] = [mixtures[index] for index in run.progress.over(range(len(mixtures)), f"mixing {split}")]
+    return fixed
 
 
 def is_redrawn(settings: Enhance, split: Split) -> bool:
@@ -78,10 +78,10 @@ def is_redrawn(settings: Enhance, split: Split) -> bool:
     return settings.redraw == "always" or (settings.redraw == "training" and split == "train")
 
 
-def mixtures_by_draw(run: Run, split: Split, made: dict[Split, list[Mixture]]) -> Callable[[int], Mixtures]:
+def mixtures_by_draw(run: Run, split: Split, fixed: dict[Split, list[Mixture]]) -> Callable[[int], Mixtures]:
     """Number of an epoch or a validation -> its mixtures: always those that are made already, or others each time."""
-    if split in made:
-        return lambda _: made[split]
+    if split in fixed:
+        return lambda _: fixed[split]
     first = enhancement_mixtures(run.config.enhance, run.data, split)
     if isinstance(first, PairedRecordings):
         return lambda _: first  # whole recordings are the same in every draw
