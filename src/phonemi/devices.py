@@ -24,6 +24,16 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are worth it: on every GPU, and on CPUs with AVX-512 or SVE.
+
+    Other CPUs take ten to twenty times as long for them as in float32, or cannot compute a layer at all.
+    """
+    import torch
+
+    return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith(("AVX512", "SVE"))
+
+
 def count_processes() -> int:
     """How many processes may work beside this one: as many as it has threads, 16 at most."""
     import torch

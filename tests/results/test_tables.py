@@ -46,8 +46,9 @@ def test_a_cell_has_its_interval_and_what_failed_in_every_form() -> None:
     assert table.text().splitlines() == ["row SI-SDR   WER", "        dB", "a    −1.23 0.300"]
     assert table.markdown().splitlines()[2] == "| a | −1.23 [−2.00, 0.50] (822 of 824 scored) | 0.300 ±0.0200 2 loops |"
     assert "−1.23<small>[−2.00, 0.50]</small><small><em>822 of 824 scored</em></small>" in as_html(table)
-    assert "0.300<small>±0.0200<br>over 3 models</small><small>2 loops</small><small>insertions 0.010</small>" in as_html(
-        table
+    assert (
+        "0.300<small>±0.0200<br>over 3 models</small><small>2 loops</small><small>insertions 0.010</small>"
+        in as_html(table)
     )
 
 

@@ -457,7 +457,8 @@ def test_a_full_disk_ends_the_run_and_room_continues_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_precisions_one_after_the_other_leave_the_model_as_it_was(tmp_path):
+def test_precisions_one_after_the_other_leave_the_model_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "multiplies_bf16", lambda device: True)
     dtypes = []
 
     def watching(model, batch):
@@ -477,6 +478,19 @@ def test_precisions_one_after_the_other_leave_the_model_as_it_was(tmp_path):
     assert results[0] == results[2] != results[1]
     with pytest.raises(ConfigError, match="needs a GPU"):
         train(tmp_path / "fp16", settings=settings(precision="fp16"))
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [("AVX2", torch.float32), ("AVX512", torch.bfloat16)])
+def test_a_cpu_without_products_in_bf16_computes_in_float32(tmp_path, monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    dtypes = set()
+
+    def watching(model, batch):
+        dtypes.add(model(batch.inputs).dtype)
+        return loss(model, batch)
+
+    train(tmp_path, build(), settings=settings(precision="bf16"), loss=watching)
+    assert dtypes == {dtype}
 
 
 @pytest.mark.slow

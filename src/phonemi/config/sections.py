@@ -255,7 +255,7 @@ class Encoder(Section):
     speeds: Range[Speed] = setting((1.0, 1.0), affects="encoder", unit="times")
     """Lowest and highest speed at which a training crop is played; 1: unchanged"""
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = setting("bf16", affects="encoder")
-    """Number format of the matrix products; the weights stay float32"""
+    """Number format of the matrix products; the weights stay float32, and all on CPUs without such products"""
 
     @model_validator(mode="after")
     def _first_round_is_new(self) -> Self:
@@ -321,7 +321,7 @@ class Information(Section):
     seeds: int = setting(1, affects="information", unit="probes", ge=1, le=100)
     """Probes trained for each layer, from different initial weights; their mean and spread are reported"""
     precision: Annotated[Literal["no", "bf16"], YAML_NO] = setting("bf16", affects="information")
-    """Number format of the probes' matrix products; the weights stay float32"""
+    """Number format of the probes' matrix products; the weights stay float32, and all on CPUs without such products"""
 
 
 class Aggregate(Section):
@@ -473,7 +473,7 @@ class Enhance(Section):
     validate_every: Count = setting(1250, affects="models", unit="updates", paper="1250, recipe")
     """Updates between two validations"""
     precision: Annotated[Literal["no", "bf16", "fp16"], YAML_NO] = setting("no", affects="models", paper="no, recipe")
-    """Number format of the matrix products; the weights stay float32"""
+    """Number format of the matrix products; the weights stay float32, and all on CPUs without such products"""
     select_on: Literal["pesq_wb_lqo", "stoi", "si_sdri_db", "loss"] = setting(
         "pesq_wb_lqo", affects="models", paper="pesq_wb_lqo, recipe"
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from phonemi.constants import IGNORE
+from phonemi.devices import multiplies_bf16
 from phonemi.probes.frames import Features, FrameStates, has_label
 
 BATCHES_PER_REPORT = 10
@@ -126,7 +127,7 @@ def train_probes(
         generator: (CPU) decides initial weights, order of the frames and dropout. The global generator is not changed.
         classes, hidden, depth, dropout: see `LayerProbes`.
         batch_frames: largest number of frames per step; an epoch is cut into batches of equal size, give or take one.
-        bf16: compute products in bfloat16 by autocast; weights, loss and optimiser stay in float32.
+        bf16: compute products in bfloat16 by autocast, on devices that do; weights, loss and optimiser stay in float32.
         progress: called every ten batches with (batches done, batches in total, mean cross-entropy in nats).
 
     Returns:
@@ -136,6 +137,7 @@ def train_probes(
         DataError: if no frame has a label, or a label is not in 0 to classes - 1.
     """
     device = torch.device(device)
+    bf16 = bf16 and multiplies_bf16(device)
     labelled = torch.from_numpy(np.flatnonzero(has_label(labels.cpu().numpy(), classes)))
     slots, _, dim = features.shape
     batches = math.ceil(len(labelled) / batch_frames)

@@ -22,6 +22,7 @@ from phonemi.config import Encoder, Round
 from phonemi.data.alignment import IGNORE, PHONES, frame_labels
 from phonemi.data.manifest import Recording
 from phonemi.data.store import AudioStore
+from phonemi.devices import multiplies_bf16
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import content_hash, remove_leftovers, replacing
 from phonemi.progress import Progress
@@ -215,11 +216,12 @@ def _encode(run: Run, stream: Stream, model: MelTransformer, layer: int) -> Tens
     """States of one layer for the whole stream, half precision [frame, dim]."""
     model = model.to(run.device).eval()
     out = torch.empty(len(stream.features), model.dim, dtype=torch.half)
+    is_half = run.config.encoder.precision != "no" and multiplies_bf16(run.device)
     for first, last in run.progress.over(stream.batches(), f"encoding layer {layer}"):
         items = [stream.features[stream.starts[i] : stream.starts[i + 1]].float() for i in range(first, last)]
         lengths = torch.tensor([len(item) for item in items])
         padded = nn.utils.rnn.pad_sequence(items, batch_first=True)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.config.encoder.precision != "no"):
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=is_half):
             states = model.encode(padded.to(run.device), lengths.to(run.device)).states[layer]
         for row, index in enumerate(range(first, last)):
             out[stream.starts[index] : stream.starts[index + 1]] = states[row, : lengths[row]].half().cpu()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from phonemi.devices import multiplies_bf16
 from phonemi.errors import ConfigError, ModelError, nearest
 from phonemi.files import remove_leftovers
 from phonemi.training import checkpoint
@@ -295,6 +296,8 @@ class Objective(nn.Module):
     def __init__(self, model: nn.Module, loss: Loss, precision: str, device: torch.device) -> None:
         super().__init__()
         self.model, self._loss, self._device_type = model, loss, device.type
+        if precision == "bf16" and not multiplies_bf16(device):
+            precision = "no"
         self._dtype = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, Any]]:
