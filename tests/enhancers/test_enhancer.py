@@ -19,6 +19,7 @@ from phonemi.enhancers import pretrained as module
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
 from phonemi.errors import AudioError, ModelError
+from phonemi.representations import stored
 from phonemi.representations.huggingface import HuggingFaceRepresentation
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
@@ -257,7 +258,7 @@ def test_encoder_of_the_hub_stays_there(tmp_path, monkeypatch):
     joined(encoder).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model" / "encoder").exists()
     asked = []
-    monkeypatch.setattr(module, "load_representation", lambda *arguments: asked.append(arguments) or encoder)
+    monkeypatch.setattr(stored, "load_representation", lambda *arguments: asked.append(arguments) or encoder)
     Enhancer.from_pretrained(tmp_path / "model", token="secret")
     assert asked == [("someone/hubert", "secret", "c0ffee")]
 
@@ -326,7 +327,7 @@ def test_options_of_the_encoder_are_kept(tmp_path, normalise, layer_norm_states)
     assert torch.equal(loaded.enhance(noise(2000), 16_000), enhancer.enhance(noise(2000), 16_000))
 
 
-@pytest.mark.parametrize("broken", ["_store_encoder", "save_weights", "write_text", "write_json"])
+@pytest.mark.parametrize("broken", ["store_encoder", "save_weights", "write_text", "write_json"])
 def test_interrupted_save_over_another_model_is_noticed(tmp_path, monkeypatch, broken):
     joined(mel_transformer()).save_pretrained(tmp_path)
     intact = getattr(module, broken)

@@ -12,12 +12,12 @@ import torch
 from sounds import noise
 from torch import Tensor
 
-from phonemi.enhancers.pretrained import _save_encoder
 from phonemi.errors import ModelError
 from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import FeatureNormalisation, Statistics, measure_statistics
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.names import load_representation
+from phonemi.representations.stored import _save_encoder
 
 KINDS = ["mel", "tera", "hubert", "wavlm", "wav2vec2", "hubert-large"]
 LAYERS = 4  # three blocks and what comes before them

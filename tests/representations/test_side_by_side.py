@@ -11,11 +11,11 @@ import torch
 from sounds import noise
 
 from phonemi import load_representation
-from phonemi.enhancers.pretrained import _save_encoder
 from phonemi.errors import ModelError
 from phonemi.representations.base import Representation, at_50_hz
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.side_by_side import SideBySide
+from phonemi.representations.stored import _save_encoder
 from phonemi.weights.training_record import find_training_record
 
 NewEncoder = Callable[..., Representation]

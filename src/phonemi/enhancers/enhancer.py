@@ -31,6 +31,7 @@ from phonemi.representations.base import Representation
 from phonemi.representations.transformers_models import OPTIONS
 from phonemi.signal import FFT, HOP, SAMPLE_RATE, SSL_FIELD, valid_mask
 from phonemi.tables import plural
+from phonemi.weights.hub import push
 
 if TYPE_CHECKING:
     from phonemi.inference.summary import Summary
@@ -419,7 +420,7 @@ class Enhancer(nn.Module):
         """
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, self.facts | {"load": repo_id})
-            return pretrained.push(Path(folder), repo_id, private, token, commit_message, revision)
+            return push(Path(folder), repo_id, private, token, commit_message, revision)
 
     @classmethod
     def from_pretrained(

@@ -23,7 +23,7 @@ from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.enhancers.enhancer import Enhancer
-from phonemi.enhancers.pretrained import ENCODER, NETWORKS, build_network, hear_alike
+from phonemi.enhancers.pretrained import NETWORKS, build_network
 from phonemi.enhancers.purpose import PhoneProbe
 from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.files import read_json
@@ -34,6 +34,7 @@ from phonemi.metrics.score import Score
 from phonemi.progress import Progress
 from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import FeatureNormalisation, Statistics, measure_statistics
+from phonemi.representations.stored import ENCODER, hear_alike
 from phonemi.signal import SSL_HOP
 from phonemi.stages import aggregate, information
 from phonemi.stages.data_splits import Split, draw_evenly

@@ -8,8 +8,10 @@ the model of the package, `./mini` is a folder.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from phonemi.errors import DataError
+from phonemi.constants import SAMPLE_RATE
+from phonemi.errors import DataError, ModelError
 from phonemi.files import read_json, sha256
 
 WEIGHTS = Path(__file__).parent
@@ -55,3 +57,25 @@ def type_of(config: Path) -> object:
         return read_json(config).get("model_type")
     except (DataError, AttributeError):
         return None
+
+
+def read_model(folder: Path, model_type: str) -> dict[str, Any]:
+    """The config.json of a model, whose other files are those that it was written with.
+
+    Raises:
+        DataError, ModelError: if it cannot be read, is of another type or sample rate, or a file is missing or another.
+    """
+    settings: dict[str, Any] = read_json(folder / CONFIG_FILE)
+    if settings.get("model_type") != model_type:
+        raise ModelError(f"it is a {settings.get('model_type')!r} model, not a {model_type!r}")
+    if settings["sample_rate"] != SAMPLE_RATE:
+        raise ModelError(f"it was trained at {settings['sample_rate']} Hz; this version runs {SAMPLE_RATE} Hz models")
+    for file, digest in settings.get("files", {}).items():
+        if not (folder / file).is_file():
+            raise ModelError(f"{file} is missing: copy or train the model again")
+        if sha256(folder / file) != digest:
+            raise ModelError(
+                f"{file} is not the one that {CONFIG_FILE} was written with, because a save was interrupted or the "
+                "file damaged: copy or train the model again"
+            )
+    return settings
