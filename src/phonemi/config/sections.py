@@ -402,6 +402,12 @@ class Enhance(Section):
     """What the network of BSSE gives: a mask on the log1p spectrum (irm), or the enhanced spectrum itself (map)"""
     feature_end: Literal["repeat", "zeros"] = setting("repeat", affects="models", added=True)
     """What the network of BSSE is given in the frames beyond the last one of the encoder: that again, or zeros"""
+    channels: Count | None = setting(None, affects="models", added=True)
+    """Channels of the outermost convolution of +waveform; null, here and in the next two: those of a network of 5 M"""
+    most_channels: Count | None = setting(None, affects="models", added=True)
+    """Channels at the bottleneck of +waveform"""
+    resample: Literal[1, 2, 4] | None = setting(None, affects="models", added=True, unit="times")
+    """How many times more samples the network of +waveform sees"""
     dropout: float = setting(0.1, affects="models", unit="0 to 1", paper="0.1, recipe", ge=0, lt=1)
     """Dropout between the LSTM layers and after the last one"""
     level_db: float | None = setting(None, affects="models", unit="dB", paper="null, recipe", ge=-100, le=40)
@@ -511,6 +517,9 @@ class Endpoint(Section):
         "dnsmos_ovrl",
         "lps",
         "phone_bits",
+        "ppmc",
+        "ppmc_clean",
+        "rmse_mm",
         "wer",
     ] = setting("wer", affects="metrics")
     """What they are compared in"""
@@ -594,6 +603,21 @@ class Evaluate(Section):
         return value
 
 
+class Inversion(Section):
+    """Rows that recover articulation, such as `inversion` and `joint`. Training them is set in `enhance`."""
+
+    hidden: Count = setting(256, affects="models", added=True)
+    """Units of the first GRU in each direction; the second has half of them"""
+    heads: Count = setting(4, affects="models", added=True)
+    """Heads of the attention, a divisor of `hidden`"""
+    dropout: float = setting(0.3, affects="models", added=True, unit="0 to 1", ge=0, lt=1)
+    """Share of the features that training drops out"""
+    weight: float = setting(1.0, affects="models", added=True, ge=0)
+    """What the loss of the inverter is multiplied by before that of the enhancer is added, in rows that do both"""
+    smooth: bool = setting(False, affects="scores", added=True)
+    """Whether a Kalman smoother goes over the estimated tracks before they are judged"""
+
+
 class Config(Section):
     """Everything a run depends on."""
 
@@ -613,4 +637,5 @@ class Config(Section):
     information: Information = Information()
     aggregate: Aggregate = Aggregate()
     enhance: Enhance = Enhance()
+    inversion: Inversion = Inversion()
     evaluate: Evaluate = Evaluate()

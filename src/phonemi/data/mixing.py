@@ -41,6 +41,8 @@ class Mixture:
     speaker: str | None
     text: str | None
     noise_id: str
+    utterance_id: str = ""  # of the recording of the speech
+    start: int = 0  # where the mixture begins in it, in samples at 16 kHz
 
 
 class MixtureFacts(NamedTuple):
@@ -112,15 +114,15 @@ class DrawnMixtures:
         if not 0 <= index < self.size:
             raise IndexError(f"mixture {index} of {self.size}")
         rng = generator(self.seed, "drawn", self.epoch, index)
-        recording, crop = self._draw_crop(rng)
+        recording, start, crop = self._draw_crop(rng)
         snr_db = self.snrs_db[rng.integers(len(self.snrs_db))]
         id = f"{recording.id}@{snr_db:g}dB#{self.epoch}.{index}"
         chance = generator(self.seed, "augmented", self.epoch, index)
         augmentation = (self.augmentation, chance) if self.augmentation else None
-        return _mix(id, recording, crop, self.noise, snr_db, rng, augmentation)
+        return replace(_mix(id, recording, crop, self.noise, snr_db, rng, augmentation), start=start)
 
-    def _draw_crop(self, rng: np.random.Generator) -> tuple[Recording, np.ndarray]:
-        """A recording and a part of it, `[sample]`; the text is left out where it is not all of it."""
+    def _draw_crop(self, rng: np.random.Generator) -> tuple[Recording, int, np.ndarray]:
+        """A recording and a part of it: start, and `[sample]`; the text is left out where it is not all of it."""
         for _ in range(_MAX_DRAWS):
             utterances = self._speakers[rng.integers(len(self._speakers))]
             utterance = utterances[rng.integers(len(utterances))]
@@ -129,7 +131,7 @@ class DrawnMixtures:
             start = int(rng.integers(len(waveform) - samples + 1))
             crop = waveform[start : start + samples]
             if crop.any():
-                return recording if samples == len(waveform) else replace(recording, text=None), crop
+                return recording if samples == len(waveform) else replace(recording, text=None), start, crop
         raise DataError(f"{_MAX_DRAWS} speech crops in a row were silent; the last was of {recording.id}")
 
 
@@ -207,7 +209,8 @@ class CleanSpeech:
 
     def __getitem__(self, index: int) -> Mixture:
         recording, clean = self.speech.recordings[index], self.speech[index]
-        return Mixture(f"{recording.id}@clean", clean, clean, math.inf, recording.speaker, recording.text, "")
+        about = recording.speaker, recording.text, "", recording.id
+        return Mixture(f"{recording.id}@clean", clean, clean, math.inf, *about)
 
 
 class NoisyRecordings:
@@ -372,7 +375,7 @@ def _mix(
         noisy, clean = (add_noise(clean), clean) if augmentation is None else augment(clean, add_noise, *augmentation)
     except DataError as error:
         raise DataError(f"mixing {id} with noise {noise_id}: {error}") from None
-    return Mixture(id, noisy, clean, snr_db, recording.speaker, recording.text, noise_id)
+    return Mixture(id, noisy, clean, snr_db, recording.speaker, recording.text, noise_id, recording.id)
 
 
 def _stable_hash(*key: int | str) -> int:
@@ -395,4 +398,5 @@ def _measured_snr_db(noisy: np.ndarray, clean: np.ndarray) -> float:
 
 
 def _mixture(recording: Recording, noisy: np.ndarray, clean: np.ndarray, snr_db: float) -> Mixture:
-    return Mixture(recording.id, noisy, clean, snr_db, recording.speaker, recording.text, recording.noise or "")
+    about = recording.speaker, recording.text, recording.noise or "", recording.id
+    return Mixture(recording.id, noisy, clean, snr_db, *about)

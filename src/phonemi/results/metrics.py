@@ -80,6 +80,18 @@ METRICS = (
     Metric("dnsmos_ovrl", "DNSMOS OVRL", "MOS", 2, True, "P.835: estimated overall quality, 1 to 5", 1, (1, 5)),
     Metric("lps", "LPS", "", 3, True, "similarity of the phones to the clean ones, up to 1", -1, (-1, 1)),
     Metric("phone_bits", "phones kept", "bits", 2, True, "information on the phones that a frozen probe finds", -5.3),
+    Metric(
+        "ppmc",
+        "PPMC",
+        "",
+        3,
+        True,
+        "correlation of recovered and true articulation, mean of all variables",
+        -1,
+        (-1, 1),
+    ),
+    Metric("ppmc_clean", "PPMC clean", "", 3, True, "the same, of the speech without the noise", -1, (-1, 1)),
+    Metric("rmse_mm", "RMSE", "mm", 2, False, "error of recovered articulation, mean of variables that are lengths"),
     Metric("wer", "WER", "", 3, False, "word errors of a recogniser, per word that was said", 1, (0, math.inf)),
 )
 METRIC = {metric.key: metric for metric in METRICS}

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from phonemi.data.mixing import CleanSpeech
-from phonemi.enhancers.enhancer import Enhancer
 from phonemi.information.clean_noisy_distance import cn_distance
 from phonemi.metrics.statistics import MIN_CLUSTERS, Interval, estimate
 from phonemi.representations.base import Representation
@@ -21,7 +20,7 @@ from phonemi.results.cn_distance import CleanNoisyDistances, LayerDistance
 from phonemi.stages.keys import Keys
 from phonemi.stages.labelled_frames import encode_split
 from phonemi.stages.run import Run
-from phonemi.stages.train import is_trained
+from phonemi.stages.train import is_trained, load_model
 from phonemi.tables import plural
 
 RESULT = "cn_distance.json"
@@ -53,7 +52,7 @@ def measure_distance(run: Run) -> None:
     with run.folder.timed("clean-noisy distance"):
         measured = {run.encoder_name: _distances(run, run.encoder, "encoder", run.keys)}
         for system in learned:
-            representation = Enhancer.from_pretrained(run.folder.model(system.name)).representation
+            representation = load_model(run.folder.model(system.name)).representation
             assert representation is not None
             keys = run.keys.with_encoder(run.keys.model(system))
             measured[system.name] = _distances(run, representation.to(run.device), system.name, keys)

@@ -31,7 +31,20 @@ from phonemi.results.metrics import METRIC
 from phonemi.systems import System
 from phonemi.systems.han2026 import BASELINES
 
-COMPARED = ("mi_bits", "si_sdri_db", "stoi", "pesq_wb_lqo", *COMPOSITE_KEYS, *DNSMOS_KEYS, "lps", "phone_bits", "wer")
+COMPARED = (
+    "mi_bits",
+    "si_sdri_db",
+    "stoi",
+    "pesq_wb_lqo",
+    *COMPOSITE_KEYS,
+    *DNSMOS_KEYS,
+    "lps",
+    "phone_bits",
+    "ppmc",
+    "ppmc_clean",
+    "rmse_mm",
+    "wer",
+)
 """What is tested. The divided variant of the composite measures is not: it is there to stand beside other tables."""
 MAX_SNRS = 10  # more are grouped
 

@@ -207,7 +207,9 @@ class DataSplits:
 
 def manifest_version(path: str | Path, cache: Path) -> str:
     """Hash of what a manifest says and of the contents of its sound files, wherever these are."""
-    rows = [{key: value for key, value in row.items() if key not in ("path", "clean")} for row in read_jsonl(path)]
+    rows = [
+        {key: value for key, value in row.items() if key not in ("path", "clean", "tracks")} for row in read_jsonl(path)
+    ]
     return content_hash(rows, fingerprint(read_manifest(path), cache))
 
 

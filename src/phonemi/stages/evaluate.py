@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from phonemi.config.sections import Endpoint, Evaluate
+from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.devices import count_processes
-from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import ConfigError, MissingExtra, ModelError, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import DNSMOS_PACKAGES, dnsmos, missing_packages
@@ -29,6 +29,7 @@ from phonemi.metrics.words import Choice
 from phonemi.metrics.words.recogniser import WAVEFORM_NOT_FINITE, Failure, Recogniser, installed_version, transcribe_all
 from phonemi.metrics.words.transcripts import TranscriptStore
 from phonemi.metrics.words.word_errors import count_words
+from phonemi.results.articulation import ArticulationScores
 from phonemi.results.evaluation import (
     Comparison,
     EvaluatedRow,
@@ -40,7 +41,8 @@ from phonemi.results.evaluation import (
 )
 from phonemi.results.information import AggregatedInformation, Bound, Information, RowBound
 from phonemi.results.record import read_record
-from phonemi.stages import comparison, information, test_sets
+from phonemi.stages import articulation, comparison, information, test_sets
+from phonemi.stages.articulation import ArticulationJudge
 from phonemi.stages.calibration import check_noisy_scores
 from phonemi.stages.comparison import Sums
 from phonemi.stages.labelled_frames import labelled_frames
@@ -49,13 +51,14 @@ from phonemi.stages.protocol import describe_protocol
 from phonemi.stages.recognisers import recogniser_of
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
-from phonemi.stages.train import require_trained
+from phonemi.stages.train import load_model, require_trained
 from phonemi.systems import System, find_system
 from phonemi.workers import Workers
 
 RESULT = "metrics.json"
 AGGREGATED_INFORMATION = "aggregated_information.json"
 PACKAGES = ("pesq", "pystoi")  # without which a score is missing
+MAKES_NO_SIGNAL = "it enhances nothing"
 WORD_PACKAGES = ("jiwer", "whisper-normalizer")
 
 
@@ -101,12 +104,16 @@ def evaluate_systems(run: Run) -> None:
             scoring,
             PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
             similarity,
+            SpeakerTracks(run.data.speech["test"]) if articulation.inverts(run) else None,
         )
-        for name, row_key in _score_keys(run).items():
+        score_keys = _score_keys(run)
+        for name, row_key in score_keys.items():
             utterances[name] = _scores_of(run, name, row_key, test_set, judges)
             if name == "noisy":
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
+    if articulation.inverts(run):
+        run.folder.write(articulation.RESULT, articulation.summarise(run, key).to_json())
     with run.folder.timed("evaluate: information"):
         bounds, bits = _bounds(run)
     models = comparison.group_models(utterances, {system.name: system.base for system in run.systems})
@@ -158,6 +165,7 @@ class Judges(NamedTuple):
     scoring: Workers[dict[str, Score]]  # against clean speech
     labels: PhoneLabels | None  # of the phones kept
     similarity: PhoneSimilarity | None  # of phones
+    tracks: SpeakerTracks | None  # of the articulators, which articulation is judged by
 
 
 def current_key(run: Run) -> str:
@@ -216,25 +224,33 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
 def _scores_of(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> list[ScoredUtterance]:
     """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
     path = f"rows/{name}/scores.json"
-    if not run.folder.is_current(path, key):
-        utterances = tuple(_score_row(run, name, test_set, judges))
+    needs_articulation = judges.tracks is not None and articulation.load_estimator(run, name) is not None
+    is_whole = not needs_articulation or run.folder.is_current(f"rows/{name}/{articulation.RESULT}", key)
+    if not (is_whole and run.folder.is_current(path, key)):
+        utterances = tuple(_score_row(run, name, key, test_set, judges))
         run.folder.write(path, Scores(key=key, utterances=utterances).to_json())
     # Read back even now, since JSON has no NaN: results must not depend on when a row was scored.
     return list(read_record(run.folder / path, Scores).utterances)
 
 
-def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterator[ScoredUtterance]:
+def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> Iterator[ScoredUtterance]:
     settings, recogniser = run.config.evaluate, judges.recogniser
     signal_of = test_sets.find_signal(run, name)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
+    is_enhanced = test_sets.enhances(run, name)
+    of_tracks = None
+    if judges.tracks is not None:
+        is_cascade = name in {system.name for system in run.systems if system.cascade is not None}
+        estimator = articulation.load_estimator(run, name)
+        of_tracks = ArticulationJudge(judges.tracks, estimator, signal_of, is_cascade)
 
     def signals() -> Iterator[np.ndarray]:
         """Signals that have a transcript; all are scored on the way to the recogniser, so that none stays in memory."""
         before = np.zeros(0, np.float32)
         for index in range(len(test_set)):
             mixture = test_set[index]
-            signal = signal_of(mixture)
+            signal = signal_of(mixture) if is_enhanced else mixture.noisy
             if settings.recordings is None:
                 # The clean speech of an utterance comes once for every SNR, and its PESQ takes as long as any other.
                 is_same = name == "clean" and waiting and np.array_equal(signal, before)
@@ -245,6 +261,10 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
                 scores["phone_bits"] = judges.labels.judge.bits(signal, judges.labels.of(index, mixture))
             if judges.similarity is not None:
                 scores["lps"] = judges.similarity.score(signal, mixture.clean)
+            if not is_enhanced:
+                scores = {metric: Score.failed(MAKES_NO_SIGNAL) for metric in scores}
+            if of_tracks is not None:
+                scores |= of_tracks.scores(mixture)
             utterance = ScoredUtterance(
                 id=mixture.id,
                 speaker=mixture.speaker,
@@ -255,7 +275,7 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
             )
             utterances.append(utterance)
             task.advance()
-            if mixture.text:
+            if mixture.text and is_enhanced:
                 yield signal
 
     with run.progress.task(f"evaluating {name}", len(test_set)) as task:
@@ -265,9 +285,18 @@ def _score_row(run: Run, name: str, test_set: TestSet, judges: Judges) -> Iterat
             store = TranscriptStore(run.folder / "transcripts.sqlite", recogniser.settings)
             transcripts = transcribe_all(recogniser, signals(), processes=count_processes(), store=store)
         for utterance, wait_for_scores in zip(utterances, waiting, strict=True) if waiting else ():
-            utterance.scores.update(_records(wait_for_scores()))
+            of_signal = wait_for_scores()
+            if not is_enhanced:
+                of_signal = {metric: Score.failed(MAKES_NO_SIGNAL) for metric in of_signal}
+            utterance.scores.update(_records(of_signal))
+    if of_tracks is not None and of_tracks.utterances:
+        of_variables = ArticulationScores(key=key, utterances=tuple(of_tracks.utterances))
+        run.folder.write(f"rows/{name}/{articulation.RESULT}", of_variables.to_json())
     remaining = iter(transcripts)
     for utterance in utterances:
+        if not is_enhanced:
+            yield replace(utterance, word_failure=MAKES_NO_SIGNAL)
+            continue
         transcript = next(remaining) if utterance.text else Failure("no transcript")
         if not isinstance(transcript, Failure):
             yield replace(utterance, heard=transcript, words=count_words(utterance.text or "", transcript))
@@ -327,7 +356,7 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
     lists: dict[information.ListName, list[RowBound]] = {"rows": [], "average": [], "validation": []}
     frozen = [system for system in systems if not system.changes_encoder]
     for group in ([frozen] if frozen else []) + [[system] for system in systems if system.changes_encoder]:
-        enhancers = [Enhancer.from_pretrained(run.folder.model(system.name)) for system in group]
+        enhancers = [load_model(run.folder.model(system.name)) for system in group]
         encoder, keys, file = run.encoder, run.keys, "encoder"
         if group[0].changes_encoder:
             assert enhancers[0].representation is not None

@@ -4,14 +4,13 @@ that the trained rows of a run have learned or normalised, by the probes and on 
 
 from __future__ import annotations
 
-from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import DataError
 from phonemi.results.information import Information, LayerBound
 from phonemi.results.record import read_record
 from phonemi.stages import information
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.run import Run
-from phonemi.stages.train import is_trained
+from phonemi.stages.train import is_trained, load_model
 
 RESULT = "fine_tuned_information.json"
 
@@ -35,7 +34,7 @@ def measure_fine_tuned(run: Run) -> None:
     lists: dict[information.ListName, list[LayerBound]] = {"rows": [], "average": [], "validation": []}
     with run.folder.timed("what fine-tuning did"):
         for system in changed:
-            encoder = Enhancer.from_pretrained(run.folder.model(system.name)).representation
+            encoder = load_model(run.folder.model(system.name)).representation
             assert encoder is not None
             keys = run.keys.with_encoder(run.keys.model(system))
             splits = labelled_frames(run, encoder.to(run.device), system.name, keys)

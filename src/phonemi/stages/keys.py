@@ -16,7 +16,7 @@ from phonemi.devices import choose_device
 from phonemi.files import content_hash
 from phonemi.stages.data_splits import manifest_version
 from phonemi.stages.recognisers import recogniser_of
-from phonemi.systems import System
+from phonemi.systems import System, find_system, numbered_name
 from phonemi.weights import shipped
 
 # How results are made changed with version 0.2: those of before are not taken for new ones.
@@ -108,6 +108,11 @@ class Keys:
         made_of: list[Any] = [system.name, enhance, *(self.mixtures(split) for split in ("train", "validation"))]
         if system.uses_encoder:
             made_of += [self.states(split) for split in ("train", "validation")]
+        if system.cascade is not None:
+            halves = [find_system(numbered_name(row, system.model)) for row in system.cascade]
+            return content_hash("cascade", *map(self.model, halves))
+        if system.inverter is not None:
+            made_of.append({key: value for key, value in settings.items() if key.startswith("inversion.")})
         if system.tuning is not None:
             made_of.append({key: value for key, value in settings.items() if key.startswith("aggregate.")})
         if (start := enhance.pop("enhance.start", None)) is not None:
@@ -134,6 +139,7 @@ class Keys:
         lps = self.config.evaluate.lps
         judge = [self.phone_judge] if self.config.evaluate.phone_bits else []
         judge += [self.model_version(lps)] if lps else []
+        judge += ["articulation"] if any(find_system(row).inverts for row in self.config.enhance.rows) else []
         paired = PAIRED if self.config.evaluate.per_utterance is None else ()
         settings = self.config.settings_that_affect("scores")
         for manifest in ("evaluate.pairs", "evaluate.recordings"):

@@ -12,13 +12,15 @@ from phonemi import audio, signal
 from phonemi.data.manifest import speaker_of
 from phonemi.data.mixing import Mixture, generator
 from phonemi.enhancers.enhancer import Enhancer
+from phonemi.inversion.inverter import Inverter
 from phonemi.representations.base import Representation
 from phonemi.results.evaluation import Example, ScoredUtterance, Scores
 from phonemi.results.record import read_record
 from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeights, RowWeightsOverTime
 from phonemi.stages import evaluate
 from phonemi.stages.run import Run
-from phonemi.stages.test_sets import find_signal, find_test_set, mix_test_speech, row_label, row_names
+from phonemi.stages.test_sets import enhances, find_signal, find_test_set, mix_test_speech, row_label, row_names
+from phonemi.stages.train import load_model
 from phonemi.systems import System
 
 RESULT = "examples/result.json"
@@ -41,42 +43,42 @@ def write_showcase(run: Run) -> None:
             (run.folder / name).unlink(missing_ok=True)
         summing = [s for s in run.systems if s.model == 1 and s.tuning is not None]
         if summing:
-            _write_weights(run, {system: Enhancer.from_pretrained(run.folder.model(system.name)) for system in summing})
+            _write_weights(run, {system: load_model(run.folder.model(system.name)) for system in summing})
         _write_examples(run)
         run.folder.write(RESULT, {"key": key})
 
 
 @torch.inference_mode()
-def _write_weights(run: Run, enhancers: dict[System, Enhancer]) -> None:
+def _write_weights(run: Run, models: dict[System, Enhancer | Inverter]) -> None:
     """Mean weights over the test utterances, and weights over time on one whose SNR changes."""
     test_set = find_test_set(run.config.evaluate, run.data)
     sample = [test_set[index].noisy for index in range(0, len(test_set), max(1, len(test_set) // 20))]
     stored = [_hidden_states(run, run.encoder, noisy) for noisy in sample]
 
-    def weights(enhancer: Enhancer, noisy: np.ndarray, states: Tensor) -> Tensor:
+    def weights(model: Enhancer | Inverter, noisy: np.ndarray, states: Tensor) -> Tensor:
         """Of each frame, [frame, layer]; an encoder that was trained with the system has hidden states of its own."""
-        assert enhancer.aggregation is not None
-        assert enhancer.representation is not None
-        if enhancer.representation.is_modified:
-            states = _hidden_states(run, enhancer.representation.to(run.device), noisy)
-        return enhancer.aggregation.weights(states)[0]
+        assert model.aggregation is not None
+        assert model.representation is not None
+        if model.representation.is_modified:
+            states = _hidden_states(run, model.representation.to(run.device), noisy)
+        return model.aggregation.weights(states)[0]
 
     rows = []
-    for system, enhancer in enhancers.items():
-        every = [weights(enhancer, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
+    for system, model in models.items():
+        every = [weights(model, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
         mean = tuple(torch.cat(every).mean(0).tolist())
         rows.append(RowWeights(row=system.name, label=system.label, weights=mean))
     run.folder.write(LAYER_WEIGHTS, LayerWeights(utterances=len(sample), rows=tuple(rows)).to_json())
 
-    dynamic = {s: enhancer for s, enhancer in enhancers.items() if s.aggregation == "dynamic_weighted_sum"}
+    dynamic = {s: model for s, model in models.items() if s.aggregation == "dynamic_weighted_sum"}
     if not dynamic:
         return
     mixture = _mixture_of_changing_snr(run)
     noisy, clean = torch.from_numpy(mixture.noisy), torch.from_numpy(mixture.clean)
     states = _hidden_states(run, run.encoder, mixture.noisy)
     over_time = []
-    for system, enhancer in dynamic.items():
-        of_frames = tuple(map(tuple, weights(enhancer, mixture.noisy, states).tolist()))
+    for system, model in dynamic.items():
+        of_frames = tuple(map(tuple, weights(model, mixture.noisy, states).tolist()))
         over_time.append(RowWeightsOverTime(row=system.name, label=system.label, weights=of_frames))
     figure = DynamicWeights(
         utterance=mixture.id,
@@ -110,7 +112,7 @@ def _write_examples(run: Run) -> None:
     count = min(run.config.evaluate.examples, len(test_set))
     by_snr = sorted(range(len(test_set)), key=lambda index: (test_set[index].snr_db, index))
     indices = [by_snr[int(position)] for position in np.linspace(0, len(by_snr) - 1, count)]
-    names = row_names(run, all_models=False)
+    names = [name for name in row_names(run, all_models=False) if enhances(run, name)]
     signals = {name: find_signal(run, name) for name in names}
     labels = {name: row_label(run, name) for name in names}
     scores = {name: _scores_by_id(run, name) for name in names}

@@ -22,7 +22,7 @@ from phonemi.signal import SAMPLE_RATE
 from phonemi.stages.data_splits import DataSplits, draw_evenly
 from phonemi.stages.run import Run
 from phonemi.stages.train import require_trained
-from phonemi.systems import find_system
+from phonemi.systems import find_system, known_system, numbered_name
 from phonemi.tables import plural
 from phonemi.weights import shipped
 
@@ -99,8 +99,18 @@ def signal_version(run: Run, name: str) -> Any:
     return run.keys.model(find_system(name))
 
 
+def enhances(run: Run, name: str) -> bool:
+    """Whether a row makes an enhanced signal of its own, which is to be scored."""
+    is_own = name in {system.name for system in run.systems}
+    system = known_system(name) if is_own else None
+    return system is None or system.network is not None
+
+
 def find_signal(run: Run, name: str) -> Signal:
-    """What turns a mixture into the signal of a row; an error if the system is not trained, or not there."""
+    """What turns a mixture into the signal of a row; an error if the system is not trained, or not there.
+
+    A row that makes no signal of its own has that which its inverter is given.
+    """
     if name in REFERENCES:
         return lambda mixture: getattr(mixture, name)
     if name in run.config.evaluate.systems:
@@ -111,7 +121,12 @@ def find_signal(run: Run, name: str) -> Signal:
         elsewhere = Enhancer.from_pretrained(source).to(run.device)
         # As `phonemi enhance` does it, so that a model and the files that it makes score the same.
         return lambda mixture: np.asarray(elsewhere.enhance(mixture.noisy, SAMPLE_RATE))
-    require_trained(run, find_system(name))
+    system = find_system(name)
+    require_trained(run, system)
+    if system.cascade is not None:
+        return find_signal(run, numbered_name(system.cascade.enhancer, system.model))
+    if system.network is None:
+        return lambda mixture: mixture.noisy
     enhancer = Enhancer.from_pretrained(run.folder.model(name)).to(run.device)
 
     @torch.inference_mode()

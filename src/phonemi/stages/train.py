@@ -19,6 +19,7 @@ from phonemi.aggregations import Aggregation, SingleLayer, WeightedSum
 from phonemi.config import Config
 from phonemi.config.sections import Enhance
 from phonemi.data.mixing import Mixture, Mixtures
+from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.data.store import AudioStore
 from phonemi.devices import count_processes
 from phonemi.enhancers.base import EnhancerNetwork
@@ -29,6 +30,9 @@ from phonemi.errors import ConfigError, DataError, MissingExtra, require_extra
 from phonemi.files import read_json
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.interruption import Interruption
+from phonemi.inversion.inverter import INVERTER, Inverter
+from phonemi.inversion.inverter import MODEL_TYPE as INVERTER_TYPE
+from phonemi.inversion.networks import GruInverter, build_inverter_network
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.score import Score
 from phonemi.progress import Progress
@@ -48,13 +52,14 @@ from phonemi.stages.training_batches import (
     stored_states,
     stores_states,
 )
-from phonemi.stages.training_model import TrainingModel
-from phonemi.systems import LAST_LAYER, System, find_system
+from phonemi.stages.training_model import InversionPart, TrainingModel
+from phonemi.systems import LAST_LAYER, System, find_system, numbered_name
 from phonemi.tables import plural
 from phonemi.training.forecast import Forecast, count_text
 from phonemi.training.loop import fit
 from phonemi.training.settings import fit_settings
 from phonemi.training.state import move_to_device
+from phonemi.weights.shipped import CONFIG_FILE, type_of
 from phonemi.weights.training_record import TrainingRecord, find_training_record
 from phonemi.workers import Workers
 
@@ -67,7 +72,8 @@ PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation se
 def train_systems(run: Run, only: str | None = None) -> None:
     """Train the systems of the configuration, or `only` one; they are independent, resumable and skipped when done."""
     systems = [find_system(only)] if only else run.systems
-    to_train = [s for s in systems if not run.is_done(f"train: {s.name}", _result(s), run.keys.model(s))]
+    trained = [system for system in systems if system.cascade is None]
+    to_train = [s for s in trained if not run.is_done(f"train: {s.name}", _result(s), run.keys.model(s))]
     if not to_train:
         return
     settings = run.config.enhance
@@ -76,6 +82,11 @@ def train_systems(run: Run, only: str | None = None) -> None:
             require_extra(PACKAGES[settings.select_on], "eval")
         except MissingExtra as error:
             raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
+    for system in to_train:
+        if system.network is None and settings.select_on != "loss":
+            raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
+        if system.inverter is not None and settings.start is not None:
+            raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
     if settings.phone_weight:  # likewise
         PhoneJudge.load(settings.phone_judge)
     if settings.start is not None:
@@ -107,12 +118,20 @@ def _forecast(run: Run, progress: Progress, rows: int, jobs: int = 1) -> Forecas
 
 
 def is_trained(run: Run, system: System) -> bool:
-    """Whether the system's model is there and belongs to this configuration."""
+    """Whether the system's model is there and belongs to this configuration; of a cascade both models."""
+    if system.cascade is not None:
+        return all(is_trained(run, find_system(numbered_name(row, system.model))) for row in system.cascade)
     return run.folder.is_current(_result(system), run.keys.model(system))
 
 
 def _result(system: System) -> str:
     return f"rows/{system.name}/result.json"
+
+
+def load_model(folder: Path) -> Enhancer | Inverter:
+    """The model of a system that was trained: where it does both, the enhancer."""
+    is_inverter = type_of(folder / CONFIG_FILE) == INVERTER_TYPE
+    return Inverter.from_pretrained(folder) if is_inverter else Enhancer.from_pretrained(folder)
 
 
 def require_trained(run: Run, system: System) -> None:
@@ -125,7 +144,7 @@ def require_trained(run: Run, system: System) -> None:
 def train_system(
     run: Run, system: System, mixtures: dict[Split, list[Mixture]], forecast: Forecast | None = None
 ) -> None:
-    """Train one system on the mixtures of the two splits and save it as an `Enhancer`."""
+    """Train one system on the mixtures of the two splits and save it as an `Enhancer`, an `Inverter` or both."""
     settings = run.config.enhance
     representation: Representation | None = None
     if system.changes_encoder:
@@ -143,13 +162,20 @@ def train_system(
     # After the encoder is there, because loading one draws random numbers too.
     seed = system.seed(run.config.seed)
     torch.manual_seed(seed)
+    network: EnhancerNetwork | None = None
+    probe = None
     if settings.start is None:
         aggregation = None if representation is None else initial_aggregation(run, system)
         dim, hop = (0, SSL_HOP) if representation is None else (representation.dim, representation.hop)
-        network = new_network(system, settings, dim, hop)
-        probe = None
+        if system.network is not None:
+            network = new_network(system, settings, dim, hop)
     else:
         aggregation, network, probe = load_start(settings.start, system, representation)
+    tracks: dict[Split, SpeakerTracks | None] = dict.fromkeys(SPLITS)
+    inversion = None
+    if system.inverter is not None:
+        tracks = dict(speaker_tracks(run))
+        inversion = new_inversion_part(run, system, tracks["train"], aggregation)
     inputs: dict[Split, StoredInputs] = {}
     judge = PhoneJudge.load(settings.phone_judge) if settings.phone_weight else None
     if judge is not None:
@@ -157,11 +183,13 @@ def train_system(
         judge.probe.to(run.device).requires_grad_(False)
     is_paired = settings.feature_reference == "paired"
     losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight, is_paired
+    of_enhancer = None if network is None else aggregation
     if not stores_states(run, system):
-        model = TrainingModel(network, aggregation, representation, *losses)
+        model = TrainingModel(network, of_enhancer, representation, *losses, inversion)
     else:
-        learned, frozen = (aggregation, None) if system.learns_aggregation else (None, aggregation)
-        model = TrainingModel(network, learned, None, *losses)
+        needs_layers = system.learns_aggregation or inversion is not None
+        learned, frozen = (of_enhancer, None) if needs_layers else (None, of_enhancer)
+        model = TrainingModel(network, learned, None, *losses, inversion)
         if system.uses_encoder:
             inputs = {split: StoredInputs(stored_states(run, split), frozen, run.device) for split in SPLITS}
     folder = run.folder / "rows" / system.name
@@ -175,6 +203,7 @@ def train_system(
                 settings.batch,
                 seed,
                 settings.shuffle,
+                tracks["train"],
             ),
             loss=lambda model, batch: model(batch),
             settings=fit_settings(
@@ -193,6 +222,7 @@ def train_system(
                 validation_mixtures(int(torch.randint(2**31, ()))),
                 inputs.get("validation"),
                 scoring,
+                tracks["validation"],
             ),
             tracker=run.tracker,
             progress=run.progress,
@@ -204,12 +234,54 @@ def train_system(
         probe = None  # the features are no longer those that it was learned with
     elif settings.start is None:
         probe = aggregate.linguistic_probe(run, aggregate.KINDS[system.aggregation or ""], system.model)
-    enhancer = Enhancer(representation, aggregation, network, system.name, probe)
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
-    enhancer.save_pretrained(folder / "model", facts)
+    if network is not None:
+        enhancer = Enhancer(representation, aggregation, network, system.name, probe)
+        enhancer.save_pretrained(folder / "model", facts)
+    if inversion is not None and representation is not None and tracks["train"] is not None:
+        typical = tracks["train"].typical()
+        inverter = Inverter(representation, inversion.aggregation, inversion.network, typical, system.name)
+        inverter.save_pretrained(folder / "model" / (INVERTER if network is not None else ""), facts)
     if system.learns_encoder:
         _record_of_fine_tuning(run, system).save(folder / "model" / ENCODER)
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
+
+
+def speaker_tracks(run: Run) -> dict[Split, SpeakerTracks]:
+    """What the articulators do in the speech of the two splits.
+
+    Raises:
+        DataError: if no recording of a split says it.
+    """
+    tracks: dict[Split, SpeakerTracks] = {}
+    for split in SPLITS:
+        speech = run.data.enhancer_speech if split == "train" else run.data.speech[split]
+        try:
+            tracks[split] = SpeakerTracks(speech, tracks["train"].names if tracks else None)
+        except DataError as error:
+            raise DataError(f"{split} speech: {error}") from None
+    return tracks
+
+
+def new_inversion_part(
+    run: Run, system: System, tracks: SpeakerTracks | None, aggregation: Aggregation | None
+) -> InversionPart:
+    """What a system recovers articulation with, untrained.
+
+    Beside an enhancer it has an aggregation of its own, a weighted sum that is learned with it: what tells most of the
+    articulators need not be what helps the enhancer. Alone it takes `aggregation`, that of the system.
+    """
+    settings = run.config.inversion
+    assert tracks is not None
+    assert aggregation is not None
+    if system.network is not None:
+        aggregation = aggregate.new_aggregation(run.config.aggregate, run.encoder, "ws").tune("acoustic")
+    kind: dict[str, Any] = {"kind": system.inverter, "dim": run.encoder.dim, "variables": len(tracks.names)}
+    kind["hop"] = run.encoder.hop
+    if system.inverter == GruInverter.kind:
+        kind |= {name: getattr(settings, name) for name in ("hidden", "heads", "dropout")}
+    weight = 1.0 if system.network is None else settings.weight
+    return InversionPart(aggregation, build_inverter_network(kind), weight, system.hears_clean)
 
 
 def clean_statistics(run: Run, encoder: Representation) -> Statistics:
@@ -281,6 +353,7 @@ def new_network(system: System, settings: Enhance, dim: int, hop: int = SSL_HOP)
     Raises:
         ConfigError: if it cannot take features at this rate.
     """
+    assert system.network is not None
     kind = NETWORKS[system.network]
     parameters = inspect.signature(kind).parameters
     given: dict[str, Any] = {"kind": system.network, "dim": dim, "log1p": system.spectrum}
@@ -316,13 +389,17 @@ def _validate(
     mixtures: Mixtures,
     inputs: StoredInputs | None,
     scoring: Workers[dict[str, Score]],
+    tracks: SpeakerTracks | None = None,
 ) -> dict[str, float]:
     """Mean scores over the validation mixtures, each enhanced alone, or their mean loss."""
     settings = run.config.enhance
     if settings.select_on == "loss":
-        batches = TrainingBatches(lambda _: mixtures, inputs, 1, run.config.seed, shuffle=False)
+        batches = TrainingBatches(lambda _: mixtures, inputs, 1, run.config.seed, shuffle=False, tracks=tracks)
         losses = [float(model(move_to_device(batches(index), run.device))) for index in range(len(mixtures))]
         return {"loss": float(np.mean(losses))}
+
+    network = model.network
+    assert network is not None
 
     def enhanced_pairs() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         for index in range(len(mixtures)):
@@ -330,7 +407,7 @@ def _validate(
             noisy = torch.from_numpy(item.noisy)[None].to(run.device)
             stored = None if inputs is None else inputs(np.array([index])).to(run.device)
             features = model.features(noisy, [len(item.noisy)], stored)
-            yield model.network.enhance(noisy, features)[0].float().cpu().numpy(), item.noisy, item.clean
+            yield network.enhance(noisy, features)[0].float().cpu().numpy(), item.noisy, item.clean
 
     scores = list(scoring.over(enhanced_pairs()))
     values = {key: [of_pair[key].value for of_pair in scores if of_pair[key].ok] for key in scores[0]}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from phonemi.aggregations import Aggregation
 from phonemi.config.sections import Enhance
 from phonemi.data.mixing import CroppedPairs, DrawnMixtures, Mixture, Mixtures, PairedRecordings, generator
+from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.data.store import AudioStore
 from phonemi.errors import ConfigError
 from phonemi.signal import SSL_HOP
@@ -32,6 +33,7 @@ class Batch(NamedTuple):
     clean: Tensor  # [batch, sample]
     lengths: list[int]  # samples; a tensor would go to the GPU, and be waited for
     inputs: Tensor | None  # stored hidden states or features, see `StoredInputs`
+    tracks: Tensor | None = None  # normalised, [batch, frame of 10 ms, variable]; NaN where unknown
 
 
 def enhancement_mixtures(settings: Enhance, data: DataSplits, split: Split) -> Mixtures:
@@ -98,6 +100,8 @@ def stores_states(run: Run, system: System) -> bool:
     """Whether a system is trained on stored hidden states, which are those of the run's encoder, 50 times a second."""
     if not system.uses_encoder or system.changes_encoder or run.config.enhance.redraw != "never":
         return False
+    if system.hears_clean:  # what is stored is of noisy mixtures
+        return False
     return run.encoder.hop == SSL_HOP
 
 
@@ -138,6 +142,7 @@ class TrainingBatches:
         size: mixtures of a batch.
         seed: of the order.
         shuffle: False: the order of the first epoch is that of all.
+        tracks: of the articulators, if an inverter learns.
     """
 
     def __init__(
@@ -147,8 +152,10 @@ class TrainingBatches:
         size: int,
         seed: int,
         shuffle: bool = True,
+        tracks: SpeakerTracks | None = None,
     ) -> None:
         self.mixtures, self.inputs, self.size, self.seed, self.shuffle = mixtures, inputs, size, seed, shuffle
+        self.tracks = tracks
         self.count = len(mixtures(0))
 
     def __call__(self, step: int) -> Batch:
@@ -160,4 +167,11 @@ class TrainingBatches:
         items = [mixtures[int(index)] for index in indices]
         noisy, lengths = pad_batch([item.noisy for item in items])
         clean, _ = pad_batch([item.clean for item in items])
-        return Batch(noisy, clean, lengths.tolist(), None if self.inputs is None else self.inputs(indices))
+        inputs = None if self.inputs is None else self.inputs(indices)
+        return Batch(noisy, clean, lengths.tolist(), inputs, self._tracks_of(items))
+
+    def _tracks_of(self, items: list[Mixture]) -> Tensor | None:
+        if self.tracks is None:
+            return None
+        parts = [self.tracks.part(item.utterance_id, item.start, len(item.clean)) for item in items]
+        return nn.utils.rnn.pad_sequence([torch.from_numpy(part) for part in parts], True, float("nan"))

@@ -10,17 +10,35 @@ from torch import Tensor, nn
 from phonemi.aggregations import Aggregation
 from phonemi.enhancers.base import EnhancerNetwork
 from phonemi.information.phones_kept import PhoneJudge
+from phonemi.inversion.networks import InverterNetwork
 from phonemi.metrics.si_sdr import target_and_error_energy
 from phonemi.representations.base import Representation
 from phonemi.representations.feature_normalisation import FeatureNormalisation
 from phonemi.stages.training_batches import Batch
 
 
+class InversionPart(nn.Module):
+    """What recovers articulation from the hidden states.
+
+    Args:
+        aggregation: of the layers, of its own.
+        network: estimates normalised tracks.
+        weight: of its loss, beside that of the enhancer.
+        hears_clean: whether it learns from the clean speech.
+    """
+
+    def __init__(
+        self, aggregation: Aggregation, network: InverterNetwork, weight: float = 1.0, hears_clean: bool = False
+    ) -> None:
+        super().__init__()
+        self.aggregation, self.network, self.weight, self.hears_clean = aggregation, network, weight, hears_clean
+
+
 class TrainingModel(nn.Module):
     """The network and those parts before it that cannot be computed beforehand, with the loss.
 
     Args:
-        network: makes the enhanced waveform.
+        network: makes the enhanced waveform; None where articulation alone is recovered.
         aggregation: None where the inputs are aggregated already.
         representation: an encoder that learns, or hears other mixtures in every epoch; None where states are stored.
         si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform from the loss of the network.
@@ -28,11 +46,12 @@ class TrainingModel(nn.Module):
         phone_judge: says how many nats of the phones the enhanced speech has lost.
         phone_weight: add this times those to the loss.
         is_paired: whether normalised features get the statistics of the clean recording in training.
+        inversion: recovers articulation, if anything does.
     """
 
     def __init__(
         self,
-        network: EnhancerNetwork,
+        network: EnhancerNetwork | None,
         aggregation: Aggregation | None = None,
         representation: Representation | None = None,
         si_sdr_weight: float = 0.0,
@@ -40,11 +59,13 @@ class TrainingModel(nn.Module):
         phone_judge: PhoneJudge | None = None,
         phone_weight: float = 0.0,
         is_paired: bool = False,
+        inversion: InversionPart | None = None,
     ) -> None:
         super().__init__()
         self._kept = 0.0 if kept_noise_db is None else 10 ** (-kept_noise_db / 20)
         # In the order of the data: the norm of the gradient is summed in the order of the parameters.
         self.representation, self.aggregation, self.network = representation, aggregation, network
+        self.inversion = inversion
         self._si_sdr_weight, self._phone_weight = si_sdr_weight, phone_weight
         self._is_paired = is_paired and isinstance(representation, FeatureNormalisation)
         self._phone_judge = phone_judge  # no module: neither learned nor saved here
@@ -52,8 +73,26 @@ class TrainingModel(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Loss of a batch, []."""
         lengths = torch.tensor(batch.lengths)
+        if self.inversion is not None:
+            return self._loss_with_inversion(batch, lengths, self.inversion)
         with self._reference(batch.clean, lengths):
             features = self.features(batch.noisy, batch.lengths, batch.inputs)
+        return self._enhancement_loss(batch, lengths, features)
+
+    def _loss_with_inversion(self, batch: Batch, lengths: Tensor, inversion: InversionPart) -> Tensor:
+        heard = batch.clean if inversion.hears_clean else batch.noisy
+        with self._reference(batch.clean, lengths):
+            states = self.states(heard, batch.lengths, batch.inputs)
+        assert states is not None
+        assert batch.tracks is not None
+        loss = inversion.weight * inversion.network.loss(inversion.aggregation(states), batch.tracks, lengths)
+        if self.network is None:
+            return loss
+        assert self.aggregation is not None
+        return loss + self._enhancement_loss(batch, lengths, self.aggregation(states))
+
+    def _enhancement_loss(self, batch: Batch, lengths: Tensor, features: Tensor | None) -> Tensor:
+        assert self.network is not None
         target = batch.clean + self._kept * (batch.noisy - batch.clean) if self._kept else batch.clean
 
         def waveform_loss(enhanced: Tensor) -> Tensor:
@@ -78,12 +117,14 @@ class TrainingModel(nn.Module):
 
         `inputs` are stored hidden states [layer, batch, frame, dim] or features [batch, frame, dim], if any.
         """
+        states = self.states(noisy, lengths, inputs)
+        return states if states is None or self.aggregation is None else self.aggregation(states)
+
+    def states(self, heard: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
+        """Hidden states [layer, batch, frame, dim] of waveforms, or `inputs`, what is stored of them."""
         if self.representation is not None:
-            inputs = self.representation(noisy, torch.tensor(lengths)).states
-        if inputs is None or self.aggregation is None:
-            return None if inputs is None else inputs.float()
-        features: Tensor = self.aggregation(inputs.float())
-        return features
+            inputs = self.representation(heard, torch.tensor(lengths)).states
+        return None if inputs is None else inputs.float()
 
 
 def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:

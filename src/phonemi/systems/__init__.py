@@ -23,13 +23,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from phonemi.errors import ConfigError, nearest
-from phonemi.systems import han2026, hung2022, yang2023
-from phonemi.systems.system import LAST_LAYER, Look, Printed, System, TablePlan, numbered_name, numbered_seed
+from phonemi.systems import han2026, hung2022, tabatabaee2026, yang2023
+from phonemi.systems.system import LAST_LAYER, Cascade, Look, Printed, System, TablePlan, numbered_name, numbered_seed
 
 __all__ = [
     "LAST_LAYER",
     "PAPERS",
     "TABLES",
+    "Cascade",
     "Look",
     "Printed",
     "System",
@@ -41,10 +42,12 @@ __all__ = [
     "numbered_seed",
 ]
 
-PAPERS: list[dict[str, System]] = [han2026.SYSTEMS, hung2022.SYSTEMS]
+PAPERS: list[dict[str, System]] = [han2026.SYSTEMS, hung2022.SYSTEMS, tabatabaee2026.SYSTEMS]
 """The systems of each paper by name."""
 
-TABLES: dict[str, TablePlan] = {plan.name: plan for plan in (*han2026.PLANS, *hung2022.PLANS, *yang2023.PLANS)}
+TABLES: dict[str, TablePlan] = {
+    plan.name: plan for paper in (han2026, hung2022, yang2023, tabatabaee2026) for plan in paper.PLANS
+}
 """The tables of the papers by name."""
 
 
@@ -139,13 +142,15 @@ def known_system(name: str) -> System | None:
         part = parts["block"]
         # With normalisation it is an alternative to the same fine-tuning without.
         as_tuned = f"{frozen_name}+tuned-{part}" if parts["norm"] else frozen_name
+        # What inverts is an alternative to what inverts with an encoder tuned as much.
+        alike = [f"{other}+tuned-{part}" for other in system.compared_with if system.inverter]
         what = f"encoder tuned from block {int(part)}" if part.isdecimal() else f"encoder tuned ({part})"
         system = replace(
             system,
             label=f"{system.label}, {what}",
             tuned_from_block=int(part) if part.isdecimal() else 0,
             keeps_front_end=part == "partial",
-            compared_with=tuple(dict.fromkeys((as_tuned, frozen_name, *system.compared_with))),
+            compared_with=tuple(dict.fromkeys((*alike, as_tuned, frozen_name, *system.compared_with))),
             look=None,
             printed={},
         )

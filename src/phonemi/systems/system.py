@@ -35,6 +35,13 @@ class Printed(NamedTuple):
     wer: float
 
 
+class Cascade(NamedTuple):
+    """Two rows of a table, one after the other: the inverter of the second gets what the first makes of the speech."""
+
+    enhancer: str
+    inverter: str
+
+
 @dataclass(frozen=True)
 class System:
     """One row of a table."""
@@ -48,7 +55,10 @@ class System:
     tuned_from_block: int | None = None  # the first that is trained with the enhancer; None: the encoder stays frozen
     keeps_front_end: bool = False  # whether what makes frames of the waveform stays frozen all the same
     normalised_layers: tuple[int, ...] = ()  # of the encoder, whose features get the statistics of clean speech
-    network: str = "mask"  # key of `phonemi.enhancers`, what makes the enhanced waveform
+    network: str | None = "mask"  # key of `phonemi.enhancers`, what makes the enhanced waveform; None: it makes none
+    inverter: str | None = None  # key of `phonemi.inversion.networks`, what recovers articulation; None: nothing does
+    hears_clean: bool = False  # whether it learns from clean speech instead of noisy
+    cascade: Cascade | None = None  # rows that it is made of; nothing of it is trained
     compared_with: tuple[str, ...] = ()  # what this is an alternative to; the first of them that a run has counts
     look: Look | None = None  # what tells it apart in figures; None: a look is found for it
     terms: dict[str, str] = field(default_factory=dict, hash=False)  # words of its label -> what they mean
@@ -69,6 +79,11 @@ class System:
     def learns_encoder(self) -> bool:
         """Whether blocks of the encoder are trained with the enhancer, so that its hidden states cannot be stored."""
         return self.tuned_from_block is not None
+
+    @property
+    def inverts(self) -> bool:
+        """Whether it recovers articulation."""
+        return self.inverter is not None or self.cascade is not None
 
     @property
     def changes_encoder(self) -> bool:

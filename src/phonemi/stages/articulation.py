@@ -1,0 +1,185 @@
+"""Judge how well articulation is recovered: RUN/rows/ROW/articulation.json, and over all rows RUN/articulation.json.
+
+Every row that inverts is judged on the mixtures of the test set, and on their clean speech. Correlations are those of
+each utterance and variable; the mean over the variables is a score of the utterance beside all others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from phonemi.data.mixing import Mixture
+from phonemi.data.speaker_tracks import SpeakerTracks
+from phonemi.inversion import smoothing
+from phonemi.inversion.inverter import Inverter
+from phonemi.metrics.score import Score
+from phonemi.metrics.statistics import estimate
+from phonemi.metrics.tracks import correlation, rmse
+from phonemi.results.articulation import Articulation, ArticulationScores, Noise, VariableScore, VariableScores
+from phonemi.results.evaluation import UtteranceScore
+from phonemi.results.record import read_record
+from phonemi.stages.run import Run
+from phonemi.stages.test_sets import Signal
+from phonemi.systems import find_system, known_system, numbered_name
+
+RESULT = "articulation.json"
+KEYS = ("ppmc", "ppmc_clean", "rmse_mm")
+NO_INVERTER = "it does not invert"
+LENGTH_UNIT = "mm"
+
+Estimator = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Waveform [sample] at 16 kHz -> normalised tracks [frame, variable]."""
+
+
+def inverts(run: Run) -> bool:
+    """Whether any row of the run recovers articulation."""
+    return any(system.inverts for system in run.systems)
+
+
+def load_estimator(run: Run, name: str) -> Estimator | None:
+    """What recovers articulation in a row; None if nothing does."""
+    system = known_system(name)
+    if system is None or not system.inverts or name not in {known.name for known in run.systems}:
+        return None
+    if system.cascade is not None:
+        system = find_system(numbered_name(system.cascade.inverter, system.model))
+    inverter = Inverter.from_pretrained(run.folder.model(system.name)).to(run.device)
+
+    @torch.inference_mode()
+    def estimate_tracks(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        tracks: NDArray[np.float32] = inverter(torch.from_numpy(waveform)[None].to(run.device))[0].cpu().numpy()
+        return smoothing.smooth(tracks) if run.config.inversion.smooth else tracks
+
+    return estimate_tracks
+
+
+class ArticulationJudge:
+    """Judges one row.
+
+    Args:
+        tracks: what the articulators do in the speech of the test set.
+        estimator: of the row; None: every score fails.
+        signal_of: what the row makes of a mixture, which the inverter of a cascade is given.
+        is_cascade: whether it is one; others are given the mixture itself.
+    """
+
+    def __init__(
+        self, tracks: SpeakerTracks, estimator: Estimator | None, signal_of: Signal, is_cascade: bool = False
+    ) -> None:
+        self.tracks, self._estimator = tracks, estimator
+        self._signal_of: Signal = signal_of if is_cascade else lambda mixture: mixture.noisy
+        self.utterances: list[VariableScores] = []
+        self._clean: tuple[str, list[Score]] = ("", [])  # of the last utterance: it comes once for every SNR
+
+    def scores(self, mixture: Mixture) -> dict[str, Score]:
+        """Scores of a mixture by key of a metric; those of each variable are kept in `utterances`."""
+        if self._estimator is None:
+            return {key: Score.failed(NO_INVERTER) for key in KEYS}
+        ppmc, errors_mm = self._compare(mixture)
+        if self._clean[0] != mixture.utterance_id:
+            self._clean = mixture.utterance_id, self._compare(replace(mixture, noisy=mixture.clean))[0]
+        by_key = {"ppmc": ppmc, "ppmc_clean": self._clean[1], "rmse_mm": errors_mm}
+        of_variables = {
+            key: {name: UtteranceScore.of(score) for name, score in zip(self.tracks.names, scores, strict=True)}
+            for key, scores in by_key.items()
+        }
+        self.utterances.append(
+            VariableScores(
+                id=mixture.id,
+                speaker=mixture.speaker,
+                snr_db=mixture.snr_db,
+                noise=mixture.noise_id,
+                ppmc=of_variables["ppmc"],
+                ppmc_clean=of_variables["ppmc_clean"],
+                rmse_mm=of_variables["rmse_mm"],
+            )
+        )
+        return {key: _mean(scores) for key, scores in by_key.items()}
+
+    def _compare(self, mixture: Mixture) -> tuple[list[Score], list[Score]]:
+        """Correlation of each variable, and root mean square error in mm of those that are lengths."""
+        assert self._estimator is not None
+        estimated = self._estimator(self._signal_of(mixture))
+        true = self.tracks.part(mixture.utterance_id, 0, len(mixture.clean))
+        frames = min(len(estimated), len(true))
+        estimated, true = estimated[:frames], true[:frames]
+        failed = Score.failed("no tracks")
+        if mixture.utterance_id not in self.tracks.speakers:
+            return [failed] * true.shape[1], [failed] * true.shape[1]
+        normalisation = self.tracks.normalisation_of(mixture.utterance_id)
+        reach = normalisation.reach.astype(np.float32)
+        errors = rmse(estimated * reach, true * reach)
+        not_a_length = Score.failed("not a length")
+        in_mm = [
+            error if unit == LENGTH_UNIT else not_a_length
+            for error, unit in zip(errors, normalisation.units, strict=True)
+        ]
+        return correlation(estimated, true), in_mm
+
+
+def _mean(scores: Sequence[Score]) -> Score:
+    """The mean of those that could be computed."""
+    values = [score.value for score in scores if score.ok]
+    return Score.of(float(np.mean(values))) if values else Score.failed(scores[0].reason or "no variable")
+
+
+def summarise(run: Run, key: str) -> Articulation:
+    """Means of every row, variable, kind of noise and SNR, with intervals over models and speakers."""
+    models: dict[str, list[tuple[VariableScores, ...]]] = {}
+    for system in run.systems:
+        if system.inverts:
+            scores = read_record(run.folder / f"rows/{system.name}/{RESULT}", ArticulationScores)
+            models.setdefault(system.base, []).append(scores.utterances)
+    labels = {system.base: system.label for system in run.systems}
+    rows = [
+        replace(score, label=labels[base])
+        for base, of_models in models.items()
+        for score in _summaries(base, of_models)
+    ]
+    return Articulation(key=key, rows=tuple(rows))
+
+
+def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterator[VariableScore]:
+    first = models[0]
+    names = tuple(first[0].ppmc)
+    snrs_db = sorted({utterance.snr_db for utterance in first if utterance.snr_db is not None})
+    kinds: tuple[Noise, ...] = ("all", "babble", "other")
+    for variable in (*names, None):
+        for kind in kinds:
+            for snr_db in (*snrs_db, None):
+                chosen = [
+                    index
+                    for index, utterance in enumerate(first)
+                    if kind in ("all", utterance.kind) and snr_db in (None, utterance.snr_db)
+                ]
+                if chosen:
+                    parts = [[of_model[index] for index in chosen] for of_model in models]
+                    score = VariableScore(row=row, variable=variable, noise=kind, snr_db=snr_db)
+                    yield replace(score, **_estimates(parts, variable, "ppmc"))
+        parts = [list({u.id.rpartition("@")[0]: u for u in of_model}.values()) for of_model in models]
+        score = VariableScore(row=row, variable=variable, noise="clean")
+        yield replace(score, **_estimates(parts, variable, "ppmc_clean"))
+
+
+def _estimates(models: Sequence[list[VariableScores]], variable: str | None, key: str) -> dict[str, Any]:
+    values = np.array([[_value(getattr(utterance, key), variable) for utterance in of_model] for of_model in models])
+    known = np.isfinite(values)
+    clusters = [utterance.id.rpartition("@")[0] for utterance in models[0]]
+    interval = estimate(np.where(known, values, 0), known.astype(float), clusters, (-1, 1))
+    low, high = (end if math.isfinite(end) else None for end in (interval.low, interval.high))
+    value = interval.value if math.isfinite(interval.value) else None
+    return {"value": value, "low": low, "high": high, "models": len(models), "scored": int(known.sum())}
+
+
+def _value(scores: dict[str, UtteranceScore], variable: str | None) -> float:
+    """The score of a variable, or the mean of all that could be computed; NaN if there is none."""
+    chosen = scores.values() if variable is None else [scores[variable]]
+    values = [score.value for score in chosen if score.value is not None]
+    return float(np.mean(values)) if values else math.nan
