@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -35,7 +34,7 @@ from phonemi.report.folder_comparison import (
 )
 from phonemi.report.pages import require_writable, write_page
 from phonemi.report.row_style import explain
-from phonemi.report.spectrograms import pictures
+from phonemi.report.spectrograms import pictures, time_ticks
 from phonemi.results.metrics import METRIC, METRICS, RANKING, Metric
 from phonemi.signal import SAMPLE_RATE
 from phonemi.tables import Cell, Column, Table, duration_text, number, plural
@@ -45,7 +44,6 @@ MAX_EMBEDDED_BYTES = 20_000_000  # sound in the page; further sounds are linked
 MAX_EMBEDDED_S = 30.0  # a longer recording is linked
 JUDGE = "phone-judge"  # of the package
 SIDES = {"noisy": "Before", "enhanced": "After", "removed": "Removed", "clean": "Clean"}
-TICKS = 6  # at most, on the time axis of a spectrogram
 NOT_INSTALLED = "is not installed"  # end of the reason of a score that needs another package
 
 
@@ -301,16 +299,3 @@ def _with_removed(waveforms: Mapping[str, NDArray[np.float32]]) -> dict[str, NDA
     if not samples or abs(len(noisy) - len(enhanced)) > LENGTH_TOLERANCE_S * SAMPLE_RATE:
         return dict(waveforms)
     return {**waveforms, "removed": noisy[:samples] - enhanced[:samples]}
-
-
-def time_ticks(duration_s: float) -> list[str]:
-    """Seconds to write on an axis, at round numbers: at most `TICKS` of them, from 0 on.
-
-    >>> time_ticks(4.9), time_ticks(0.5), time_ticks(60.0)
-    (['0', '1', '2', '3', '4'], ['0', '0.1', '0.2', '0.3', '0.4', '0.5'], ['0', '20', '40', '60'])
-    """
-    if duration_s <= 0:
-        return []
-    scale = 10.0 ** math.floor(math.log10(duration_s))
-    step = next(scale * factor for factor in (0.1, 0.2, 0.5, 1, 2, 5) if duration_s / (scale * factor) < TICKS)
-    return [f"{step * tick:.6g}" for tick in range(int(duration_s / step + 1e-9) + 1)]

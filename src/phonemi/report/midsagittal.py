@@ -34,6 +34,20 @@ WALL = np.array(
 HARD_PALATE = slice(2, 12)
 """Vertices of `WALL` that are gums and hard palate; the velum follows."""
 
+FIXED = {
+    "face": np.array(
+        [(10, 23), (19, 25), (22.5, 29), (21, 33), (15, 41), (12.5, 47), (4, 47), (2, 38), (-3, 29), (0, 20)]
+    ),
+    "palate": np.concatenate(
+        [WALL[HARD_PALATE], [(-45.5, 23.5), (-36, 26.5), (-20, 28.5), (-3, 29), (0, 20), (0.9, 10), (-2.5, 6)]]
+    ),
+    "incisors": np.array([(0, 0), (0.8, 1.5), (0.9, 10), (-2.5, 6), (-4, 4), (-1.2, 1)]),
+    "pharynx": np.concatenate(
+        [WALL[17:], [(-95, -76), (-95, 8), (-90, 24), (-80, 33), (-71, 33), (-76, 24), (-79, 12), (-79, 3)]]
+    ),
+}
+"""Closed outlines of what does not move, `[point, 2]` in mm."""
+
 RATE_DRAWN_HZ = 50
 """Frames a second of the outlines: every second one of the tracks; what draws them interpolates."""
 
@@ -178,10 +192,10 @@ def _tongue(values: dict[str, np.ndarray], teeth: np.ndarray) -> np.ndarray:
     weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
     blade = np.sum([weight * handle[:, None] for weight, handle in zip(weights, handles, strict=True)], axis=0)
 
-    # No part of the body is nearer to the wall than its constriction, and nothing is in the wall.
+    # No part of the body is nearer to the wall than its constriction, nor of the blade than both ends allow.
     upper = np.concatenate([rear, circle, blade], axis=1)
-    least = np.broadcast_to(np.minimum(values["TBCD"].clip(0), distance_to_wall(body))[:, None], upper.shape[:2]).copy()
-    least[:, TIP_START:] = np.minimum(least[:, TIP_START:], distance_to_wall(tip)[:, None])
+    share = np.concatenate([np.zeros(upper.shape[1] - _BLADE_POINTS), t[:, 0]])
+    least = (1 - share) * distance_to_wall(body)[:, None] + share * distance_to_wall(tip)[:, None]
     for _ in range(3):  # the way to the focus is not the shortest one from the wall
         lacking = np.maximum(least - distance_to_wall(upper), 0)
         upper = upper + lacking[..., None] * _unit(_FOCUS - upper)

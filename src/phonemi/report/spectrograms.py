@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ VIEW_IN = 6.5  # width of the figure: its letters can be read on a telephone too
 MAX_COLUMNS = 1000  # points in time; a screen shows no more
 PICTURE_COLUMNS = 800
 PICTURE_COLOURS = 64  # a step of about 1 dB; fewer colours make a smaller file
+TICKS = 6  # at most, on the time axis of a picture
 _COLOURS = "magma"
 # The same colours at nine points of their scale, for pictures that need no matplotlib.
 _MAGMA = bytes.fromhex("000004 1d1147 51127c 822681 b63679 e65164 fb8861 fec287 fcfdbf")
@@ -123,6 +125,19 @@ def pictures(waveforms: dict[str, Waveform]) -> dict[str, bytes]:
         steps = np.round((PICTURE_COLOURS - 1) * (spectrogram - low) / (high - low)).clip(0, PICTURE_COLOURS - 1)
         files[name] = _png(steps[::-1].astype(np.uint8))
     return files
+
+
+def time_ticks(duration_s: float) -> list[str]:
+    """Seconds to write on an axis, at round numbers: at most `TICKS` of them, from 0 on.
+
+    >>> time_ticks(4.9), time_ticks(0.5), time_ticks(60.0)
+    (['0', '1', '2', '3', '4'], ['0', '0.1', '0.2', '0.3', '0.4', '0.5'], ['0', '20', '40', '60'])
+    """
+    if duration_s <= 0:
+        return []
+    scale = 10.0 ** math.floor(math.log10(duration_s))
+    step = next(scale * factor for factor in (0.1, 0.2, 0.5, 1, 2, 5) if duration_s / (scale * factor) < TICKS)
+    return [f"{step * tick:.6g}" for tick in range(int(duration_s / step + 1e-9) + 1)]
 
 
 def _png(steps: NDArray[np.uint8]) -> bytes:
