@@ -58,7 +58,7 @@ ARROWS = {
         *("systems", "training", "metrics", "results", "information", "enhancers", "inversion", "aggregations"),
         *("probes", "representations", "data", "audio", "signal"),
     },
-    "report": {"results", "systems", "metrics", "information", "enhancers", "data", "audio", "signal"},
+    "report": {"results", "systems", "metrics", "information", "enhancers", "inversion", "data", "audio", "signal"},
     "recipes": {"stages", "report", "results", "systems", "enhancers", "representations", "inference", "data"},
     "tools": {
         *("report", "results", "enhancers", "inference", "information", "representations", "aggregations", "probes"),

@@ -161,23 +161,46 @@ def read_textgrid(path: str | Path, tier: str = "phones", *, content: bytes | No
         DataError: if the file is missing, is not a TextGrid, is cut short, or has no such interval tier, or if two
             speakers talk at the same time.
     """
-    values = _TextGridValues(path, content)
-    if "TextGrid" not in (values.text(), values.text()):
-        raise DataError(f"{path} is not a TextGrid: its first lines do not say so")
-    values.numbers(2)
-    names: list[str] = []
-    tiers: list[tuple[str, list[Interval]]] = []
-    for _ in range(values.count()):
-        is_interval_tier, name = values.text() == "IntervalTier", values.text()
-        values.numbers(2)
-        # An interval has two times, a mark of a point tier has one.
-        entries = [(values.numbers(2 if is_interval_tier else 1), values.text()) for _ in range(values.count())]
+    names, tiers = [], []
+    for is_interval_tier, name, entries in _textgrid_tiers(path, content):
         if is_interval_tier and name.lower().split(" - ")[-1] == tier.lower():
             tiers.append((name, [Interval(start_s, end_s, label) for (start_s, end_s), label in entries]))
         names.append(name)
     if not tiers:
         raise DataError(f"{path} has no interval tier {tier!r}; {nearest(tier, names)}")
     return tiers[0][1] if len(tiers) == 1 else _join_speakers(path, tiers)
+
+
+def read_textgrid_points(path: str | Path) -> dict[str, list[tuple[float, str]]]:
+    """Read the point tiers of a Praat TextGrid, in the formats of `read_textgrid`: (time in s, mark) by name of a tier.
+
+    Raises:
+        DataError: if the file is missing, is not a TextGrid, or is cut short.
+    """
+    return {
+        name: [(time_s, mark) for (time_s,), mark in entries]
+        for is_interval_tier, name, entries in _textgrid_tiers(path)
+        if not is_interval_tier
+    }
+
+
+def _textgrid_tiers(
+    path: str | Path, content: bytes | None = None
+) -> Iterator[tuple[bool, str, list[tuple[list[float], str]]]]:
+    """Whether a tier has intervals rather than points, its name, and the times and text of each of its entries."""
+    values = _TextGridValues(path, content)
+    if "TextGrid" not in (values.text(), values.text()):
+        raise DataError(f"{path} is not a TextGrid: its first lines do not say so")
+    values.numbers(2)
+    for _ in range(values.count()):
+        is_interval_tier, name = values.text() == "IntervalTier", values.text()
+        values.numbers(2)
+        # An interval has two times, a mark of a point tier has one.
+        yield (
+            is_interval_tier,
+            name,
+            [(values.numbers(2 if is_interval_tier else 1), values.text()) for _ in range(values.count())],
+        )
 
 
 def _join_speakers(path: str | Path, tiers: Sequence[tuple[str, list[Interval]]]) -> list[Interval]:

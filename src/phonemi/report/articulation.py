@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,7 +41,10 @@ MEANINGS = {
 SHOWN_FIRST = ("LA", "TTCD", "TBCD")
 """Drawn over the spectrogram before a reader chooses: how near what articulates comes."""
 
-_COLOURS = ("#ffffff", "#5ee6ff", "#8dff73", "#ffd84d", "#ff9df0", "#b9b2ff", "#ffb08a", "#5dffc8")  # on a dark ground
+MAX_SHOWN_S = 60.0
+"""Of a longer recording a page shows only the beginning: a second takes about 25 kB."""
+
+_COLOURS = ("#ffffff", "#ff9df0", "#ffb08a", "#ffd84d", "#b9b2ff", "#5ee6ff", "#8dff73", "#5dffc8")  # on a dark ground
 _STEPS_PER_MM = 50  # of coordinates on a page
 _NEEDED = {"body": "tongue body", "tip": "tongue tip", "lips": "lips", "velum": "velum", "voice": "voice"}
 
@@ -80,8 +83,12 @@ def articulation_section(
     from markupsafe import Markup
 
     sound = _sound(waveform, sample_rate)
+    tracks = fit_to_audio(tracks, len(sound) / SAMPLE_RATE, title or "the recording")
+    is_cut = len(sound) > MAX_SHOWN_S * SAMPLE_RATE
+    if is_cut:
+        sound = sound[: round(MAX_SHOWN_S * SAMPLE_RATE)]
+        tracks = replace(tracks, values=tracks.values[: round(MAX_SHOWN_S * RATE_HZ)])
     duration_s = len(sound) / SAMPLE_RATE
-    tracks = fit_to_audio(tracks, duration_s, title or "the recording")
     outlines = midsagittal.outlines(tracks, lips_closed_mm)
     data = {
         "duration_s": duration_s,
@@ -89,7 +96,7 @@ def articulation_section(
         "steps_per_mm": _STEPS_PER_MM,
         "tip_start": midsagittal.TIP_START,
         "lines": {name: {"points": line.shape[1], "steps": _packed(line)} for name, line in outlines.lines.items()},
-        "known": {part: "".join("01"[value] for value in known) for part, known in outlines.known.items()},
+        "known": {part: "".join("01"[int(value)] for value in known) for part, known in outlines.known.items()},
         "voice": [round(float(value), 2) for value in outlines.voice],
         "tracks_rate_hz": RATE_HZ,
         "values": [[_rounded(value) for value in column] for column in tracks.values.T],
@@ -116,9 +123,10 @@ def articulation_section(
             picture=data_address("image/png", pictures({"": sound})[""]),
             duration_s=duration_s,
             ticks=time_ticks(duration_s),
-            fixed={name: _path(line) for name, line in midsagittal.FIXED.items()},
+            fixed={name: _path(line, name != "incisors") for name, line in midsagittal.FIXED.items()},
             variables=variables,
             unknown=unknown,
+            shown_s=MAX_SHOWN_S if is_cut else 0,
             is_in_range="range" in tracks.units,
             data=data,
         )
@@ -127,7 +135,7 @@ def articulation_section(
 
 def articulation_page(title: str, recordings: Sequence[Articulation]) -> str:
     """The HTML of a page of recordings, which asks for nothing from elsewhere; to be shown in an `iframe` as well."""
-    return render("articulation_page.html", **_page(title, recordings))
+    return render("articulation_page.html", media="data:", **_page(title, recordings))
 
 
 def write_articulation_page(path: str | Path, title: str, recordings: Sequence[Articulation]) -> Path:
@@ -142,7 +150,7 @@ def write_articulation_page(path: str | Path, title: str, recordings: Sequence[A
 
 def _page(title: str, recordings: Sequence[Articulation]) -> dict[str, Any]:
     parts = [articulation_section(each.tracks, *each[2:4], each.title, each.text) for each in recordings]
-    return {"media": "data:", "name": title, "headlines": [], "sections": {}, "parts": parts}
+    return {"name": title, "headlines": [], "sections": {}, "parts": parts}
 
 
 @figure_style()
@@ -176,7 +184,7 @@ def articulation_figure(
         lines[labels[0]] = axes.plot(times_s, tracks.column(name), color=THEME["linguistic"], linewidth=1.5)[0]
         if second is not None and name in second.names:
             values = fit_to_audio(second, duration_s, labels[1]).column(name)
-            style = {"color": THEME["ink"], "linestyle": (0, (4, 2)), "linewidth": 1.2}
+            style: dict[str, Any] = {"color": THEME["ink"], "linestyle": (0, (4, 2)), "linewidth": 1.2}
             lines[labels[1]] = axes.plot(times_s, values, **style)[0]
         if not np.isfinite(tracks.column(name)).any():
             reason = tracks.reasons.get(name, "")
@@ -206,6 +214,14 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.3g}") if np.isfinite(value) else None
 
 
-def _path(line: np.ndarray) -> str:
-    """A closed outline as the `d` of an SVG path."""
-    return re.sub(r"\.0\b", "", "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) + "Z")
+def _path(line: np.ndarray, is_smooth: bool) -> str:
+    """A closed outline as the `d` of an SVG path, as articulation.js draws those that move."""
+
+    def text(point: np.ndarray) -> str:
+        return " ".join(f"{value:.2f}".rstrip("0").rstrip(".") for value in point)
+
+    if not is_smooth:
+        return "M" + "L".join(map(text, line)) + "Z"
+    middles = (line + np.roll(line, -1, axis=0)) / 2
+    curves = (f"Q{text(point)} {text(middle)}" for point, middle in zip(line, middles, strict=True))
+    return f"M{text(middles[-1])}{''.join(curves)}Z"

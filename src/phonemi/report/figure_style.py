@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phonemi.errors import ConfigError
 from phonemi.files import replacing
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ THEME = {
     "spectrum": "#77695a",
 }
 NARROW_IN, WIDE_IN = 5.0, 10.4
+# Without a date the same numbers give the same bytes.
+_DATES: dict[str, Any] = {".svg": {"Date": None}, ".png": None, ".pdf": {"CreationDate": None}}
 
 
 @contextmanager
@@ -61,15 +64,26 @@ def axes_grid(
     return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
 
-@figure_style()
 def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     """Write `folder/name.png` (200 dots per inch) and `folder/name.svg`, each complete or absent; return the paths."""
     paths = [Path(folder) / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
-        with replacing(path) as temporary:
-            # Without a date the same numbers give the same bytes.
-            figure.savefig(temporary, metadata={"Date": None} if path.suffix == ".svg" else None)
+        write_figure(figure, path)
     return paths
+
+
+@figure_style()
+def write_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as what the suffix says, .svg, .png (200 dots per inch) or .pdf: whole, or not at all.
+
+    Raises:
+        ConfigError: for another suffix.
+    """
+    kind = Path(path).suffix.lower()
+    if kind not in _DATES:
+        raise ConfigError(f"{path}: a figure is written as {', '.join(_DATES)}, not as {kind or 'nothing'}")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=kind[1:], metadata=_DATES[kind])
 
 
 @figure_style()

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from phonemi.inversion.tract_variables import nearest
 from phonemi.inversion.tracks import RATE_HZ, Tracks
+from phonemi.inversion.tract_variables import nearest
 
 TYPICAL = {
     **{"LA": (6.6, 6.6), "LP": (9.8, 9.2), "TTCL": (-9.3, 27.6), "TTCD": (5.9, 13.0), "TBCL": (-40.0, 35.3)},
@@ -23,12 +23,11 @@ TYPICAL = {
 """Mean and reach (largest distance from it) of a typical mouth, for variables in "range": those of eight utterances
 by the eight speakers of `prepare articulatory-synthesis`; that of nasalance is a guess."""
 
-WALL = np.array(
-    [(0, 0), (-1.2, 1), (-4, 4), (-7, 6.5), (-9.5, 8.5), (-12, 12), (-15, 15.8), (-19, 19)]
-    + [(-25, 21.7), (-31, 22), (-38, 20.6), (-45, 18.6), (-52, 16.6), (-59, 14.2), (-66, 11), (-72, 7.4), (-77, 3)]
-    + [(-80, -3), (-82, -11), (-83.3, -20), (-84, -30), (-84, -42), (-82, -54), (-79, -64), (-77, -76)],
-    dtype=np.float64,
-)
+WALL = np.array([
+    (0, 0), (-1.2, 1), (-4, 4), (-7, 6.5), (-9.5, 8.5), (-12, 12), (-15, 15.8), (-19, 19), (-25, 21.7), (-31, 22),
+    (-38, 20.6), (-45, 18.6), (-52, 16.6), (-59, 14.2), (-66, 11), (-72, 7.4), (-77, 3), (-80, -3), (-82, -11),
+    (-83.3, -20), (-84, -30), (-84, -42), (-82, -54), (-79, -64), (-77, -76),
+])  # fmt: skip
 """Upper incisors, palate, raised velum and rear wall of the pharynx, from front to back, `[vertex, 2]`."""
 
 HARD_PALATE = slice(2, 12)
@@ -36,14 +35,26 @@ HARD_PALATE = slice(2, 12)
 
 FIXED = {
     "face": np.array(
-        [(10, 23), (19, 25), (22.5, 29), (21, 33), (15, 41), (12.5, 47), (4, 47), (2, 38), (-3, 29), (0, 20)]
-    ),
+        [
+            (10, 23),
+            (19, 25),
+            (22.5, 29),
+            (21, 33),
+            (15, 41),
+            (12.5, 47),
+            (4, 47),
+            (2, 38),
+            (-4, 29),
+            (-2, 22),
+            (5, 20.5),
+        ]
+    ),  # fmt: skip
     "palate": np.concatenate(
         [WALL[HARD_PALATE], [(-45.5, 23.5), (-36, 26.5), (-20, 28.5), (-3, 29), (0, 20), (0.9, 10), (-2.5, 6)]]
     ),
     "incisors": np.array([(0, 0), (0.8, 1.5), (0.9, 10), (-2.5, 6), (-4, 4), (-1.2, 1)]),
     "pharynx": np.concatenate(
-        [WALL[17:], [(-95, -76), (-95, 8), (-90, 24), (-80, 33), (-71, 33), (-76, 24), (-79, 12), (-79, 3)]]
+        [WALL[17:], [(-77, -84), (-95, -84), (-95, 8), (-90, 24), (-80, 33), (-69, 33), (-70, 25), (-73, 16), (-75, 8)]]
     ),
 }
 """Closed outlines of what does not move, `[point, 2]` in mm."""
@@ -56,13 +67,13 @@ TIP_START = 18
 
 _FOCUS = np.array([-34.0, -25.0])  # from here the wall is seen whole, and the tongue's body lies before it
 _RADIUS_MM = 20.0  # of the tongue's body
-_REAR = np.deg2rad(195)  # its lowest point, seen from its centre
+_REAR = np.deg2rad(180)  # its lowest point, seen from its centre
 _ROOT = np.array([-65.0, -50.0])
 _CIRCLE_POINTS, _BLADE_POINTS = 10, 9
 _PLACE_S = 0.09  # the nearest place jumps from one end of the tongue's body to the other, and no tongue does
 _VELUM_OPEN = {"VO": 60.0, "NAS": 1.0}  # values at which the velum hangs down
-_RAISED = WALL[11:16]
-_LOWERED = np.array([(-45, 18.6), (-52, 14.6), (-58.5, 10), (-64.5, 5), (-69.5, -1)])
+_RAISED = np.array([(-40, 20), (-45, 18.6), (-52, 16.6), (-59, 14.2), (-66, 11), (-74, 5.8)])
+_LOWERED = np.array([(-40, 20), (-45, 18.6), (-52, 14.6), (-58.5, 10), (-64.5, 5), (-69.5, -1)])
 _VELUM_MM = 4.5  # its thickness
 
 
@@ -132,8 +143,9 @@ def distance_to_wall(points: np.ndarray) -> np.ndarray:
     at_y = np.clip(points[..., 1] - ys[0], 0, len(ys) - 1.001)
     x, y = at_x.astype(int), at_y.astype(int)
     to_x, to_y = at_x - x, at_y - y
-    distances: np.ndarray = (1 - to_y) * ((1 - to_x) * field[y, x] + to_x * field[y, x + 1])
-    return distances + to_y * ((1 - to_x) * field[y + 1, x] + to_x * field[y + 1, x + 1])
+    above, below = ((1 - to_x) * field[row, x] + to_x * field[row, x + 1] for row in (y + 1, y))
+    distances: np.ndarray = to_y * above + (1 - to_y) * below
+    return distances
 
 
 @cache
@@ -210,7 +222,7 @@ def _tongue(values: dict[str, np.ndarray], teeth: np.ndarray) -> np.ndarray:
 
 
 def _jaw(la: np.ndarray, lp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines of the lower lip with chin and floor of the mouth, and of the lower incisors. The jaw follows the lips."""
+    """Outlines of lower lip, chin and floor of the mouth, and of the lower incisors; the jaw follows the lips."""
     lip, jaw, zero = -1 - la, -0.8 - 0.7 * la, np.zeros_like(la)
     back = -0.1 * la  # it opens about its joint, and so backwards
     lower = [
@@ -227,8 +239,8 @@ def _jaw(la: np.ndarray, lp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (zero - 1 + back, jaw - 34),
         (zero - 24, 0.6 * jaw - 39),
         (zero - 46, 0.2 * jaw - 49),
-        (zero - 51, zero - 76),
-        (zero - 65, zero - 76),
+        (zero - 51, zero - 84),
+        (zero - 65, zero - 84),
         (zero - 65, zero - 62),
         (zero - 63, zero - 50),
         (zero - 40, 0.5 * jaw - 34),
@@ -243,9 +255,9 @@ def _jaw(la: np.ndarray, lp: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _upper_lip(lp: np.ndarray) -> np.ndarray:
     """It comes forward with the lower lip."""
-    still = np.array([(10, 23), (9.5, 14), (9.3, 7), (10, 3), (8.6, 0), (6.2, -1), (3.6, 0.3), (1.8, 4), (0.9, 10)])
+    still = np.array([(10.5, 26), (9.7, 14), (9.3, 7), (10, 3), (8.6, 0), (6.2, -1), (3.6, 0.3), (1.8, 4), (1.3, 12)])
     forward = np.array([0, 0.3, 0.8, 1, 1, 1, 0.6, 0.2, 0])
-    line = np.tile(np.concatenate([still, [[0, 20]]]), (len(lp), 1, 1))
+    line = np.tile(np.concatenate([still, [[1.3, 26]]]), (len(lp), 1, 1))
     line[:, :-1, 0] += forward * 0.8 * (lp - 9)[:, None]
     return line
 
@@ -255,7 +267,7 @@ def _velum(opening: np.ndarray) -> np.ndarray:
     share = opening[:, None, None]
     below = (1 - share) * _RAISED + share * _LOWERED
     along = _unit(np.gradient(below, axis=1))
-    thickness = _VELUM_MM * np.array([1.3, 1.1, 1, 0.9, 0.4])[:, None]
+    thickness = _VELUM_MM * np.array([1, 1.2, 1.1, 1, 0.9, 0.6])[:, None]
     above = below + thickness * np.stack([along[..., 1], -along[..., 0]], axis=-1)
     return np.concatenate([below, above[:, ::-1]], axis=1)
 
@@ -269,4 +281,5 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    directions: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return directions

@@ -46,6 +46,9 @@
     one(".tongue-fill").setAttribute("d", closed(tongue));
     one(".tongue-body").setAttribute("d", open(tongue.slice(0, start + 1)));
     one(".tongue-tip").setAttribute("d", open(tongue.slice(start, -1)));
+    const name = one(".of-tongue"), [x, y] = [0, 1].map(axis => tongue.reduce((sum, point) => sum + point[axis], 0) / tongue.length);
+    name.setAttribute("x", x);
+    name.setAttribute("y", -y);
     const nearest = Math.round(place);
     for (const [kind, part] of [[".tongue-body", "body"], [".tongue-tip", "tip"], [".lip", "lips"], [".velum", "velum"],
       [".moves.teeth", "lips"], [".voice", "voice"]]) fade(kind, part, nearest);
