@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from phonemi import audio
+from phonemi.errors import DataError
 from phonemi.inversion.tracks import RATE_HZ, Tracks, fit_to_audio
 from phonemi.report import midsagittal
 from phonemi.report.cards import data_address, sound_addresses
@@ -78,7 +79,7 @@ def articulation_section(
         lips_closed_mm: see `midsagittal.outlines`.
 
     Raises:
-        DataError: if sound and tracks differ in length by more.
+        DataError: if sound and tracks differ in length by more, or there is no sound.
     """
     from markupsafe import Markup
 
@@ -201,8 +202,10 @@ def articulation_figure(
 
 def _sound(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """One channel at 16 kHz: the mean of all."""
-    waveform = np.asarray(waveform, dtype=np.float32)
-    return audio.resample(np.atleast_2d(waveform).mean(axis=0), sample_rate, SAMPLE_RATE)
+    waveform = np.atleast_2d(np.asarray(waveform, dtype=np.float32))
+    if not waveform.size:
+        raise DataError("there is no articulation to show: the recording has no samples")
+    return audio.resample(waveform.mean(axis=0), sample_rate, SAMPLE_RATE)
 
 
 def _packed(line: np.ndarray) -> str:

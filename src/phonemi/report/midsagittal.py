@@ -33,45 +33,30 @@ WALL = np.array([
 HARD_PALATE = slice(2, 12)
 """Vertices of `WALL` that are gums and hard palate; the velum follows."""
 
+_NOSE = [(10, 23), (19, 25), (22.5, 29), (21, 33), (15, 41), (12.5, 47), (4, 47), (2, 38), (-4, 29), (-2, 22), (5, 20)]
+_NOSE_FLOOR = [(-45.5, 23.5), (-36, 26.5), (-20, 28.5), (-3, 29), (0, 20), (0.9, 10), (-2.5, 6)]
+_NECK = [(-77, -84), (-95, -84), (-95, 8), (-90, 24), (-80, 33), (-69, 33), (-70, 25), (-73, 16), (-75, 8)]
 FIXED = {
-    "face": np.array(
-        [
-            (10, 23),
-            (19, 25),
-            (22.5, 29),
-            (21, 33),
-            (15, 41),
-            (12.5, 47),
-            (4, 47),
-            (2, 38),
-            (-4, 29),
-            (-2, 22),
-            (5, 20.5),
-        ]
-    ),  # fmt: skip
-    "palate": np.concatenate(
-        [WALL[HARD_PALATE], [(-45.5, 23.5), (-36, 26.5), (-20, 28.5), (-3, 29), (0, 20), (0.9, 10), (-2.5, 6)]]
-    ),
+    "face": np.array(_NOSE),
+    "palate": np.concatenate([WALL[HARD_PALATE], _NOSE_FLOOR]),
     "incisors": np.array([(0, 0), (0.8, 1.5), (0.9, 10), (-2.5, 6), (-4, 4), (-1.2, 1)]),
-    "pharynx": np.concatenate(
-        [WALL[17:], [(-77, -84), (-95, -84), (-95, 8), (-90, 24), (-80, 33), (-69, 33), (-70, 25), (-73, 16), (-75, 8)]]
-    ),
+    "pharynx": np.concatenate([WALL[17:], _NECK]),
 }
 """Closed outlines of what does not move, `[point, 2]` in mm."""
 
 RATE_DRAWN_HZ = 50
 """Frames a second of the outlines: every second one of the tracks; what draws them interpolates."""
 
-TIP_START = 18
-"""Point of the tongue's outline where its body ends and its tip begins."""
-
 _FOCUS = np.array([-34.0, -25.0])  # from here the wall is seen whole, and the tongue's body lies before it
 _RADIUS_MM = 20.0  # of the tongue's body
 _REAR = np.deg2rad(180)  # its lowest point, seen from its centre
 _ROOT = np.array([-65.0, -50.0])
 _CIRCLE_POINTS, _BLADE_POINTS = 10, 9
+TIP_START = 3 + _CIRCLE_POINTS + _BLADE_POINTS // 2
+"""Point of the tongue's outline where its body ends and its tip begins, in the middle of the blade."""
+
 _PLACE_S = 0.09  # the nearest place jumps from one end of the tongue's body to the other, and no tongue does
-_VELUM_OPEN = {"VO": 60.0, "NAS": 1.0}  # values at which the velum hangs down
+_VELUM_OPEN = {"VO": 50.0, "NAS": 1.0}  # values at which the velum hangs down
 _RAISED = np.array([(-40, 20), (-45, 18.6), (-52, 16.6), (-59, 14.2), (-66, 11), (-74, 5.8)])
 _LOWERED = np.array([(-40, 20), (-45, 18.6), (-52, 14.6), (-58.5, 10), (-64.5, 5), (-69.5, -1)])
 _VELUM_MM = 4.5  # its thickness
