@@ -16,7 +16,7 @@ UPPER = 22  # points of the tongue's outline that face the wall
 def still(**values: float) -> Outlines:
     """A mouth at rest, apart from some values."""
     rest = {name: mean for name, (mean, _) in TYPICAL.items() if name not in ("VO", "NAS")}
-    return outlines(tracks_of({name: np.full(5, value) for name, value in (rest | values).items()}))
+    return outlines(tracks_of({name: np.full(5, value) for name, value in (rest | values).items()}), {})
 
 
 def lips_mm(shape: Outlines) -> float:
@@ -132,8 +132,14 @@ def test_tracks_in_range_are_those_of_a_typical_mouth() -> None:
 
 def test_lips_of_pellets_touch_at_their_own_distance() -> None:
     pellets = tracks_of({"LA": np.full(3, 10.0), "LP": np.full(3, 9.0)})
-    assert lips_mm(outlines(pellets, lips_closed_mm=10.0)) == 0
+    assert lips_mm(outlines(pellets, {"LA": 10.0})) == 0
     assert lips_mm(outlines(pellets)) == pytest.approx(10)
+
+
+def test_closures_of_the_synthetic_corpus_are_drawn_closed() -> None:
+    closure = {"TBCL": -50.0, "TBCD": 2.0, "TTCL": -12.0, "TTCD": 8.0}
+    tongue = outlines(tracks_of({name: np.full(3, value) for name, value in closure.items()})).lines["tongue"][0]
+    assert abs(nearest_mm(tongue[:TIP_START])[0]) < 0.3
 
 
 @pytest.mark.parametrize(("name", "value"), [("VO", 45.0), ("NAS", 0.9)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,7 +66,7 @@ def articulation_section(
     sample_rate: int,
     title: str = "",
     text: str = "",
-    lips_closed_mm: float = 0.0,
+    closed_mm: Mapping[str, float] = midsagittal.CLOSED_MM,
 ) -> Markup:
     """A part of a page, with all that it needs in it: the moving mouth, spectrogram and tracks, and a player.
 
@@ -76,7 +76,7 @@ def articulation_section(
         sample_rate: in Hz, of the waveform.
         title: of the recording.
         text: what is said.
-        lips_closed_mm: see `midsagittal.outlines`.
+        closed_mm: see `midsagittal.outlines`.
 
     Raises:
         DataError: if sound and tracks differ in length by more, or there is no sound.
@@ -90,7 +90,7 @@ def articulation_section(
         sound = sound[: round(MAX_SHOWN_S * SAMPLE_RATE)]
         tracks = replace(tracks, values=tracks.values[: round(MAX_SHOWN_S * RATE_HZ)])
     duration_s = len(sound) / SAMPLE_RATE
-    outlines = midsagittal.outlines(tracks, lips_closed_mm)
+    outlines = midsagittal.outlines(tracks, closed_mm)
     data = {
         "duration_s": duration_s,
         "rate_hz": midsagittal.RATE_DRAWN_HZ,

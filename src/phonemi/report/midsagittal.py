@@ -8,6 +8,7 @@ near it comes to the wall, with a blade from there to the tip, of which they say
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ TYPICAL = {
 }
 """Mean and reach (largest distance from it) of a typical mouth, for variables in "range": those of eight utterances
 by the eight speakers of `prepare articulatory-synthesis`; that of nasalance is a guess."""
+
+CLOSED_MM = {"LA": 0.0, "TTCD": 0.4, "TBCD": 2.0}
+"""What `prepare articulatory-synthesis` measures in closures of lips, tongue tip and tongue body."""
 
 WALL = np.array([
     (0, 0), (-1.2, 1), (-4, 4), (-7, 6.5), (-9.5, 8.5), (-12, 12), (-15, 15.8), (-19, 19), (-25, 21.7), (-31, 22),
@@ -79,13 +83,13 @@ class Outlines(NamedTuple):
     voice: np.ndarray
 
 
-def outlines(tracks: Tracks, lips_closed_mm: float = 0.0) -> Outlines:
+def outlines(tracks: Tracks, closed_mm: Mapping[str, float] = CLOSED_MM) -> Outlines:
     """Outlines of every second frame of the tracks.
 
     Args:
         tracks: with any variables; in mm, mm2, 0..1, or "range", which is taken for that of `TYPICAL`.
-        lips_closed_mm: LA when the lips touch. Pellets, which sit on the outside of the lips, are about 10 mm apart
-            then; 0 for those of `prepare articulatory-synthesis`, which are measured between the lips.
+        closed_mm: distances in closures, by variable, which are drawn as 0. Those of pellets are others: on the
+            outside of the lips, they are about 10 mm apart when these touch.
     """
     step = RATE_HZ // RATE_DRAWN_HZ
     values, known = {}, {}
@@ -99,8 +103,9 @@ def outlines(tracks: Tracks, lips_closed_mm: float = 0.0) -> Outlines:
         values[name] = np.where(np.isfinite(column), column, 0.0 if name in ("VO", "NAS", "PER") else mean)
     values["TBCL"] = _smooth(values["TBCL"])
     values = {name: column[::step] for name, column in values.items()}
-    values["LA"] -= np.where(known["LA"], lips_closed_mm, 0.0)
-    values["LA"], values["LP"] = values["LA"].clip(0, 22), values["LP"].clip(2, 22)
+    for name in ("LA", "TTCD", "TBCD"):
+        values[name] = np.maximum(values[name] - np.where(known[name], closed_mm.get(name, 0.0), 0.0), 0)
+    values["LA"], values["LP"] = values["LA"].clip(max=22), values["LP"].clip(2, 22)
 
     lower, teeth = _jaw(values["LA"], values["LP"])
     openings = [values[name] / full for name, full in _VELUM_OPEN.items() if known[name].any()]
@@ -158,7 +163,7 @@ def _constriction(place: np.ndarray, degree: np.ndarray) -> np.ndarray:
     place = place.clip(-76, 0.5)
     down = ys[::-1][ys[::-1] > -40]
     column = distance_to_wall(np.stack(np.broadcast_arrays(place[:, None], down), axis=-1))
-    degree = np.minimum(np.maximum(degree, 0), column.max(axis=1) - 1e-6)
+    degree = np.minimum(degree, column.max(axis=1) - 1e-6)
     index = np.maximum((column >= degree[:, None]).argmax(axis=1), 1)
     frame = np.arange(len(place))
     above, below = column[frame, index - 1], column[frame, index]
