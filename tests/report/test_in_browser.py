@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 
 from phonemi import audio
+from phonemi.inversion.tracks import tracks_of
 from phonemi.metrics.composite import COMPOSITE_KEYS, DIVIDED_KEYS
 from phonemi.metrics.score import Score
 from phonemi.report import folder_comparison, listening_page
+from phonemi.report.articulation import Articulation, write_articulation_page
 from phonemi.results.metrics import METRICS
 
 pytestmark = pytest.mark.slow
@@ -72,6 +74,43 @@ PLAY = """<script>addEventListener("load", async () => {
   await until(() => others.every(sound => sound.currentTime > 0));
   parent.postMessage(JSON.stringify({names, first, second, controls, paused, jumps, text, line,
     stopped: states("paused"), again: button.textContent}), "*");
+});</script>"""
+# Runs in the page: moves to a time, reads the mouth there, then plays at half speed, pauses and clicks on a plot.
+MOUTH = """<script>addEventListener("load", async () => {
+  const until = async condition => { while (!condition()) await new Promise(done => setTimeout(done, 5)); };
+  const [article, other] = document.querySelectorAll(".articulation");
+  const find = kind => article.querySelector(kind), slider = find("[type=range]"), sound = find("audio");
+  const button = find("button"), speed = find("select"), box = kind => find(kind).getBBox();
+  const at = seconds => {
+    slider.value = seconds;
+    slider.dispatchEvent(new Event("input"));
+    const [upper, lower] = ["upper", "lower"].map(name => box(`[data-line=${name}]`));
+    return {
+      lips_mm: upper.y - lower.y - lower.height,
+      faded: [...article.querySelectorAll(".unknown")].map(part => part.classList[0]),
+      time: find(".controls output").value, la: find(".variables output").value, cursor: find(".plot i").style.left,
+    };
+  };
+  await until(() => sound.readyState > 2 && other.querySelector("audio").readyState > 2);
+  const open = at(0.2), closed = at(1), lost = at(1.5), still = find(".tongue-fill").getAttribute("d");
+  speed.value = "0.5";
+  speed.dispatchEvent(new Event("change"));
+  at(0);
+  button.click();
+  await until(() => sound.currentTime > 0.3 && slider.valueAsNumber > 0.2);
+  const moved = find(".tongue-fill").getAttribute("d") !== still;
+  const playing = {text: button.textContent, rate: sound.playbackRate, moved};
+  other.querySelector("button").click();
+  await until(() => button.textContent === "Play");
+  const paused = [sound.paused, other.querySelector("audio").paused];
+  const plot = find(".plot"), place = plot.getBoundingClientRect();
+  const [x, y] = [place.left + place.width / 2, place.top + 5];
+  plot.setPointerCapture = () => {};  // there is no real pointer
+  plot.dispatchEvent(new PointerEvent("pointerdown", {clientX: x, clientY: y}));
+  const shown = () => article.querySelectorAll(".plot path[d^=M]:not([style*=none])").length, lines = shown();
+  find(".variables :checked").click();
+  parent.postMessage(JSON.stringify({open, closed, lost, playing, paused, middle: sound.currentTime, lines,
+    fewer: shown(), controls: sound.controls}), "*");
 });</script>"""
 FRAME = """<!doctype html><iframe src="%s" style="width: %dpx; height: 900px; border: 0"></iframe><pre></pre>
 <script>
@@ -191,6 +230,51 @@ def test_sounds_of_a_recording_play_together_and_one_is_heard(tmp_path: Path, mo
     assert (found["text"], found["line"]) == ("Pause", False)
     assert found["stopped"] == [True] * 3, "one recording at a time"
     assert found["again"] == "Play"
+
+
+@needs_browser
+def test_a_mouth_moves_with_its_sound(tmp_path: Path) -> None:
+    frames = np.arange(200)
+    columns = {"LA": 5 + 5 * np.cos(np.pi * frames / 100), "LP": np.full(200, 9.0), "TTCL": np.full(200, -9.0)}
+    columns |= {"TTCD": 6 + 5 * np.sin(frames / 9), "TBCL": np.full(200, -45.0), "TBCD": 6 + 3 * np.sin(frames / 9)}
+    columns["TTCD"][140:160] = np.nan
+    tracks = tracks_of(columns | {"PER": np.ones(200)})
+    sound = 0.1 * np.sin(2 * np.pi * 150 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    page = write_articulation_page(
+        tmp_path / "page.html", "Mouths", [Articulation(name, tracks, sound, RATE, "words") for name in ("a", "b")]
+    )
+    page.write_text(page.read_text().replace("</body>", f"{MOUTH}</body>"))
+    found = play(page, tmp_path)
+    # Smooth curves keep within their points: the drawn lips are a little thinner than their outlines.
+    assert found["open"]["lips_mm"] - found["closed"]["lips_mm"] == pytest.approx(columns["LA"][20], abs=0.3)
+    assert found["closed"]["lips_mm"] < 1
+    assert (found["closed"]["la"], found["closed"]["cursor"]) == ("0.0 mm", "50%")
+    assert found["closed"]["time"] == "1.00 / 2.00 s"
+    assert "tongue" not in found["closed"]["faded"]
+    assert found["lost"]["faded"] == ["tissue", "tongue"], "the velum, of which nothing is known, and the tip"
+    assert found["playing"] == {"text": "Pause", "rate": 0.5, "moved": True}
+    assert found["paused"] == [True, False], "one recording at a time"
+    assert found["middle"] == pytest.approx(1.0, abs=0.01)
+    assert (found["lines"], found["fewer"], found["controls"]) == (6, 4, False)
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_of_a_mouth_fits(tmp_path: Path, width: int) -> None:
+    tracks = tracks_of({name: np.full(100, 5.0) for name in ("LA", "LP", "TTCL", "TTCD", "TBCL", "TBCD", "PER", "F0")})
+    recording = Articulation("a recording with a rather long name", tracks, np.zeros(RATE, np.float32), RATE)
+    page = write_articulation_page(tmp_path / "page.html", "A mouth", [recording])
+    measure = (
+        "<script>parent.postMessage(JSON.stringify([document.documentElement.scrollWidth, innerWidth]), '*')</script>"
+    )
+    page.write_text(page.read_text().replace("</body>", f"{measure}</body>"))
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME % (page.name, width))
+    shown = browse(frame.as_uri(), tmp_path, "--window-size=1500,1000")
+    needed, inner = json.loads(unescape(shown.partition("<pre>")[2].partition("</pre>")[0]))
+    assert inner == width
+    assert needed <= width
+    assert not [url for url in asked_for(tmp_path) if not url.startswith("file:")]
 
 
 class Served(NamedTuple):
