@@ -31,7 +31,6 @@ from phonemi.report.listening_page import (
     measured_metrics,
     recordings_table,
     summary_sentences,
-    time_ticks,
 )
 from phonemi.results.metrics import METRIC
 
@@ -179,14 +178,6 @@ def test_names_that_are_not_utf_8_are_shown_as_far_as_they_are(
 def test_the_page_does_not_replace_a_recording(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"c\.wav has the name of a sound file, .*: -o c\.html"):
         build_listening_page(*folders, folders[0] / "c.wav")
-
-
-def test_seconds_on_an_axis_are_round_and_few() -> None:
-    for duration_s in np.geomspace(0.01, 60, 200):
-        ticks = [float(tick) for tick in time_ticks(duration_s)]
-        assert 2 <= len(ticks) <= listening_page.TICKS + 1
-        assert ticks[0] == 0
-        assert 0.6 * duration_s < ticks[-1] + ticks[1] <= 1.5001 * duration_s
 
 
 def test_rows_show_both_numbers_and_why_one_is_missing() -> None:

@@ -12,12 +12,14 @@ from phonemi.report.figure_style import svg_text
 from phonemi.report.spectrograms import (
     PICTURE_COLOURS,
     RANGE_DB,
+    TICKS,
     are_static,
     layer_shares,
     pictures,
     recording_view,
     scale_db,
     spectrogram_db,
+    time_ticks,
 )
 
 RATE = 16_000
@@ -104,3 +106,11 @@ def test_the_colours_of_pictures_are_those_of_the_figures() -> None:
     expected = colormaps["magma"](((levels - levels.max()) / RANGE_DB + 1).clip(0, 1))[:, :3]
     assert np.abs(file - expected).max() < 0.06
     assert len(np.unique(file, axis=0)) > 0.9 * PICTURE_COLOURS
+
+
+def test_seconds_on_an_axis_are_round_and_few() -> None:
+    for duration_s in np.geomspace(0.01, 60, 200):
+        ticks = [float(tick) for tick in time_ticks(duration_s)]
+        assert 2 <= len(ticks) <= TICKS + 1
+        assert ticks[0] == 0
+        assert 0.6 * duration_s < ticks[-1] + ticks[1] <= 1.5001 * duration_s

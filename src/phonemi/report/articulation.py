@@ -12,6 +12,7 @@ import numpy as np
 
 from phonemi import audio
 from phonemi.errors import DataError
+from phonemi.inversion.source_features import VOICED
 from phonemi.inversion.tracks import RATE_HZ, Tracks, fit_to_audio
 from phonemi.report import midsagittal
 from phonemi.report.cards import data_address, sound_addresses
@@ -98,6 +99,7 @@ def articulation_section(
         "tip_start": midsagittal.TIP_START,
         "lines": {name: {"points": line.shape[1], "steps": _packed(line)} for name, line in outlines.lines.items()},
         "known": {part: "".join("01"[int(value)] for value in known) for part, known in outlines.known.items()},
+        "voiced": VOICED,
         "voice": [round(float(value), 2) for value in outlines.voice],
         "tracks_rate_hz": RATE_HZ,
         "values": [[_rounded(value) for value in column] for column in tracks.values.T],

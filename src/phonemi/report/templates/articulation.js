@@ -61,7 +61,7 @@
         reading.value = value === null ? "–" : `${value.toFixed(reading.dataset.unit ? digits : 2)} ${reading.dataset.unit}`;
     });
     const pitch = readings.findIndex(reading => reading.dataset.unit === "Hz"), hertz = data.values[pitch]?.[row];
-    const voiced = data.voice[nearest] > 0.5;
+    const voiced = data.voice[nearest] >= data.voiced;
     one(".pitch").textContent = data.known.voice[nearest] !== "1" ? "voice unknown"
       : voiced ? `voice${hertz ? ` ${hertz.toFixed(0)} Hz` : ""}` : "no voice";
   };
