@@ -59,7 +59,8 @@ _CIRCLE_POINTS, _BLADE_POINTS = 10, 9
 TIP_START = 3 + _CIRCLE_POINTS + _BLADE_POINTS // 2
 """Point of the tongue's outline where its body ends and its tip begins, in the middle of the blade."""
 
-_PLACE_S = 0.09  # the nearest place jumps from one end of the tongue's body to the other, and no tongue does
+_PLACE_S = 0.2  # window over the places, which jump from one end of the tongue's tip or body to the other
+_PLACE_MM = 3.0  # in the window a place counts e times less for each such distance from the wall
 _VELUM_OPEN = {"VO": 50.0, "NAS": 1.0}  # values at which the velum hangs down
 _RAISED = np.array([(-40, 20), (-45, 18.6), (-52, 16.6), (-59, 14.2), (-66, 11), (-74, 5.8)])
 _LOWERED = np.array([(-40, 20), (-45, 18.6), (-52, 14.6), (-58.5, 10), (-64.5, 5), (-69.5, -1)])
@@ -101,7 +102,8 @@ def outlines(tracks: Tracks, closed_mm: Mapping[str, float] = CLOSED_MM) -> Outl
                 column = column * reach + mean
         known[name] = np.isfinite(column)[::step]
         values[name] = np.where(np.isfinite(column), column, 0.0 if name in ("VO", "NAS", "PER") else mean)
-    values["TBCL"] = _smooth(values["TBCL"])
+    for place, degree in (("TTCL", "TTCD"), ("TBCL", "TBCD")):
+        values[place] = _smooth(values[place], np.exp(-values[degree].clip(0, 40) / _PLACE_MM))
     values = {name: column[::step] for name, column in values.items()}
     for name in ("LA", "TTCD", "TBCD"):
         values[name] = np.maximum(values[name] - np.where(known[name], closed_mm.get(name, 0.0), 0.0), 0)
@@ -262,11 +264,15 @@ def _velum(opening: np.ndarray) -> np.ndarray:
     return np.concatenate([below, above[:, ::-1]], axis=1)
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
-    window = np.hanning(round(_PLACE_S * RATE_HZ) + 2)[1:-1]
-    half = len(window) // 2
-    padded = np.pad(values, half, mode="edge") if len(values) else np.zeros(2 * half)
-    smoothed: np.ndarray = np.convolve(padded, window / window.sum(), mode="valid")
+def _smooth(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted mean `[frame]` of values in a Hann window."""
+    if not len(values):
+        return values
+    window = np.hanning(round(_PLACE_S * RATE_HZ) + 3)[1:-1]
+    total, weight = (
+        np.convolve(column, window)[len(window) // 2 :][: len(values)] for column in (values * weights, weights)
+    )
+    smoothed: np.ndarray = total / weight
     return smoothed
 
 
