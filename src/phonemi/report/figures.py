@@ -25,11 +25,13 @@ from phonemi.report import plots
 from phonemi.report.figure_style import save_figure
 from phonemi.report.robustness import layer_profiles, robustness_sentences
 from phonemi.report.row_style import is_dynamic, is_in_figure_3, row_title, trained_part
+from phonemi.results.articulation import Articulation
 from phonemi.results.evaluation import Evaluation
 from phonemi.results.information import Information, InformationTable, information_tables
 from phonemi.results.metrics import METRICS
 from phonemi.results.record import read_record
 from phonemi.results.run_folder import STAGES, RunResults, read_results
+from phonemi.results.tables import NOISES
 from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeightsOverTime
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 # The names that `run_figures` gives, for every name of an encoder.
 _RUN_FIGURE = re.compile(
-    "information_(by_layer|peak|(by_snr|heatmap)(_.+)?)|layer_weights|dynamic_weights|metrics_by_snr|training_curves"
+    "information_(by_layer|peak|(by_snr|heatmap)(_.+)?)|layer_weights|dynamic_weights|metrics_by_snr|articulation_by_snr|"
+    "training_curves|robustness"
 )
 CURVE_POINTS = 120  # what a small panel can show
 _NOT_CURVES = {"stage", "label", "step", "epoch", "time", "time_s", "seconds", "steps_per_s", "learning_rate"}
@@ -60,6 +63,8 @@ def run_figures(results: RunResults) -> dict[str, Figure]:
         figures["dynamic_weights"] = _weights_over_time(results.dynamic_weights, results.dynamic_weights.rows)
     if results.evaluation is not None and (panels := _panels_by_snr(results.evaluation)):
         figures["metrics_by_snr"] = plots.small_multiples(panels, "SNR (dB)")
+    if results.articulation is not None:
+        figures["articulation_by_snr"] = plots.small_multiples(_articulation_panels(results.articulation), "SNR (dB)")
     if panels := _training_panels(results.log, results.titles):
         figures["training_curves"] = plots.small_multiples(panels, "Step", markers=False)
     return figures
@@ -111,6 +116,18 @@ def _panels_by_snr(evaluation: Evaluation) -> plots.Panels:
             _, snrs_db, values = panel.setdefault(row.row, (evaluation.titles.get(row.row, row.row), [], []))
             snrs_db.append(row.snr_db)
             values.append(value)
+    return panels
+
+
+def _articulation_panels(articulation: Articulation) -> plots.Panels:
+    """Mean correlation of all variables against the SNR, a panel for each kind of noise."""
+    panels: dict[str, dict[str, tuple[str, list[float], list[float]]]] = {}
+    for score in articulation.rows:
+        if score.variable is None and score.noise in ("babble", "other") and None not in (score.snr_db, score.value):
+            panel = panels.setdefault(f"PPMC in {NOISES[score.noise]} ↑", {})
+            _, snrs_db, values = panel.setdefault(score.row, (score.title, [], []))
+            snrs_db.append(score.snr_db or 0.0)
+            values.append(score.value or 0.0)
     return panels
 
 

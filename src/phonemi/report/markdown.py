@@ -12,6 +12,8 @@ from phonemi.results.evaluation import PaperTable
 from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
     DISTANCES,
+    articulation_by_noise_table,
+    articulation_by_variable_table,
     comparisons_table,
     distances_table,
     fine_tuning_table,
@@ -43,6 +45,9 @@ def write_markdown(run_dir: str | Path) -> Path:
     if results.evaluation is not None:
         tables["Enhancement"] = metrics_table(results.evaluation)
         tables["Paired differences"] = comparisons_table(results.evaluation)
+    if results.articulation is not None:
+        tables["Articulation: correlation by noise and SNR"] = articulation_by_noise_table(results.articulation)
+        tables["Articulation: correlation by variable"] = articulation_by_variable_table(results.articulation)
     if results.information is not None:
         tables["Information: bits by layer and SNR"] = information_table(results.information)
         tables["Information: paired differences of the layers"] = layer_differences_table(results.information)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from phonemi.results.evaluation import UtteranceScore
 from phonemi.results.record import Record, RowRecord, omitted_if_none
-
-Noise = Literal["all", "babble", "other", "clean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +21,7 @@ class VariableScores(Record):
     rmse_mm: dict[str, UtteranceScore]
 
     @property
-    def kind(self) -> Noise:
+    def kind(self) -> str:
         """Kind of the noise: babble is called so by its id."""
         return "babble" if (self.noise or "").startswith("babble") else "other"
 
@@ -45,7 +42,7 @@ class VariableScore(RowRecord):
     """
 
     variable: str | None = None
-    noise: Noise = "all"
+    noise: str = "all"  # "babble", "other", "clean", or "all" but clean
     snr_db: float | None = None
     value: float | None = None
     low: float | None = None
@@ -67,7 +64,7 @@ class Articulation(Record):
         return list(dict.fromkeys(row.variable for row in self.rows if row.variable is not None))
 
     def find(
-        self, row: str, variable: str | None = None, noise: Noise = "all", snr_db: float | None = None
+        self, row: str, variable: str | None = None, noise: str = "all", snr_db: float | None = None
     ) -> VariableScore | None:
         """The score of a row under these conditions, if it was measured."""
         wanted = row, variable, noise, snr_db

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from phonemi.errors import DataError
+from phonemi.results.articulation import Articulation
 from phonemi.results.cn_distance import CleanNoisyDistances
 from phonemi.results.evaluation import Evaluation, Example
 from phonemi.results.information import Information
@@ -26,6 +27,7 @@ STAGES = {
     "layer_weights.json": "report",
     "dynamic_weights.json": "report",
     "metrics.json": "evaluate",
+    "articulation.json": "evaluate",
     "examples.json": "report",
     "per_utterance.csv": "evaluate",
     "log.jsonl": "train",
@@ -90,6 +92,7 @@ class RunResults:
     layer_weights: LayerWeights | None = None
     dynamic_weights: DynamicWeights | None = None
     evaluation: Evaluation | None = None
+    articulation: Articulation | None = None  # of rows that invert
     examples: tuple[Example, ...] = ()
     per_utterance: tuple[dict[str, str], ...] = ()  # lines of per_utterance.csv
     log: tuple[dict[str, Any], ...] = ()  # lines of log.jsonl, from training
@@ -129,6 +132,7 @@ def read_results(run_dir: str | Path) -> RunResults:
         layer_weights=read("layer_weights.json", LayerWeights),
         dynamic_weights=read("dynamic_weights.json", DynamicWeights),
         evaluation=read("metrics.json", Evaluation),
+        articulation=read("articulation.json", Articulation),
         examples=read("examples.json", tuple[Example, ...]) or (),
         per_utterance=tuple({key: value or "" for key, value in line.items() if key} for line in lines),
         log=_parse_log(text("log.jsonl"), folder / "log.jsonl"),

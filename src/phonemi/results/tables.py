@@ -11,6 +11,7 @@ import numpy as np
 
 from phonemi.metrics.score import FAULTS
 from phonemi.metrics.statistics import COVERAGE, MIN_MODELS, Interval, estimate, holm
+from phonemi.results.articulation import Articulation, VariableScore
 from phonemi.results.cn_distance import CleanNoisyDistances, DistancePart, LayerDistance
 from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperComparison, PaperTable
 from phonemi.results.information import Information, information_tables
@@ -20,6 +21,9 @@ from phonemi.results.weights import LayerWeights
 from phonemi.tables import Cell, Column, Row, Table, duration_text, number, plural, snr_text
 
 _BOUNDS: dict[str, Literal["lower", "upper"]] = {"noisy": "lower", "clean": "upper"}
+
+NOISES: dict[str, str] = {"babble": "babble", "other": "other noise", "all": "noise"}
+"""Kinds of noise in which articulation is recovered, and what tables call them; "all" where there is one kind only."""
 
 DISTANCES: dict[DistancePart, str] = {
     "distance_sd": "in standard deviations of a state, each scaled to mean 0",
@@ -268,6 +272,38 @@ def distances_text(result: CleanNoisyDistances, columns: int) -> str:
         f"{textwrap.fill(f'{title}: {what}', columns)}\n{distances_table(result, part, True).text(columns)}"
         for part, what in DISTANCES.items()
     )
+
+
+def articulation_by_noise_table(result: Articulation) -> Table:
+    """Correlation of all variables together, one row a line: in clean speech, and in each kind of noise at each SNR."""
+    measured = {(row.noise, row.snr_db) for row in result.rows if row.noise != "clean" and row.snr_db is not None}
+    kinds = [kind for kind in NOISES if any(noise == kind for noise, _ in measured)]
+    if len(kinds) == 1:
+        kinds = ["all"]
+    places = [(kind, snr_db) for kind in kinds for snr_db in sorted({at for noise, at in measured if noise == kind})]
+    titles = [f"{NOISES[kind]}, {snr_text(snr_db)} dB" for kind, snr_db in places]
+    rows: list[list[Cell | str]] = []
+    for row, title in _articulation_rows(result).items():
+        scores = [result.find(row, None, "clean"), *(result.find(row, None, kind, snr_db) for kind, snr_db in places)]
+        rows.append([title, *map(_correlation_cell, scores)])
+    return Table(["row", "clean", *titles], rows)
+
+
+def articulation_by_variable_table(result: Articulation) -> Table:
+    """Correlation of each variable in noise, over all SNRs, one row a line."""
+    rows: list[list[Cell | str]] = [
+        [title, *(_correlation_cell(result.find(row, variable)) for variable in (*result.variables, None))]
+        for row, title in _articulation_rows(result).items()
+    ]
+    return Table(["row", *result.variables, "mean"], rows)
+
+
+def _articulation_rows(result: Articulation) -> dict[str, str]:
+    return {score.row: score.title for score in result.rows}
+
+
+def _correlation_cell(score: VariableScore | None) -> Cell:
+    return Cell(digits=3) if score is None else Cell(score.value, 3, interval=(score.low, score.high))
 
 
 def weights_table(weights: LayerWeights) -> Table:

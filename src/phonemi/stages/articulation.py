@@ -22,7 +22,7 @@ from phonemi.inversion.inverter import Inverter
 from phonemi.metrics.score import Score
 from phonemi.metrics.statistics import estimate
 from phonemi.metrics.tracks import correlation, rmse
-from phonemi.results.articulation import Articulation, ArticulationScores, Noise, VariableScore, VariableScores
+from phonemi.results.articulation import Articulation, ArticulationScores, VariableScore, VariableScores
 from phonemi.results.evaluation import UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.stages.run import Run
@@ -150,9 +150,8 @@ def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterat
     first = models[0]
     names = tuple(first[0].ppmc)
     snrs_db = sorted({utterance.snr_db for utterance in first if utterance.snr_db is not None})
-    kinds: tuple[Noise, ...] = ("all", "babble", "other")
     for variable in (*names, None):
-        for kind in kinds:
+        for kind in ("all", "babble", "other"):
             for snr_db in (*snrs_db, None):
                 chosen = [
                     index

@@ -283,7 +283,7 @@ def information_sums(
     for base in dict.fromkeys(system.base for system in systems):
         models = [system for system in systems if system.base == base]
         of_row = [measured[system.name] for system in models if system.name in measured]
-        if of_spectrum is not None and not models[0].uses_encoder:
+        if of_spectrum is not None and models[0].spectrum and not models[0].uses_encoder:
             of_row = [of_spectrum]
         if of_row and all(bound.cluster_bits and bound.cluster_frames for bound in of_row):
             sums[base] = np.array([b.cluster_bits for b in of_row]), np.array([b.cluster_frames for b in of_row], float)

@@ -324,7 +324,9 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
         return {}, {}
     measured = read_record(run.folder / information.RESULT, Information).average
     of_spectrum = next(bound for bound in measured if bound.representation == "log1p")
-    bounds = {system.name: _mi_cells(of_spectrum) for system in run.systems if not system.uses_encoder}
+    bounds = {
+        system.name: _mi_cells(of_spectrum) for system in run.systems if system.spectrum and not system.uses_encoder
+    }
     aggregated = [
         system
         for system in run.systems

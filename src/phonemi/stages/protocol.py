@@ -18,6 +18,9 @@ from phonemi.stages.train import new_network
 from phonemi.tables import duration_text, plural, snr_text
 from phonemi.weights.training_record import TrainingRecord, find_training_record
 
+INVERTERS = {"gru": "bidirectional GRUs of {} with attention", "linear": "a linear inverter"}
+"""Kind of inverter -> what it is, by the size of its first GRU."""
+
 
 def describe_protocol(
     run: Run, data: EvaluationData, comparisons: Sequence[Comparison], recogniser: Recogniser | None
@@ -142,7 +145,15 @@ def _enhancers(run: Run) -> str:
         rates += f", after {plural(settings.warmup_steps, 'update')} of warm-up"
     if settings.start is not None:
         models += f", going on from {Path(settings.start).name}"
-    networks = {new_network(system, settings, int(system.uses_encoder)).architecture(): None for system in run.systems}
+    networks = {
+        new_network(system, settings, int(system.uses_encoder)).architecture(): None
+        for system in run.systems
+        if system.network is not None
+    }
+    kinds = dict.fromkeys(system.inverter for system in run.systems if system.inverter)
+    networks |= {INVERTERS[kind].format(run.config.inversion.hidden): None for kind in kinds}
+    if any(system.inverter and system.network for system in run.systems):
+        losses += f"; where both are trained, the loss of the inverter times {run.config.inversion.weight:g} is added"
     return (
         f"{' and '.join(networks)}; "
         f"{plural(settings.steps, 'update')} of {settings.batch} of {drawn}, {rates} "
