@@ -10,10 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import count, pairwise, takewhile
 from typing import BinaryIO, NamedTuple
 
 # Programs that write to a pipe state 0x7F000000 bytes (sox, aiff), 0x7FFFF000 (sox, wav), 0x7FFFFFFF or 0xFFFFFFFF
@@ -33,11 +30,8 @@ _MP3_COUNT_END = 52  # bytes from the start of the first frame, at the latest
 # Where an Ogg page begins, with its flags, and where a flac stream does, with the head of its first block.
 _STARTS = {"OGG": re.compile(rb"OggS\0[\0-\7]"), "FLAC": re.compile(rb"fLaC[\0\x80]\0\0\x22")}
 _FIRST_PAGE = 2  # the flag of the first page of a stream
-_BLOCK_BYTES = 1 << 20
-_LONG_BYTES = 1 << 20  # a shorter file is read as quickly as a whole
-_HEAD_BYTES = 1 << 14  # what is searched as a whole at the start of a long file
-_WINDOW_BYTES = (1 << 13, 1 << 17)  # what is read at another place: at first, and at most
-_FRAME_HEAD_BYTES = 16  # of a flac frame, at most
+_BLOCK_BYTES = 1 << 18
+_PAGE_HEAD_BYTES = 27 + 255  # at most: the last byte of 27 says how many follow, each the length of a segment
 
 NO_LENGTH = "its header does not say how long it is"
 SEVERAL = "it holds several recordings behind each other"
@@ -86,141 +80,36 @@ def read_header(raw: BinaryIO) -> Header:
 def is_chain(raw: BinaryIO, format: str) -> bool:
     """Whether Ogg or flac streams follow each other in an open file: libsndfile reads the first of them.
 
-    A long file is read to its end only where a look at a few places leaves doubt.
+    Of Ogg the heads of pages are read, as long as each page ends where another one begins (RFC 3533, section 6); flac
+    is read to its end, since its frames do not say how long they are.
     """
-    return not _is_in_order(raw, format) and _has_later_start(raw, format)
+    page = end = 0
+    is_begun = False  # the first stream has more than its first page
+    while format == "OGG":
+        raw.seek(end)
+        head = raw.read(_PAGE_HEAD_BYTES)
+        if not _STARTS["OGG"].match(head) or len(head) < 27:
+            break
+        if head[5] & _FIRST_PAGE and is_begun:
+            return True
+        is_begun |= not head[5] & _FIRST_PAGE
+        page, end = end, end + 27 + head[26] + sum(head[27 : 27 + head[26]])
+    return _has_later_start(raw, format, page, is_begun)
 
 
-def _has_later_start(raw: BinaryIO, format: str, end: int = _MAX_BYTES) -> bool:
-    """Whether another stream starts after the first one, before a byte of an open file."""
-    start, others = _STARTS[format], 0  # pages that are not first; streams
+def _has_later_start(raw: BinaryIO, format: str, begin: int, is_begun: bool) -> bool:
+    """Whether another stream starts after the first one, which `is_begun`, anywhere from a byte of an open file on."""
     rest = b""
-    raw.seek(0)
-    while block := raw.read(min(_BLOCK_BYTES, end - raw.tell())):
+    raw.seek(begin)
+    while block := raw.read(_BLOCK_BYTES):
         content = rest + block
-        for match in start.finditer(content):
+        for match in _STARTS[format].finditer(content):
             is_first = format == "FLAC" or match[0][-1] & _FIRST_PAGE
-            if is_first and others:
+            if is_first and is_begun:
                 return True
-            others += format == "FLAC" or not is_first  # streams side by side in Ogg begin with all first pages
+            is_begun |= format == "FLAC" or not is_first  # streams side by side in Ogg begin with all first pages
         rest = content[-5 if format == "OGG" else -7 :]
     return False
-
-
-class _Place(NamedTuple):
-    """A page or frame: where it is in the file, of which stream, its number there, and the sample that follows it."""
-
-    at: int
-    stream: int
-    number: int
-    end: int = 0
-
-
-def _is_in_order(raw: BinaryIO, format: str) -> bool:
-    """Whether pages or frames at a few places say that an open file is one stream: their numbers rise to its end.
-
-    The places lie the closer, the nearer to the start or the end: a short stream there shows too, since its numbers
-    begin anew. Besides, every stream in Ogg has a number of its own, and a flac stream says how many samples it has.
-    """
-    length = os.fstat(raw.fileno()).st_size
-    raw.seek(0)
-    head = raw.read(_HEAD_BYTES)
-    if format == "OGG":
-        streams = {page.stream for page in _ogg_pages(head, 0) if head[page.at + 5] & _FIRST_PAGE}
-        begin, samples = 0, 0
-        find: Callable[[bytes, int], Iterator[_Place]] = _ogg_pages
-    else:
-        streams = {0}
-        begin, samples, frame_samples = _flac_start(raw, head)
-        find = partial(_flac_frames, frame_samples=frame_samples)
-    if length - begin < _LONG_BYTES or _has_later_start(raw, format, begin + _HEAD_BYTES):
-        return False
-    # A step of 1.5 leaves less than half of the file between the two in its middle: no two equal streams fit there.
-    steps = takewhile(lambda step: step < 0.45 * (length - begin), (_HEAD_BYTES * 1.5**power for power in count()))
-    distances = [int(step) for step in steps]
-    places = [_find_place(raw, find, begin + distance) for distance in distances]
-    places += [_find_place(raw, find, length - distance, is_last=True) for distance in [*reversed(distances), 0]]
-    known = [place for place in places if place is not None and place.stream in streams]
-    return (
-        len(known) == len(places)
-        and known[-1].end == samples
-        and all(
-            before.number < after.number or before == after
-            for stream in streams
-            for before, after in pairwise(place for place in known if place.stream == stream)
-        )
-    )
-
-
-def _find_place(
-    raw: BinaryIO, find: Callable[[bytes, int], Iterator[_Place]], at: int, is_last: bool = False
-) -> _Place | None:
-    """The first page or frame from a byte on, or the last one before it; None if there is none near it."""
-    size, most = _WINDOW_BYTES
-    while size <= most:
-        begin = max(0, at - size) if is_last else at
-        raw.seek(begin)
-        if places := list(find(raw.read(size), begin)):
-            return places[-1] if is_last else places[0]
-        size *= 2
-    return None
-
-
-def _ogg_pages(content: bytes, at: int) -> Iterator[_Place]:
-    """The pages whose heads are in a part of a file that begins at a byte of it."""
-    for match in _STARTS["OGG"].finditer(content):
-        head = content[match.start() : match.start() + 22]
-        if len(head) == 22:
-            yield _Place(at + match.start(), *struct.unpack_from("<II", head, 14))
-
-
-def _flac_start(raw: BinaryIO, head: bytes) -> tuple[int, int, int]:
-    """Of a flac file: where its first frame is, and how many samples it says that it and each frame have."""
-    at, is_last = 4, False
-    while not is_last:
-        raw.seek(at)
-        block = raw.read(4).ljust(4, b"\x80")
-        at, is_last = at + 4 + int.from_bytes(block[1:]), bool(block[0] & 128)
-    return at, int.from_bytes(head[21:26]) & (1 << 36) - 1, int.from_bytes(head[8:10])
-
-
-def _flac_frames(content: bytes, at: int, frame_samples: int) -> Iterator[_Place]:
-    """The frames whose heads are in a part of a file that begins at a byte of it, with their first samples as numbers.
-
-    Frames have `frame_samples` samples, unless a bit says that each states its own, see RFC 9639, section 9.1.
-    """
-    for match in re.finditer(rb"\xff[\xf8\xf9][\x10-\xff][\x00-\xaf]", content):
-        head = content[match.start() : match.start() + _FRAME_HEAD_BYTES]
-        if len(head) < _FRAME_HEAD_BYTES:
-            return
-        ones = 8 - (head[4] ^ 0xFF).bit_length()  # a number in the way of UTF-8
-        number, end = head[4] & (0x7F >> ones), 4 + max(1, ones)
-        for byte in head[5:end]:
-            number = number << 6 | byte & 0x3F
-        size_code, rate_code = head[2] >> 4, head[2] & 15
-        if size_code in (6, 7):
-            samples = int.from_bytes(head[end : end + size_code - 5]) + 1
-            end += size_code - 5
-        else:
-            samples = 192 if size_code == 1 else 576 << size_code - 2 if size_code < 6 else 256 << size_code - 8
-        end += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-        if ones != 1 and ones < 8 and _checksum(head[:end]) == head[end]:
-            first = number if head[1] & 1 else number * frame_samples
-            yield _Place(at + match.start(), 0, first, first + samples)
-
-
-def _checksum(content: bytes) -> int:
-    """CRC-8 of the polynomial x^8 + x^2 + x + 1.
-
-    >>> hex(_checksum(b"123456789"))
-    '0xf4'
-    """
-    remainder = 0
-    for byte in content:
-        remainder ^= byte
-        for _ in range(8):
-            remainder = (remainder << 1 ^ (0x107 if remainder & 0x80 else 0)) & 0xFF
-    return remainder
 
 
 def is_followed(raw: BinaryIO) -> bool:

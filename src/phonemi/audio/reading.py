@@ -141,7 +141,7 @@ class Reader:
             kind = os.stat(path).st_mode
             if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
                 raise AudioError(f"{path} is a pipe or a device: give its content to standard input")
-            with open(path, "rb") as raw:
+            with open(path, "rb", buffering=0) as raw:  # a few bytes here and there
                 if not raw.read(1):
                     raise AudioError(f"{path} is empty (0 bytes)")
                 if is_followed(raw):
