@@ -30,7 +30,7 @@ _MP3_COUNT_END = 52  # bytes from the start of the first frame, at the latest
 # Where an Ogg page begins, with its flags, and where a flac stream does, with the head of its first block.
 _STARTS = {"OGG": re.compile(rb"OggS\0[\0-\7]"), "FLAC": re.compile(rb"fLaC[\0\x80]\0\0\x22")}
 _FIRST_PAGE = 2  # the flag of the first page of a stream
-_BLOCK_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 20
 _PAGE_HEAD_BYTES = 27 + 255  # at most: the last byte of 27 says how many follow, each the length of a segment
 
 NO_LENGTH = "its header does not say how long it is"
