@@ -97,6 +97,9 @@ def test_quiet_leaves_results_and_errors(phonemi: Phonemi, corpus: Any, tmp_path
     quiet = phonemi(*arguments, "--quiet")
     assert (quiet.code, quiet.stderr) == (0, "")
     assert quiet.stdout == loud.stdout
+    before = phonemi("-q", *arguments)
+    assert (before.code, before.stderr, before.stdout) == (0, "", loud.stdout), "before the command too"
+    assert "already" in phonemi(*arguments).stderr, "not longer than the command"
     assert phonemi("prepare", "folder", tmp_path / "absent", "-q").error == (
         phonemi("prepare", "folder", tmp_path / "absent").error
     )

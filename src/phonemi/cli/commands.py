@@ -101,16 +101,25 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Show no progress, notes and warnings; results and errors stay.")
+]
+
+
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", envvar="PHONEMI_DEBUG", help="Show where an error happened (its traceback).")
     ] = False,
+    quiet: Quiet = False,
 ) -> None:
     # Options of phonemi itself; the help of the application stands where it is made.
+    if quiet:
+        context.with_resource(progress.quiet())  # until the command has ended
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     logger.handlers = [logging.StreamHandler(sys.stderr)] if debug else []
 
@@ -125,11 +134,6 @@ ConfigFile = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one setting (see `phonemi config`); repeatable."),
-]
-
-
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Show no progress, notes and warnings; results and errors stay.")
 ]
 
 
