@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import base64
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from phonemi import audio
+from phonemi.metrics.words.normalisation import _english
+from phonemi.metrics.words.word_errors import count_words
 from phonemi.report.cards import MAX_PLAYER_BYTES, example_card, marked_words
 from phonemi.results.evaluation import Example
 
 
 def test_words_are_marked() -> None:
-    assert marked_words("a c", "a <b>") == [("", "a"), ("mark", "<b>")]
+    assert marked_words("a c", "a b") == [("", "a"), ("mark", "b")]
     assert marked_words("", "") == []
     assert marked_words("a", None) is None
+    assert marked_words("a b", "") == [("del", "a b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "heard", "marked"),
+    [
+        ("CHAPTER TWENTY ONE [NOISE] THE COLOUR", "Chapter 21: the, um, color.", [("", "Chapter 21: the, um, color.")]),
+        ("see 99 cats", "see ninety nine bats", [("", "see ninety nine"), ("mark", "bats")]),
+        ("chapter twenty one ends", "Chapter ends", [("", "Chapter"), ("del", "21"), ("", "ends")]),
+        ("they will not go", "They won't go. Oh!", [("", "They won't go."), ("mark", "Oh!")]),
+        ("a c", "a <unk>", [("", "a <unk>"), ("del", "c")]),
+        ("they will go", "they won't go", [("", "they"), ("mark", "won't"), ("", "go")]),
+    ],
+)
+def test_words_are_marked_as_they_are_counted(text: str, heard: str, marked: list[tuple[str, str]]) -> None:
+    for package in ("whisper_normalizer", "jiwer"):
+        pytest.importorskip(package)
+    assert marked_words(text, heard) == marked
+    assert (count_words(text, heard).errors == 0) == all(mark == "" for mark, _ in marked)
+
+
+def test_without_the_normaliser_capitals_and_punctuation_are_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    _english.cache_clear()
+    monkeypatch.setitem(sys.modules, "whisper_normalizer.english", None)
+    assert marked_words("TWENTY ONE - CATS", "Twenty one cats, um") == [("", "Twenty one cats,"), ("mark", "um")]
 
 
 @pytest.mark.slow

@@ -7,12 +7,16 @@ import difflib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from phonemi import audio
+from phonemi.errors import MissingExtra
+from phonemi.metrics.words.normalisation import normalise_words
 from phonemi.results.evaluation import Example
 from phonemi.results.metrics import METRICS
 from phonemi.signal import SAMPLE_RATE
@@ -78,24 +82,51 @@ def score_texts(scores: Mapping[str, float | None]) -> list[str]:
 def marked_words(text: str, heard: str | None) -> list[tuple[str, str]] | None:
     """The words that a recogniser heard in pieces, marked by how they differ from the words that were spoken.
 
-    The mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed. Capitals and
-    punctuation, which some recognisers write, are no difference. None if the recogniser was not asked.
+    The mark is "" for words that agree, "mark" for wrong ones and "del" for those that were missed. They are compared
+    as they are counted (`normalise_words`): neither capitals and punctuation nor 21 for "twenty one" are a difference.
+    None if the recogniser was not asked.
 
     >>> marked_words("turn it off", "Turn off.")
     [('', 'Turn'), ('del', 'it'), ('', 'off.')]
     """
     if heard is None:
         return None
-    spoken, words = text.lower().split(), heard.split()
-    plain = [["".join(filter(str.isalnum, word.lower())) for word in side] for side in (spoken, words)]
-    pieces = []
-    matcher = difflib.SequenceMatcher(None, plain[0], plain[1], autojunk=False)
-    for kind, start, end, first, last in matcher.get_opcodes():
+    spoken, pieces = _counted(text), _pieces(heard.split())
+    words = [word for _, of_piece in pieces for word in of_piece]
+    missed, wrong = dict[int, str](), set[int]()  # both by places in `words`
+    for kind, start, end, first, last in difflib.SequenceMatcher(None, spoken, words, autojunk=False).get_opcodes():
         if kind == "delete":
-            pieces.append(("del", " ".join(spoken[start:end])))
-        else:
-            pieces.append(("" if kind == "equal" else "mark", " ".join(words[first:last])))
-    return pieces
+            missed[first] = " ".join(spoken[start:end])
+        elif kind != "equal":
+            wrong.update(range(first, last))
+    marked, place = list[tuple[str, str]](), 0
+    for written, of_piece in pieces:
+        places = range(place, place := place + len(of_piece))
+        marked += [("del", missed[before]) for before in places if before in missed]
+        marked.append(("mark" if wrong.intersection(places) else "", written))
+    marked += [("del", missed[place])] if place in missed else []
+    return [(mark, " ".join(text for _, text in run)) for mark, run in groupby(marked, key=itemgetter(0))]
+
+
+def _pieces(words: list[str]) -> list[tuple[str, list[str]]]:
+    """Written words in the smallest pieces that are normalised by themselves, each with the words that are counted.
+
+    >>> _pieces(["Chapter", "ninety", "nine."])
+    [('Chapter', ['chapter']), ('ninety nine.', ['99'])]
+    """
+    counted = _counted(" ".join(words))
+    for cut in sorted(range(1, len(words)), key=lambda cut: abs(2 * cut - len(words))):
+        if _counted(" ".join(words[:cut])) + _counted(" ".join(words[cut:])) == counted:
+            return _pieces(words[:cut]) + _pieces(words[cut:])
+    return [(" ".join(words), counted)] if words else []
+
+
+def _counted(text: str) -> list[str]:
+    """The words that are counted; where the normaliser is not installed, those in lower case without punctuation."""
+    try:
+        return normalise_words(text)
+    except MissingExtra:
+        return [word for written in text.lower().split() if (word := "".join(filter(str.isalnum, written)))]
 
 
 def data_addresses(files: Mapping[str, Path]) -> dict[str, str]:
