@@ -64,6 +64,25 @@ def test_without_transcripts_it_says_that_no_words_are_judged(
     assert "wer" not in {one["metric"] for one in read_json(folders / "judged" / "metrics.json")["comparisons"]}
 
 
+@pytest.mark.parametrize(
+    ("unknown", "said"),
+    [
+        (("second/b",), "3 utterances of 2 speakers, unknown of 1."),
+        (NAMES, "3 utterances of unknown speakers."),
+    ],
+)
+def test_recordings_without_a_speaker_are_counted_apart(folders: Path, unknown: tuple[str, ...], said: str) -> None:
+    """The speaker is the name of the folder that holds a recording, and here some lie in none."""
+    for name in unknown:
+        for path in folders.glob(f"*/{name}.*"):
+            path.rename(path.parents[1] / path.relative_to(path.parents[1]).as_posix().replace("/", "-"))
+    judge(
+        *(folders / "noisy", [str(folders / "ours")], folders / "judged", folders / "clean"),
+        overrides=["evaluate.recogniser=none"],
+    )
+    assert read_json(folders / "judged" / "metrics.json")["protocol"]["test"] == said
+
+
 def test_a_recording_that_is_missing_is_named(folders: Path) -> None:
     (folders / "ours" / "second" / "a.wav").unlink()
     with pytest.raises(DataError, match="ours has no file named second__a"):

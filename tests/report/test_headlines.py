@@ -165,8 +165,8 @@ def test_the_data_are_said_in_grammar_and_with_who_is_unknown():
     metrics = {"rows": [], "data": {"utterances": 1, "speakers": 1, "snrs_db": snrs_db, "recogniser": "none"}}
     assert data_text(Evaluation.from_json(metrics)) == "Test data: 1 utterance; 1 speaker; SNR 0 to 10 dB, measured."
     metrics["by_snr"] = [{"row": "noisy", "snr_db": snr_db} for snr_db in (0.0, 5.0, 10.0)]
-    metrics["data"] |= {"utterances": 6, "speakers": 2, "intervals_over": "utterances"}
-    assert data_text(Evaluation.from_json(metrics), unknown_speakers=4) == (
+    metrics["data"] |= {"utterances": 6, "speakers": 2, "unknown_speakers": 4, "intervals_over": "utterances"}
+    assert data_text(Evaluation.from_json(metrics)) == (
         "Test data: 6 utterances; 2 speakers, unknown of 4 utterances; SNR 0 to 10 dB, measured, in the figure at the "
         "nearest of 0, 5, 10 dB; intervals and tests over utterances, so that they hold for these speakers only."
     )

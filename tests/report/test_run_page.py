@@ -212,7 +212,7 @@ def test_a_page_has_the_sections_for_which_there_are_results(tmp_path):
 
 def test_systems_from_elsewhere_alone_need_no_other_stage(tmp_path):
     rows = [{"row": row, "label": row, "stoi": 0.8} for row in ("noisy", "theirs")]
-    data = {"utterances": 3, "speakers": 1, "snrs_db": [4.99999144, 9.99995542]}
+    data = {"utterances": 3, "speakers": 1, "unknown_speakers": 2, "snrs_db": [4.99999144, 9.99995542]}
     write_json(tmp_path / "metrics.json", {"data": data, "rows": rows, "comparisons": [], "by_snr": []})
     lines = ["row,id,speaker,stoi", "noisy,a,,0.5", "noisy,b,101,0.5", "noisy,c,,0.5", "theirs,a,,0.5"]
     (tmp_path / "per_utterance.csv").write_text("\n".join(lines))

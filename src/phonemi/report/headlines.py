@@ -235,12 +235,12 @@ def protocol_text(information: Information) -> str:
     return text
 
 
-def data_text(evaluation: Evaluation, unknown_speakers: int = 0) -> str:
-    """What the rows were evaluated on, with so many utterances of unknown speakers; empty if nothing is known of it."""
+def data_text(evaluation: Evaluation) -> str:
+    """What the rows were evaluated on; empty if nothing is known of it."""
     data = evaluation.data
     parts = [plural(data.utterances, "utterance")] if data.utterances else []
     if data.speakers:
-        unknown = f", unknown of {plural(unknown_speakers, 'utterance')}" if unknown_speakers else ""
+        unknown = f", unknown of {plural(data.unknown_speakers, 'utterance')}" if data.unknown_speakers else ""
         parts.append(plural(data.speakers, "speaker") + unknown)
     if data.snrs_db:
         parts.append(snrs_text(data.snrs_db))

@@ -53,8 +53,6 @@ def build_report(run_dir: str | Path) -> Path:
     stages_left = [stage for stage, done in is_done.items() if not done and evaluation is None]
     weighted = [row.row for result in (results.layer_weights, results.dynamic_weights) if result for row in result.rows]
     evaluated, measured = evaluation.rows if evaluation else (), information.rows if information else ()
-    # The speakers of the utterances are the same in every row.
-    speakers = [line.get("speaker") for line in results.per_utterance if line.get("row") == "noisy"]
     worst_by, worst = worst_utterances(results.per_utterance, results.titles)
     drawn = {name.partition("_")[0] for name in drawings}
     sections = {
@@ -80,7 +78,7 @@ def build_report(run_dir: str | Path) -> Path:
         distances={title: distances_table(results.cn_distance, part) for part, title in DISTANCES.items()}
         if results.cn_distance
         else {},
-        test_data=data_text(evaluation, speakers.count("")) if evaluation else "",
+        test_data=data_text(evaluation) if evaluation else "",
         metrics=metrics_table(evaluation) if evaluation else "",
         terms=explain(
             [*(row.representation for row in measured), *weighted, *(row.row for row in evaluated)],

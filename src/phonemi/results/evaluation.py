@@ -187,7 +187,8 @@ class EvaluationData(Record):
     """What the rows were evaluated on."""
 
     utterances: int | None = None
-    speakers: int | None = None  # None: unknown
+    speakers: int | None = None  # None: all are unknown
+    unknown_speakers: int | None = omitted_if_none()  # utterances whose speaker is not known
     intervals_over: str | None = None  # "speakers", or "utterances" where there are too few speakers to test over
     snrs_db: tuple[float, ...] = ()
     recogniser: str = "none"  # what heard the words; "none": nothing did

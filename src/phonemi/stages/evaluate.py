@@ -393,6 +393,7 @@ def _describe(utterances: list[ScoredUtterance], recogniser: Recogniser | None) 
     return EvaluationData(
         utterances=len(utterances),
         speakers=len({utterance.speaker for utterance in utterances} - {None}) or None,
+        unknown_speakers=sum(utterance.speaker is None for utterance in utterances) or None,
         intervals_over=comparison.cluster_unit(utterances),
         snrs_db=tuple(sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})),
         recogniser="none" if recogniser is None else recogniser.name,

@@ -90,8 +90,20 @@ def _speech_and_noise(run: Run) -> str:
 
 def _amount(recordings: list[Recording]) -> str:
     speakers = len({recording.speaker for recording in recordings} - {None})
+    unknown = sum(recording.speaker is None for recording in recordings)
     duration = duration_text(sum(recording.duration_s for recording in recordings))
-    return f"{plural(len(recordings), 'utterance')} of {plural(speakers, 'speaker')} ({duration})"
+    return f"{plural(len(recordings), 'utterance')} {_speakers(speakers, unknown)} ({duration})"
+
+
+def _speakers(known: int, unknown: int) -> str:
+    """Whose utterances these are, where of some the speaker is unknown.
+
+    >>> _speakers(2, 0), _speakers(1, 3), _speakers(0, 3)
+    ('of 2 speakers', 'of 1 speaker, unknown of 3', 'of unknown speakers')
+    """
+    if not known:
+        return "of unknown speakers"
+    return f"of {plural(known, 'speaker')}" + (f", unknown of {unknown}" if unknown else "")
 
 
 def _information(config: Config) -> str:
@@ -166,8 +178,7 @@ def _test(config: Config, data: EvaluationData) -> str:
     source = config.evaluate.pairs or config.evaluate.recordings
     kind = "utterance" if source else "mixture"
     text = plural(data.utterances or 0, kind)
-    if data.speakers:
-        text += f" of {plural(data.speakers, 'speaker')}"
+    text += f" {_speakers(data.speakers or 0, data.unknown_speakers or 0)}"
     return text + (f" at {_snrs(data.snrs_db)}" if data.snrs_db and not source else "")
 
 
