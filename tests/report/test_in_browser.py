@@ -11,11 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from html import unescape
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from phonemi import audio
 from phonemi.inversion.tracks import tracks_of
@@ -23,6 +26,8 @@ from phonemi.metrics.composite import COMPOSITE_KEYS, DIVIDED_KEYS
 from phonemi.metrics.score import Score
 from phonemi.report import folder_comparison, listening_page
 from phonemi.report.articulation import Articulation, write_articulation_page
+from phonemi.report.figure_style import figure_style, svg_text
+from phonemi.report.pages import inline_svg
 from phonemi.results.metrics import METRICS
 
 pytestmark = pytest.mark.slow
@@ -210,6 +215,26 @@ def test_the_page_of_a_folder_sorts_plays_and_fits(page: Path, tmp_path: Path, w
     assert found["lengths"] == [pytest.approx(1.0, abs=0.05)] * 2
     assert found["paper"] == ("rgb(18, 22, 27)" if width == 400 else "rgb(244, 245, 243)"), "dark and light"
     assert not [url for url in asked_for(tmp_path) if not url.startswith("file:")]
+
+
+@needs_browser
+@pytest.mark.parametrize("kind", ["drawing", "scroll"])
+def test_a_box_that_scrolls_is_in_shade_where_it_goes_on(tmp_path: Path, kind: str) -> None:
+    style = (files("phonemi.report") / "templates" / "page.css").read_text(encoding="utf-8")
+    style += "main { width: 400px; margin: 0; padding: 0 } figure { padding: 0; border: 0 } div { height: 100px }"
+    with figure_style():
+        content = inline_svg(svg_text(Figure((7, 0.5))), "f") if kind == "drawing" else '<svg height="9"/>'
+    boxes = "".join(
+        f'<figure class="{width}"><div class="{kind}" style="margin: 0">{content}</div></figure>'
+        for width in ("", "wide", "wide")
+    )
+    script = "document.querySelectorAll('div')[2].scrollLeft = 900"
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html><style>{style}</style><main>{boxes}</main><script>{script}</script>")
+    browse(page.as_uri(), tmp_path, "--window-size=600,400", f"--screenshot={tmp_path / 'page.png'}")
+    light = imread(tmp_path / "page.png")[..., :3].mean(axis=-1)
+    edges = [[bool(light[row, column] < light[row, 200] - 0.1) for column in (1, 398)] for row in (40, 140, 240)]
+    assert edges == [[False, False], [False, True], [True, False]], "of what fits, of the start, of the end"
 
 
 @needs_browser
