@@ -29,6 +29,7 @@ from phonemi.report.articulation import Articulation, write_articulation_page
 from phonemi.report.figure_style import figure_style, svg_text
 from phonemi.report.pages import inline_svg
 from phonemi.results.metrics import METRICS
+from phonemi.tools import demo as demo_page
 
 pytestmark = pytest.mark.slow
 RATE = 16_000
@@ -300,6 +301,18 @@ def test_the_page_of_a_mouth_fits(tmp_path: Path, width: int) -> None:
     assert inner == width
     assert needed <= width
     assert not [url for url in asked_for(tmp_path) if not url.startswith("file:")]
+
+
+@needs_browser
+def test_what_the_demo_shows_fits_a_telephone(tmp_path: Path) -> None:
+    audio.save(tmp_path / "noisy.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    _, shown = demo_page.enhance_and_show(tmp_path / "noisy.wav", "default", "listening", 60, 1.0, tmp_path)
+    assert shown.count("<svg") >= 1
+    script = "<script>parent.postMessage(String(document.documentElement.scrollWidth), '*')</script>"
+    (tmp_path / "page.html").write_text(f"<!doctype html><style>{demo_page._CSS}</style>{shown}{script}")
+    (tmp_path / "frame.html").write_text(FRAME % ("page.html", 400))
+    dom = browse((tmp_path / "frame.html").as_uri(), tmp_path, "--window-size=1500,1000")
+    assert dom.partition("<pre>")[2].partition("</pre>")[0] == "400"
 
 
 class Served(NamedTuple):
