@@ -61,10 +61,20 @@ ARROWS = {
     "report": {"results", "systems", "metrics", "information", "enhancers", "inversion", "data", "audio", "signal"},
     "recipes": {"stages", "report", "results", "systems", "enhancers", "representations", "inference", "data"},
     "tools": {
-        *("report", "results", "enhancers", "inference", "information", "representations", "aggregations", "probes"),
+        *(
+            "inversion",
+            "report",
+            "results",
+            "enhancers",
+            "inference",
+            "information",
+            "representations",
+            "aggregations",
+            "probes",
+        ),
         *("metrics", "data", "audio", "signal"),
     },
-    "cli": {"tools", "recipes", "report", "results", "stages", "enhancers", "inference", "audio"},
+    "cli": {"inversion", "tools", "recipes", "report", "results", "stages", "enhancers", "inference", "audio"},
 }
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),

@@ -27,7 +27,7 @@ WIDEST_HELP = 80  # columns
 
 # The commands as the help lists them, in the order in which most people want them.
 GROUPS = {
-    "Recordings": ("enhance", "listen", "judge", "demo", "serve"),
+    "Recordings": ("enhance", "invert", "listen", "judge", "demo", "serve"),
     "Research": (
         *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
         *("report", "table", "figure", "config"),
