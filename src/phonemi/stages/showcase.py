@@ -55,19 +55,23 @@ def _write_weights(run: Run, models: dict[System, Enhancer | Inverter]) -> None:
     sample = [test_set[index].noisy for index in range(0, len(test_set), max(1, len(test_set) // 20))]
     stored = [_hidden_states(run, run.encoder, noisy) for noisy in sample]
 
-    def weights(model: Enhancer | Inverter, noisy: np.ndarray, states: Tensor) -> Tensor:
+    def weights(system: System, model: Enhancer | Inverter, noisy: np.ndarray, states: Tensor) -> Tensor:
         """Of each frame, [frame, layer]; an encoder that was trained with the system has hidden states of its own."""
         assert model.aggregation is not None
         assert model.representation is not None
-        if model.representation.is_modified:
+        if system.changes_encoder:
             states = _hidden_states(run, model.representation.to(run.device), noisy)
         return model.aggregation.weights(states)[0]
 
     rows = []
     for system, model in models.items():
-        every = [weights(model, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
-        mean = tuple(torch.cat(every).mean(0).tolist())
-        rows.append(RowWeights(row=system.name, label=system.label, weights=mean))
+        parts = {(system.name, system.label): model}
+        if system.inverter is not None and system.network is not None:  # it has an aggregation of its own
+            inverter = Inverter.from_pretrained(run.folder.model(system.name))
+            parts[f"{system.name}:inverter", f"{system.label}: its inverter"] = inverter
+        for (name, label), part in parts.items():
+            every = [weights(system, part, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
+            rows.append(RowWeights(row=name, label=label, weights=tuple(torch.cat(every).mean(0).tolist())))
     run.folder.write(LAYER_WEIGHTS, LayerWeights(utterances=len(sample), rows=tuple(rows)).to_json())
 
     dynamic = {s: model for s, model in models.items() if s.aggregation == "dynamic_weighted_sum"}
@@ -78,7 +82,7 @@ def _write_weights(run: Run, models: dict[System, Enhancer | Inverter]) -> None:
     states = _hidden_states(run, run.encoder, mixture.noisy)
     over_time = []
     for system, model in dynamic.items():
-        of_frames = tuple(map(tuple, weights(model, mixture.noisy, states).tolist()))
+        of_frames = tuple(map(tuple, weights(system, model, mixture.noisy, states).tolist()))
         over_time.append(RowWeightsOverTime(row=system.name, label=system.label, weights=of_frames))
     figure = DynamicWeights(
         utterance=mixture.id,
