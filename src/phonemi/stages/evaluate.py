@@ -23,7 +23,7 @@ from phonemi.errors import ConfigError, MissingExtra, ModelError, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import DNSMOS_PACKAGES, dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, MAKES_NO_SIGNAL, Score
 from phonemi.metrics.statistics import MIN_MODELS, estimate
 from phonemi.metrics.words import Choice
 from phonemi.metrics.words.recogniser import WAVEFORM_NOT_FINITE, Failure, Recogniser, installed_version, transcribe_all
@@ -58,7 +58,6 @@ from phonemi.workers import Workers
 RESULT = "metrics.json"
 AGGREGATED_INFORMATION = "aggregated_information.json"
 PACKAGES = ("pesq", "pystoi")  # without which a score is missing
-MAKES_NO_SIGNAL = "it enhances nothing"
 WORD_PACKAGES = ("jiwer", "whisper-normalizer")
 
 

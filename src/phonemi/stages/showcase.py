@@ -13,6 +13,7 @@ from phonemi.data.manifest import speaker_of
 from phonemi.data.mixing import Mixture, generator
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.inversion.inverter import Inverter
+from phonemi.inversion.tracks import write_tracks
 from phonemi.representations.base import Representation
 from phonemi.results.evaluation import Example, ScoredUtterance, Scores
 from phonemi.results.record import read_record
@@ -120,14 +121,20 @@ def _write_examples(run: Run) -> None:
     signals = {name: find_signal(run, name) for name in names}
     labels = {name: row_label(run, name) for name in names}
     scores = {name: _scores_by_id(run, name) for name in names}
+    inverting = [system for system in run.systems if system.model == 1 and system.inverter is not None]
+    inverter = Inverter.from_pretrained(run.folder.model(inverting[-1].name)).to(run.device) if inverting else None
     examples = []
     for index in indices:
         mixture = test_set[index]
+        tracks = None
+        if inverter is not None:
+            tracks = f"examples/{_file_name(mixture.id)}.tracks.npz"
+            write_tracks(run.folder / tracks, inverter.invert(mixture.noisy, signal.SAMPLE_RATE))
         files: dict[str, str] = {}
         words: dict[str, str | None] = {}
         shown: dict[str, dict[str, float | None]] = {}
         for name, signal_of in signals.items():
-            file = f"examples/{re.sub(r'[^A-Za-z0-9_.-]', '_', f'{mixture.id}.{name}')}.flac"
+            file = f"examples/{_file_name(f'{mixture.id}.{name}')}.flac"
             audio.save(run.folder / file, signal_of(mixture), signal.SAMPLE_RATE)
             files[name] = file
             if (utterance := scores[name].get(mixture.id)) is not None:
@@ -141,9 +148,15 @@ def _write_examples(run: Run) -> None:
             labels=labels,
             words=words,
             scores=shown,
+            tracks=tracks,
+            tracks_by=inverting[-1].label if inverting else None,
         )
         examples.append(example.to_json())
     run.folder.write("examples.json", examples)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def _scores_by_id(run: Run, name: str) -> dict[str, ScoredUtterance]:
