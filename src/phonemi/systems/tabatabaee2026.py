@@ -29,7 +29,7 @@ ROWS = (
 
 PUBLISHED = (
     "Published, for an encoder that both tasks train: at -5 dB mean correlations 80.95 % higher than those of its "
-    "baseline in babble, 38.98 % in other noise (by arithmetic 0.42 to 0.76, and 0.59 to 0.82; the tables could not be read)."
+    "baseline in babble, 38.98 % in other noise; by arithmetic 0.42 to 0.76, and 0.59 to 0.82. No table could be read."
 )
 """What is known of the paper's numbers."""
 
