@@ -43,6 +43,22 @@ File = Path | None
 logger = logging.getLogger("phonemi")
 
 
+def read_shard(text: str | None) -> tuple[int, int] | None:
+    """ "2/8" as (2, 8); None for None. A usage error for anything else.
+
+    >>> read_shard("2/8")
+    (2, 8)
+    """
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) == 2 and all(part.isascii() and part.isdecimal() for part in parts):
+        number, count = map(int, parts)
+        if 1 <= number <= count:
+            return number, count
+    raise typer.BadParameter(f"--shard is {text!r}: expected I/N with I from 1 to N, such as 2/8")
+
+
 class Commands(TyperGroup):
     """All commands: help has them in groups and fits the terminal, and an interruption says how to go on."""
 

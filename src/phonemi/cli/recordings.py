@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import File, Text, command, explain
+from phonemi.cli.commands import File, Text, command, explain, read_shard
 
 if TYPE_CHECKING:
     from phonemi.inference.summary import Summary
@@ -90,6 +90,10 @@ def enhance(
         File,
         Option(metavar="FILE", help="Of one recording, write to FILE what was removed: noisy minus enhanced."),
     ] = None,
+    shard: Annotated[
+        Text,
+        Option(metavar="I/N", help="One of N launches that share the recordings, such as 2/8: every one does its own."),
+    ] = None,
     summary_file: Annotated[
         File, Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why.")
     ] = None,
@@ -98,7 +102,7 @@ def enhance(
     from phonemi.devices import choose_device
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.files import write_json
-    from phonemi.inference.plan import plan
+    from phonemi.inference.plan import plan, share_of_files
     from phonemi.inference.recordings import enhance_files
     from phonemi.inference.streams import name_streams, standard_streams
     from phonemi.progress import Progress
@@ -107,6 +111,8 @@ def enhance(
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
+        if (part := read_shard(shard)) is not None:
+            pairs = share_of_files(pairs, part)
         if removed is not None and len(pairs) > 1:
             raise typer.BadParameter(f"--removed takes one recording, found {len(pairs)}")
         enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
