@@ -153,6 +153,14 @@ def test_of_a_long_recording_the_first_minute_of_what_was_removed_is_there(
     assert kinds == [("Before", "./"), ("After", "./"), ("Removed", "data:audio")]
 
 
+def test_a_page_of_one_recording_speaks_of_no_others(tmp_path: Path) -> None:
+    for name in ("noisy.wav", "enhanced.wav"):
+        audio.save(tmp_path / name, np.random.default_rng(len(name)).normal(0, 0.1, RATE), RATE)
+    page = build_listening_page(tmp_path / "noisy.wav", tmp_path / "enhanced.wav", tmp_path / "page.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Scores", "Listen"]
+    assert "click a heading to sort" not in page
+
+
 def test_names_that_are_not_utf_8_are_shown_as_far_as_they_are(
     tmp_path: Path, phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
