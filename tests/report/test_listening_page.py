@@ -111,6 +111,16 @@ def test_what_lost_phones_comes_first_where_no_words_are_heard(tmp_path: Path, c
         build_listening_page(*folders, tmp_path / "page.html", variant=True)
 
 
+@pytest.mark.parametrize("missing", [["speechmos"], []])
+def test_where_nothing_judges_the_sound_the_page_says_its_order_and_what_would_judge(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str]
+) -> None:
+    monkeypatch.setattr(listening_page, "missing_packages", lambda: missing)
+    page = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
+    assert "First what clips more than before, then what lost most of its loud parts" in page
+    assert ("install DNSMOS" in page) == bool(missing)
+
+
 def test_what_is_beyond_the_size_is_linked(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
