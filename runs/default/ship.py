@@ -156,6 +156,7 @@ def ship_joint(run: Path, target: Path, row: str) -> None:
     config = load_config(run / "config.yaml")
     guide = config.representation
     articulation = read_json(run / "articulation.json")["rows"] if (run / "articulation.json").exists() else []
+    judged = read_json(run / "metrics.json")["protocol"]
     correlations = {
         f"{score['variable'] or 'mean'}, {'clean' if score['noise'] == 'clean' else 'in noise'}": score["value"]
         for score in articulation
@@ -163,6 +164,7 @@ def ship_joint(run: Path, target: Path, row: str) -> None:
     }
     facts: dict[str, Any] = {
         "kind": "inverter",
+        "name": target.name,
         "load": target.name,
         **LICENCE,
         "summary": f"Tract variables from speech, 100 times a second: the movements of lips, tongue, jaw and velum, "
@@ -193,17 +195,24 @@ def ship_joint(run: Path, target: Path, row: str) -> None:
             BABBLE,
         ],
         "speed": {"real-time factor on one core": real_time_factor(inverter)},
+        "judged_on": f"{judged['test']} {judged['speech and noise']}",
         "correlation_with_the_truth": correlations,
+        "real_speech": "bench/articulation.py, docs/results.md",
         "weak": [
             "Values are those of one synthetic mouth: compare them within a recording, not between people.",
-            "Places of constriction (TTCL, TBCL) and what is far from any constriction are recovered worst.",
-            "The enhancer beside it is small and was trained for an hour: to clean recordings, use `default`.",
+            "The opening of the velum (VO) and the pitch (F0) are recovered badly, see below.",
+            "The enhancer beside it, for `phonemi enhance --model articulation`, is small, was trained for half an hour and "
+            "changes little: to clean recordings, use `default`.",
         ],
         "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
         "recipe": "runs/default/build.sh",
     }
     inverter.save_pretrained(target, {}, half=True, shipped_encoder=guide)
-    enhancer.save_pretrained(target / ENHANCER, {}, half=True, shipped_encoder=guide)
+    summary = (
+        f"The enhancer that the inverter `{target.name}` was trained with; what it is good for stands in its card."
+    )
+    facts_of_enhancer = {"load": target.name, **LICENCE, "summary": summary}
+    enhancer.save_pretrained(target / ENHANCER, facts_of_enhancer, half=True, shipped_encoder=guide)
     files = [*target.rglob("*.safetensors")]
     write_text(target / "README.md", model_card({**facts, "size_mb": sum(f.stat().st_size for f in files) / 1e6}))
 
