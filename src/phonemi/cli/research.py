@@ -236,7 +236,9 @@ def config(
 
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
 def table(
-    number: Annotated[str, Argument(metavar="NAME", help="1 or 2 of Han et al. (2026), bsse, or feature-norm.")],
+    number: Annotated[
+        str, Argument(metavar="NAME", help="1 or 2 of Han et al. (2026), bsse, feature-norm, inversion.")
+    ],
     out: Annotated[Path, Option("--out", "-o", metavar="OUT", help="Folder for the table and its runs.")],
     scale: Annotated[str, Option(metavar="SCALE", help="paper, or mini: the same code on little data.")] = "paper",
     encoder: Annotated[

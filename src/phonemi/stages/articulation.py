@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from phonemi.data.mixing import Mixture
 from phonemi.data.speaker_tracks import SpeakerTracks
+from phonemi.errors import DataError
 from phonemi.inversion import smoothing
 from phonemi.inversion.inverter import Inverter
 from phonemi.metrics.score import Score
@@ -26,8 +27,8 @@ from phonemi.results.articulation import Articulation, ArticulationScores, Varia
 from phonemi.results.evaluation import UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.stages.run import Run
-from phonemi.stages.test_sets import Signal
-from phonemi.systems import find_system, known_system, numbered_name
+from phonemi.stages.test_sets import Signal, named_recordings
+from phonemi.systems import System, find_system, numbered_name
 
 RESULT = "articulation.json"
 KEYS = ("ppmc", "ppmc_clean", "rmse_mm")
@@ -43,14 +44,36 @@ def inverts(run: Run) -> bool:
     return any(system.inverts for system in run.systems)
 
 
-def load_estimator(run: Run, name: str) -> Estimator | None:
-    """What recovers articulation in a row; None if nothing does."""
-    system = known_system(name)
-    if system is None or not system.inverts or name not in {known.name for known in run.systems}:
-        return None
-    if system.cascade is not None:
-        system = find_system(numbered_name(system.cascade.inverter, system.model))
+def true_tracks(run: Run) -> SpeakerTracks:
+    """What the articulators do in the speech of the test set.
+
+    Raises:
+        DataError: if no recording of it says it.
+    """
+    settings = run.config.evaluate.model_copy(update={"utterances": None})  # ranges are of all that a speaker says
+    named = named_recordings(settings, run.config.seed)
+    try:
+        return SpeakerTracks(run.data.speech["test"] if named is None else named)
+    except DataError as error:
+        raise DataError(f"test speech: {error}") from None
+
+
+def find_inverter(run: Run, name: str) -> System | None:
+    """The system whose inverter a row has: itself, or a part of a cascade; None if it does not invert."""
+    system = next((system for system in run.systems if system.name == name and system.inverts), None)
+    if system is None or system.cascade is None:
+        return system
+    return find_system(numbered_name(system.cascade.inverter, system.model))
+
+
+def load_estimator(run: Run, system: System, variables: Sequence[str]) -> Estimator:
+    """What recovers articulation in a system that inverts; a DataError if it is not of these variables."""
     inverter = Inverter.from_pretrained(run.folder.model(system.name)).to(run.device)
+    if inverter.variables != tuple(variables):
+        raise DataError(
+            f"the test speech has tracks of {', '.join(variables)}; row {system.name!r} has learned "
+            f"{', '.join(inverter.variables)}"
+        )
 
     @torch.inference_mode()
     def estimate_tracks(waveform: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -104,7 +104,7 @@ def evaluate_systems(run: Run) -> None:
             scoring,
             PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
             similarity,
-            SpeakerTracks(run.data.speech["test"]) if articulation.inverts(run) else None,
+            articulation.true_tracks(run) if articulation.inverts(run) else None,
         )
         score_keys = _score_keys(run)
         for name, row_key in score_keys.items():
@@ -224,7 +224,7 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
 def _scores_of(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> list[ScoredUtterance]:
     """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
     path = f"rows/{name}/scores.json"
-    needs_articulation = judges.tracks is not None and articulation.load_estimator(run, name) is not None
+    needs_articulation = articulation.find_inverter(run, name) is not None
     is_whole = not needs_articulation or run.folder.is_current(f"rows/{name}/{articulation.RESULT}", key)
     if not (is_whole and run.folder.is_current(path, key)):
         utterances = tuple(_score_row(run, name, key, test_set, judges))
@@ -241,9 +241,11 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
     is_enhanced = test_sets.enhances(run, name)
     of_tracks = None
     if judges.tracks is not None:
-        is_cascade = name in {system.name for system in run.systems if system.cascade is not None}
-        estimator = articulation.load_estimator(run, name)
-        of_tracks = ArticulationJudge(judges.tracks, estimator, signal_of, is_cascade)
+        inverter = articulation.find_inverter(run, name)
+        estimator = None if inverter is None else articulation.load_estimator(run, inverter, judges.tracks.names)
+        of_tracks = ArticulationJudge(
+            judges.tracks, estimator, signal_of, is_cascade=inverter is not None and inverter.name != name
+        )
 
     def signals() -> Iterator[np.ndarray]:
         """Signals that have a transcript; all are scored on the way to the recogniser, so that none stays in memory."""

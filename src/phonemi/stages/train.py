@@ -248,7 +248,7 @@ def train_system(
 
 
 def speaker_tracks(run: Run) -> dict[Split, SpeakerTracks]:
-    """What the articulators do in the speech of the two splits.
+    """What the articulators do in the speech, or in the recorded pairs, of the two splits.
 
     Raises:
         DataError: if no recording of a split says it.
@@ -256,6 +256,7 @@ def speaker_tracks(run: Run) -> dict[Split, SpeakerTracks]:
     tracks: dict[Split, SpeakerTracks] = {}
     for split in SPLITS:
         speech = run.data.enhancer_speech if split == "train" else run.data.speech[split]
+        speech = run.data.pairs(split) or speech
         try:
             tracks[split] = SpeakerTracks(speech, tracks["train"].names if tracks else None)
         except DataError as error:
