@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +20,13 @@ from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.errors import ConfigError, DataError
-from phonemi.files import read_json
 from phonemi.inversion.inverter import Inverter
 from phonemi.inversion.smoothing import smooth
 from phonemi.inversion.tracks import Tracks, read_tracks, write_tracks
 from phonemi.metrics.tracks import correlation, rmse
+from phonemi.results.articulation import Articulation, ArticulationScores
+from phonemi.results.evaluation import Evaluation, ScoredUtterance, Scores, UtteranceScore
+from phonemi.results.record import read_record
 from phonemi.stages import articulation
 from phonemi.stages.aggregate import new_aggregation
 from phonemi.stages.evaluate import MAKES_NO_SIGNAL, evaluate_systems
@@ -86,8 +87,8 @@ def copied(articulated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(articulated, tmp_path / "corpus"))
 
 
-def scores_of(run: Run, row: str) -> list[dict[str, Any]]:
-    return list(read_json(run.folder / f"rows/{row}/scores.json")["utterances"])
+def scores_of(run: Run, row: str) -> list[ScoredUtterance]:
+    return list(read_record(run.folder / f"rows/{row}/scores.json", Scores).utterances)
 
 
 def batch_and_model(run: Run, row: str) -> tuple[Any, TrainingModel]:
@@ -228,57 +229,61 @@ def test_a_frozen_encoder_stays_as_it_was_and_a_tuned_one_does_not(run: Run) -> 
 
 @pytest.mark.slow
 def test_rows_that_make_no_signal_have_no_scores_of_it_and_say_why(run: Run) -> None:
+    metrics = scores_of(run, "noisy")[0].scores.keys()
+    assert {"si_sdr_db", "stoi", *articulation.KEYS} <= metrics
     for row in ("inversion-linear", INVERTER_OF_CLEAN, "cascade"):
         for utterance in scores_of(run, row):
-            scores = utterance["scores"]
-            assert scores.keys() == scores_of(run, "noisy")[0]["scores"].keys()
-            for metric in scores.keys() - {"ppmc", "ppmc_clean", "rmse_mm"}:
-                assert scores[metric] == {"reason": MAKES_NO_SIGNAL}
-            assert all(np.isfinite(scores[metric]["value"]) for metric in ("ppmc", "ppmc_clean", "rmse_mm"))
+            assert utterance.scores.keys() == metrics
+            assert all(utterance.scores[metric].value is not None for metric in articulation.KEYS)
+            others = {utterance.scores[metric] for metric in metrics - set(articulation.KEYS)}
+            assert others == {UtteranceScore(value=None, reason=MAKES_NO_SIGNAL)}
+            assert utterance.word_failure == MAKES_NO_SIGNAL
     for row in ("noisy", "clean", ENHANCER):
         for utterance in scores_of(run, row):
-            assert all(
-                utterance["scores"][metric] == {"reason": articulation.NO_INVERTER} for metric in articulation.KEYS
-            )
-            assert np.isfinite(utterance["scores"]["stoi"]["value"])
+            of_tracks = {utterance.scores[metric] for metric in articulation.KEYS}
+            assert of_tracks == {UtteranceScore(value=None, reason=articulation.NO_INVERTER)}
+            assert utterance.scores["stoi"].value is not None
     for utterance in scores_of(run, "joint"):
-        assert all(np.isfinite(utterance["scores"][metric]["value"]) for metric in ("stoi", "ppmc", "rmse_mm"))
+        assert all(utterance.scores[metric].value is not None for metric in ("stoi", *articulation.KEYS))
 
 
 @pytest.mark.slow
 def test_the_metrics_of_a_row_are_those_that_it_has(run: Run) -> None:
-    rows = {row["row"]: row for row in read_json(run.folder / "metrics.json")["rows"]}
-    assert {"ppmc", "ppmc_clean", "rmse_mm"} <= rows["cascade"].keys()
-    assert "si_sdri_db" not in rows["cascade"]
-    assert {"ppmc", "si_sdri_db"} <= rows["joint"].keys()
-    assert "ppmc" not in rows["noisy"]
-    pairs = {(c["row"], c["against"], c["metric"]) for c in read_json(run.folder / "metrics.json")["comparisons"]}
-    assert ("cascade", INVERTER_OF_CLEAN, "ppmc") in pairs
+    evaluation = read_record(run.folder / "metrics.json", Evaluation)
+    has = {
+        row.row: [row.value(metric) is not None for metric in ("ppmc", "rmse_mm", "stoi", "mi_bits")]
+        for row in evaluation.rows
+    }
+    assert has["cascade"] == [True, True, False, False]
+    assert has["inversion-linear"] == [True, True, False, True]
+    assert has["joint"] == [True] * 4
+    assert has["noisy"] == [False, False, True, False]
+    compared = {(one.row, one.against, one.metric) for one in evaluation.comparisons}
+    assert ("cascade", INVERTER_OF_CLEAN, "ppmc") in compared
 
 
 @pytest.mark.slow
-def test_scores_are_those_of_the_variables_against_the_speaker_s_own_range(run: Run) -> None:
+def test_scores_are_those_of_the_variables_in_the_range_of_the_speaker(run: Run) -> None:
     """Computed a second time, from the files alone."""
-    test_set, inverter = find_test_set(run.config.evaluate, run.data), Inverter.from_pretrained(run.folder.model("joint"))
+    test_set, inverter = (
+        find_test_set(run.config.evaluate, run.data),
+        Inverter.from_pretrained(run.folder.model("joint")),
+    )
     true = SpeakerTracks(run.data.speech["test"])
-    kept = read_json(run.folder / "rows/joint/articulation.json")["utterances"]
+    kept = read_record(run.folder / "rows/joint/articulation.json", ArticulationScores).utterances
     assert len(kept) == len(test_set) == 8
     for index, utterance in enumerate(scores_of(run, "joint")):
         mixture = test_set[index]
         with torch.inference_mode():
             estimate = inverter(torch.from_numpy(mixture.noisy)[None])[0].numpy()
-        target = true.values[mixture.utterance_id]
-        expected = correlation(estimate[: len(target)], target[: len(estimate)])
-        assert [score.ok for score in expected] == [True, True, False]
-        found = utterance["scores"]
-        assert found["ppmc"]["value"] == pytest.approx(np.mean([score.value for score in expected[:2]]), abs=1e-5)
-        reach = true.normalisation_of(mixture.utterance_id).reach
-        errors = rmse(estimate[: len(target)], target)
-        in_mm = [error.value * size for error, size in zip(errors[:2], reach, strict=False)]
-        assert found["rmse_mm"]["value"] == pytest.approx(np.mean(in_mm), rel=1e-4)
-        assert kept[index]["ppmc"]["PER"] == {"reason": "does not move"}
-        assert kept[index]["rmse_mm"]["PER"] == {"reason": "not a length"}
-        assert kept[index]["ppmc"]["LA"]["value"] == pytest.approx(expected[0].value, abs=1e-5)
+        target, reach = true.values[mixture.utterance_id], true.normalisation_of(mixture.utterance_id).reach
+        correlations = [score.value for score in correlation(estimate, target)[:2]]
+        errors_mm = [score.value * size for score, size in zip(rmse(estimate, target)[:2], reach[:2], strict=True)]
+        assert utterance.scores["ppmc"].value == pytest.approx(np.mean(correlations), abs=1e-5)
+        assert utterance.scores["rmse_mm"].value == pytest.approx(np.mean(errors_mm), rel=1e-4)
+        assert kept[index].ppmc["LA"].value == pytest.approx(correlations[0], abs=1e-5)
+        assert kept[index].ppmc["PER"] == UtteranceScore(value=None, reason="does not move")
+        assert kept[index].rmse_mm["PER"] == UtteranceScore(value=None, reason="not a length")
 
 
 @pytest.mark.slow
@@ -295,30 +300,28 @@ def test_a_cascade_is_the_enhancer_and_then_the_inverter(run: Run) -> None:
                 estimate = inverter(enhancer(torch.from_numpy(heard)[None]))[0].numpy()
             target = true.part(mixture.utterance_id, 0, len(heard))
             expected = np.mean([score.value for score in correlation(estimate, target)[:2]])
-            assert own[index]["scores"][metric]["value"] == pytest.approx(expected, abs=1e-5)
-            assert own[index]["scores"][metric] != alone[index]["scores"][metric]
+            assert own[index].scores[metric].value == pytest.approx(expected, abs=1e-5)
+            assert own[index].scores[metric] != alone[index].scores[metric]
 
 
 @pytest.mark.slow
 def test_the_summary_has_every_variable_noise_and_snr(run: Run) -> None:
-    rows = read_json(run.folder / "articulation.json")["rows"]
-    scores = scores_of(run, "joint")
-    by_place = {
-        (row["row"], row.get("variable"), row["noise"], row.get("snr_db")): row for row in rows if row["row"] == "joint"
-    }
-    kinds = {key[2] for key in by_place}
-    assert {"all", "clean"} < kinds <= {"all", "clean", "babble", "other"}
+    summary, scores = read_record(run.folder / "articulation.json", Articulation), scores_of(run, "joint")
+    assert summary.variables == list(NAMES)
+    assert {row.row for row in summary.rows} == set(ROWS) - {ENHANCER}
     for snr_db in (5.0, 20.0, None):
-        chosen = [u["scores"]["ppmc"]["value"] for u in scores if snr_db in (None, u["snr_db"])]
-        cell = by_place["joint", None, "all", snr_db]
-        assert cell["value"] == pytest.approx(np.mean(chosen), abs=1e-5)
-        assert (cell["scored"], cell["models"]) == (len(chosen), 1)
-        of_kinds = [by_place[key] for key in by_place if key[1:] in ((None, "babble", snr_db), (None, "other", snr_db))]
-        assert sum(kind["scored"] for kind in of_kinds) == len(chosen)
-    assert by_place["joint", None, "clean", None]["scored"] == 4, "of an utterance at several SNRs there is one"
-    assert by_place["joint", "PER", "all", None]["scored"] == 0
-    assert by_place["joint", "PER", "all", None].get("value") is None
-    assert {row["row"] for row in rows} == set(ROWS) - {ENHANCER}
+        chosen = [u.scores["ppmc"].value for u in scores if snr_db in (None, u.snr_db)]
+        cell = summary.find("joint", None, "all", snr_db)
+        assert cell is not None
+        assert cell.value == pytest.approx(np.mean(chosen), abs=1e-5)
+        assert (cell.scored, cell.models) == (len(chosen), 1)
+        kinds = [summary.find("joint", None, kind, snr_db) for kind in ("babble", "other")]
+        assert sum(kind.scored for kind in kinds if kind is not None) == len(chosen)
+    clean, still = summary.find("joint", None, "clean"), summary.find("joint", "PER")
+    assert clean is not None
+    assert clean.scored == 4, "of an utterance at several SNRs there is one"
+    assert still is not None
+    assert (still.scored, still.value) == (0, None)
 
 
 @pytest.mark.slow
@@ -447,10 +450,12 @@ def test_recorded_test_pairs_have_their_own_tracks(inverted: Path, articulated: 
     speech = read_manifest(articulated / "speech.jsonl")[:2]
     for recording in speech:
         audio.save(tmp_path / f"{recording.id}.wav", 0.9 * audio.load(recording.path), 16_000)
-    pairs = [replace(r, id=f"pair-{r.id}", path=str(tmp_path / f"{r.id}.wav"), clean=r.path, phones=None) for r in speech]
+    pairs = [
+        replace(r, id=f"pair-{r.id}", path=str(tmp_path / f"{r.id}.wav"), clean=r.path, phones=None) for r in speech
+    ]
     write_manifest(tmp_path / "pairs.jsonl", pairs)
     run = Run(folder, load_config(folder / "config.yaml", [f"evaluate.pairs={tmp_path / 'pairs.jsonl'}"]), save=False)
     evaluate_systems(run)
-    kept = json.loads((folder / "rows/joint/articulation.json").read_text())["utterances"]
-    assert [utterance["id"] for utterance in kept] == ["pair-s0-0", "pair-s0-1"]
-    assert all(np.isfinite(utterance["ppmc"]["LA"]["value"]) for utterance in kept)
+    kept = read_record(folder / "rows/joint/articulation.json", ArticulationScores).utterances
+    assert [utterance.id for utterance in kept] == ["pair-s0-0", "pair-s0-1"]
+    assert all(utterance.ppmc["LA"].value is not None for utterance in kept)

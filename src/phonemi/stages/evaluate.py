@@ -239,6 +239,7 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
     is_enhanced = test_sets.enhances(run, name)
+    lacking = {} if is_enhanced else _scores_without_signal(run)
     of_tracks = None
     if judges.tracks is not None:
         inverter = articulation.find_inverter(run, name)
@@ -253,18 +254,16 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
         for index in range(len(test_set)):
             mixture = test_set[index]
             signal = signal_of(mixture) if is_enhanced else mixture.noisy
-            if settings.recordings is None:
+            if settings.recordings is None and is_enhanced:
                 # The clean speech of an utterance comes once for every SNR, and its PESQ takes as long as any other.
                 is_same = name == "clean" and waiting and np.array_equal(signal, before)
                 waiting.append(waiting[-1] if is_same else judges.scoring.submit(signal, mixture.noisy, mixture.clean))
                 before = signal
-            scores = dnsmos(signal) if _wants_dnsmos(settings) else {}
-            if judges.labels is not None:
+            scores = dnsmos(signal) if _wants_dnsmos(settings) and is_enhanced else dict(lacking)
+            if judges.labels is not None and is_enhanced:
                 scores["phone_bits"] = judges.labels.judge.bits(signal, judges.labels.of(index, mixture))
-            if judges.similarity is not None:
+            if judges.similarity is not None and is_enhanced:
                 scores["lps"] = judges.similarity.score(signal, mixture.clean)
-            if not is_enhanced:
-                scores = {metric: Score.failed(MAKES_NO_SIGNAL) for metric in scores}
             if of_tracks is not None:
                 scores |= of_tracks.scores(mixture)
             utterance = ScoredUtterance(
@@ -287,10 +286,7 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
             store = TranscriptStore(run.folder / "transcripts.sqlite", recogniser.settings)
             transcripts = transcribe_all(recogniser, signals(), processes=count_processes(), store=store)
         for utterance, wait_for_scores in zip(utterances, waiting, strict=True) if waiting else ():
-            of_signal = wait_for_scores()
-            if not is_enhanced:
-                of_signal = {metric: Score.failed(MAKES_NO_SIGNAL) for metric in of_signal}
-            utterance.scores.update(_records(of_signal))
+            utterance.scores.update(_records(wait_for_scores()))
     if of_tracks is not None and of_tracks.utterances:
         of_variables = ArticulationScores(key=key, utterances=tuple(of_tracks.utterances))
         run.folder.write(f"rows/{name}/{articulation.RESULT}", of_variables.to_json())
@@ -307,6 +303,12 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
             yield replace(utterance, word_failure=ESTIMATE_NOT_FINITE, words=words)
         else:
             yield replace(utterance, word_failure=transcript.reason)
+
+
+def _scores_without_signal(run: Run) -> dict[str, Score]:
+    """Those that every row has, which noisy, the first, has already; a row that makes no signal fails in them."""
+    noisy = read_record(run.folder / "rows/noisy/scores.json", Scores).utterances[0]
+    return {metric: Score.failed(MAKES_NO_SIGNAL) for metric in noisy.scores if metric not in articulation.KEYS}
 
 
 def _records(scores: dict[str, Score]) -> dict[str, UtteranceScore]:
