@@ -23,6 +23,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MOD
 # gets a line here, and one that needs another entry is in the wrong place.
 FREE = {
     "transformers_import",
+    "claims",
     "constants",
     "devices",
     "errors",
@@ -61,10 +62,20 @@ ARROWS = {
     "report": {"results", "systems", "metrics", "information", "enhancers", "inversion", "data", "audio", "signal"},
     "recipes": {"stages", "report", "results", "systems", "enhancers", "representations", "inference", "data"},
     "tools": {
-        *("report", "results", "enhancers", "inference", "information", "representations", "aggregations", "probes"),
+        *(
+            "inversion",
+            "report",
+            "results",
+            "enhancers",
+            "inference",
+            "information",
+            "representations",
+            "aggregations",
+            "probes",
+        ),
         *("metrics", "data", "audio", "signal"),
     },
-    "cli": {"tools", "recipes", "report", "results", "stages", "enhancers", "inference", "audio"},
+    "cli": {"inversion", "tools", "recipes", "report", "results", "stages", "enhancers", "inference", "audio"},
 }
 OPTIONAL = {
     *("pesq", "pystoi", "jiwer", "pocketsphinx", "espeakng_loader", "tensorboard", "torchaudio"),

@@ -42,6 +42,13 @@ def folder(tmp_path: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> Path
     audio.save(tmp_path / "my-noise" / "hum.wav", 0.1 * rng.standard_normal(32_000), 16_000)
     audio.save(tmp_path / "noisy.wav", 0.1 * rng.standard_normal((2, 30_000)), 44_100)
     shutil.copytree(tmp_path / "noisy", tmp_path / "recordings" / "deeper")
+    for path in speech:  # with made-up tracks: the lips follow the level
+        waveform = audio.load(path, 16_000)
+        level = np.sqrt(np.square(waveform[: len(waveform) // 160 * 160].reshape(-1, 160)).mean(1))
+        lines = [f"{frame / 100:.2f},{10 * lips:.4f},{5 - lips:.4f}" for frame, lips in enumerate(level)]
+        place = tmp_path / "my-articulation" / path.parent.parent.name
+        audio.save(place / f"{path.stem}.wav", waveform, 16_000)
+        (place / f"{path.stem}.csv").write_text("time_s,LA (mm),TTCD (mm)\n" + "\n".join(lines) + "\n")
     for system in ("theirs", "ours"):
         shutil.copytree(tmp_path / "clean", tmp_path / system)
     shutil.copytree(corpus.data / "librispeech" / "LibriSpeech", tmp_path / "LibriSpeech")

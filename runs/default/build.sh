@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | ship NAME | card NAME | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | articulation | ship NAME | card NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 5500) scales the training of the encoders, ENHANCER_STEPS (default 5000) the enhancers': an hour and a half of one
 # core each. What was run for the weights in the package stands in their README.md.
 # The encoder `mini` learns from a Whisper and the enhancer `whisper-tiny` is guided by it: TEACHER, a hub id or a folder
 # (default openai/whisper-tiny.en).
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | ship NAME | card NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | articulation | ship NAME | card NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -133,12 +133,26 @@ compare() { # what guides best, and which network uses it: three models of each 
     "$phonemi" report "$out/compare"
 }
 
+articulation() { # enhancer and inverter on the `mini` that ships: speech of a model of the vocal tract, whose tongue is known, beside three readers
+    prepared "$out/vocal-tract.jsonl" articulatory-synthesis "$out/vocal-tract" --utterances "${UTTERANCES:-800}"
+    grep -E '"speaker": "ls-(19|26|27)"' "$out/speech.jsonl" >"$out/readers.jsonl"
+    for stage in aggregate train information evaluate; do
+        "$phonemi" "$stage" --run "$out/articulation" --config inversion-mini --set representation=mini \
+            --set "data.speech=['$out/vocal-tract.jsonl']" --set "data.enhancer_speech=['$out/readers.jsonl']" \
+            --set "data.noise=['$out/noise.jsonl']" --set data.babble_share=0.5 --set "aggregate.aggregations=[ws]" \
+            --set "enhance.rows=[joint]" --set enhance.train_mixtures=3000 --set "enhance.steps=${ENHANCER_STEPS:-3000}" \
+            --set enhance.jobs=1 --set evaluate.recogniser=none
+    done
+    "$phonemi" report "$out/articulation"
+}
+
 ship() { # NAME, with the scores of `card NAME` where they are there
     local options=(--row "$row")
     if [ "$1" = whisper-tiny ]; then
         [ "$(basename "$teacher")" = whisper-tiny.en ] || { echo "whisper-tiny is guided by whisper-tiny.en, not $teacher" >&2 && exit 2; }
         options+=(--hub openai/whisper-tiny.en@87c7102498dcde7456f24cfd30239ca606ed9063)
     fi
+    [ "$1" != articulation ] || options=(--row joint)
     [ ! -f "$out/card-$1/metrics.json" ] || options+=(--metrics "$out/card-$1/metrics.json")
     "$python" "$here/runs/default/ship.py" "$out/$1" "$here/src/phonemi/weights/$1" "${options[@]}"
 }
@@ -163,6 +177,7 @@ recordings) recordings ;;
 compare) compare ;;
 ship) ship "${4:?which model?}" ;;
 card) card "${4:?which enhancer?}" ;;
+articulation) articulation ;;
 all)
     manifests
     for name in mini mini-kmeans mini-phones mini-phones-clean mini-kmeans-clean mini-decoded; do encoder "$name"; done
@@ -173,6 +188,8 @@ all)
     compare
     for name in default whisper-tiny; do enhancer "$name"; done
     recordings
+    articulation
+    ship articulation
     for name in default whisper-tiny; do
         card "$name"
         ship "$name"

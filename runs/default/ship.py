@@ -18,6 +18,7 @@ from phonemi.config import load_config
 from phonemi.enhancers.card import model_card
 from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
+from phonemi.inversion.inverter import INVERTER, Inverter
 from phonemi.representations.mel_transformer import MelTransformer
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
@@ -146,6 +147,66 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | No
     enhancer.save_pretrained(target, facts, half=True, shipped_encoder=None if hub else guide)
 
 
+def ship_joint(run: Path, target: Path, row: str) -> None:
+    """Write one row of the run, an enhancer with the inverter that it was trained with, as a model that ships."""
+    model = run / "rows" / row / "model"
+    enhancer, inverter = Enhancer.from_pretrained(model), Inverter.from_pretrained(model)
+    enhancer.name = inverter.name = target.name
+    config = load_config(run / "config.yaml")
+    guide = config.representation
+    articulation = read_json(run / "articulation.json")["rows"] if (run / "articulation.json").exists() else []
+    correlations = {
+        f"{score['variable'] or 'mean'}, {'clean' if score['noise'] == 'clean' else 'in noise'}": score["value"]
+        for score in articulation
+        if score["row"] == row and score["noise"] in ("all", "clean") and score.get("snr_db") is None
+    }
+    facts: dict[str, Any] = {
+        "kind": "inverter",
+        "load": target.name,
+        **LICENCE,
+        "summary": f"Tract variables from speech, 100 times a second: the movements of lips, tongue, jaw and velum, "
+        f"and the voice. On the encoder `{guide}`, trained jointly with a small enhancer. **It was trained on "
+        "synthetic speech**: VocalTractLab says exactly what its tract does, for one anatomy and its variations, with "
+        "the vowels of German and without the r of English. What it says of people is an estimate by that mouth.",
+        "parts": [
+            {
+                "part": "inverter",
+                "what": f"{inverter.network.kind} on a weighted sum of {inverter.aggregation.layers} layers",
+                "parameters": sum(parameter.numel() for parameter in inverter.network.parameters()),
+            },
+            {
+                "part": "enhancer",
+                "what": enhancer.network.description(),
+                "parameters": sum(parameter.numel() for parameter in enhancer.network.parameters()),
+            },
+        ],
+        "sample_rate": 16_000,
+        "data": [
+            {
+                "name": "articulatory synthesis by VocalTractLab",
+                "use": "speech with tracks",
+                "licence": "made by phonemi",
+            },
+            {"name": "LibriSpeech train-clean-100, 3 readers", "use": "speech of the enhancer", "licence": "CC BY 4.0"},
+            NOISE[0],
+            BABBLE,
+        ],
+        "speed": {"real-time factor on one core": real_time_factor(inverter)},
+        "correlation_with_the_truth": correlations,
+        "weak": [
+            "Values are those of one synthetic mouth: compare them within a recording, not between people.",
+            "Places of constriction (TTCL, TBCL) and what is far from any constriction are recovered worst.",
+            "The enhancer beside it is small and was trained for an hour: to clean recordings, use `default`.",
+        ],
+        "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
+        "recipe": "runs/default/build.sh",
+    }
+    enhancer.save_pretrained(target, {}, half=True, shipped_encoder=guide)
+    inverter.save_pretrained(target / INVERTER, facts={"variables": list(inverter.variables)}, half=True)
+    files = [*target.rglob("*.safetensors")]
+    write_text(target / "README.md", model_card({**facts, "size_mb": sum(f.stat().st_size for f in files) / 1e6}))
+
+
 def quality(judged: Path, *names: str) -> dict[str, Any]:
     """The test scores of a row of the run, or of a system that was judged apart, and what they were measured on."""
     if not judged.exists():
@@ -231,7 +292,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     judged = given.metrics or given.run / "metrics.json"
-    if (given.run / "rows" / given.row).is_dir():
+    if (given.run / "rows" / given.row / "model" / INVERTER).is_dir():
+        ship_joint(given.run, given.target, given.row)
+    elif (given.run / "rows" / given.row).is_dir():
         ship_enhancer(given.run, given.target, given.row, judged, given.hub)
     elif (given.run / "phone_judge").is_dir():
         ship_judge(given.run, given.target)

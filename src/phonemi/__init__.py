@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Enhancer": "phonemi.enhancers.enhancer",
+    "Inverter": "phonemi.inversion.inverter",
     "MaskEnhancer": "phonemi.enhancers.mask_enhancer",
     "load_representation": "phonemi.representations.names",
     "HiddenStates": "phonemi.representations.base",

@@ -9,6 +9,7 @@ from phonemi.enhancers.enhancer import Enhancer as Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer as MaskEnhancer
 from phonemi.errors import PhonemiError as PhonemiError
 from phonemi.information.phones_kept import PhoneJudge as PhoneJudge
+from phonemi.inversion.inverter import Inverter as Inverter
 from phonemi.probes.layer_probes import LayerProbes as LayerProbes
 from phonemi.representations.base import HiddenStates as HiddenStates
 from phonemi.representations.names import load_representation as load_representation

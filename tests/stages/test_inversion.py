@@ -23,13 +23,14 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.inversion.inverter import Inverter
 from phonemi.inversion.smoothing import smooth
 from phonemi.inversion.tracks import Tracks, read_tracks, write_tracks
+from phonemi.metrics.score import MAKES_NO_SIGNAL, NO_INVERTER
 from phonemi.metrics.tracks import correlation, rmse
 from phonemi.results.articulation import Articulation, ArticulationScores
 from phonemi.results.evaluation import Evaluation, ScoredUtterance, Scores, UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.stages import articulation
 from phonemi.stages.aggregate import new_aggregation
-from phonemi.stages.evaluate import MAKES_NO_SIGNAL, evaluate_systems
+from phonemi.stages.evaluate import evaluate_systems
 from phonemi.stages.information import measure_information
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import find_test_set
@@ -241,7 +242,7 @@ def test_rows_that_make_no_signal_have_no_scores_of_it_and_say_why(run: Run) -> 
     for row in ("noisy", "clean", ENHANCER):
         for utterance in scores_of(run, row):
             of_tracks = {utterance.scores[metric] for metric in articulation.KEYS}
-            assert of_tracks == {UtteranceScore(value=None, reason=articulation.NO_INVERTER)}
+            assert of_tracks == {UtteranceScore(value=None, reason=NO_INVERTER)}
             assert utterance.scores["stoi"].value is not None
     for utterance in scores_of(run, "joint"):
         assert all(utterance.scores[metric].value is not None for metric in ("stoi", *articulation.KEYS))

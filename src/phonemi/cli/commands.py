@@ -27,7 +27,7 @@ WIDEST_HELP = 80  # columns
 
 # The commands as the help lists them, in the order in which most people want them.
 GROUPS = {
-    "Recordings": ("enhance", "listen", "judge", "demo", "serve"),
+    "Recordings": ("enhance", "invert", "listen", "judge", "demo", "serve"),
     "Research": (
         *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
         *("report", "table", "figure", "config"),
@@ -41,6 +41,22 @@ Texts = list[str] | None
 File = Path | None
 
 logger = logging.getLogger("phonemi")
+
+
+def read_shard(text: str | None) -> tuple[int, int] | None:
+    """ "2/8" as (2, 8); None for None. A usage error for anything else.
+
+    >>> read_shard("2/8")
+    (2, 8)
+    """
+    if text is None:
+        return None
+    parts = text.split("/")
+    if len(parts) == 2 and all(part.isascii() and part.isdecimal() for part in parts):
+        number, count = map(int, parts)
+        if 1 <= number <= count:
+            return number, count
+    raise typer.BadParameter(f"--shard is {text!r}: expected I/N with I from 1 to N, such as 2/8")
 
 
 class Commands(TyperGroup):

@@ -1,4 +1,4 @@
-"""The command `phonemi enhance`."""
+"""The commands `phonemi enhance` and `phonemi invert`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import File, Text, command, explain
+from phonemi.cli.commands import File, Text, command, explain, read_shard
 
 if TYPE_CHECKING:
     from phonemi.inference.summary import Summary
@@ -90,6 +90,10 @@ def enhance(
         File,
         Option(metavar="FILE", help="Of one recording, write to FILE what was removed: noisy minus enhanced."),
     ] = None,
+    shard: Annotated[
+        Text,
+        Option(metavar="I/N", help="One of N launches that share the recordings, such as 2/8: every one does its own."),
+    ] = None,
     summary_file: Annotated[
         File, Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why.")
     ] = None,
@@ -98,7 +102,7 @@ def enhance(
     from phonemi.devices import choose_device
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.files import write_json
-    from phonemi.inference.plan import plan
+    from phonemi.inference.plan import plan, share_of_files
     from phonemi.inference.recordings import enhance_files
     from phonemi.inference.streams import name_streams, standard_streams
     from phonemi.progress import Progress
@@ -107,6 +111,8 @@ def enhance(
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     with standard_streams(inputs, output, extension, suffix) as (files, target):
         pairs = plan(files, target, suffix, extension)
+        if (part := read_shard(shard)) is not None:
+            pairs = share_of_files(pairs, part)
         if removed is not None and len(pairs) > 1:
             raise typer.BadParameter(f"--removed takes one recording, found {len(pairs)}")
         enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
@@ -150,3 +156,55 @@ def _report(summary: Summary, progress: Progress) -> None:
     for reason in dict.fromkeys(failed):
         typer.echo(f"failed: {reason}", err=True)
     progress.say(f"phonemi: {summary.line()}")
+
+
+@command("invert", "phonemi invert speech.wav -o tracks.csv --page mouth.html")
+def invert(
+    inputs: Annotated[
+        list[Path], Argument(metavar="INPUT", help="Sound files, folders, or patterns such as 'in/**/*.wav'.")
+    ],
+    output: Annotated[
+        str,
+        Option(
+            "--output", "-o", metavar="PATH", help="Tracks of one recording: .csv, .npz or .TextGrid; of more: folder/."
+        ),
+    ],
+    model: Annotated[
+        str,
+        Option("--model", "-m", metavar="MODEL", help="articulation, folder of a trained model, or hub id."),
+    ] = "articulation",
+    encoder: Annotated[
+        File, Option(metavar="FOLDER", help="Encoder of the model, where that is one of the hub: from here instead.")
+    ] = None,
+    device: Annotated[
+        Device, Option(metavar="DEVICE", help="auto (a GPU if there is one), cpu or cuda.")
+    ] = Device.auto,
+    extension: Annotated[
+        Text, Option("--format", metavar="EXT", help="Of tracks in a folder: csv (default), npz or TextGrid.")
+    ] = None,
+    smooth: Annotated[bool, Option("--smooth", help="Smooth the tracks: articulators do not jump.")] = False,
+    plot: Annotated[
+        File, Option(metavar="FILE", help="Of one recording, draw tracks and spectrogram: .png, .svg or .pdf.")
+    ] = None,
+    page: Annotated[
+        File, Option(metavar="FILE", help="Of one recording, a page with a mouth that moves with the sound.")
+    ] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace outputs that are there.")] = False,
+) -> None:
+    """Recover what the vocal tract does in recordings: tract variables 100 times a second."""
+    from phonemi.devices import choose_device
+    from phonemi.inversion.inverter import Inverter
+    from phonemi.progress import Progress
+    from phonemi.tools.invert import draw_recording, invert_recordings, plan_tracks
+
+    pairs = plan_tracks(inputs, output, extension)
+    if (plot or page) and len(pairs) > 1:
+        raise typer.BadParameter(f"--plot and --page take one recording, found {len(pairs)}")
+    inverter = Inverter.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
+    failed = invert_recordings(inverter, pairs, Progress(), smooth, overwrite)
+    for reason in failed:
+        explain(reason, 1)
+    if failed:
+        raise typer.Exit(1)
+    if plot or page:
+        draw_recording(inverter, pairs[0][0], plot, page, smooth)

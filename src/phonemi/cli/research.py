@@ -10,7 +10,18 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import WIDEST_HELP, ConfigFile, File, Overrides, RunFolder, Text, Texts, command, open_run
+from phonemi.cli.commands import (
+    WIDEST_HELP,
+    ConfigFile,
+    File,
+    Overrides,
+    RunFolder,
+    Text,
+    Texts,
+    command,
+    open_run,
+    read_shard,
+)
 from phonemi.errors import PhonemiError
 
 Measure = StrEnum(
@@ -237,7 +248,7 @@ def config(
 @command("table", "phonemi table 1 --out TABLES \\\n  --scale mini --manifests FOLDER")
 def table(
     number: Annotated[
-        str, Argument(metavar="NAME", help="1 or 2 of Han et al. (2026), bsse, feature-norm, inversion.")
+        str, Argument(metavar="NAME", help="1 or 2 of Han et al. (2026), bsse, feature-norm, or inversion.")
     ],
     out: Annotated[Path, Option("--out", "-o", metavar="OUT", help="Folder for the table and its runs.")],
     scale: Annotated[str, Option(metavar="SCALE", help="paper, or mini: the same code on little data.")] = "paper",
@@ -251,13 +262,18 @@ def table(
             help="Folder with the manifests that the preset names; default for mini: synthetic speech.",
         ),
     ] = None,
+    shard: Annotated[
+        Text,
+        Option(metavar="I/N", help="One of N launches that share the rows, such as 2/8; the last writes the table."),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Build a table of the paper beside the printed one; run it again to go on."""
     from phonemi.recipes.table import make_table
 
-    path = make_table(number, out, scale, encoder or [], manifests, set_ or [])
-    typer.echo(path.read_text(encoding="utf-8"))
+    path = make_table(number, out, scale, encoder or [], manifests, set_ or [], read_shard(shard))
+    if path is not None:
+        typer.echo(path.read_text(encoding="utf-8"))
 
 
 @command("figure", "phonemi figure 1a TABLES \\\n  --out figures")

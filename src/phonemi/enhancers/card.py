@@ -29,6 +29,22 @@ noisy, rate = soundfile.read("noisy.wav")
 enhanced = enhancer.enhance(noisy.T, sample_rate=rate)  # [sample] or [channel, sample]
 ```""",
     ),
+    "inverter": (
+        "",  # the hub has no such task
+        ["speech", "articulation", "speech-inversion"],
+        """```sh
+phonemi invert speech.wav -o tracks.csv --model {load}
+```
+
+```python
+import soundfile
+from phonemi import Inverter
+
+inverter = Inverter.from_pretrained("{load}")
+speech, rate = soundfile.read("speech.wav")
+tracks = inverter.invert(speech, rate)  # tracks.values [frame, variable] at 100 Hz, tracks.names, tracks.units
+```""",
+    ),
     "encoder": (
         "feature-extraction",
         ["speech"],
@@ -70,7 +86,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
     Args:
         facts: any of the following. Facts with other names are listed under "Training".
 
-            - kind: "enhancer" (default), "encoder" or "phone judge".
+            - kind: "enhancer" (default), "inverter", "encoder" or "phone judge".
             - name, summary: title and first paragraph.
             - licence: SPDX identifier in lower case, such as "apache-2.0"; language: codes; tags: additional ones.
             - parts: {part, what, parameters} of each, where "what" describes the part.

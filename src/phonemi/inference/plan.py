@@ -9,6 +9,7 @@ from contextlib import suppress
 from glob import glob
 from itertools import chain, takewhile
 from pathlib import Path
+from zlib import crc32
 
 from phonemi import audio
 from phonemi.errors import AudioError, nearest
@@ -116,6 +117,17 @@ def _without_results(pairs: list[tuple[Path, Path]], named_inputs: set[Path]) ->
         return False
 
     return [(source, target) for source, target in pairs if not is_result(source.resolve())]
+
+
+def share_of_files(pairs: Sequence[tuple[Path, Path]], shard: tuple[int, int]) -> list[tuple[Path, Path]]:
+    """The pairs of shard (i, n), counted from 1, by a hash of the output: the same when other files come or go.
+
+    >>> pairs = [(Path("a.wav"), Path("out/a.wav")), (Path("b.wav"), Path("out/b.wav"))]
+    >>> sorted(share_of_files(pairs, (1, 2)) + share_of_files(pairs, (2, 2))) == pairs
+    True
+    """
+    number, shards = shard
+    return [pair for pair in pairs if crc32(os.fsencode(pair[1])) % shards == number - 1]
 
 
 def _each_once(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:

@@ -199,6 +199,8 @@ class Inverter(nn.Module):
         folder = (revision is None and folder_of(name, ENHANCER_TYPE)) or find_model(name, MODEL_TYPE, revision, token)
         if (folder / INVERTER / CONFIG_FILE).is_file():
             folder = folder / INVERTER
+        elif type_of(folder / CONFIG_FILE) == ENHANCER_TYPE:
+            raise ModelError(f"{name} is an enhancer without an inverter: rows such as `joint` have one")
         try:
             return cls._load_folder(folder, token, encoder)
         except PhonemiError as error:

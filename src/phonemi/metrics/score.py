@@ -9,6 +9,9 @@ NOT_FINITE = "value not finite"
 ESTIMATE_SILENT = "estimate silent"
 ESTIMATE_NOT_FINITE = "estimate not finite"
 ESTIMATE_UNRELATED = "estimate orthogonal to reference"
+MAKES_NO_SIGNAL = "it enhances nothing"
+NO_INVERTER = "it does not invert"
+NOT_APPLICABLE = {MAKES_NO_SIGNAL, NO_INVERTER}  # no failure: the row does something else
 FAULTS = (ESTIMATE_SILENT, ESTIMATE_NOT_FINITE, ESTIMATE_UNRELATED)
 """Reasons that are the fault of what was judged: these count as the worst value of a metric."""
 

@@ -47,8 +47,12 @@ def make_table(
     encoders: Sequence[str] = (),
     manifests: Path | None = None,
     overrides: Sequence[str] = (),
-) -> Path:
+    shard: tuple[int, int] | None = None,
+) -> Path | None:
     """Make every row that is not there yet, and write the table, whose path is returned.
+
+    Launches at the same time, on one machine or several with one file system, share the work: no row is made twice,
+    and that of a process that died is taken over.
 
     Args:
         name: of `systems.TABLES`.
@@ -57,6 +61,7 @@ def make_table(
         encoders: names in the paper, shipped names, folders or hub ids; () for those of the scale.
         manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
         overrides: KEY=VALUE, which override the preset.
+        shard: (i, n): make every n-th model, from i on, and the table only if that was the last; else None is returned.
 
     Raises:
         ConfigError: for a table, scale or setting that does not exist.
@@ -73,16 +78,21 @@ def make_table(
     overrides = [*overrides, *_same_test_speakers(parts, preset, overrides)]
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []
-    tested_on, protocols = EvaluationData(), {}
+    tested_on, protocols, is_complete = EvaluationData(), {}, True
     for part in parts:
         progress.say(f"table {name}: {part.encoder}, {plural(len(part.rows), 'row')}")
-        metrics = _metrics(part, table, out, [*part.settings, *data, *overrides], preset, progress)
+        metrics = _metrics(part, table, out, [*part.settings, *data, *overrides], preset, progress, shard)
+        if metrics is None:
+            is_complete = False
+            continue
         tested_on, protocols[part.encoder] = EvaluationData.from_json(metrics["data"]), metrics["protocol"]
         wanted = {"noisy", "clean", *part.rows}
         new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
         rows += [_row(part, one) for one in metrics["rows"] if one["row"] in new]
         compared = [one for one in metrics["comparisons"] if one["row"] in wanted and one["against"] in part.rows]
         comparisons += [PaperComparison.from_json({"encoder": part.encoder, **one}) for one in compared]
+    if not is_complete:
+        return None
     facts: dict[str, Any] = {"number": int(name)} if name.isdecimal() else {"name": name, "note": table.note}
     facts |= {
         "scale": scale,
@@ -150,9 +160,15 @@ def _data(out: Path, preset: str, scale: str, manifests: Path | None, progress: 
 
 
 def _metrics(
-    part: Part, table: TablePlan, out: Path, settings: list[str], preset: str, progress: Progress
-) -> dict[str, Any]:
-    """Everything of one encoder; what is done already is skipped by the stages."""
+    part: Part,
+    table: TablePlan,
+    out: Path,
+    settings: list[str],
+    preset: str,
+    progress: Progress,
+    shard: tuple[int, int] | None = None,
+) -> dict[str, Any] | None:
+    """Everything of one encoder; what is done already is skipped by the stages. None if other shards are at it."""
     folder = out / table.folder / part.encoder
     tables = [other for other in TABLES.values() if other.folder == table.folder]
     order = list(dict.fromkeys(row for other in tables for row in (*other.shared_rows, *other.rows(part.encoder))))
@@ -173,7 +189,8 @@ def _metrics(
         run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
         done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
         run = Run(folder, configured(sorted([*part.rows, *done], key=order.index)), progress)
-        run_stages(run)
+        if not run_stages(run, shard):
+            return None
     write_markdown(folder)
     build_report(folder)
     metrics: dict[str, Any] = read_json(folder / evaluate.RESULT)

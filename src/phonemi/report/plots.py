@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -243,7 +243,7 @@ def layer_weights(rows: Sequence[RowWeights]) -> Figure:
     axes.axhline(1 / layers, color=THEME["ink"], linestyle=":", linewidth=1.2)
     _label(axes, "equal", (layers - 0.5, 1 / layers), (3, 0), va="center", fontsize=9)
     axes.set(xlabel="Layer", ylabel="Weight (sums to 1)", xticks=np.arange(layers), xlim=(-0.5, layers - 0.5))
-    figure.legend(loc="outside upper left", ncols=_legend_columns(len(rows)))
+    figure.legend(loc="outside upper left", ncols=_legend_columns([row.title for row in rows]))
     return figure
 
 
@@ -292,8 +292,8 @@ def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure
     columns = min(len(panels), 2 if len(panels) in (2, 4) else 3)
     lines = -(-len(panels) // columns)
     labels = {row: label for curves in panels.values() for row, (label, _, _) in curves.items()}
-    styles, entries = series_styles(list(labels)), len(set(labels.values()))
-    legend_lines = -(-entries // _legend_columns(entries))
+    styles, entries = series_styles(list(labels)), set(labels.values())
+    legend_lines = -(-len(entries) // _legend_columns(entries))
     figure, grid = axes_grid(WIDE_IN, 2.8 * lines + 0.3 * legend_lines, lines, columns)
     handles = {}
     for axes, (title, curves) in zip(grid.flat, panels.items(), strict=False):
@@ -311,7 +311,7 @@ def small_multiples(panels: Panels, xlabel: str, markers: bool = True) -> Figure
             axes.set_xticks(positions, [snr_text(position) for position in positions])
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=_legend_columns(len(handles)))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=_legend_columns(handles))
     return figure
 
 
@@ -327,9 +327,10 @@ def _label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[floa
     axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
 
 
-def _legend_columns(entries: int) -> int:
-    """Columns of a legend as wide as the page: three for five, six and nine, so that related rows stay together."""
-    return 3 if entries in (3, 5, 6, 9) else min(entries, 4)
+def _legend_columns(labels: Collection[str]) -> int:
+    """Columns of a legend no wider than the page: three for five, six and nine, so that related rows stay together."""
+    entries, column_in = len(labels), 0.6 + 0.08 * max(map(len, labels), default=0)
+    return max(1, min(3 if entries in (3, 5, 6, 9) else 4, entries, int(WIDE_IN / column_in)))
 
 
 def heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float], colours: str = _HEAT) -> Any:

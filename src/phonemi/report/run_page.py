@@ -9,12 +9,16 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from phonemi import audio
+from phonemi.inversion.tracks import read_tracks
+from phonemi.report.articulation import articulation_section
 from phonemi.report.cards import example_card
 from phonemi.report.figure_style import save_figure
 from phonemi.report.figures import remove_old_figures, run_figures
 from phonemi.report.headlines import data_text, headlines, protocol_text
 from phonemi.report.pages import inline_svg, write_page
 from phonemi.report.row_style import explain
+from phonemi.results.evaluation import Example
 from phonemi.results.metrics import METRIC, RANKING
 from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
@@ -31,6 +35,7 @@ from phonemi.results.tables import (
 from phonemi.tables import Cell, Column, Table
 
 WORST_COUNT = 10
+SHOWN_MOUTHS = 2
 
 
 def build_report(run_dir: str | Path) -> Path:
@@ -61,6 +66,7 @@ def build_report(run_dir: str | Path) -> Path:
         ("weights", "Which layers are used"): bool(drawn & {"layer", "dynamic"}),
         ("scores", "Enhancement"): evaluation is not None,
         ("listen", "Listen"): bool(results.examples),
+        ("mouth", "What the tongue does"): any(example.tracks for example in results.examples),
         ("worst", "Worst utterances"): bool(worst),
         ("training", "Training"): "training" in drawn,
         ("run", "The run"): results.timings is not None or bool(results.config),
@@ -93,6 +99,7 @@ def build_report(run_dir: str | Path) -> Path:
         }
         if results.articulation
         else {},
+        mouths=[_mouth(example, folder) for example in results.examples if example.tracks][:SHOWN_MOUTHS],
         examples=[example_card(example, folder) for example in results.examples],
         worst_count=WORST_COUNT,
         worst_by=METRIC[worst_by].title if worst_by else "",
@@ -101,6 +108,13 @@ def build_report(run_dir: str | Path) -> Path:
         config=results.config,
         files=results.files,
     )
+
+
+def _mouth(example: Example, folder: Path) -> str:
+    """A moving mouth: the articulation that a row recovers from the noisy recording of an example."""
+    waveform, rate = audio.load_channels(folder / example.files["noisy"])
+    title = f"{example.id}, as recovered by {example.tracks_by}"
+    return articulation_section(read_tracks(folder / (example.tracks or "")), waveform, rate, title, example.text or "")
 
 
 def worst_utterances(

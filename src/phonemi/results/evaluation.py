@@ -231,6 +231,8 @@ class Example(Record):
     labels: dict[str, str] = field(default_factory=dict)  # what pages call the row
     words: dict[str, str | None] = field(default_factory=dict)  # what the recogniser heard
     scores: dict[str, dict[str, float | None]] = field(default_factory=dict)  # by key of a metric
+    tracks: str | None = omitted_if_none()  # file of the articulation that a row recovers from the noisy recording
+    tracks_by: str | None = omitted_if_none()  # which row
 
 
 @dataclass(frozen=True, kw_only=True)

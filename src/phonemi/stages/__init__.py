@@ -16,18 +16,34 @@ def first_stage(config: Config) -> str:
     return "pretrain" if config.representation == "encoder" else "information"
 
 
-def run_stages(run: Run) -> None:
-    """Every stage in its order; what is done is skipped."""
+def run_stages(run: Run, shard: tuple[int, int] | None = None) -> bool:
+    """Every stage in its order; what is done is skipped, and what another process does is waited for.
+
+    Args:
+        run: whose stages.
+        shard: (i, n) of n launches: train and score every n-th model alone.
+
+    Returns:
+        Whether all is done; of a shard only when the others are.
+    """
     from phonemi.stages.aggregate import pretrain_aggregations
-    from phonemi.stages.evaluate import evaluate_systems
+    from phonemi.stages.evaluate import evaluate_systems, score_systems
     from phonemi.stages.information import measure_information
     from phonemi.stages.pretrain import pretrain_encoder
     from phonemi.stages.showcase import write_showcase
     from phonemi.stages.train import train_systems
 
-    pretrain_encoder(run)
-    measure_information(run)
-    pretrain_aggregations(run)
-    train_systems(run)
-    evaluate_systems(run)
-    write_showcase(run)
+    for name, stage in (
+        ("pretrain", pretrain_encoder),
+        ("information", measure_information),
+        ("aggregate", pretrain_aggregations),
+    ):
+        with run.claimed(name):
+            stage(run)
+    train_systems(run, shard=shard)
+    if not score_systems(run, shard):
+        return False
+    with run.claimed("evaluate"):
+        evaluate_systems(run)
+        write_showcase(run)
+    return True

@@ -20,7 +20,7 @@ from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.errors import DataError
 from phonemi.inversion import smoothing
 from phonemi.inversion.inverter import Inverter
-from phonemi.metrics.score import Score
+from phonemi.metrics.score import NO_INVERTER, Score
 from phonemi.metrics.statistics import estimate
 from phonemi.metrics.tracks import correlation, rmse
 from phonemi.results.articulation import Articulation, ArticulationScores, VariableScore, VariableScores
@@ -32,7 +32,6 @@ from phonemi.systems import System, find_system, numbered_name
 
 RESULT = "articulation.json"
 KEYS = ("ppmc", "ppmc_clean", "rmse_mm")
-NO_INVERTER = "it does not invert"
 LENGTH_UNIT = "mm"
 
 Estimator = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -22,7 +22,7 @@ from phonemi.config.sections import Endpoint
 from phonemi.files import replacing
 from phonemi.metrics.composite import COMPOSITE_KEYS
 from phonemi.metrics.non_intrusive import DNSMOS_KEYS
-from phonemi.metrics.score import NOT_FINITE
+from phonemi.metrics.score import NOT_APPLICABLE, NOT_FINITE
 from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
 from phonemi.metrics.words.word_errors import is_loop
 from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
@@ -72,6 +72,8 @@ def summarise_row(models: Sequence[list[ScoredUtterance]], unit: Unit) -> dict[s
         sums = _sums(models, metric)
         interval = estimate(*sums, _clusters(models[0], unit), METRIC[metric].bounds)
         reasons = Counter(filter(None, (_failure(utterance, metric) for utterance in utterances)))
+        if reasons.keys() & NOT_APPLICABLE:
+            continue
         cells |= {
             metric: interval.value,
             f"{metric}_low": interval.low,

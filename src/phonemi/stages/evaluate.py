@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from phonemi.claims import share_of
 from phonemi.config.sections import Endpoint, Evaluate
 from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.devices import count_processes
@@ -23,7 +25,7 @@ from phonemi.errors import ConfigError, MissingExtra, ModelError, require_extra
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import DNSMOS_PACKAGES, dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
-from phonemi.metrics.score import ESTIMATE_NOT_FINITE, Score
+from phonemi.metrics.score import ESTIMATE_NOT_FINITE, MAKES_NO_SIGNAL, Score
 from phonemi.metrics.statistics import MIN_MODELS, estimate
 from phonemi.metrics.words import Choice
 from phonemi.metrics.words.recogniser import WAVEFORM_NOT_FINITE, Failure, Recogniser, installed_version, transcribe_all
@@ -51,14 +53,14 @@ from phonemi.stages.protocol import describe_protocol
 from phonemi.stages.recognisers import recogniser_of
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
-from phonemi.stages.train import load_model, require_trained
+from phonemi.stages.train import is_trained, load_model, require_trained
 from phonemi.systems import System, find_system
+from phonemi.tables import plural
 from phonemi.workers import Workers
 
 RESULT = "metrics.json"
 AGGREGATED_INFORMATION = "aggregated_information.json"
 PACKAGES = ("pesq", "pystoi")  # without which a score is missing
-MAKES_NO_SIGNAL = "it enhances nothing"
 WORD_PACKAGES = ("jiwer", "whisper-normalizer")
 
 
@@ -75,43 +77,15 @@ def evaluate_systems(run: Run) -> None:
     settings, key = run.config.evaluate, current_key(run)
     if run.is_done("evaluate:", RESULT, key):
         return
-    if taken := {system.name for system in run.systems} & settings.systems.keys():
-        raise ConfigError(f"evaluate.systems: {min(taken)!r} is a row of the run: choose another name")
-    for package, extra in _missing_packages(settings).items():
-        run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[{extra}]'")
-    if settings.endpoint is not None:
-        _check_endpoint(settings.endpoint, settings.systems)
-    # What can be missing is asked for now, not after an hour of judging.
-    recogniser, reason = load_recogniser(settings, run.config.seed, str(run.device)) or (None, "")
-    if run.systems:
-        run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
-    if recogniser is not None:
-        run.say(f"evaluate: words by {recogniser.name}" + (f": {reason}" if reason else ""))
-    elif settings.recogniser != "none":
-        run.say("evaluate: no recording has a transcript, so that no words are judged")
-    for system in run.systems:
-        require_trained(run, system)
-    similarity = PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None
-    test_set = test_sets.find_test_set(settings, run.data)
-    test_sets.check_systems_from_elsewhere(run, test_set)
-    utterances: dict[str, list[ScoredUtterance]] = {}
-    with (
-        run.folder.timed("evaluate"),
-        Workers(partial(score_pair, variant=settings.composite), count_processes(), "scoring") as scoring,
-    ):
-        judges = Judges(
-            recogniser,
-            scoring,
-            PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
-            similarity,
-            articulation.true_tracks(run) if articulation.inverts(run) else None,
-        )
-        score_keys = _score_keys(run)
-        for name, row_key in score_keys.items():
-            utterances[name] = _scores_of(run, name, row_key, test_set, judges)
+    with _judging(run, run.systems) as (test_set, judges):
+        utterances = {}
+        for name, row_key in _score_keys(run).items():
+            with run.claimed(f"scores.{name}"):
+                utterances[name] = _scores_of(run, name, row_key, test_set, judges)
             if name == "noisy":
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
+    recogniser = judges.recogniser
     if articulation.inverts(run):
         run.folder.write(articulation.RESULT, articulation.summarise(run, key).to_json())
     with run.folder.timed("evaluate: information"):
@@ -138,6 +112,74 @@ def evaluate_systems(run: Run) -> None:
         protocol=describe_protocol(run, data, comparisons, recogniser),
     )
     run.folder.write(RESULT, evaluation.to_json())
+
+
+def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
+    """Score the rows that shard (i, n) has trained, and those that it is the first to come to of noisy and clean.
+
+    Errors are those of `evaluate_systems`. Returns whether every row of the run is scored; without a shard nothing is
+    done, since `evaluate_systems` scores what is not.
+    """
+    if shard is None:
+        return True
+    # A cascade may be made of rows of other shards: whoever finds both trained scores it.
+    own = [run.systems[index] for index in share_of(len(run.systems), shard) if run.systems[index].cascade is None]
+    own += [system for system in run.systems if system.cascade is not None and is_trained(run, system)]
+    keys, known = _score_keys(run), {system.name for system in run.systems}
+    names = [name for name in keys if name not in known] + [system.name for system in own]
+
+    def is_scored(name: str) -> bool:
+        return run.folder.is_current(f"rows/{name}/scores.json", keys[name])
+
+    if not all(map(is_scored, names)):
+        with _judging(run, own) as (test_set, judges):
+            for name in names:
+                with run.try_to_claim(f"scores.{name}") as is_ours:
+                    if is_ours:
+                        _scores_of(run, name, keys[name], test_set, judges)
+    left = [name for name in keys if not is_scored(name)]
+    if left:
+        run.say(f"{plural(len(keys) - len(left), 'row')} of {len(keys)} scored; the rest is done by other shards")
+    return not left
+
+
+@contextmanager
+def _judging(run: Run, systems: Sequence[System]) -> Iterator[tuple[TestSet, Judges]]:
+    """The test set and its judges, after asking for all that may be missing, the models of `systems` among it."""
+    settings = run.config.evaluate
+    if taken := {system.name for system in run.systems} & settings.systems.keys():
+        raise ConfigError(f"evaluate.systems: {min(taken)!r} is a row of the run: choose another name")
+    for package, extra in _missing_packages(settings).items():
+        run.say(f"evaluate: {package} is not installed, its score will be missing: pip install 'phonemi[{extra}]'")
+    if settings.endpoint is not None:
+        _check_endpoint(settings.endpoint, settings.systems)
+    # What can be missing is asked for now, not after an hour of judging.
+    recogniser, reason = load_recogniser(settings, run.config.seed, str(run.device)) or (None, "")
+    if run.systems:
+        run.folder.read(information.RESULT, run.keys.information, "evaluate", "information")
+    if recogniser is not None:
+        run.say(f"evaluate: words by {recogniser.name}" + (f": {reason}" if reason else ""))
+    elif settings.recogniser != "none":
+        run.say("evaluate: no recording has a transcript, so that no words are judged")
+    for system in systems:
+        require_trained(run, system)
+    similarity = PhoneSimilarity(settings.lps, str(run.device)) if settings.lps else None
+    test_set = test_sets.find_test_set(settings, run.data)
+    test_sets.check_systems_from_elsewhere(run, test_set)
+    with (
+        run.folder.timed("evaluate"),
+        Workers(partial(score_pair, variant=settings.composite), count_processes(), "scoring") as scoring,
+    ):
+        yield (
+            test_set,
+            Judges(
+                recogniser,
+                scoring,
+                PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
+                similarity,
+                articulation.true_tracks(run) if articulation.inverts(run) else None,
+            ),
+        )
 
 
 def _check_endpoint(endpoint: Endpoint, elsewhere: Mapping[str, str]) -> None:
@@ -239,7 +281,6 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
     is_enhanced = test_sets.enhances(run, name)
-    lacking = {} if is_enhanced else _scores_without_signal(run)
     of_tracks = None
     if judges.tracks is not None:
         inverter = articulation.find_inverter(run, name)
@@ -254,15 +295,16 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
         for index in range(len(test_set)):
             mixture = test_set[index]
             signal = signal_of(mixture) if is_enhanced else mixture.noisy
-            if settings.recordings is None and is_enhanced:
+            is_scored = is_enhanced or not index  # for the names of the scores that a row without a signal lacks
+            if settings.recordings is None and is_scored:
                 # The clean speech of an utterance comes once for every SNR, and its PESQ takes as long as any other.
                 is_same = name == "clean" and waiting and np.array_equal(signal, before)
                 waiting.append(waiting[-1] if is_same else judges.scoring.submit(signal, mixture.noisy, mixture.clean))
                 before = signal
-            scores = dnsmos(signal) if _wants_dnsmos(settings) and is_enhanced else dict(lacking)
-            if judges.labels is not None and is_enhanced:
+            scores = dnsmos(signal) if _wants_dnsmos(settings) and is_scored else {}
+            if judges.labels is not None and is_scored:
                 scores["phone_bits"] = judges.labels.judge.bits(signal, judges.labels.of(index, mixture))
-            if judges.similarity is not None and is_enhanced:
+            if judges.similarity is not None and is_scored:
                 scores["lps"] = judges.similarity.score(signal, mixture.clean)
             if of_tracks is not None:
                 scores |= of_tracks.scores(mixture)
@@ -285,8 +327,12 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
         else:
             store = TranscriptStore(run.folder / "transcripts.sqlite", recogniser.settings)
             transcripts = transcribe_all(recogniser, signals(), processes=count_processes(), store=store)
-        for utterance, wait_for_scores in zip(utterances, waiting, strict=True) if waiting else ():
+        for utterance, wait_for_scores in zip(utterances, waiting, strict=is_enhanced) if waiting else ():
             utterance.scores.update(_records(wait_for_scores()))
+    if not is_enhanced:
+        lacking = [metric for metric in utterances[0].scores if metric not in articulation.KEYS]
+        for utterance in utterances:
+            utterance.scores.update(_records(dict.fromkeys(lacking, Score.failed(MAKES_NO_SIGNAL))))
     if of_tracks is not None and of_tracks.utterances:
         of_variables = ArticulationScores(key=key, utterances=tuple(of_tracks.utterances))
         run.folder.write(f"rows/{name}/{articulation.RESULT}", of_variables.to_json())
@@ -303,12 +349,6 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
             yield replace(utterance, word_failure=ESTIMATE_NOT_FINITE, words=words)
         else:
             yield replace(utterance, word_failure=transcript.reason)
-
-
-def _scores_without_signal(run: Run) -> dict[str, Score]:
-    """Those that every row has, which noisy, the first, has already; a row that makes no signal fails in them."""
-    noisy = read_record(run.folder / "rows/noisy/scores.json", Scores).utterances[0]
-    return {metric: Score.failed(MAKES_NO_SIGNAL) for metric in noisy.scores if metric not in articulation.KEYS}
 
 
 def _records(scores: dict[str, Score]) -> dict[str, UtteranceScore]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from phonemi.aggregations import Aggregation
+from phonemi.claims import claimed
 from phonemi.data.mixing import Mixture, Mixtures, generator
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_json, remove_leftovers, replacing, write_json
@@ -98,6 +99,18 @@ class StateCache:
             padded_batch: so many neighbours at a time are encoded as `Representation.padded` does it, where a state may
                 depend on its neighbours; None: each as if it were alone.
         """
+        with claimed(self.folder / f"{name}.lock", wait=True, say=self.progress.say):
+            return self._states(representation, mixtures, name, key, subset, padded_batch)
+
+    def _states(
+        self,
+        representation: Representation,
+        mixtures: Mixtures,
+        name: str,
+        key: str,
+        subset: FrameSubset | None,
+        padded_batch: int | None,
+    ) -> StoredStates:
         index_path, path = self.folder / f"{name}.json", self.folder / f"{name}.bin"
         key = content_hash(key, representation.name, subset, padded_batch)
         index = read_json(index_path) if index_path.exists() and path.exists() else {}

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phonemi.claims import claimed
 from phonemi.config import Config, save_config
 from phonemi.devices import choose_device
 from phonemi.errors import ConfigError, DataError
@@ -186,6 +187,14 @@ class Run:
     def encoder_name(self) -> str:
         """Short name of the encoder for tables and figures; "encoder" is the run's own."""
         return shipped.SIDE_BY_SIDE.join(Path(name).name for name in shipped.parts_of(self.config.representation))
+
+    def claimed(self, name: str) -> AbstractContextManager[bool]:
+        """Hold a piece of work of this run, such as a stage, against other processes; they are waited for."""
+        return claimed(self.folder / "claims" / f"{name}.lock", wait=True, say=self.say)
+
+    def try_to_claim(self, name: str) -> AbstractContextManager[bool]:
+        """`claimed`, without waiting: whether it is held."""
+        return claimed(self.folder / "claims" / f"{name}.lock")
 
     def say(self, text: str) -> None:
         """One line for the person watching."""

@@ -13,6 +13,7 @@ from phonemi.data.manifest import speaker_of
 from phonemi.data.mixing import Mixture, generator
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.inversion.inverter import Inverter
+from phonemi.inversion.tracks import write_tracks
 from phonemi.representations.base import Representation
 from phonemi.results.evaluation import Example, ScoredUtterance, Scores
 from phonemi.results.record import read_record
@@ -55,19 +56,23 @@ def _write_weights(run: Run, models: dict[System, Enhancer | Inverter]) -> None:
     sample = [test_set[index].noisy for index in range(0, len(test_set), max(1, len(test_set) // 20))]
     stored = [_hidden_states(run, run.encoder, noisy) for noisy in sample]
 
-    def weights(model: Enhancer | Inverter, noisy: np.ndarray, states: Tensor) -> Tensor:
+    def weights(system: System, model: Enhancer | Inverter, noisy: np.ndarray, states: Tensor) -> Tensor:
         """Of each frame, [frame, layer]; an encoder that was trained with the system has hidden states of its own."""
         assert model.aggregation is not None
         assert model.representation is not None
-        if model.representation.is_modified:
+        if system.changes_encoder:
             states = _hidden_states(run, model.representation.to(run.device), noisy)
         return model.aggregation.weights(states)[0]
 
     rows = []
     for system, model in models.items():
-        every = [weights(model, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
-        mean = tuple(torch.cat(every).mean(0).tolist())
-        rows.append(RowWeights(row=system.name, label=system.label, weights=mean))
+        parts = {(system.name, system.label): model}
+        if system.inverter is not None and system.network is not None:  # it has an aggregation of its own
+            inverter = Inverter.from_pretrained(run.folder.model(system.name))
+            parts[f"{system.name}:inverter", f"{system.label}: its inverter"] = inverter
+        for (name, label), part in parts.items():
+            every = [weights(system, part, noisy, states) for noisy, states in zip(sample, stored, strict=True)]
+            rows.append(RowWeights(row=name, label=label, weights=tuple(torch.cat(every).mean(0).tolist())))
     run.folder.write(LAYER_WEIGHTS, LayerWeights(utterances=len(sample), rows=tuple(rows)).to_json())
 
     dynamic = {s: model for s, model in models.items() if s.aggregation == "dynamic_weighted_sum"}
@@ -78,7 +83,7 @@ def _write_weights(run: Run, models: dict[System, Enhancer | Inverter]) -> None:
     states = _hidden_states(run, run.encoder, mixture.noisy)
     over_time = []
     for system, model in dynamic.items():
-        of_frames = tuple(map(tuple, weights(model, mixture.noisy, states).tolist()))
+        of_frames = tuple(map(tuple, weights(system, model, mixture.noisy, states).tolist()))
         over_time.append(RowWeightsOverTime(row=system.name, label=system.label, weights=of_frames))
     figure = DynamicWeights(
         utterance=mixture.id,
@@ -116,14 +121,20 @@ def _write_examples(run: Run) -> None:
     signals = {name: find_signal(run, name) for name in names}
     labels = {name: row_label(run, name) for name in names}
     scores = {name: _scores_by_id(run, name) for name in names}
+    inverting = [system for system in run.systems if system.model == 1 and system.inverter is not None]
+    inverter = Inverter.from_pretrained(run.folder.model(inverting[-1].name)).to(run.device) if inverting else None
     examples = []
     for index in indices:
         mixture = test_set[index]
+        tracks = None
+        if inverter is not None:
+            tracks = f"examples/{_file_name(mixture.id)}.tracks.npz"
+            write_tracks(run.folder / tracks, inverter.invert(mixture.noisy, signal.SAMPLE_RATE))
         files: dict[str, str] = {}
         words: dict[str, str | None] = {}
         shown: dict[str, dict[str, float | None]] = {}
         for name, signal_of in signals.items():
-            file = f"examples/{re.sub(r'[^A-Za-z0-9_.-]', '_', f'{mixture.id}.{name}')}.flac"
+            file = f"examples/{_file_name(f'{mixture.id}.{name}')}.flac"
             audio.save(run.folder / file, signal_of(mixture), signal.SAMPLE_RATE)
             files[name] = file
             if (utterance := scores[name].get(mixture.id)) is not None:
@@ -137,9 +148,15 @@ def _write_examples(run: Run) -> None:
             labels=labels,
             words=words,
             scores=shown,
+            tracks=tracks,
+            tracks_by=inverting[-1].label if inverting else None,
         )
         examples.append(example.to_json())
     run.folder.write("examples.json", examples)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def _scores_by_id(run: Run, name: str) -> dict[str, ScoredUtterance]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from phonemi.aggregations import Aggregation, SingleLayer, WeightedSum
+from phonemi.claims import share_of
 from phonemi.config import Config
 from phonemi.config.sections import Enhance
 from phonemi.data.mixing import Mixture, Mixtures
@@ -69,9 +70,13 @@ USUAL_STARTS = ("log1p", *(f"{kind}-linguistic{inputs}" for kind in ("ws", "dws"
 PACKAGES = {"pesq_wb_lqo": "pesq", "stoi": "pystoi"}  # score that validation selects on -> the package that it needs
 
 
-def train_systems(run: Run, only: str | None = None) -> None:
-    """Train the systems of the configuration, or `only` one; they are independent, resumable and skipped when done."""
-    systems = [find_system(only)] if only else run.systems
+def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | None = None) -> None:
+    """Train the systems of the configuration, or `only` one; they are independent, resumable and skipped when done.
+
+    What another process trains is left to it, and taken over if it does not come to an end. Of n launches, shard (i, n)
+    trains every n-th system.
+    """
+    systems = [find_system(only)] if only else [run.systems[index] for index in share_of(len(run.systems), shard)]
     trained = [system for system in systems if system.cascade is None]
     to_train = [s for s in trained if not run.is_done(f"train: {s.name}", _result(s), run.keys.model(s))]
     if not to_train:
@@ -101,11 +106,25 @@ def train_systems(run: Run, only: str | None = None) -> None:
     with run.folder.timed("train: rows"):
         if jobs > 1:
             _train_side_by_side(run, to_train, jobs)
+            mixtures = fixed_mixtures(run) if not all(is_trained(run, system) for system in to_train) else {}
         else:
             forecast = _forecast(run, run.progress, len(to_train))
             for left, system in zip(reversed(range(len(to_train))), to_train, strict=True):
                 forecast.updates_after = left * settings.steps
-                train_system(run, system, mixtures, forecast)
+                _train_unless_claimed(run, system, mixtures, forecast)
+        for system in to_train:  # whose claim another process held, perhaps until it was killed
+            if not is_trained(run, system):
+                with run.claimed(f"row.{system.name}"):
+                    if not is_trained(run, system):
+                        train_system(run, system, mixtures)
+
+
+def _train_unless_claimed(
+    run: Run, system: System, mixtures: dict[Split, list[Mixture]], forecast: Forecast | None
+) -> None:
+    with run.try_to_claim(f"row.{system.name}") as is_ours:
+        if is_ours and not is_trained(run, system):
+            train_system(run, system, mixtures, forecast)
 
 
 def _forecast(run: Run, progress: Progress, rows: int, jobs: int = 1) -> Forecast:
@@ -438,4 +457,4 @@ def _train_in_process(folder: Path, config: Config, name: str, announced_rows: i
     if announced_rows:
         forecast = _forecast(run, Progress(), announced_rows, min(config.enhance.jobs, announced_rows))
         forecast.updates_after = (announced_rows - 1) * config.enhance.steps
-    train_system(run, find_system(name), fixed_mixtures(run), forecast)
+    _train_unless_claimed(run, find_system(name), fixed_mixtures(run), forecast)

@@ -24,6 +24,8 @@ from phonemi.enhancers.pretrained import MODEL_TYPE
 from phonemi.errors import ConfigError, PhonemiError, require_extra
 from phonemi.files import temporary_folder
 from phonemi.inference.recordings import enhance_file
+from phonemi.inversion.inverter import Inverter
+from phonemi.report.articulation import Articulation, articulation_page
 from phonemi.report.figure_style import svg_text
 from phonemi.report.pages import inline_svg, render
 from phonemi.report.spectrograms import are_static, layer_shares, recording_view
@@ -41,6 +43,7 @@ _CSS = """
   --paper: transparent; --linguistic: var(--color-accent); flex: 0 1 420px; min-width: 0; }
 .view:first-child { flex: 0 1 760px; }
 .view svg { display: block; width: 100%; height: auto; }
+.mouth { width: 100%; height: 900px; border: 0; }
 .view svg text { font-family: inherit !important; }
 """
 
@@ -106,6 +109,12 @@ def build(models: Sequence[str], folder: Path) -> Any:
             result = Path(tempfile.mkdtemp(dir=folder))
             return enhance_and_show(Path(recording), model, purpose, limit_db, mix, result)
 
+    def show_mouth(recording: str | None) -> str:
+        if recording is None:
+            raise gradio.Error("Drop a file or record something first.", print_exception=False)
+        with showing_errors(recording):
+            return moving_mouth(Path(recording))
+
     with gradio.Blocks(title="phonemi", analytics_enabled=False, delete_cache=(600, KEPT_S)) as page:
         gradio.Markdown(
             "# phonemi\nSpeech enhancement that keeps the words. Everything stays on the machine it runs on."
@@ -135,10 +144,13 @@ def build(models: Sequence[str], folder: Path) -> Any:
             "up to 8 kHz, which is what the models hear."
         )
         views = gradio.HTML(label="What was done")
+        tongue = gradio.Button("What does the tongue do?", size="sm")
+        mouth = gradio.HTML(label="The mouth of the recording")
         # One at a time: the observation of an enhancer must belong to the recording that is played.
         button.click(
             enhance, [before, model, purpose, limit, mix], [after, views], api_name="enhance", concurrency_limit=1
         )
+        tongue.click(show_mouth, before, mouth, api_name="mouth", concurrency_limit=1)
         sample.click(make_sample, None, before, api_name="sample")
         model.change(show_limit, model, limit, api_name="limit")
     return page
@@ -147,6 +159,19 @@ def build(models: Sequence[str], folder: Path) -> Any:
 @functools.cache
 def _enhancer(name: str) -> Enhancer:
     return Enhancer.from_pretrained(name)
+
+
+@functools.cache
+def _inverter() -> Inverter:
+    return Inverter.from_pretrained("articulation")
+
+
+def moving_mouth(source: Path) -> str:
+    """The articulation of a recording before it is enhanced, as HTML: a page in a page, whose scripts are its own."""
+    waveform = audio.load(source, SAMPLE_RATE)[: round(PICTURED_S * SAMPLE_RATE)]
+    recording = Articulation(source.name, _inverter().invert(waveform, SAMPLE_RATE), waveform, SAMPLE_RATE)
+    page = escape(articulation_page("Articulation", [recording]))
+    return f'<iframe class="mouth" title="A mouth that moves with the recording" srcdoc="{page}"></iframe>'
 
 
 def slider_limit_db(model: str) -> float:
