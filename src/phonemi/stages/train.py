@@ -92,6 +92,8 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
             raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
         if system.inverter is not None and settings.start is not None:
             raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
+    if any(system.inverter is not None for system in to_train):  # likewise
+        speaker_tracks(run)
     if settings.phone_weight:  # likewise
         PhoneJudge.load(settings.phone_judge)
     if settings.start is not None:
