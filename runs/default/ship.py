@@ -16,6 +16,7 @@ import torch
 from phonemi import Enhancer, load_representation
 from phonemi.config import load_config
 from phonemi.enhancers.card import model_card
+from phonemi.enhancers.pretrained import ENHANCER
 from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.inversion.inverter import INVERTER, Inverter
@@ -201,8 +202,8 @@ def ship_joint(run: Path, target: Path, row: str) -> None:
         "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
         "recipe": "runs/default/build.sh",
     }
-    enhancer.save_pretrained(target, {}, half=True, shipped_encoder=guide)
-    inverter.save_pretrained(target / INVERTER, facts={"variables": list(inverter.variables)}, half=True)
+    inverter.save_pretrained(target, {}, half=True, shipped_encoder=guide)
+    enhancer.save_pretrained(target / ENHANCER, {}, half=True, shipped_encoder=guide)
     files = [*target.rglob("*.safetensors")]
     write_text(target / "README.md", model_card({**facts, "size_mb": sum(f.stat().st_size for f in files) / 1e6}))
 

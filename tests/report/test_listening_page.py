@@ -111,6 +111,16 @@ def test_what_lost_phones_comes_first_where_no_words_are_heard(tmp_path: Path, c
         build_listening_page(*folders, tmp_path / "page.html", variant=True)
 
 
+@pytest.mark.parametrize("missing", [["speechmos"], []])
+def test_where_nothing_judges_the_sound_the_page_says_its_order_and_what_would_judge(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: list[str]
+) -> None:
+    monkeypatch.setattr(listening_page, "missing_packages", lambda: missing)
+    page = build_listening_page(*folders, tmp_path / "page.html", words=False).read_text()
+    assert "First what clips more than before, then what lost most of its loud parts" in page
+    assert ("install DNSMOS" in page) == bool(missing)
+
+
 def test_what_is_beyond_the_size_is_linked(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +161,14 @@ def test_of_a_long_recording_the_first_minute_of_what_was_removed_is_there(
     page = build_listening_page(tmp_path / "noisy.wav", tmp_path / "enhanced.wav", tmp_path / "page.html").read_text()
     kinds = re.findall(r'aria-label="(\w+)" src="(data:audio|\./)', page)
     assert kinds == [("Before", "./"), ("After", "./"), ("Removed", "data:audio")]
+
+
+def test_a_page_of_one_recording_speaks_of_no_others(tmp_path: Path) -> None:
+    for name in ("noisy.wav", "enhanced.wav"):
+        audio.save(tmp_path / name, np.random.default_rng(len(name)).normal(0, 0.1, RATE), RATE)
+    page = build_listening_page(tmp_path / "noisy.wav", tmp_path / "enhanced.wav", tmp_path / "page.html").read_text()
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Scores", "Listen"]
+    assert "click a heading to sort" not in page
 
 
 def test_names_that_are_not_utf_8_are_shown_as_far_as_they_are(

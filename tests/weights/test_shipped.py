@@ -25,7 +25,7 @@ from phonemi.weights import shipped
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = Path(phonemi.__file__).parent
-MOST_BYTES = 25_000_000  # the wheel has to stay under 30 MB
+MOST_BYTES = 27_000_000  # the wheel has to stay under 30 MB
 IN_THE_PACKAGE = sorted(path.parent for path in shipped.WEIGHTS.glob("*/config.json"))
 
 

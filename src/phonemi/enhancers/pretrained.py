@@ -34,6 +34,8 @@ NETWORKS: dict[str, type[EnhancerNetwork]] = {
     network.kind: network for network in (MaskEnhancer, ComplexMaskEnhancer, BsseEnhancer, WaveformEnhancer)
 }
 MODEL_TYPE = "phonemi-enhancer"
+INVERTER_TYPE = "phonemi-inverter"
+ENHANCER = "enhancer"  # folder of an enhancer inside that of an inverter that it was trained with
 CARD_FILE = "README.md"  # the hub shows it as the page of the model
 
 
@@ -64,7 +66,9 @@ def load(
     encoder: str | Path | None,
 ) -> Enhancer:
     """See `Enhancer.from_pretrained`."""
-    folder = find_model(name, MODEL_TYPE, revision, token)
+    folder = find_model(name, (MODEL_TYPE, INVERTER_TYPE), revision, token)
+    if (folder / ENHANCER / CONFIG_FILE).is_file():  # inside a model of which it is the lesser half
+        folder = folder / ENHANCER
     try:
         return _load_folder(kind, folder, token, encoder)
     except PhonemiError as error:

@@ -23,7 +23,7 @@ from phonemi.representations.base import Representation
 from phonemi.representations.stored import hear_alike, load_stored_encoder, store_encoder
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, pad_to
 from phonemi.weights.hub import find_model
-from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, folder_of, read_model, type_of
+from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, read_model, type_of
 from phonemi.weights.tensors import load_weights, save_weights
 
 MODEL_TYPE = "phonemi-inverter"
@@ -137,7 +137,13 @@ class Inverter(nn.Module):
             skipped = (start - first) * RATE_HZ // SAMPLE_RATE
             yield estimate[skipped : skipped + frames_in(min(step, len(samples) - start) / SAMPLE_RATE)]
 
-    def save_pretrained(self, folder: str | Path, facts: dict[str, Any] | None = None, half: bool = False) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        facts: dict[str, Any] | None = None,
+        half: bool = False,
+        shipped_encoder: str | None = None,
+    ) -> None:
         """Write the model to a folder that may be moved: config.json, model.safetensors and the encoder.
 
         Inside the folder of an enhancer that was trained with it ("inverter"), the encoder is that of the enhancer.
@@ -146,6 +152,7 @@ class Inverter(nn.Module):
             folder: created if absent.
             facts: what else to record; None: the attribute `facts`.
             half: store parameters in half precision.
+            shipped_encoder: see `Enhancer.save_pretrained`.
 
         Raises:
             ModelError: inside the folder of an enhancer that has another encoder.
@@ -155,7 +162,7 @@ class Inverter(nn.Module):
         encoder: dict[str, Any] = {"representation": ABOVE}
         files: list[str] = []
         if not is_inside:
-            encoder, files = store_encoder(self.representation, folder, half, None)
+            encoder, files = store_encoder(self.representation, folder, half, shipped_encoder)
         elif not hear_alike(_encoder_of_enhancer(folder.parent), self.representation):
             raise ModelError(f"the enhancer in {folder.parent} has another encoder: save the inverter elsewhere")
         save_weights(self._without_encoder(), folder / WEIGHTS_FILE, half, {"format": "pt"})
@@ -196,7 +203,7 @@ class Inverter(nn.Module):
         Raises:
             ModelError: if there is no such model, or its files are missing, damaged or do not fit each other.
         """
-        folder = (revision is None and folder_of(name, ENHANCER_TYPE)) or find_model(name, MODEL_TYPE, revision, token)
+        folder = find_model(name, (MODEL_TYPE, ENHANCER_TYPE), revision, token)
         if (folder / INVERTER / CONFIG_FILE).is_file():
             folder = folder / INVERTER
         elif type_of(folder / CONFIG_FILE) == ENHANCER_TYPE:

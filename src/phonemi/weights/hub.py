@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from phonemi.errors import ModelError, one_line
@@ -15,28 +16,30 @@ STATUS_ADVICE = {  # by HTTP status
 }
 
 
-def find_model(name: str | Path, model_type: str, revision: str | None, token: str | bool | None) -> Path:
+def find_model(name: str | Path, model_types: Sequence[str], revision: str | None, token: str | bool | None) -> Path:
     """Folder of a model: shipped in the package, local, or from the hub, and only from there with a revision.
 
     Args:
         name: of a model that ships, a folder with config.json, or a hub id.
-        model_type: of those that ship, such as "phonemi-enhancer": what the message calls it follows the hyphen.
+        model_types: of those that ship and may be meant, such as "phonemi-enhancer". Those of the first are named in
+            messages, which call them by what follows the hyphen.
         revision, token: see `fetch`.
 
     Raises:
         ModelError: if there is no such model.
     """
-    what = model_type.rpartition("-")[2]
+    what = model_types[0].rpartition("-")[2]
     text = str(name)
     is_hub_id = text.count("/") == 1 and not text.startswith((".", "/", "~"))
     if revision is None:
-        if (shipped_folder := folder_of(name, model_type)) is not None:
-            return shipped_folder
+        for model_type in model_types:
+            if (shipped_folder := folder_of(name, model_type)) is not None:
+                return shipped_folder
         if (Path(text) / CONFIG_FILE).is_file():
             return Path(text)
         if Path(text).exists() or not is_hub_id:
             raise ModelError(
-                f"no {what} {text!r}: expected one that ships ({listed(model_type)}), a folder with "
+                f"no {what} {text!r}: expected one that ships ({listed(model_types[0])}), a folder with "
                 f"{CONFIG_FILE} (phonemi train makes one) or a hub id"
             )
     elif not is_hub_id:
