@@ -59,7 +59,7 @@ def test_the_table_of_bsse_has_every_encoder_and_kind_of_fine_tuning() -> None:
     assert round(10 ** (settings.enhance.augment.gain_db[1] / 20), 3) == 2.5
     (mini,) = plan("bsse", "mini")
     assert (mini.encoder, len(mini.rows)) == ("mini", 10)
-    assert load_config("bsse-mini").enhance.crop_s == 2.56
+    assert load_config("bsse-mini").enhance.crop_s == 1.28
 
 
 def test_the_table_of_feature_normalisation_sweeps_the_layers() -> None:

@@ -25,7 +25,7 @@ from phonemi.inversion.smoothing import smooth
 from phonemi.inversion.tracks import Tracks, read_tracks, write_tracks
 from phonemi.metrics.score import MAKES_NO_SIGNAL, NO_INVERTER
 from phonemi.metrics.tracks import correlation, rmse
-from phonemi.results.articulation import Articulation, ArticulationScores
+from phonemi.results.articulation import Articulation, ArticulationScores, VariableScores
 from phonemi.results.evaluation import Evaluation, ScoredUtterance, Scores, UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.stages import articulation
@@ -323,6 +323,29 @@ def test_the_summary_has_every_variable_noise_and_snr(run: Run) -> None:
     assert clean.scored == 2, "of an utterance at several SNRs there is one"
     assert still is not None
     assert (still.scored, still.value) == (0, None)
+
+
+def test_intervals_are_over_speakers_and_pairs_are_counted_one_by_one() -> None:
+    """What one speaker says is alike: of five speakers with forty utterances each there are five observations."""
+    rng, unknown = np.random.default_rng(0), {"LA": UtteranceScore(value=None, reason="not a length")}
+    mixed, paired = [], []
+    for speaker in range(5):
+        level = rng.uniform(0.2, 0.8)
+        for number in range(40):
+            scores = {"LA": UtteranceScore(value=level + 0.01 * rng.standard_normal())}
+            for scored, name in ((mixed, f"s{speaker}-{number}@5dB"), (paired, f"p{speaker}-{number}")):
+                about: dict[str, Any] = {"id": name, "speaker": f"s{speaker}", "snr_db": 5.0, "noise": "n1"}
+                scored.append(VariableScores(**about, ppmc=scores, ppmc_clean=scores, rmse_mm=unknown))
+    for scored in (mixed, paired):
+        cells = {(c.noise, c.snr_db): c for c in articulation._summaries("joint", [tuple(scored)]) if c.variable}
+        for place in (("all", 5.0), ("clean", None)):
+            cell = cells[place]
+            assert cell.scored == 200
+            means = [np.mean([u.ppmc["LA"].value for u in scored[40 * speaker :][:40]]) for speaker in range(5)]
+            assert cell.value == pytest.approx(np.mean(means))
+            half = 2.776 * np.std(means, ddof=1) / np.sqrt(5)  # Student's t of 4 degrees of freedom, 95 %
+            assert None not in (cell.high, cell.low)
+            assert (cell.high - cell.low) / 2 == pytest.approx(half, rel=0.1)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from phonemi.metrics.tracks import correlation, rmse
 from phonemi.results.articulation import Articulation, ArticulationScores, VariableScore, VariableScores
 from phonemi.results.evaluation import UtteranceScore
 from phonemi.results.record import read_record
+from phonemi.stages.comparison import Unit, cluster_unit, clusters_of
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import Signal, named_recordings
 from phonemi.systems import System, find_system, numbered_name
@@ -171,6 +172,7 @@ def summarise(run: Run, key: str) -> Articulation:
 def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterator[VariableScore]:
     first = models[0]
     names = tuple(first[0].ppmc)
+    unit = cluster_unit(first)
     snrs_db = sorted({utterance.snr_db for utterance in first if utterance.snr_db is not None})
     for variable in (*names, None):
         for kind in ("all", "babble", "other"):
@@ -183,17 +185,16 @@ def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterat
                 if chosen:
                     parts = [[of_model[index] for index in chosen] for of_model in models]
                     score = VariableScore(row=row, variable=variable, noise=kind, snr_db=snr_db)
-                    yield replace(score, **_estimates(parts, variable, "ppmc"))
-        parts = [list({u.id.rpartition("@")[0]: u for u in of_model}.values()) for of_model in models]
+                    yield replace(score, **_estimates(parts, variable, "ppmc", unit))
+        parts = [list({utterance.source: utterance for utterance in of_model}.values()) for of_model in models]
         score = VariableScore(row=row, variable=variable, noise="clean")
-        yield replace(score, **_estimates(parts, variable, "ppmc_clean"))
+        yield replace(score, **_estimates(parts, variable, "ppmc_clean", unit))
 
 
-def _estimates(models: Sequence[list[VariableScores]], variable: str | None, key: str) -> dict[str, Any]:
+def _estimates(models: Sequence[list[VariableScores]], variable: str | None, key: str, unit: Unit) -> dict[str, Any]:
     values = np.array([[_value(getattr(utterance, key), variable) for utterance in of_model] for of_model in models])
     known = np.isfinite(values)
-    clusters = [utterance.id.rpartition("@")[0] for utterance in models[0]]
-    interval = estimate(np.where(known, values, 0), known.astype(float), clusters, (-1, 1))
+    interval = estimate(np.where(known, values, 0), known.astype(float), clusters_of(models[0], unit), (-1, 1))
     low, high = (end if math.isfinite(end) else None for end in (interval.low, interval.high))
     value = interval.value if math.isfinite(interval.value) else None
     return {"value": value, "low": low, "high": high, "models": len(models), "scored": int(known.sum())}
