@@ -21,7 +21,8 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 
 def test_files_that_come_with_the_project_can_be_read() -> None:
-    assert presets() == ["bsse", "bsse-mini", "feature-norm", "feature-norm-mini", "mini", "paper", "quickstart"]
+    pairs = [name for paper in ("bsse", "feature-norm", "inversion") for name in (paper, f"{paper}-mini")]
+    assert presets() == [*pairs, "mini", "paper", "quickstart"]
     assert load_config("quickstart").enhance.jobs == 2
     assert load_config(REPOSITORY / "runs" / "real.yaml").enhance.precision == "bf16"
 
@@ -139,7 +140,7 @@ def test_a_garbled_file_is_one_line(tmp_path: Path, content: bytes, message: str
     ("source", "message"),
     [
         ("quikstart", "did you mean 'quickstart'?"),
-        ("other", "not a file, and no preset (known: bsse, bsse-mini, feature-norm, feature-norm-mini, mini, "),
+        ("other", "not a file, and no preset (known: bsse, bsse-mini, feature-norm, feature-norm-mini, inversion, "),
         ("absent.yaml", "cannot read the configuration absent.yaml"),
         (".", "cannot read the configuration ."),
         ("a" * 5000, "cannot read the configuration"),

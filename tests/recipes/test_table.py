@@ -17,7 +17,7 @@ from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
 from phonemi.recipes import table
 from phonemi.recipes.table import SCALES, plan
-from phonemi.systems import find_system
+from phonemi.systems import find_system, tabatabaee2026
 from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
@@ -59,7 +59,7 @@ def test_the_table_of_bsse_has_every_encoder_and_kind_of_fine_tuning() -> None:
     assert round(10 ** (settings.enhance.augment.gain_db[1] / 20), 3) == 2.5
     (mini,) = plan("bsse", "mini")
     assert (mini.encoder, len(mini.rows)) == ("mini", 10)
-    assert load_config("bsse-mini").enhance.crop_s == 2.56
+    assert load_config("bsse-mini").enhance.crop_s == 1.28
 
 
 def test_the_table_of_feature_normalisation_sweeps_the_layers() -> None:
@@ -91,6 +91,23 @@ def test_the_table_of_bsse_is_made(
     assert rows == ["noisy", "clean", *plan("bsse", "mini")[0].rows]
     assert all(np.isfinite(row["si_sdri_db"]) for row in result["rows"] if row["row"] != "clean")
     assert (tmp_path / "out" / "bsse" / "mini" / "report.html").exists()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_table_of_inversion_is_not_made_of_speech_without_tracks(scale: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"needs speech with tracks .* --manifests FOLDER") as error:
+        table.make_table("inversion", tmp_path / "tables", scale)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "tables").exists()
+
+
+def test_the_table_of_inversion_has_the_joint_model_and_its_baselines() -> None:
+    for scale, model in (("paper", "microsoft/wavlm-large"), ("mini", "mini")):
+        (part,) = plan("inversion", scale)
+        assert (part.representation, part.rows) == (model, tabatabaee2026.ROWS)
+        settings = load_config({"paper": "inversion", "mini": "inversion-mini"}[scale])
+        assert settings.enhance.select_on == "loss", "rows that make no signal have no other"
+        assert settings.evaluate.per_utterance is None, "every utterance at every SNR"
 
 
 def test_any_encoder_can_be_named() -> None:

@@ -24,7 +24,11 @@ from phonemi.stages.run import Run
 from phonemi.systems import find_system
 from phonemi.weights.shipped import WEIGHTS
 
-SYSTEMS = ("log1p", "layer", "layer-1", "ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2")
+INVERTERS = ("inversion", "inversion-linguistic", "joint")
+SYSTEMS = (
+    *("log1p", "layer", "layer-1", "ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2"),
+    *INVERTERS,
+)
 WITH_ENCODER = tuple(name for name in SYSTEMS if name != "log1p")
 
 
@@ -55,8 +59,8 @@ def models_of(*names: str) -> set[str]:
 
 REPORT = {"metrics", "examples"}
 ALL_MODELS = models_of(*SYSTEMS)
-SUMS = models_of("ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2")
-PRETRAINED = models_of("ws-linguistic", "dws-hybrid+log1p")
+SUMS = models_of("ws-acoustic", "ws-linguistic", "dws-hybrid+log1p", "ws-acoustic+tuned-2", *INVERTERS)
+PRETRAINED = models_of("ws-linguistic", "dws-hybrid+log1p", "inversion-linguistic")
 EVERYTHING = {
     "encoder", "frames train", "frames validation", "frames test", "information", "distance", "aggregations",
     "mixtures train", "mixtures validation", "states train", "states validation",
@@ -76,6 +80,7 @@ ONE_MIXTURES = {
 }
 BOTH_MIXTURES = ONE_MIXTURES["train"] | ONE_MIXTURES["validation"]
 TRAINING = {*ALL_MODELS, *REPORT}
+INVERSION = {*models_of(*INVERTERS), *REPORT}
 # Sections and settings -> another value, and the keys that must change with it, all of them and no other.
 EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "seed": (1, EVERYTHING),
@@ -158,6 +163,9 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.augment.gain_in_amplitude": (True, BOTH_MIXTURES),
     "enhance.augment.validation": (False, ONE_MIXTURES["validation"]),
     "enhance.layers": (1, TRAINING),
+    "enhance.channels": (8, TRAINING),
+    "enhance.most_channels": (64, TRAINING),
+    "enhance.resample": (2, TRAINING),
     "enhance.dropout": (0.5, TRAINING),
     "enhance.level_db": (-30, TRAINING),
     "enhance.stft_pad": ("reflect", TRAINING),
@@ -185,6 +193,11 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.augment.clip_share": (0.5, BOTH_MIXTURES),
     "enhance.augment.codec_share": (0.5, BOTH_MIXTURES),
     "enhance.augment.gain_db": ([-3, 3], BOTH_MIXTURES),
+    "inversion.hidden": (64, INVERSION),
+    "inversion.heads": (2, INVERSION),
+    "inversion.dropout": (0.5, INVERSION),
+    "inversion.weight": (0.5, INVERSION),
+    "inversion.smooth": (True, {"scores noisy", *REPORT}),
     "evaluate.snrs_db": ([0], {"scores noisy", *REPORT}),
     "evaluate.per_utterance": (2, {"scores noisy", *REPORT}),
     "evaluate.utterances": (3, {"scores noisy", *REPORT}),

@@ -211,11 +211,11 @@ def test_batches_of_an_epoch_hold_every_mixture_once(run: Run) -> None:
     batches = TrainingBatches(lambda epoch: mixtures, None, 2, seed=0)
     for epoch in range(2):
         made = [batches(3 * epoch + position) for position in range(3)]
-        assert [len(lengths) for _, _, lengths, _ in made] == [2, 2, 1]
-        assert sorted(n for _, _, lengths, _ in made for n in lengths) == [7600, 7700, 7800, 7900, 8000]
-        for noisy, clean, lengths, inputs in made:
+        assert [len(batch.lengths) for batch in made] == [2, 2, 1]
+        assert sorted(n for batch in made for n in batch.lengths) == [7600, 7700, 7800, 7900, 8000]
+        for noisy, clean, lengths, inputs, tracks in made:
             assert noisy.shape == clean.shape == (len(lengths), max(lengths))
-            assert inputs is None
+            assert inputs is tracks is None
             for row, length in enumerate(lengths):
                 (mixture,) = (one for one in mixtures if len(one.noisy) == length)
                 assert np.array_equal(noisy[row, :length], mixture.noisy)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from phonemi.errors import ConfigError
-from phonemi.systems import LAST_LAYER, PAPERS, find_system, find_systems, hung2022, known_system
+from phonemi.systems import LAST_LAYER, PAPERS, find_system, find_systems, hung2022, known_system, tabatabaee2026
 from phonemi.systems.han2026 import TABLES
 
 
@@ -121,7 +121,7 @@ def test_every_printed_row_is_a_system_with_its_numbers() -> None:
     [
         ("ws-lingustic", "unknown row 'ws-lingustic'; did you mean 'ws-linguistic'?"),
         ("wslinguistic+log1p", "unknown row 'wslinguistic+log1p'; did you mean 'ws-linguistic'?"),
-        ("ws", "unknown row 'ws'; known: bsse-last, bsse-raw, bsse-ws, dws-acoustic"),
+        ("ws", "unknown row 'ws'; known: bsse-last, bsse-raw, bsse-ws, cascade, dws-acoustic"),
         ("", "unknown row ''; known: "),
         ("layer-x", "unknown row 'layer-x'; did you mean 'layer'?"),
         ("layer--1", "unknown row 'layer--1'; did you mean 'layer'?"),
@@ -164,3 +164,87 @@ def test_models_are_numbered_from_two(name: str) -> None:
 def test_a_configuration_names_systems_and_not_models() -> None:
     with pytest.raises(ConfigError, match=r"set enhance\.seeds to how many models"):
         find_systems(["log1p@2"])
+
+
+def test_an_inverter_is_a_row_that_makes_no_signal() -> None:
+    system = find_system("inversion")
+    assert (system.aggregation, system.tuning, system.inverter, system.network) == (
+        *("weighted_sum", "acoustic", "gru"),
+        None,
+    )
+    assert system.inverts
+    assert not system.hears_clean
+    assert not system.learns_encoder
+    assert find_system("inversion-linear").inverter == "linear"
+    assert find_system("inversion-linguistic").is_pretrained
+    last = find_system("inversion-last")
+    assert (last.layer, last.learns_aggregation, last.chooses_layer) == (LAST_LAYER, False, False)
+    assert not find_system("ws-acoustic+waveform").inverts
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "hears_clean", "learns_encoder"),
+    [
+        ("inversion+tuned-entire", None, False, True),
+        ("inversion-clean", None, True, False),
+        ("inversion-clean+tuned-entire", None, True, True),
+        ("joint", "waveform", False, False),
+        ("joint+tuned-2@3", "waveform", False, True),
+    ],
+)
+def test_what_inverters_hear_and_learn(name: str, network: str | None, hears_clean: bool, learns_encoder: bool) -> None:
+    system = find_system(name)
+    assert system.inverter == "gru"
+    assert (system.network, system.hears_clean, system.learns_encoder) == (network, hears_clean, learns_encoder)
+
+
+def test_what_inverts_is_compared_with_what_inverts_and_learns_as_much() -> None:
+    compared = {row: find_system(row).compared_with[0] for row in tabatabaee2026.ROWS if find_system(row).inverts}
+    assert compared["joint+tuned-entire"] == "inversion+tuned-entire"
+    assert compared["inversion-clean+tuned-entire"] == "inversion+tuned-entire"
+    assert compared["joint"] == "inversion"
+    assert compared["cascade"] == "inversion-clean+tuned-entire"
+    assert find_system("joint+tuned-entire").compared_with[1:] == ("joint", "inversion")
+    assert find_system("inversion+tuned-entire").compared_with == ("inversion",)
+
+
+def test_a_cascade_is_two_rows_of_the_same_number() -> None:
+    system = find_system("cascade@2")
+    assert (system.base, system.model, system.network, system.inverter) == ("cascade", 2, None, None)
+    assert system.inverts
+    assert system.cascade is not None
+    enhancer, inverter = map(find_system, system.cascade)
+    assert (enhancer.network, enhancer.inverts, enhancer.learns_encoder) == ("waveform", False, True)
+    assert (inverter.network, inverter.inverter, inverter.hears_clean) == (None, "gru", True)
+    assert find_systems(tabatabaee2026.ROWS, models=2)[-3].name == "cascade@2"
+
+
+def test_the_rows_of_a_cascade_are_named_with_it_as_often() -> None:
+    parts = list(find_system("cascade").cascade or ())
+    for rows in (["cascade"], ["cascade", parts[0]], ["cascade", parts[1]]):
+        with pytest.raises(ConfigError, match=r"row 'cascade' is made of ws-acoustic.*: name them in enhance.rows too"):
+            find_systems(rows)
+    assert len(find_systems(["cascade", *parts])) == 3
+    with pytest.raises(ConfigError, match=r"row 'cascade@2' is made of .*@2 and .*@2: name them .* as many models"):
+        find_systems(["cascade", *parts], models_of={"cascade": 2})
+    assert len(find_systems([*parts, "cascade"], 1, {**dict.fromkeys(parts, 3), "cascade": 2})) == 8
+
+
+def test_every_row_of_the_table_of_inversion_is_a_system_of_its_own() -> None:
+    systems = find_systems(tabatabaee2026.ROWS)
+    assert len({system.label for system in systems}) == len(systems)
+    for system in tabatabaee2026.SYSTEMS.values():
+        assert all(word in system.label for word in system.terms), "a term that the label does not have"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("inversion+log1p", "inversion+complex", "inversion+waveform", "joint+waveform", "joint+log1p"),
+        *("cascade+tuned-entire", "cascade+waveform", "inversion-3", "inversion-last-3", "bsse-last-3"),
+    ],
+)
+def test_what_cannot_be_added_to_a_row_that_inverts(name: str) -> None:
+    assert known_system(name) is None
+    with pytest.raises(ConfigError, match="unknown row"):
+        find_system(name)

@@ -307,7 +307,7 @@ class CroppedPairs:
         if self.augmentation is not None and any(self.augmentation.gain_db):
             gain = draw_gain(self.augmentation, rng)
         noisy, clean = (gain * np.resize(part[start:], self.samples) for part in (pair.noisy, pair.clean))
-        return replace(pair, id=f"{pair.id}#{self.epoch}", noisy=noisy, clean=clean, text=None)
+        return replace(pair, id=f"{pair.id}#{self.epoch}", noisy=noisy, clean=clean, text=None, start=start)
 
 
 def mix_at_snr(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> tuple[np.ndarray, np.ndarray]:

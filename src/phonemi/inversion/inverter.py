@@ -20,7 +20,7 @@ from phonemi.inversion import smoothing
 from phonemi.inversion.networks import InverterNetwork, build_inverter_network
 from phonemi.inversion.tracks import RATE_HZ, Normalisation, Tracks, frames_in
 from phonemi.representations.base import Representation
-from phonemi.representations.stored import load_stored_encoder, store_encoder
+from phonemi.representations.stored import hear_alike, load_stored_encoder, store_encoder
 from phonemi.signal import SAMPLE_RATE, SSL_FIELD, pad_to
 from phonemi.weights.hub import find_model
 from phonemi.weights.shipped import CONFIG_FILE, WEIGHTS_FILE, read_model, type_of
@@ -153,6 +153,9 @@ class Inverter(nn.Module):
             facts: what else to record; None: the attribute `facts`.
             half: store parameters in half precision.
             shipped_encoder: see `Enhancer.save_pretrained`.
+
+        Raises:
+            ModelError: inside the folder of an enhancer that has another encoder.
         """
         folder = Path(folder)
         is_inside = folder.name == INVERTER and type_of(folder.parent / CONFIG_FILE) == ENHANCER_TYPE
@@ -160,6 +163,8 @@ class Inverter(nn.Module):
         files: list[str] = []
         if not is_inside:
             encoder, files = store_encoder(self.representation, folder, half, shipped_encoder)
+        elif not hear_alike(_encoder_of_enhancer(folder.parent), self.representation):
+            raise ModelError(f"the enhancer in {folder.parent} has another encoder: save the inverter elsewhere")
         save_weights(self._without_encoder(), folder / WEIGHTS_FILE, half, {"format": "pt"})
         normalisation = self.normalisation
         settings = {
@@ -236,3 +241,7 @@ class Inverter(nn.Module):
     def _without_encoder(self) -> nn.Module:
         """The parts whose weights are in model.safetensors, under the names that they have there."""
         return nn.ModuleDict({"inverter": self.network, "aggregation": self.aggregation})
+
+
+def _encoder_of_enhancer(folder: Path) -> Representation | None:
+    return load_stored_encoder(read_model(folder, ENHANCER_TYPE), folder)

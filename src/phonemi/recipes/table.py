@@ -73,8 +73,14 @@ def make_table(
         raise ConfigError(f"unknown scale {scale!r}: paper or mini")
     progress, table = Progress(), TABLES[name]
     preset = table.presets[scale]
-    data = _data(out, preset, scale, manifests, progress)
     parts = plan(name, scale, encoders)
+    is_named = manifests is not None or any(setting.startswith("data.speech=") for setting in overrides)
+    if not is_named and any(find_system(row).inverts for part in parts for row in part.rows):
+        raise DataError(
+            f"table {name} needs speech with tracks of the articulators: prepare a corpus that has them (spire-ema, "
+            "hprc, xrmb, articulatory, articulatory-synthesis) and a noise corpus, then --manifests FOLDER"
+        )
+    data = _data(out, preset, scale, manifests, progress)
     overrides = [*overrides, *_same_test_speakers(parts, preset, overrides)]
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []

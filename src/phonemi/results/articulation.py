@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonemi.results.evaluation import UtteranceScore
+from phonemi.results.evaluation import UtteranceScore, source_of
 from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 
@@ -19,6 +19,11 @@ class VariableScores(Record):
     ppmc: dict[str, UtteranceScore]
     ppmc_clean: dict[str, UtteranceScore]
     rmse_mm: dict[str, UtteranceScore]
+
+    @property
+    def source(self) -> str:
+        """Id of the recording of the speech, the same for its mixtures at all SNRs."""
+        return source_of(self.id)
 
     @property
     def kind(self) -> str:

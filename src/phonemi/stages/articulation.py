@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from phonemi.data.mixing import Mixture
 from phonemi.data.speaker_tracks import SpeakerTracks
+from phonemi.errors import DataError
 from phonemi.inversion import smoothing
 from phonemi.inversion.inverter import Inverter
 from phonemi.metrics.score import NO_INVERTER, Score
@@ -25,9 +26,10 @@ from phonemi.metrics.tracks import correlation, rmse
 from phonemi.results.articulation import Articulation, ArticulationScores, VariableScore, VariableScores
 from phonemi.results.evaluation import UtteranceScore
 from phonemi.results.record import read_record
+from phonemi.stages.comparison import Unit, cluster_unit, clusters_of
 from phonemi.stages.run import Run
-from phonemi.stages.test_sets import Signal
-from phonemi.systems import find_system, known_system, numbered_name
+from phonemi.stages.test_sets import Signal, named_recordings
+from phonemi.systems import System, find_system, numbered_name
 
 RESULT = "articulation.json"
 KEYS = ("ppmc", "ppmc_clean", "rmse_mm")
@@ -42,14 +44,36 @@ def inverts(run: Run) -> bool:
     return any(system.inverts for system in run.systems)
 
 
-def load_estimator(run: Run, name: str) -> Estimator | None:
-    """What recovers articulation in a row; None if nothing does."""
-    system = known_system(name)
-    if system is None or not system.inverts or name not in {known.name for known in run.systems}:
-        return None
-    if system.cascade is not None:
-        system = find_system(numbered_name(system.cascade.inverter, system.model))
+def true_tracks(run: Run) -> SpeakerTracks:
+    """What the articulators do in the speech of the test set.
+
+    Raises:
+        DataError: if no recording of it says it.
+    """
+    settings = run.config.evaluate.model_copy(update={"utterances": None})  # ranges are of all that a speaker says
+    named = named_recordings(settings, run.config.seed)
+    try:
+        return SpeakerTracks(run.data.speech["test"] if named is None else named)
+    except DataError as error:
+        raise DataError(f"test speech: {error}") from None
+
+
+def find_inverter(run: Run, name: str) -> System | None:
+    """The system whose inverter a row has: itself, or a part of a cascade; None if it does not invert."""
+    system = next((system for system in run.systems if system.name == name and system.inverts), None)
+    if system is None or system.cascade is None:
+        return system
+    return find_system(numbered_name(system.cascade.inverter, system.model))
+
+
+def load_estimator(run: Run, system: System, variables: Sequence[str]) -> Estimator:
+    """What recovers articulation in a system that inverts; a DataError if it is not of these variables."""
     inverter = Inverter.from_pretrained(run.folder.model(system.name)).to(run.device)
+    if inverter.variables != tuple(variables):
+        raise DataError(
+            f"the test speech has tracks of {', '.join(variables)}; row {system.name!r} has learned "
+            f"{', '.join(inverter.variables)}"
+        )
 
     @torch.inference_mode()
     def estimate_tracks(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -148,6 +172,7 @@ def summarise(run: Run, key: str) -> Articulation:
 def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterator[VariableScore]:
     first = models[0]
     names = tuple(first[0].ppmc)
+    unit = cluster_unit(first)
     snrs_db = sorted({utterance.snr_db for utterance in first if utterance.snr_db is not None})
     for variable in (*names, None):
         for kind in ("all", "babble", "other"):
@@ -160,17 +185,16 @@ def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterat
                 if chosen:
                     parts = [[of_model[index] for index in chosen] for of_model in models]
                     score = VariableScore(row=row, variable=variable, noise=kind, snr_db=snr_db)
-                    yield replace(score, **_estimates(parts, variable, "ppmc"))
-        parts = [list({u.id.rpartition("@")[0]: u for u in of_model}.values()) for of_model in models]
+                    yield replace(score, **_estimates(parts, variable, "ppmc", unit))
+        parts = [list({utterance.source: utterance for utterance in of_model}.values()) for of_model in models]
         score = VariableScore(row=row, variable=variable, noise="clean")
-        yield replace(score, **_estimates(parts, variable, "ppmc_clean"))
+        yield replace(score, **_estimates(parts, variable, "ppmc_clean", unit))
 
 
-def _estimates(models: Sequence[list[VariableScores]], variable: str | None, key: str) -> dict[str, Any]:
+def _estimates(models: Sequence[list[VariableScores]], variable: str | None, key: str, unit: Unit) -> dict[str, Any]:
     values = np.array([[_value(getattr(utterance, key), variable) for utterance in of_model] for of_model in models])
     known = np.isfinite(values)
-    clusters = [utterance.id.rpartition("@")[0] for utterance in models[0]]
-    interval = estimate(np.where(known, values, 0), known.astype(float), clusters, (-1, 1))
+    interval = estimate(np.where(known, values, 0), known.astype(float), clusters_of(models[0], unit), (-1, 1))
     low, high = (end if math.isfinite(end) else None for end in (interval.low, interval.high))
     value = interval.value if math.isfinite(interval.value) else None
     return {"value": value, "low": low, "high": high, "models": len(models), "scored": int(known.sum())}

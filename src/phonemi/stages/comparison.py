@@ -25,6 +25,7 @@ from phonemi.metrics.non_intrusive import DNSMOS_KEYS
 from phonemi.metrics.score import NOT_APPLICABLE, NOT_FINITE
 from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
 from phonemi.metrics.words.word_errors import is_loop
+from phonemi.results.articulation import VariableScores
 from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
 from phonemi.results.information import Bound, RowBound
 from phonemi.results.metrics import METRIC
@@ -70,7 +71,7 @@ def summarise_row(models: Sequence[list[ScoredUtterance]], unit: Unit) -> dict[s
     utterances = [utterance for of_model in models for utterance in of_model]
     for metric in (*_scored_metrics(models[0]), "wer"):
         sums = _sums(models, metric)
-        interval = estimate(*sums, _clusters(models[0], unit), METRIC[metric].bounds)
+        interval = estimate(*sums, clusters_of(models[0], unit), METRIC[metric].bounds)
         reasons = Counter(filter(None, (_failure(utterance, metric) for utterance in utterances)))
         if reasons.keys() & NOT_APPLICABLE:
             continue
@@ -129,7 +130,7 @@ def compare_rows(
     if endpoint and {endpoint.row, endpoint.against} <= models.keys():
         pairs.pop((endpoint.against, endpoint.row), None)  # the same differences the other way round
         pairs |= {(endpoint.row, endpoint.against): None}
-    bits, labels = information or {}, _clusters(models["noisy"][0], cluster_unit(models["noisy"][0]))
+    bits, labels = information or {}, clusters_of(models["noisy"][0], cluster_unit(models["noisy"][0]))
     metrics = ("mi_bits", *_scored_metrics(models["noisy"][0]), "wer")
     comparisons = []
     for name, against in pairs:
@@ -222,13 +223,13 @@ def write_csv(path: Path, utterances: Mapping[str, list[ScoredUtterance]]) -> No
                 table.writerow({"row": name, **line, "wer": wer, "failed": failed})
 
 
-def cluster_unit(utterances: Sequence[ScoredUtterance]) -> Unit:
+def cluster_unit(utterances: Sequence[ScoredUtterance | VariableScores]) -> Unit:
     """What intervals and tests are over: speakers, as utterances of one are alike; of too few, their utterances."""
     speakers = {utterance.speaker for utterance in utterances} - {None}
     return "speakers" if len(speakers) >= MIN_CLUSTERS else "utterances"
 
 
-def _clusters(utterances: Sequence[ScoredUtterance], unit: Unit) -> list[str]:
+def clusters_of(utterances: Sequence[ScoredUtterance | VariableScores], unit: Unit) -> list[str]:
     """The speaker of each utterance or else the recording: its copies at several SNRs are one observation."""
     return [(utterance.speaker if unit == "speakers" else None) or utterance.source for utterance in utterances]
 

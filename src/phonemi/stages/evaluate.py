@@ -177,7 +177,7 @@ def _judging(run: Run, systems: Sequence[System]) -> Iterator[tuple[TestSet, Jud
                 scoring,
                 PhoneLabels(run, prepare_phone_judge(run), test_set) if settings.phone_bits else None,
                 similarity,
-                SpeakerTracks(run.data.speech["test"]) if articulation.inverts(run) else None,
+                articulation.true_tracks(run) if articulation.inverts(run) else None,
             ),
         )
 
@@ -266,7 +266,7 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
 def _scores_of(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> list[ScoredUtterance]:
     """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
     path = f"rows/{name}/scores.json"
-    needs_articulation = judges.tracks is not None and articulation.load_estimator(run, name) is not None
+    needs_articulation = articulation.find_inverter(run, name) is not None
     is_whole = not needs_articulation or run.folder.is_current(f"rows/{name}/{articulation.RESULT}", key)
     if not (is_whole and run.folder.is_current(path, key)):
         utterances = tuple(_score_row(run, name, key, test_set, judges))
@@ -283,9 +283,11 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
     is_enhanced = test_sets.enhances(run, name)
     of_tracks = None
     if judges.tracks is not None:
-        is_cascade = name in {system.name for system in run.systems if system.cascade is not None}
-        estimator = articulation.load_estimator(run, name)
-        of_tracks = ArticulationJudge(judges.tracks, estimator, signal_of, is_cascade)
+        inverter = articulation.find_inverter(run, name)
+        estimator = None if inverter is None else articulation.load_estimator(run, inverter, judges.tracks.names)
+        of_tracks = ArticulationJudge(
+            judges.tracks, estimator, signal_of, is_cascade=inverter is not None and inverter.name != name
+        )
 
     def signals() -> Iterator[np.ndarray]:
         """Signals that have a transcript; all are scored on the way to the recogniser, so that none stays in memory."""
@@ -293,18 +295,17 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
         for index in range(len(test_set)):
             mixture = test_set[index]
             signal = signal_of(mixture) if is_enhanced else mixture.noisy
-            if settings.recordings is None:
+            is_scored = is_enhanced or not index  # for the names of the scores that a row without a signal lacks
+            if settings.recordings is None and is_scored:
                 # The clean speech of an utterance comes once for every SNR, and its PESQ takes as long as any other.
                 is_same = name == "clean" and waiting and np.array_equal(signal, before)
                 waiting.append(waiting[-1] if is_same else judges.scoring.submit(signal, mixture.noisy, mixture.clean))
                 before = signal
-            scores = dnsmos(signal) if _wants_dnsmos(settings) else {}
-            if judges.labels is not None:
+            scores = dnsmos(signal) if _wants_dnsmos(settings) and is_scored else {}
+            if judges.labels is not None and is_scored:
                 scores["phone_bits"] = judges.labels.judge.bits(signal, judges.labels.of(index, mixture))
-            if judges.similarity is not None:
+            if judges.similarity is not None and is_scored:
                 scores["lps"] = judges.similarity.score(signal, mixture.clean)
-            if not is_enhanced:
-                scores = {metric: Score.failed(MAKES_NO_SIGNAL) for metric in scores}
             if of_tracks is not None:
                 scores |= of_tracks.scores(mixture)
             utterance = ScoredUtterance(
@@ -326,11 +327,12 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
         else:
             store = TranscriptStore(run.folder / "transcripts.sqlite", recogniser.settings)
             transcripts = transcribe_all(recogniser, signals(), processes=count_processes(), store=store)
-        for utterance, wait_for_scores in zip(utterances, waiting, strict=True) if waiting else ():
-            of_signal = wait_for_scores()
-            if not is_enhanced:
-                of_signal = {metric: Score.failed(MAKES_NO_SIGNAL) for metric in of_signal}
-            utterance.scores.update(_records(of_signal))
+        for utterance, wait_for_scores in zip(utterances, waiting, strict=is_enhanced) if waiting else ():
+            utterance.scores.update(_records(wait_for_scores()))
+    if not is_enhanced:
+        lacking = [metric for metric in utterances[0].scores if metric not in articulation.KEYS]
+        for utterance in utterances:
+            utterance.scores.update(_records(dict.fromkeys(lacking, Score.failed(MAKES_NO_SIGNAL))))
     if of_tracks is not None and of_tracks.utterances:
         of_variables = ArticulationScores(key=key, utterances=tuple(of_tracks.utterances))
         run.folder.write(f"rows/{name}/{articulation.RESULT}", of_variables.to_json())

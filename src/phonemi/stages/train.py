@@ -92,6 +92,8 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
             raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
         if system.inverter is not None and settings.start is not None:
             raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
+    if any(system.inverter is not None for system in to_train):  # likewise
+        speaker_tracks(run)
     if settings.phone_weight:  # likewise
         PhoneJudge.load(settings.phone_judge)
     if settings.start is not None:
@@ -267,7 +269,7 @@ def train_system(
 
 
 def speaker_tracks(run: Run) -> dict[Split, SpeakerTracks]:
-    """What the articulators do in the speech of the two splits.
+    """What the articulators do in the speech, or in the recorded pairs, of the two splits.
 
     Raises:
         DataError: if no recording of a split says it.
@@ -275,6 +277,7 @@ def speaker_tracks(run: Run) -> dict[Split, SpeakerTracks]:
     tracks: dict[Split, SpeakerTracks] = {}
     for split in SPLITS:
         speech = run.data.enhancer_speech if split == "train" else run.data.speech[split]
+        speech = run.data.pairs(split) or speech
         try:
             tracks[split] = SpeakerTracks(speech, tracks["train"].names if tracks else None)
         except DataError as error:

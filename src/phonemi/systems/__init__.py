@@ -94,7 +94,7 @@ def known_system(name: str) -> System | None:
     system = systems.get(frozen_name) or systems.get(parts["row"] + log1p)
     if system is None or parts["model"] == "1":
         return None
-    if parts["layer"] is not None and system.layer is None:
+    if parts["layer"] is not None and frozen_name not in systems:
         if not system.chooses_layer:
             return None
         label = system.label.replace("best single layer", f"layer {int(parts['layer'])}")
@@ -164,6 +164,9 @@ def find_systems(names: Iterable[str], models: int = 1, models_of: Mapping[str, 
         names: of the rows.
         models: of each row.
         models_of: of single rows, by name, where it is another number.
+
+    Raises:
+        ConfigError: for a row that does not exist, is named twice, or is made of rows that are not named.
     """
     systems = [find_system(name) for name in names]
     for system in systems:
@@ -183,4 +186,13 @@ def find_systems(names: Iterable[str], models: int = 1, models_of: Mapping[str, 
         for system in systems
         if model <= counts[system.name]
     ]
-    return systems + further
+    systems += further
+    names_of_all = {system.name for system in systems}
+    for system in systems:
+        parts = [numbered_name(row, system.model) for row in system.cascade or ()]
+        if not names_of_all.issuperset(parts):
+            raise ConfigError(
+                f"row {system.name!r} is made of {' and '.join(parts)}: name them in enhance.rows too, "
+                "with as many models"
+            )
+    return systems
