@@ -201,16 +201,14 @@ def ship_joint(run: Path, target: Path, row: str) -> None:
         "weak": [
             "Values are those of one synthetic mouth: compare them within a recording, not between people.",
             "The opening of the velum (VO) and the pitch (F0) are recovered badly, see below.",
-            "The enhancer beside it, for `phonemi enhance --model articulation`, is small, was trained for half an hour and "
-            "changes little: to clean recordings, use `default`.",
+            "The enhancer beside it, for `phonemi enhance --model articulation`, is small, was trained for half an "
+            "hour and changes little: to clean recordings, use `default`.",
         ],
         "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
         "recipe": "runs/default/build.sh",
     }
     inverter.save_pretrained(target, {}, half=True, shipped_encoder=guide)
-    summary = (
-        f"The enhancer that the inverter `{target.name}` was trained with; what it is good for stands in its card."
-    )
+    summary = f"The enhancer that the inverter `{target.name}` was trained with; what it is good for is in its card."
     facts_of_enhancer = {"load": target.name, **LICENCE, "summary": summary}
     enhancer.save_pretrained(target / ENHANCER, facts_of_enhancer, half=True, shipped_encoder=guide)
     files = [*target.rglob("*.safetensors")]

@@ -265,6 +265,8 @@ def train_system(
         inverter.save_pretrained(folder / "model" / (INVERTER if network is not None else ""), facts)
     if system.learns_encoder:
         _record_of_fine_tuning(run, system).save(folder / "model" / ENCODER)
+    if system.uses_encoder and not system.changes_encoder:
+        run.encoder.to(run.device)  # it may be a part of the model, and the next row needs it there
     run.folder.write(_result(system), {"key": run.keys.model(system), "label": system.label, **facts})
 
 
