@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from phonemi.systems.system import Cascade, System, TablePlan
+from phonemi.systems.system import LAST_LAYER, Cascade, System, TablePlan
 
 ENCODERS = {"wavlm-large": "microsoft/wavlm-large"}
 """Name in the table -> model on the Hugging Face hub."""
@@ -59,7 +59,14 @@ SYSTEMS: dict[str, System] = {
         _inverter(
             "inversion-linguistic", "inverter, WS (Linguistic)", tuning="linguistic", compared_with=("inversion",)
         ),
-        _inverter("inversion-last", "inverter, last layer", aggregation="single_layer", tuning=None, layer=-1),
+        _inverter(
+            "inversion-last",
+            "inverter, last layer",
+            aggregation="single_layer",
+            tuning=None,
+            layer=LAST_LAYER,
+            compared_with=("inversion",),
+        ),
         _inverter("joint", "joint enhancer and inverter", network="waveform", compared_with=("inversion",)),
         System(
             "cascade",
