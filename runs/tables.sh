@@ -9,11 +9,13 @@
 #       what figures 1 and 2 show, of the self-supervised encoder of the package on the same data: OUT/mini-kmeans
 #   runs/tables.sh whisper-tiny DATA OUT [OPTIONS of the stages]
 #       that and the endpoint, of the encoder of a Whisper (ENCODER, a hub id or a folder; default openai/whisper-tiny.en)
+#   runs/tables.sh articulation DATA OUT [OPTIONS of phonemi table]
+#       the table of inversion on rendered speech of known articulation, half an hour of it (UTTERANCES, default 800)
 #   runs/tables.sh synthetic - OUT [OPTIONS of phonemi table]
 #       the same on synthetic speech, which is made here
 # TABLES (default "1 2"; also "bsse feature-norm") and FIGURES (default "1a 1b 1c 2 3") choose, except of mini-kmeans and whisper-tiny.
 set -euo pipefail
-usage="usage: runs/tables.sh paper|mini|mini-kmeans|whisper-tiny|synthetic DATA OUT [OPTIONS]"
+usage="usage: runs/tables.sh paper|mini|mini-kmeans|whisper-tiny|articulation|synthetic DATA OUT [OPTIONS]"
 scale=${1:?$usage}
 data=${2:?$usage}
 out=${3:?$usage}
@@ -65,6 +67,12 @@ mini | mini-kmeans | whisper-tiny)
     fi
     set -- --scale mini --manifests "$out" \
         --set "enhance.seeds_of={ws-acoustic+log1p: 8, ws-linguistic+log1p: 8}" "$@"
+    ;;
+articulation)
+    manifest speech articulatory-synthesis "$out/vocal-tract" --utterances "${UTTERANCES:-800}"
+    manifest noise esc50 "$data/esc10"
+    set -- --scale mini --manifests "$out" --set data.babble_share=0.5 --set enhance.seeds=3 "$@"
+    TABLES=inversion FIGURES=
     ;;
 synthetic)
     # A fraction of the work of real speech: it shows that everything runs, and voices of one synthesiser say no more.
