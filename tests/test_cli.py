@@ -27,7 +27,7 @@ from phonemi.files import write_json
 from phonemi.stages.run import Run
 
 GROUPS = {
-    "Recordings": ["enhance", "listen", "judge", "demo", "serve"],
+    "Recordings": ["enhance", "invert", "listen", "judge", "demo", "serve"],
     "Research": [
         *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
         *("report", "table", "figure", "config"),

@@ -49,6 +49,7 @@ def folder(tmp_path: Path, corpus: Any, monkeypatch: pytest.MonkeyPatch) -> Path
         place = tmp_path / "my-articulation" / path.parent.parent.name
         audio.save(place / f"{path.stem}.wav", waveform, 16_000)
         (place / f"{path.stem}.csv").write_text("time_s,LA (mm),TTCD (mm)\n" + "\n".join(lines) + "\n")
+    shutil.copy(corpus.data / "librispeech" / "alignments" / "phones.ctm", tmp_path / "my-articulation")
     for system in ("theirs", "ours"):
         shutil.copytree(tmp_path / "clean", tmp_path / system)
     shutil.copytree(corpus.data / "librispeech" / "LibriSpeech", tmp_path / "LibriSpeech")
@@ -65,6 +66,8 @@ def test_every_block_runs(
 ) -> None:
     blocks = re.findall(r"```(\w*)\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     assert {language for language, _ in blocks} <= {"sh", "python", "text"}
+    if page.stem == "hear-the-articulators":  # its rows make no signal to score, its speech has no texts
+        tiny = [*tiny, "--set", "enhance.select_on=loss", "--set", "evaluate.recogniser=none"]
     for language, block in blocks:
         if language == "python":
             exec(compile(block, page.name, "exec"), {})

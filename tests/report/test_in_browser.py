@@ -188,7 +188,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # Composite measures are there if somebody asks for them; their table may scroll sideways.
         usual = [metric for metric in METRICS[1:] if metric.key not in (*COMPOSITE_KEYS, *DIVIDED_KEYS)]
         scores = {metric.key: Score(-13.57 if metric.unit == "dB" else 1.234) for metric in usual}
-        for key in ("si_sdri_db", "lps"):  # of runs alone
+        for key in ("si_sdri_db", "lps", "ppmc", "ppmc_clean", "rmse_mm"):  # of runs alone
             scores.pop(key)
         patch.setattr(
             folder_comparison, "compute_scores", lambda *_: scores

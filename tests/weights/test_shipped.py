@@ -20,6 +20,8 @@ from phonemi.errors import ModelError
 from phonemi.files import read_json, write_json
 from phonemi.information.phones_kept import MODEL_TYPE as JUDGE_TYPE
 from phonemi.information.phones_kept import PhoneJudge
+from phonemi.inversion.inverter import MODEL_TYPE as INVERTER_TYPE
+from phonemi.inversion.inverter import Inverter
 from phonemi.representations.mel_transformer import MODEL_TYPE
 from phonemi.weights import shipped
 
@@ -72,6 +74,7 @@ def test_what_ships_can_be_loaded_and_has_a_card(folder, monkeypatch):
         ENHANCER_TYPE: Enhancer.from_pretrained,
         JUDGE_TYPE: lambda name: PhoneJudge.load(name).probe,
         MODEL_TYPE: load_representation,
+        INVERTER_TYPE: lambda name: (Enhancer.from_pretrained(name), Inverter.from_pretrained(name))[1],
     }
     load = loaders[shipped.type_of(folder / shipped.CONFIG_FILE)]
     if "representation_response" in read_json(folder / shipped.CONFIG_FILE):  # its encoder is one of the hub

@@ -158,7 +158,7 @@ def _report(summary: Summary, progress: Progress) -> None:
     progress.say(f"phonemi: {summary.line()}")
 
 
-@command("invert", "phonemi invert speech.wav -o tracks.csv --page mouth.html")
+@command("invert", "phonemi invert speech.wav \\\n  -o tracks.csv --page mouth.html")
 def invert(
     inputs: Annotated[
         list[Path], Argument(metavar="INPUT", help="Sound files, folders, or patterns such as 'in/**/*.wav'.")

@@ -99,7 +99,7 @@ class StateCache:
             padded_batch: so many neighbours at a time are encoded as `Representation.padded` does it, where a state may
                 depend on its neighbours; None: each as if it were alone.
         """
-        with claimed(self.folder / f"{name}.lock", wait=True, say=self.progress.say):
+        with claimed(self.folder.parent / "claims" / f"states.{name}.lock", wait=True, say=self.progress.say):
             return self._states(representation, mixtures, name, key, subset, padded_batch)
 
     def _states(

@@ -15,7 +15,7 @@ import phonemi
 from phonemi.errors import PhonemiError, one_line
 from phonemi.transformers_import import import_transformers
 
-CORE = ("torch", "numpy", "soundfile", "soxr", "safetensors", "huggingface_hub", "typer", "rich", "jinja2")
+CORE = ("torch", "numpy", "soundfile", "soxr", "safetensors", "huggingface_hub", "typer", "rich", "jinja2", "filelock")
 # Extra of pyproject.toml -> what it is for, and the packages that it installs.
 EXTRAS = {
     "research": ("measuring, training and reports", ("transformers", "scipy", "pydantic", "pyyaml", "matplotlib")),

@@ -13,6 +13,7 @@ speaker; pharynx.csv continues it. Files that `phonemi prepare` wrote can be rea
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from phonemi.inversion.tracks import RATE_HZ, read_columns, read_tracks
 from phonemi.inversion.tract_variables import PELLETS, VARIABLES, join_traces
 
 
-def prepare_articulatory(folder: str | Path) -> Listing:
-    """List the recordings that have tracks; ids, speakers and texts are those of `folder.prepare_folder`.
+def prepare_articulatory(folder: str | Path, *, alignments: Sequence[str | Path] = ()) -> Listing:
+    """List the recordings that have tracks; ids, speakers, texts and phones are those of `folder.prepare_folder`.
 
     Tracks at 100 Hz are written to `folder`/phonemi-tracks.
 
@@ -36,7 +37,7 @@ def prepare_articulatory(folder: str | Path) -> Listing:
         DataError: if there is no such recording.
     """
     folder, skipped = Path(folder), Omissions()
-    listing = prepare_folder(folder)
+    listing = prepare_folder(folder, alignments=alignments)
     listed, palates = [], {}
     for recording in listing.recordings:
         sound = Path(recording.path)
