@@ -81,12 +81,12 @@ class SpeakerTracks:
         values = self.values.get(recording_id)
         if values is None:
             return np.full((frames, len(self.names)), np.nan, dtype=np.float32)
-        place = start * RATE_HZ / SAMPLE_RATE + np.arange(frames)
-        low = np.clip(np.floor(place).astype(int), 0, len(values) - 1)
+        position = start * RATE_HZ / SAMPLE_RATE + np.arange(frames)
+        low = np.clip(np.floor(position).astype(int), 0, len(values) - 1)
         high = np.minimum(low + 1, len(values) - 1)
-        share = (place - np.floor(place))[:, None]
+        share = (position - np.floor(position))[:, None]
         # At a frame itself its neighbour does not count, known or not.
         between = np.where(share == 0, values[low], (1 - share) * values[low] + share * values[high])
-        between[place > len(values) - 1 + 1e-9] = np.nan
+        between[position > len(values) - 1 + 1e-9] = np.nan
         part: np.ndarray = between.astype(np.float32)
         return part

@@ -177,13 +177,13 @@ def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterat
     for variable in (*names, None):
         for kind in ("all", "babble", "other"):
             for snr_db in (*snrs_db, None):
-                chosen = [
+                indices = [
                     index
                     for index, utterance in enumerate(first)
                     if kind in ("all", utterance.kind) and snr_db in (None, utterance.snr_db)
                 ]
-                if chosen:
-                    parts = [[of_model[index] for index in chosen] for of_model in models]
+                if indices:
+                    parts = [[of_model[index] for index in indices] for of_model in models]
                     score = VariableScore(row=row, variable=variable, noise=kind, snr_db=snr_db)
                     yield replace(score, **_estimates(parts, variable, "ppmc", unit))
         parts = [list({utterance.source: utterance for utterance in of_model}.values()) for of_model in models]
@@ -202,6 +202,6 @@ def _estimates(models: Sequence[list[VariableScores]], variable: str | None, key
 
 def _value(scores: dict[str, UtteranceScore], variable: str | None) -> float:
     """The score of a variable, or the mean of all that could be computed; NaN if there is none."""
-    chosen = scores.values() if variable is None else [scores[variable]]
-    values = [score.value for score in chosen if score.value is not None]
+    of_variables = scores.values() if variable is None else [scores[variable]]
+    values = [score.value for score in of_variables if score.value is not None]
     return float(np.mean(values)) if values else math.nan

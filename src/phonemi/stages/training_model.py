@@ -80,9 +80,9 @@ class TrainingModel(nn.Module):
         return self._enhancement_loss(batch, lengths, features)
 
     def _loss_with_inversion(self, batch: Batch, lengths: Tensor, inversion: InversionPart) -> Tensor:
-        heard = batch.clean if inversion.hears_clean else batch.noisy
+        waveforms = batch.clean if inversion.hears_clean else batch.noisy
         with self._reference(batch.clean, lengths):
-            states = self.states(heard, batch.lengths, batch.inputs)
+            states = self.states(waveforms, batch.lengths, batch.inputs)
         assert states is not None
         assert batch.tracks is not None
         loss = inversion.weight * inversion.network.loss(inversion.aggregation(states), batch.tracks, lengths)
@@ -120,10 +120,10 @@ class TrainingModel(nn.Module):
         states = self.states(noisy, lengths, inputs)
         return states if states is None or self.aggregation is None else self.aggregation(states)
 
-    def states(self, heard: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
+    def states(self, waveforms: Tensor, lengths: list[int], inputs: Tensor | None) -> Tensor | None:
         """Hidden states [layer, batch, frame, dim] of waveforms, or `inputs`, what is stored of them."""
         if self.representation is not None:
-            inputs = self.representation(heard, torch.tensor(lengths)).states
+            inputs = self.representation(waveforms, torch.tensor(lengths)).states
         return None if inputs is None else inputs.float()
 
 
