@@ -30,7 +30,7 @@ GROUPS = {
     "Recordings": ["enhance", "invert", "listen", "judge", "demo", "serve"],
     "Research": [
         *("quickstart", "prepare", "align", "pretrain", "information", "aggregate", "train", "evaluate"),
-        *("report", "table", "figure", "config"),
+        *("report", "table", "status", "figure", "config"),
     ],
     "Tools": ["export", "convert", "doctor", "bench"],
 }

@@ -101,14 +101,14 @@ def test_what_was_left_elsewhere_is_removed_after_a_day(
         pid = str(2**22 + 1)  # more than there are
         left = tmp_path / temporary.name.replace(f".{os.getpid()}.", f".{pid}.")
     ours = left.name.split(".")[2]
-    files._machine_hash.cache_clear()
+    files.machine_hash.cache_clear()
     with monkeypatch.context() as there:
         if elsewhere == "machine":
             there.setattr("platform.node", lambda: "another")
         else:
             there.setattr("os.readlink", lambda _: "pid:[4026532200]")
-        theirs = files._machine_hash()
-    files._machine_hash.cache_clear()
+        theirs = files.machine_hash()
+    files.machine_hash.cache_clear()
     left = left.with_name(left.name.replace(ours, theirs))
     path.unlink()
     left.touch()
@@ -209,7 +209,7 @@ def test_the_folder_of_a_process_that_was_killed_goes_with_the_next_one(tmp_path
     (left,) = tmp_path.iterdir()
     assert (left / "a" / "b").exists()
     others = [tmp_path / left.name.replace("work", "play"), tmp_path / "phonemi-work-", tmp_path / "phonemi-workabc"]
-    others.append(tmp_path / left.name.replace(files._machine_hash(), "0" * 8))
+    others.append(tmp_path / left.name.replace(files.machine_hash(), "0" * 8))
     for other in others:
         other.mkdir()
     with pytest.MonkeyPatch.context() as patch:

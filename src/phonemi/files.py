@@ -83,7 +83,7 @@ def remove_leftovers(paths: Iterable[Path]) -> None:
             match = _TEMPORARY.fullmatch(entry.name)
             if match and match["name"] in names:
                 with suppress(OSError):  # removed by another process meanwhile; in use, on Windows
-                    ended = match["machine"] == _machine_hash() and not _is_running(int(match["process"]))
+                    ended = match["machine"] == machine_hash() and not is_running(int(match["process"]))
                     if ended or time.time() - entry.lstat().st_mtime > MAX_TEMPORARY_AGE_S:
                         entry.unlink()
 
@@ -98,21 +98,21 @@ def temporary_folder(work: str) -> Iterator[Path]:
         for entry in Path(tempfile.gettempdir()).glob(f"phonemi-{work}-*"):
             match = _TEMPORARY_FOLDER.fullmatch(entry.name)
             with suppress(OSError):
-                ended = match and match["machine"] == _machine_hash() and not _is_running(int(match["process"]))
+                ended = match and match["machine"] == machine_hash() and not is_running(int(match["process"]))
                 if ended and entry.lstat().st_uid == os.getuid():
                     shutil.rmtree(entry, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"phonemi-{work}-{_machine_hash()}.{os.getpid()}.") as folder:
+    with tempfile.TemporaryDirectory(prefix=f"phonemi-{work}-{machine_hash()}.{os.getpid()}.") as folder:
         yield Path(folder)
 
 
 def _temporary_path(path: Path) -> Path:
     """A hidden name beside `path`, of bounded length, that no other writer takes and that says which process writes."""
-    writer = f"{_machine_hash()}.{os.getpid()}.{secrets.token_hex(4)}"
+    writer = f"{machine_hash()}.{os.getpid()}.{secrets.token_hex(4)}"
     return path.with_name(f".{_short_hash(path.name)}.{writer}.part{path.suffix}")
 
 
 @cache
-def _machine_hash() -> str:
+def machine_hash() -> str:
     """Different wherever the same process number means another process: on another machine or in another container."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")  # Linux: the set of processes that this one can see
@@ -125,7 +125,7 @@ def _short_hash(name: str) -> str:
     return hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
 
 
-def _is_running(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether a process of this number exists; on Windows, where signal 0 would end it, only this one is known."""
     if os.name == "nt":
         return process == os.getpid()

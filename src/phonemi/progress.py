@@ -7,8 +7,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from phonemi.activity import Board
 from phonemi.tables import duration_text
 
 if TYPE_CHECKING:
@@ -71,8 +74,15 @@ class Progress:
 
     def __init__(self, enabled: bool = True, file: TextIO | None = None) -> None:
         self.is_enabled = enabled and not is_quiet()
+        self._board: Board | None = None
         self._file = sys.stderr if file is None else file
         self._display: rich.progress.Progress | None = None
+
+    def on_board(self, folder: Path) -> Progress:
+        """The same, which other processes can see in a folder besides (`activity`), even if it is not enabled."""
+        progress = copy(self)
+        progress._board = Board(folder)
+        return progress
 
     @contextmanager
     def task(self, label: str, total: int | None = None, completed: int = 0) -> Iterator[Task]:
@@ -80,6 +90,16 @@ class Progress:
 
         `completed` were done by an earlier run, which say nothing about the speed of this one.
         """
+        with self._shown(label, total, completed) as task:
+            if (board := self._board) is None:
+                yield task
+                return
+            task.also(board.update)
+            with board.showing(label, task):
+                yield task
+
+    @contextmanager
+    def _shown(self, label: str, total: int | None, completed: int) -> Iterator[Task]:
         if not self.is_enabled or total == 0:  # no bar for no work
             yield Task(total, completed)
             return
@@ -172,6 +192,11 @@ class Task:
         self.completed = completed
         self.note = ""
         self._show = show
+
+    def also(self, show: Callable[[], object]) -> None:
+        """Call this too whenever it has advanced."""
+        first = self._show
+        self._show = lambda task: (first(task), show())
 
     def advance(self, steps: int = 1, note: str | None = None) -> None:
         """Count `steps` more as done; the note, for instance the loss, stands beside the count until the next one."""

@@ -86,7 +86,7 @@ def test_a_fine_tuned_system_survives_a_kill_and_is_saved_with_its_encoder(untra
 
 
 @pytest.mark.slow
-def test_a_fine_tuned_system_is_evaluated_by_its_own_hidden_states(untrained: Run) -> None:
+def test_a_fine_tuned_system_is_evaluated_by_its_own_hidden_states(untrained: Run, monkeypatch: Any) -> None:
     from phonemi.stages.information import measure_information
 
     measure_information(untrained)
@@ -99,6 +99,13 @@ def test_a_fine_tuned_system_is_evaluated_by_its_own_hidden_states(untrained: Ru
     assert (untrained.folder / "cache" / f"information.{SYSTEM}.test.bin").exists()
     weights = read_json(untrained.folder / "layer_weights.json")["rows"]
     assert [row["row"] for row in weights] == [SYSTEM]
+
+    before = read_json(untrained.folder / "metrics.json")
+    for name in ("metrics.json", "aggregated_information.json"):
+        (untrained.folder / name).unlink()
+    monkeypatch.setattr("phonemi.stages.evaluate.labelled_frames", None)  # each system's was kept as it was measured
+    evaluate_systems(untrained)
+    assert read_json(untrained.folder / "metrics.json") == before
 
 
 @pytest.mark.slow
@@ -153,6 +160,7 @@ def test_what_fine_tuning_did_is_measured_in_the_run_itself(untrained: Run, monk
     table = fine_tuning_table(before, after)
     assert [column.title for column in table.columns] == ["layer", "before", SYSTEM]
     monkeypatch.setattr("phonemi.stages.fine_tuning.labelled_frames", None)  # nothing is done twice
+    (untrained.folder / RESULT).unlink()  # as if it had been killed after the last model
     outcome = phonemi("information", "--run", untrained.folder.path, "--measure", "fine-tuning")
     assert outcome.code == 0, outcome.stderr
     assert SYSTEM in outcome.stdout

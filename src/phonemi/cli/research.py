@@ -24,6 +24,7 @@ from phonemi.cli.commands import (
 )
 from phonemi.errors import PhonemiError
 
+Engine = StrEnum("Engine", ["ray"])
 Measure = StrEnum(
     "Measure",
     {"mutual_information": "mutual-information", "cn_distance": "cn-distance", "fine_tuning": "fine-tuning"},
@@ -266,14 +267,34 @@ def table(
         Text,
         Option(metavar="I/N", help="One of N launches that share the rows, such as 2/8; the last writes the table."),
     ] = None,
+    engine: Annotated[
+        Engine | None,
+        Option("--on", metavar="ENGINE", help="ray: share the rows on its cluster, or on all CPUs or GPUs here."),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Build a table of the paper beside the printed one; run it again to go on."""
+    from phonemi.recipes.on_ray import make_table_on_ray
     from phonemi.recipes.table import make_table
 
-    path = make_table(number, out, scale, encoder or [], manifests, set_ or [], read_shard(shard))
+    arguments = number, out, scale, encoder or [], manifests, set_ or []
+    if engine and shard:
+        raise typer.BadParameter("--on shares the rows itself: leave out --shard")
+    path = make_table_on_ray(*arguments) if engine else make_table(*arguments, read_shard(shard))
     if path is not None:
         typer.echo(path.read_text(encoding="utf-8"))
+
+
+@command("status", "phonemi status TABLES")
+def status(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="Folder of a run, or of a table.")],
+) -> None:
+    """Show how far runs are, and what every process that works on them is doing, on whichever machine."""
+    from phonemi.stages.status import read_status
+
+    for run in read_status(folder):
+        for line in run.lines():
+            typer.echo(line)
 
 
 @command("figure", "phonemi figure 1a TABLES \\\n  --out figures")

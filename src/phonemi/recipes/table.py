@@ -37,7 +37,7 @@ class Part(NamedTuple):
     encoder: str
     representation: str
     rows: tuple[str, ...]
-    settings: tuple[str, ...] = ()  # of its own
+    settings: tuple[str, ...] = ()  # that override the preset
 
 
 def make_table(
@@ -67,27 +67,14 @@ def make_table(
         ConfigError: for a table, scale or setting that does not exist.
         DataError: if a manifest is missing.
     """
-    if name not in TABLES:
-        raise ConfigError(f"there is no table {name}: known are {', '.join(TABLES)}")
-    if scale not in SCALES:
-        raise ConfigError(f"unknown scale {scale!r}: paper or mini")
-    progress, table = Progress(), TABLES[name]
-    preset = table.presets[scale]
-    parts = plan(name, scale, encoders)
-    is_named = manifests is not None or any(setting.startswith("data.speech=") for setting in overrides)
-    if not is_named and any(find_system(row).inverts for part in parts for row in part.rows):
-        raise DataError(
-            f"table {name} needs speech with tracks of the articulators: prepare a corpus that has them (spire-ema, "
-            "hprc, xrmb, articulatory, articulatory-synthesis) and a noise corpus, then --manifests FOLDER"
-        )
-    data = _data(out, preset, scale, manifests, progress)
-    overrides = [*overrides, *_same_test_speakers(parts, preset, overrides)]
+    progress = Progress()
+    table, preset, parts = _plan_work(name, out, scale, encoders, manifests, overrides, progress)
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []
     tested_on, protocols, is_complete = EvaluationData(), {}, True
     for part in parts:
         progress.say(f"table {name}: {part.encoder}, {plural(len(part.rows), 'row')}")
-        metrics = _metrics(part, table, out, [*part.settings, *data, *overrides], preset, progress, shard)
+        metrics = _metrics(part, table, out, preset, progress, shard)
         if metrics is None:
             is_complete = False
             continue
@@ -116,6 +103,46 @@ def make_table(
     path = out / f"{file}.md"
     write_text(path, paper_table_markdown(PaperTable.from_json(result)))
     return path
+
+
+def table_runs(
+    name: str,
+    out: Path,
+    scale: str,
+    encoders: Sequence[str] = (),
+    manifests: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Run]:
+    """The runs that `make_table` works on, to look at; arguments and errors are the same."""
+    table, preset, parts = _plan_work(name, out, scale, encoders, manifests, overrides, Progress())
+    return [Run(out / table.folder / part.encoder, _config(part, preset, part.rows), save=False) for part in parts]
+
+
+def _plan_work(
+    name: str,
+    out: Path,
+    scale: str,
+    encoders: Sequence[str],
+    manifests: Path | None,
+    overrides: Sequence[str],
+    progress: Progress,
+) -> tuple[TablePlan, str, list[Part]]:
+    """The table, its preset, and its parts with all that differs from the preset; speech is made if none is named."""
+    if name not in TABLES:
+        raise ConfigError(f"there is no table {name}: known are {', '.join(TABLES)}")
+    if scale not in SCALES:
+        raise ConfigError(f"unknown scale {scale!r}: paper or mini")
+    table = TABLES[name]
+    preset, parts = table.presets[scale], plan(name, scale, encoders)
+    is_named = manifests is not None or any(setting.startswith("data.speech=") for setting in overrides)
+    if not is_named and any(find_system(row).inverts for part in parts for row in part.rows):
+        raise DataError(
+            f"table {name} needs speech with tracks of the articulators: prepare a corpus that has them (spire-ema, "
+            "hprc, xrmb, articulatory, articulatory-synthesis) and a noise corpus, then --manifests FOLDER"
+        )
+    settings = [*_data(out, preset, scale, manifests, progress), *overrides]
+    settings += _same_test_speakers(parts, preset, overrides)
+    return table, preset, [part._replace(settings=(*part.settings, *settings)) for part in parts]
 
 
 def plan(name: str, scale: str, encoders: Sequence[str] = ()) -> list[Part]:
@@ -169,7 +196,6 @@ def _metrics(
     part: Part,
     table: TablePlan,
     out: Path,
-    settings: list[str],
     preset: str,
     progress: Progress,
     shard: tuple[int, int] | None = None,
@@ -178,29 +204,29 @@ def _metrics(
     folder = out / table.folder / part.encoder
     tables = [other for other in TABLES.values() if other.folder == table.folder]
     order = list(dict.fromkeys(row for other in tables for row in (*other.shared_rows, *other.rows(part.encoder))))
-
-    def configured(rows: Sequence[str]) -> Config:
-        kinds = dict.fromkeys(aggregate.KINDS[s.aggregation or ""] for s in find_systems(rows) if s.is_pretrained)
-        own = [
-            as_setting("representation", part.representation),
-            as_setting("enhance.rows", list(rows)),
-            as_setting("aggregate.aggregations", list(kinds)),
-        ]
-        return load_config(preset, [*settings, *own])
-
     # Rows of the other table stay in the results of the run, as long as they are of this very configuration; in one
     # order, whichever table is asked for, so that neither makes the results of the other stale.
     here = {path.name for path in folder.glob("rows/*") if path.name in order and path.name not in part.rows}
     with removing_empty_run(folder):
-        run = Run(folder, configured([*part.rows, *sorted(here)]), save=False)
+        run = Run(folder, _config(part, preset, [*part.rows, *sorted(here)]), save=False)
         done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
-        run = Run(folder, configured(sorted([*part.rows, *done], key=order.index)), progress)
+        run = Run(folder, _config(part, preset, sorted([*part.rows, *done], key=order.index)), progress)
         if not run_stages(run, shard):
             return None
     write_markdown(folder)
     build_report(folder)
     metrics: dict[str, Any] = read_json(folder / evaluate.RESULT)
     return metrics
+
+
+def _config(part: Part, preset: str, rows: Sequence[str]) -> Config:
+    kinds = dict.fromkeys(aggregate.KINDS[s.aggregation or ""] for s in find_systems(rows) if s.is_pretrained)
+    own = [
+        as_setting("representation", part.representation),
+        as_setting("enhance.rows", list(rows)),
+        as_setting("aggregate.aggregations", list(kinds)),
+    ]
+    return load_config(preset, [*part.settings, *own])
 
 
 def _row(part: Part, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -115,7 +116,7 @@ def evaluate_systems(run: Run) -> None:
 
 
 def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
-    """Score the rows that shard (i, n) has trained, and those that it is the first to come to of noisy and clean.
+    """Judge the rows that shard (i, n) has trained, and those that it is the first to come to of noisy and clean.
 
     Errors are those of `evaluate_systems`. Returns whether every row of the run is scored; without a shard nothing is
     done, since `evaluate_systems` scores what is not.
@@ -127,20 +128,26 @@ def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
     own += [system for system in run.systems if system.cascade is not None and is_trained(run, system)]
     keys, known = _score_keys(run), {system.name for system in run.systems}
     names = [name for name in keys if name not in known] + [system.name for system in own]
-
-    def is_scored(name: str) -> bool:
-        return run.folder.is_current(f"rows/{name}/scores.json", keys[name])
-
-    if not all(map(is_scored, names)):
+    is_scored = rows_scored(run, keys)
+    if not all(is_scored[name] for name in names):
         with _judging(run, own) as (test_set, judges):
             for name in names:
                 with run.try_to_claim(f"scores.{name}") as is_ours:
                     if is_ours:
                         _scores_of(run, name, keys[name], test_set, judges)
-    left = [name for name in keys if not is_scored(name)]
+    for system in own:
+        if _has_information(system) and system.changes_encoder:
+            _measure_alone(run, system)
+    left = [name for name, scored in rows_scored(run, keys).items() if not scored]
     if left:
         run.say(f"{plural(len(keys) - len(left), 'row')} of {len(keys)} scored; the rest is done by other shards")
     return not left
+
+
+def rows_scored(run: Run, keys: Mapping[str, str] | None = None) -> dict[str, bool]:
+    """Whether each row, noisy and clean among them, is scored; `keys` are those of their scores."""
+    keys = keys or _score_keys(run)
+    return {name: run.folder.is_current(f"rows/{name}/scores.json", key) for name, key in keys.items()}
 
 
 @contextmanager
@@ -371,15 +378,8 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
     bounds = {
         system.name: _mi_cells(of_spectrum) for system in run.systems if system.spectrum and not system.uses_encoder
     }
-    aggregated = [
-        system
-        for system in run.systems
-        if system.uses_encoder
-        and not system.spectrum
-        and (system.model == 1 or system.tuning is not None or system.learns_encoder)
-    ]
     stored = AggregatedInformation(rows=(), average=())
-    if aggregated:
+    if aggregated := [system for system in run.systems if _has_information(system)]:
         key = run.keys.aggregated_information(aggregated)
         if not run.folder.is_current(AGGREGATED_INFORMATION, key):
             run.folder.write(AGGREGATED_INFORMATION, _measure_aggregated(run, aggregated, key).to_json())
@@ -397,31 +397,57 @@ def _bounds(run: Run) -> tuple[dict[str, dict[str, float]], dict[str, Sums]]:
     return bounds, sums
 
 
+def _has_information(system: System) -> bool:
+    """Whether there are features of this model of a system whose MI the table shows."""
+    is_own = system.model == 1 or system.tuning is not None or system.learns_encoder
+    return system.uses_encoder and not system.spectrum and is_own
+
+
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
     """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
-    lists: dict[information.ListName, list[RowBound]] = {"rows": [], "average": [], "validation": []}
     frozen = [system for system in systems if not system.changes_encoder]
-    for group in ([frozen] if frozen else []) + [[system] for system in systems if system.changes_encoder]:
-        enhancers = [load_model(run.folder.model(system.name)) for system in group]
-        encoder, keys, file = run.encoder, run.keys, "encoder"
-        if group[0].changes_encoder:
-            assert enhancers[0].representation is not None
-            encoder, file = enhancers[0].representation.to(run.device), group[0].name
-            keys = run.keys.with_encoder(run.keys.model(group[0]))
-        splits = labelled_frames(run, encoder, file, keys)
-        # Filled one by one: of a full-size table they are tens of gigabytes.
-        features = {
-            split: torch.empty(len(group), *frames.states.values.shape[::2], dtype=torch.float16)
-            for split, frames in splits.items()
-        }
-        for slot, enhancer in enumerate(enhancers):
-            assert enhancer.aggregation is not None
-            for split, frames in splits.items():
-                features[split][slot] = frames.states.aggregated(enhancer.aggregation, run.device)
-        for list_name, bounds in information.measure_frames(run, features, splits, "aggregations").items():
-            lists[list_name] += [
-                RowBound(row=group[slot].name, snr_db=snr_db, **vars(bound)) for slot, snr_db, bound in bounds
-            ]
+    parts = [_measure_features(run, frozen, key)] if frozen else []
+    parts += [_measure_alone(run, system) for system in systems if system.changes_encoder]
+    return AggregatedInformation(
+        key=key,
+        rows=tuple(chain.from_iterable(part.rows for part in parts)),
+        average=tuple(chain.from_iterable(part.average for part in parts)),
+        validation=tuple(chain.from_iterable(part.validation for part in parts)),
+    )
+
+
+def _measure_alone(run: Run, system: System) -> AggregatedInformation:
+    """The MI of a system with an encoder of its own, from RUN/rows/<system>/information.json where it is there."""
+    path, key = f"rows/{system.name}/information.json", run.keys.aggregated_information([system])
+    with run.claimed(f"information.{system.name}"):
+        if not run.folder.is_current(path, key):
+            run.folder.write(path, _measure_features(run, [system], key).to_json())
+    return read_record(run.folder / path, AggregatedInformation)
+
+
+def _measure_features(run: Run, systems: list[System], key: str) -> AggregatedInformation:
+    """The MI of the aggregated features of systems that have one encoder."""
+    lists: dict[information.ListName, list[RowBound]] = {"rows": [], "average": [], "validation": []}
+    enhancers = [load_model(run.folder.model(system.name)) for system in systems]
+    encoder, keys, file = run.encoder, run.keys, "encoder"
+    if systems[0].changes_encoder:
+        assert enhancers[0].representation is not None
+        encoder, file = enhancers[0].representation.to(run.device), systems[0].name
+        keys = run.keys.with_encoder(run.keys.model(systems[0]))
+    splits = labelled_frames(run, encoder, file, keys)
+    # Filled one by one: of a full-size table they are tens of gigabytes.
+    features = {
+        split: torch.empty(len(systems), *frames.states.values.shape[::2], dtype=torch.float16)
+        for split, frames in splits.items()
+    }
+    for slot, enhancer in enumerate(enhancers):
+        assert enhancer.aggregation is not None
+        for split, frames in splits.items():
+            features[split][slot] = frames.states.aggregated(enhancer.aggregation, run.device)
+    for list_name, bounds in information.measure_frames(run, features, splits, f"aggregations of {file}").items():
+        lists[list_name] += [
+            RowBound(row=systems[slot].name, snr_db=snr_db, **vars(bound)) for slot, snr_db, bound in bounds
+        ]
     return AggregatedInformation(
         key=key, rows=tuple(lists["rows"]), average=tuple(lists["average"]), validation=tuple(lists["validation"])
     )

@@ -4,6 +4,10 @@ that the trained rows of a run have learned or normalised, by the probes and on 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
 from phonemi.errors import DataError
 from phonemi.results.information import Information, LayerBound
 from phonemi.results.record import read_record
@@ -11,6 +15,7 @@ from phonemi.stages import information
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.run import Run
 from phonemi.stages.train import is_trained, load_model
+from phonemi.systems import System
 
 RESULT = "fine_tuned_information.json"
 
@@ -31,27 +36,36 @@ def measure_fine_tuned(run: Run) -> None:
     key = run.keys.fine_tuned_information([run.keys.model(system) for system in changed])
     if run.is_done("what fine-tuning did:", RESULT, key):
         return
-    lists: dict[information.ListName, list[LayerBound]] = {"rows": [], "average": [], "validation": []}
     with run.folder.timed("what fine-tuning did"):
-        for system in changed:
+        parts = [_measure_layers(run, system) for system in changed]
+        result = replace(
+            parts[0],
+            key=key,
+            rows=tuple(chain.from_iterable(part.rows for part in parts)),
+            average=tuple(chain.from_iterable(part.average for part in parts)),
+            validation=tuple(chain.from_iterable(part.validation for part in parts)),
+        )
+        run.folder.write(RESULT, result.to_json())
+
+
+def _measure_layers(run: Run, system: System) -> Information:
+    """Every layer of the encoder of one model, from RUN/rows/<system>/layers.json where it is there."""
+    path, key = f"rows/{system.name}/layers.json", run.keys.fine_tuned_information([run.keys.model(system)])
+    with run.claimed(f"layers.{system.name}"):
+        if not run.folder.is_current(path, key):
             encoder = load_model(run.folder.model(system.name)).representation
             assert encoder is not None
             keys = run.keys.with_encoder(run.keys.model(system))
             splits = labelled_frames(run, encoder.to(run.device), system.name, keys)
             features = {split: frames.states.frames for split, frames in splits.items()}
-            for list_name, bounds in information.measure_frames(run, features, splits, system.name).items():
-                lists[list_name] += [
+            lists: dict[str, Any] = {
+                list_name: tuple(
                     LayerBound(representation=system.name, layer=layer, snr_db=snr_db, **vars(bound))
                     for layer, snr_db, bound in bounds
-                ]
-        before = read_record(run.folder / information.RESULT, Information)
-        result = Information(
-            key=key,
-            classes=before.classes,
-            snrs_db=before.snrs_db,
-            protocol={**before.protocol, "before": run.encoder_name},
-            rows=tuple(lists["rows"]),
-            average=tuple(lists["average"]),
-            validation=tuple(lists["validation"]),
-        )
-        run.folder.write(RESULT, result.to_json())
+                )
+                for list_name, bounds in information.measure_frames(run, features, splits, system.name).items()
+            }
+            before = read_record(run.folder / information.RESULT, Information)
+            measured = replace(before, key=key, protocol={**before.protocol, "before": run.encoder_name}, **lists)
+            run.folder.write(path, measured.to_json())
+    return read_record(run.folder / path, Information)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ENCODER_RESULT = "encoder/result.json"
 ENCODER_MODEL = "encoder/model"
+CLAIMS = "claims"  # what each process is at, and holds against others
 
 
 class RunFolder:
@@ -121,7 +122,7 @@ class Run:
     ) -> None:
         self.config = config
         self.folder = RunFolder(folder, options)
-        self.progress = progress or Progress(enabled=False)
+        self.progress = (progress or Progress(enabled=False)).on_board(self.folder / CLAIMS)
         self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds, config.enhance.seeds_of)
         manifests = self.folder / "manifests" if save else None
         own = config.representation == "encoder"
@@ -190,11 +191,11 @@ class Run:
 
     def claimed(self, name: str) -> AbstractContextManager[bool]:
         """Hold a piece of work of this run, such as a stage, against other processes; they are waited for."""
-        return claimed(self.folder / "claims" / f"{name}.lock", wait=True, say=self.say)
+        return claimed(self.folder / CLAIMS / f"{name}.lock", wait=True, say=self.say)
 
     def try_to_claim(self, name: str) -> AbstractContextManager[bool]:
         """`claimed`, without waiting: whether it is held."""
-        return claimed(self.folder / "claims" / f"{name}.lock")
+        return claimed(self.folder / CLAIMS / f"{name}.lock")
 
     def say(self, text: str) -> None:
         """One line for the person watching."""

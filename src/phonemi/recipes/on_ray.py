@@ -1,0 +1,86 @@
+"""A table made on a Ray cluster: a task for each model, on whichever machines of the cluster are free.
+
+All of them need one file system, as launches with `--shard` do. A task is a shard that trains and scores one model and
+skips what is there: so tasks of workers that die are simply run again. What models share is made by the first that
+needs it, while the others wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from phonemi.activity import read_activities
+from phonemi.cluster import ray_cluster
+from phonemi.errors import require_extra
+from phonemi.interruption import Interruption
+from phonemi.progress import Progress, quiet
+from phonemi.recipes.table import make_table, table_runs
+from phonemi.stages.run import CLAIMS
+
+REPORT_S = 2.0
+
+
+def make_table_on_ray(
+    name: str,
+    out: Path,
+    scale: str,
+    encoders: Sequence[str] = (),
+    manifests: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Path:
+    """`make_table` with the models shared among the GPUs of the cluster or, if it has none, its CPUs.
+
+    Raises:
+        MissingExtra, PhonemiError: if Ray is missing or does not start; and what `make_table` raises, of the first
+            model that fails, when the others that were running have been stopped where they can go on.
+    """
+    runs = table_runs(name, out, scale, encoders, manifests, overrides)  # what is wrong with them is said now
+    arguments = name, out.resolve(), scale, tuple(encoders), manifests and manifests.resolve(), tuple(overrides)
+    tasks = max(len(run.systems) for run in runs)
+    with ray_cluster() as ray:
+        task = ray.remote(max_retries=-1, **_resources(ray))(_make_share)
+        running = [task.remote(arguments, (number, tasks)) for number in range(1, tasks + 1)]
+        with Interruption(), Progress().task(f"models of table {name}", tasks) as progress:
+            try:
+                while running:
+                    done, running = ray.wait(running, timeout=REPORT_S)
+                    ray.get(done)  # raises what a task raised
+                    doing = [activity for run in runs for activity in read_activities(run.folder / CLAIMS)]
+                    progress.advance(len(done), "; ".join(activity.label for activity in doing))
+            except BaseException:
+                _stop(ray, running)
+                raise
+    path = make_table(*arguments)  # everything is there: this joins it
+    assert path is not None
+    return path
+
+
+def _resources(ray: ModuleType) -> dict[str, float]:
+    """What a task reserves: a GPU and its share of the CPUs, or one CPU."""
+    there: dict[str, Any] = ray.cluster_resources()
+    gpus, cpus = int(there.get("GPU", 0)), int(there.get("CPU", 1))
+    return {"num_gpus": 1, "num_cpus": max(1, cpus // gpus)} if gpus else {"num_cpus": 1}
+
+
+def _make_share(arguments: tuple[Any, ...], shard: tuple[int, int]) -> None:
+    """In a process of Ray: one model, and nothing said but what goes wrong."""
+    import torch
+
+    ray = require_extra("ray", "cluster")
+    torch.set_num_threads(max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))))
+    name, out, scale, encoders, manifests, overrides = arguments
+    with quiet():
+        make_table(name, out, scale, encoders, manifests, [*overrides, "enhance.jobs=1"], shard)
+
+
+def _stop(ray: ModuleType, running: Sequence[Any]) -> None:
+    """Interrupt the tasks, as Ctrl-C does, and wait until they have written where they are."""
+    for reference in running:
+        ray.cancel(reference)
+    for reference in running:
+        with suppress(Exception):
+            ray.get(reference, timeout=60)
