@@ -12,7 +12,7 @@ from phonemi.errors import PhonemiError, one_line, require_extra
 
 @contextmanager
 def ray_cluster() -> Iterator[ModuleType]:
-    """The module `ray`, connected to the cluster of RAY_ADDRESS, to one that runs here, or to a new one of this machine.
+    """The module `ray`, connected to the cluster of RAY_ADDRESS, one that runs here, or a new one of this machine.
 
     A cluster that was started here ends with the block; so does the connection to another one.
 

@@ -58,9 +58,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     encode = StateCache._encode
 
-    def note_and_encode(self: StateCache, representation: Any, mixtures: Any, name: str, *rest: Any) -> list[int]:
-        names.append(name)
-        return encode(self, representation, mixtures, name, *rest)
+    def note_and_encode(self: StateCache, *arguments: Any) -> list[int]:
+        names.append(next(each.stem for each in arguments if isinstance(each, Path)))
+        return encode(self, *arguments)
 
     monkeypatch.setattr(StateCache, "_encode", note_and_encode)
     return names

@@ -19,6 +19,7 @@ from phonemi.data.alignment import IGNORE, frame_labels
 from phonemi.data.mixing import Mixture, PlannedMixtures
 from phonemi.data.store import AudioStore
 from phonemi.errors import DataError
+from phonemi.files import write_json
 from phonemi.representations.base import HiddenStates
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
@@ -90,6 +91,115 @@ def test_states_that_cannot_be_trusted_are_made_again(run: Run, encoder: Countin
     again = run.states.states(encoder, mixtures, "validation", "other" if damage == "another key" else "key")
     assert encoder.encoded == 2 * len(mixtures)
     assert torch.equal(again.values, whole)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight mixtures are encoded in three parts."""
+    monkeypatch.setattr(hidden_states, "PART_MIXTURES", 3)
+
+
+def test_parts_are_the_whole(run: Run, encoder: Counting, parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    joined = run.states.states(encoder, mixtures, "test", "key")
+    assert encoder.encoded == len(mixtures) == 8
+    assert {path.name for path in (run.folder / "cache").glob("test*")} == {"test.bin", "test.json"}
+    monkeypatch.undo()
+    whole = run.states.states(encoder, mixtures, "whole", "key")
+    assert joined.starts == whole.starts
+    torch.testing.assert_close(joined.values, whole.values, atol=4e-3, rtol=4e-3)
+    assert run.states.states(encoder, mixtures, "test", "key").starts == joined.starts
+    assert encoder.encoded == 16
+
+
+@pytest.mark.parametrize("stage", ["a part", "the joining", "the last move"])
+def test_who_is_killed_loses_one_part(
+    run: Run, encoder: Counting, parts: None, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    expected = run.states.states(encoder, mixtures, "whole", "key")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    encoder.encoded = 0
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        if stage == "a part":
+            calls = iter([encoder.forward, kill])  # in the second part
+            patch.setattr(encoder, "forward", lambda *arguments: next(calls)(*arguments))
+        elif stage == "the joining":
+            patch.setattr(hidden_states.shutil, "copyfileobj", kill)
+        else:
+            patch.setattr(hidden_states.shutil, "rmtree", kill)
+        run.states.states(encoder, mixtures, "test", "key")
+    before = encoder.encoded
+    again = run.states.states(encoder, mixtures, "test", "key")
+    assert torch.equal(again.values, expected.values)
+    assert again.starts == expected.starts
+    assert encoder.encoded - before == (len(mixtures) - 3 if stage == "a part" else 0)
+
+
+def test_parts_of_another_key_count_for_nothing(run: Run, encoder: Counting, parts: None) -> None:
+    mixtures = plan_mixtures(run.config.information, run.data, "test")
+    expected = run.states.states(encoder, mixtures, "whole", "key")
+    stale = hidden_states.StateFiles(run.folder / "cache", "test", "another", parts=3)
+    for number in range(3):
+        path = stale.part(number)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(2 * 3 * 16))
+        write_json(path.with_suffix(".json"), {"key": "another", "starts": [0, 1], "layers": 3, "dim": 16})
+        assert stale.has_part(number)
+    stale.part(0).rename(stale.part(0).with_name("joined.bin"))
+    write_json(
+        stale.part(0).with_name("joined.json"), {"key": "another", "starts": [0, 1], "layers": 3, "dim": 16, "parts": 1}
+    )
+    assert torch.equal(run.states.states(encoder, mixtures, "test", "key").values, expected.values)
+
+
+ENCODE = """
+import sys
+from pathlib import Path
+import torch
+from phonemi.config import load_config
+from phonemi.progress import Progress
+from phonemi.representations.names import load_representation
+from phonemi.stages import hidden_states
+from phonemi.stages.labelled_frames import plan_mixtures
+from phonemi.stages.run import Run
+hidden_states.PART_MIXTURES = 1
+run = Run(sys.argv[1], load_config(None, sys.argv[2:]), Progress(), save=False)
+encoded = 0
+encode = hidden_states.StateCache._encode
+def count(*arguments):
+    global encoded
+    encoded += 1
+    return encode(*arguments)
+hidden_states.StateCache._encode = count
+mixtures = plan_mixtures(run.config.information, run.data, "test")
+print("ready", flush=True)
+sys.stdin.readline()
+states = run.states.states(load_representation("mini"), mixtures, "test", "key")
+print(encoded, float(states.values.double().sum()))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_encoding(corpus: Any, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENCODE, str(tmp_path), *corpus.settings]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    for process in both:
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    counts, sums = zip(*(process.communicate()[0].split() for process in both), strict=True)
+    assert sum(map(int, counts)) == 8, "each mixture once"
+    assert min(map(int, counts)) > 0
+    assert sums[0] == sums[1]
 
 
 def test_nothing_is_left_of_states_that_could_not_be_finished(run: Run, encoder: Counting) -> None:
