@@ -87,6 +87,33 @@ def test_references_are_the_mixture_itself(copy: Callable[..., Run]) -> None:
         find_signal(run, "layer-0")
 
 
+def test_a_row_judged_in_parts_has_the_same_scores(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copy()
+    before = {path: read_json(path) for path in run.folder.path.glob("rows/*/scores.json")}
+    assert {len(scores["utterances"]) for scores in before.values()} == {4}
+    for path in before:
+        path.unlink()
+    (run.folder / "metrics.json").unlink()
+    monkeypatch.setattr(evaluate, "PART_UTTERANCES", 3)
+    score, judged = evaluate._score_part, list[tuple[str, range]]()
+
+    def killed_in_the_second_part(run: Run, name: str, *rest: Any) -> None:
+        *_, indices, _ = rest
+        judged.append((name, indices))
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        score(run, name, *rest)
+
+    monkeypatch.setattr(evaluate, "_score_part", killed_in_the_second_part)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.evaluate_systems(run)
+    evaluate.evaluate_systems(run)
+    assert judged[:3] == [("noisy", range(3)), ("noisy", range(3, 4)), ("noisy", range(3, 4))]
+    assert len(judged) == 1 + 2 * len(before)
+    assert {path: read_json(path) for path in before} == before
+    assert not list(run.folder.path.glob("rows/*/parts"))
+
+
 def test_another_endpoint_judges_nothing_again(copy: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     run = copy("evaluate.endpoint={row: log1p, against: noisy}")
     monkeypatch.setattr("phonemi.stages.test_sets.find_signal", None)

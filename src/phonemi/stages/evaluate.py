@@ -7,6 +7,7 @@ whose clean speech is not known are judged by DNSMOS and by their words.
 
 from __future__ import annotations
 
+import shutil
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from phonemi.config.sections import Endpoint, Evaluate
 from phonemi.data.speaker_tracks import SpeakerTracks
 from phonemi.devices import count_processes
 from phonemi.errors import ConfigError, MissingExtra, ModelError, require_extra
+from phonemi.files import read_json
 from phonemi.metrics.intrusive import score_pair
 from phonemi.metrics.non_intrusive import DNSMOS_PACKAGES, dnsmos, missing_packages
 from phonemi.metrics.phone_similarity import PhoneSimilarity
@@ -61,6 +63,7 @@ from phonemi.workers import Workers
 
 RESULT = "metrics.json"
 AGGREGATED_INFORMATION = "aggregated_information.json"
+PART_UTTERANCES = 256  # that one process scores before it looks what is left: some five minutes
 PACKAGES = ("pesq", "pystoi")  # without which a score is missing
 WORD_PACKAGES = ("jiwer", "whisper-normalizer")
 
@@ -81,8 +84,7 @@ def evaluate_systems(run: Run) -> None:
     with _judging(run, run.systems) as (test_set, judges):
         utterances = {}
         for name, row_key in _score_keys(run).items():
-            with run.claimed(f"scores.{name}"):
-                utterances[name] = _scores_of(run, name, row_key, test_set, judges)
+            utterances[name] = _scores_of(run, name, row_key, test_set, judges)
             if name == "noisy":
                 for line in check_noisy_scores(utterances[name]):
                     run.say(f"evaluate: {line}")
@@ -132,9 +134,7 @@ def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
     if not all(is_scored[name] for name in names):
         with _judging(run, own) as (test_set, judges):
             for name in names:
-                with run.try_to_claim(f"scores.{name}") as is_ours:
-                    if is_ours:
-                        _scores_of(run, name, keys[name], test_set, judges)
+                _scores_of(run, name, keys[name], test_set, judges, wait=False)
     for system in own:
         if _has_information(system) and system.changes_encoder:
             _measure_alone(run, system)
@@ -270,39 +270,83 @@ def _wants_dnsmos(settings: Evaluate) -> bool:
     return settings.dnsmos or settings.recordings is not None
 
 
-def _scores_of(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> list[ScoredUtterance]:
-    """Scores, transcript and word counts of every utterance of one row, from disk where they are there."""
-    path = f"rows/{name}/scores.json"
-    needs_articulation = articulation.find_inverter(run, name) is not None
-    is_whole = not needs_articulation or run.folder.is_current(f"rows/{name}/{articulation.RESULT}", key)
-    if not (is_whole and run.folder.is_current(path, key)):
-        utterances = tuple(_score_row(run, name, key, test_set, judges))
-        run.folder.write(path, Scores(key=key, utterances=utterances).to_json())
+def _scores_of(
+    run: Run, name: str, key: str, test_set: TestSet, judges: Judges, wait: bool = True
+) -> list[ScoredUtterance]:
+    """Scores, transcript and word counts of every utterance of one row, from disk where they are there.
+
+    Processes that do this at the same time share the parts of a long test set; without `wait` what others are at is
+    left to them, and the list may be empty.
+    """
+    folder = f"rows/{name}"
+    names = ["scores.json"]
+    if articulation.find_inverter(run, name) is not None:
+        names.append(articulation.RESULT)
+
+    def is_there(folder: str) -> bool:
+        return all(run.folder.is_current(f"{folder}/{file}", key) for file in names)
+
+    if not is_there(folder):
+        starts = range(0, len(test_set), PART_UTTERANCES)
+        parts = {
+            f"{folder}/parts/{start:08d}": range(start, min(start + starts.step, len(test_set))) for start in starts
+        }
+        if len(parts) == 1:
+            parts = {folder: range(len(test_set))}
+        for waits in (False, True) if wait else (False,):
+            for part, indices in parts.items():
+                claim = run.claimed if waits else run.try_to_claim
+                with claim(f"scores.{name}.{indices.start}") as is_ours:
+                    if is_ours and not (is_there(part) or is_there(folder)):
+                        _score_part(run, name, key, test_set, judges, indices, part)
+        with run.claimed(f"scores.{name}"):
+            if not is_there(folder) and all(map(is_there, parts)):
+                for file in names:
+                    of_parts = [read_json(run.folder / f"{part}/{file}") for part in parts]
+                    utterances = [utterance for of_part in of_parts for utterance in of_part["utterances"]]
+                    run.folder.write(f"{folder}/{file}", {**of_parts[0], "utterances": utterances})
+                shutil.rmtree(run.folder / f"{folder}/parts")
+        if not is_there(folder):
+            return []
     # Read back even now, since JSON has no NaN: results must not depend on when a row was scored.
-    return list(read_record(run.folder / path, Scores).utterances)
+    return list(read_record(run.folder / f"{folder}/scores.json", Scores).utterances)
 
 
-def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges) -> Iterator[ScoredUtterance]:
+def _score_part(run: Run, name: str, key: str, test_set: TestSet, judges: Judges, indices: range, folder: str) -> None:
+    """Score some utterances of a row, and write them into a folder of the run."""
+    inverter = articulation.find_inverter(run, name)
+    of_tracks = None
+    if judges.tracks is not None:
+        estimator = None if inverter is None else articulation.load_estimator(run, inverter, judges.tracks.names)
+        of_tracks = ArticulationJudge(
+            judges.tracks,
+            estimator,
+            test_sets.find_signal(run, name),
+            is_cascade=inverter is not None and inverter.name != name,
+        )
+    utterances = tuple(_score_utterances(run, name, test_set, judges, indices, of_tracks))
+    if of_tracks is not None and of_tracks.utterances:
+        of_variables = ArticulationScores(key=key, utterances=tuple(of_tracks.utterances))
+        run.folder.write(f"{folder}/{articulation.RESULT}", of_variables.to_json())
+    run.folder.write(f"{folder}/scores.json", Scores(key=key, utterances=utterances).to_json())
+
+
+def _score_utterances(
+    run: Run, name: str, test_set: TestSet, judges: Judges, indices: range, of_tracks: ArticulationJudge | None
+) -> Iterator[ScoredUtterance]:
     settings, recogniser = run.config.evaluate, judges.recogniser
     signal_of = test_sets.find_signal(run, name)
     utterances: list[ScoredUtterance] = []
     waiting: list[Callable[[], dict[str, Score]]] = []
     is_enhanced = test_sets.enhances(run, name)
-    of_tracks = None
-    if judges.tracks is not None:
-        inverter = articulation.find_inverter(run, name)
-        estimator = None if inverter is None else articulation.load_estimator(run, inverter, judges.tracks.names)
-        of_tracks = ArticulationJudge(
-            judges.tracks, estimator, signal_of, is_cascade=inverter is not None and inverter.name != name
-        )
 
     def signals() -> Iterator[np.ndarray]:
         """Signals that have a transcript; all are scored on the way to the recogniser, so that none stays in memory."""
         before = np.zeros(0, np.float32)
-        for index in range(len(test_set)):
+        for index in indices:
             mixture = test_set[index]
             signal = signal_of(mixture) if is_enhanced else mixture.noisy
-            is_scored = is_enhanced or not index  # for the names of the scores that a row without a signal lacks
+            is_scored = is_enhanced or index == indices.start  # for the names of the scores that such a row lacks
             if settings.recordings is None and is_scored:
                 # The clean speech of an utterance comes once for every SNR, and its PESQ takes as long as any other.
                 is_same = name == "clean" and waiting and np.array_equal(signal, before)
@@ -328,7 +372,7 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
             if mixture.text and is_enhanced:
                 yield signal
 
-    with run.progress.task(f"evaluating {name}", len(test_set)) as task:
+    with run.progress.task(f"evaluating {name}", len(indices)) as task:
         if recogniser is None:
             transcripts: list[str | Failure] = [Failure("no recogniser asked for") for _ in signals()]
         else:
@@ -340,9 +384,6 @@ def _score_row(run: Run, name: str, key: str, test_set: TestSet, judges: Judges)
         lacking = [metric for metric in utterances[0].scores if metric not in articulation.KEYS]
         for utterance in utterances:
             utterance.scores.update(_records(dict.fromkeys(lacking, Score.failed(MAKES_NO_SIGNAL))))
-    if of_tracks is not None and of_tracks.utterances:
-        of_variables = ArticulationScores(key=key, utterances=tuple(of_tracks.utterances))
-        run.folder.write(f"rows/{name}/{articulation.RESULT}", of_variables.to_json())
     remaining = iter(transcripts)
     for utterance in utterances:
         if not is_enhanced:
