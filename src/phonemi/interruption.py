@@ -71,8 +71,8 @@ class Interruption:
     def heeded(self) -> Iterator[None]:
         """In the middle of what is held, let signals raise at once, also one that has come before."""
         before, self.is_held = self.is_held, False
-        self._raise_pending()
         try:
+            self._raise_pending()
             yield
         finally:
             self.is_held = before

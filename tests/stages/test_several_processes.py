@@ -54,7 +54,7 @@ def test_two_processes_make_what_one_makes(
         outcome = phonemi(command, "--run", one, *settings, "--set", "enhance.jobs=1")
         assert outcome.code == 0, outcome
     together = subprocess.run(
-        [*TORCHRUN, __file__, "--run", str(two), *settings], capture_output=True, text=True, timeout=300, check=False
+        [*TORCHRUN, __file__, "-r", str(two), *settings], capture_output=True, text=True, timeout=300, check=False
     )
     assert together.returncode == 0, together.stderr
     assert together.stderr.count("one row after the other, each by all 2 processes") == 1
@@ -68,8 +68,9 @@ def test_two_processes_make_what_one_makes(
     logs = [read_jsonl(run / "log.jsonl") for run in (one, two)]
     assert len(logs[0]) == len(logs[1]), "the first one alone writes"
     for expected, row in zip(*logs, strict=True):
-        for name in expected.keys() - {"time_s", "steps_per_s"}:
-            assert row[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-5), (row, name)
+        assert (row["stage"], row["label"], row["step"]) == (expected["stage"], expected["label"], expected["step"])
+        for name in expected.keys() - {"time_s", "steps_per_s", "stage", "label"}:
+            assert row[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), (row, name)
     keys = [read_json(run / "rows" / "ws-hybrid" / "result.json")["key"] for run in (one, two)]
     assert keys[0] == keys[1]
     assert phonemi("train", "--run", two).stderr.count("done already") == 2
@@ -77,7 +78,7 @@ def test_two_processes_make_what_one_makes(
 
 @pytest.mark.slow
 def test_what_is_wrong_is_said_once(settings: list[str], tmp_path: Path) -> None:
-    command = [*TORCHRUN, "-m", "phonemi.cli", "train", "--run", str(tmp_path / "run"), *settings]
+    command = [*TORCHRUN, "-m", "phonemi.cli", "--", "train", "--run", str(tmp_path / "run"), *settings]
     wrong = ["--set", "enhance.accumulate=1", "--set", "enhance.batch=4"]
     outcome = subprocess.run([*command, *wrong], capture_output=True, text=True, timeout=300, check=False)
     assert outcome.returncode == 1

@@ -44,7 +44,7 @@ KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # what is pre-tra
 def pretrain_aggregations(run: Run) -> None:
     """Pre-train every aggregation of the configuration that is not there yet: one for each model of the systems."""
     settings, splits = run.config.aggregate, dict[bool, dict[Split, LabelledFrames]]()
-    with run.processes.first_ahead():  # files are hashed once
+    with run.processes.first_ahead():  # an error is said once, a file hashed once
         key = run.keys.aggregations
     for kind in settings.aggregations:
         learners = [
@@ -54,7 +54,8 @@ def pretrain_aggregations(run: Run) -> None:
             name = numbered_name(kind, model)
             if run.is_done(f"aggregate: {name}", _result(name), key):
                 continue
-            run.processes.require_shares("aggregate", settings.accumulate, settings.batch_frames, "batch_frames")
+            with run.processes.first_ahead():
+                run.processes.require_shares("aggregate", settings.accumulate, settings.batch_frames, "batch_frames")
             with run.folder.timed("aggregate"):
                 dynamic = kind == "dws" and run.data.has_dynamic_data
                 if dynamic not in splits:

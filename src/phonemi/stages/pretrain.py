@@ -50,14 +50,15 @@ def pretrain_encoder(run: Run) -> None:
     if run.config.representation != "encoder":
         run.say(f"pretrain: nothing to do, the representation is {run.config.representation}")
         return
-    with run.processes.first_ahead():  # files are hashed once
+    with run.processes.first_ahead():  # an error is said once, a file hashed once
         key = run.keys.encoder
     if run.is_done("pretrain:", ENCODER_RESULT, key):
         return
-    run.processes.require_shares("encoder", settings.accumulate, settings.batch)
-    with run.folder.timed("pretrain"):
+    with run.processes.first_ahead():
+        run.processes.require_shares("encoder", settings.accumulate, settings.batch)
         teachers = _load_teachers(settings)  # first, since what can be missing should not be missed after hours
         recordings = run.data.encoder_speech
+    with run.folder.timed("pretrain"):
         torch.manual_seed(run.config.seed)
         model = _new_encoder(settings)
         stream = _load_stream(settings, model, recordings, run.progress)

@@ -76,32 +76,17 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
     What another process trains is left to it, and taken over if it does not come to an end. Of n launches, shard (i, n)
     trains every n-th system.
     """
-    systems = [find_system(only)] if only else [run.systems[index] for index in share_of(len(run.systems), shard)]
-    trained = [system for system in systems if system.cascade is None]
     processes, settings = run.processes, run.config.enhance
-    with processes.first_ahead():  # files are hashed once
+    with processes.first_ahead():  # an error is said once, a file hashed once
+        systems = [find_system(only)] if only else [run.systems[index] for index in share_of(len(run.systems), shard)]
+        trained = [system for system in systems if system.cascade is None]
         keys = {system.name: run.keys.model(system) for system in trained}
     to_train = [s for s in trained if not run.is_done(f"train: {s.name}", _result(s), keys[s.name])]
     if not to_train:
         return
-    processes.require_shares("enhance", settings.accumulate, settings.batch)
-    if settings.select_on in PACKAGES:  # asked for now, not at the first validation
-        try:
-            require_extra(PACKAGES[settings.select_on], "eval")
-        except MissingExtra as error:
-            raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
-    for system in to_train:
-        if system.network is None and settings.select_on != "loss":
-            raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
-        if system.inverter is not None and settings.start is not None:
-            raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
-    if any(system.inverter is not None for system in to_train):  # likewise
-        speaker_tracks(run)
-    if settings.phone_weight:  # likewise
-        PhoneJudge.load(settings.phone_judge)
-    if settings.start is not None:
-        for system in to_train:
-            load_start(settings.start, system, run.encoder if system.uses_encoder else None)
+    with processes.first_ahead():
+        processes.require_shares("enhance", settings.accumulate, settings.batch)
+        _require_all_there_is(run, to_train)
     jobs = min(settings.jobs, len(to_train))
     if jobs > 1 and processes.count > 1:
         run.say(f"train: one row after the other, each by all {processes.count} processes; enhance.jobs is left aside")
@@ -126,6 +111,28 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
                 with run.claimed(f"row.{system.name}"):
                     if not _is_trained(run, system):
                         train_system(run, system, mixtures)
+
+
+def _require_all_there_is(run: Run, to_train: list[System]) -> None:
+    """Ask now for what the training of these systems needs, and not at the first validation or after hours."""
+    settings = run.config.enhance
+    if settings.select_on in PACKAGES:
+        try:
+            require_extra(PACKAGES[settings.select_on], "eval")
+        except MissingExtra as error:
+            raise MissingExtra(f"{error}, or set enhance.select_on to another score") from None
+    for system in to_train:
+        if system.network is None and settings.select_on != "loss":
+            raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
+        if system.inverter is not None and settings.start is not None:
+            raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
+    if any(system.inverter is not None for system in to_train):
+        speaker_tracks(run)
+    if settings.phone_weight:
+        PhoneJudge.load(settings.phone_judge)
+    if settings.start is not None:
+        for system in to_train:
+            load_start(settings.start, system, run.encoder if system.uses_encoder else None)
 
 
 def _train_unless_claimed(
