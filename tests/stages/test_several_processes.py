@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,15 +78,31 @@ def test_two_processes_make_what_one_makes(
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_said_once(settings: list[str], tmp_path: Path) -> None:
-    command = [*TORCHRUN, "-m", "phonemi.cli", "--", "train", "--run", str(tmp_path / "run"), *settings]
+def test_what_is_wrong_is_said_once_and_ends_both(settings: list[str], tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     wrong = ["--set", "enhance.accumulate=1", "--set", "enhance.batch=4"]
-    outcome = subprocess.run([*command, *wrong], capture_output=True, text=True, timeout=300, check=False)
-    assert outcome.returncode == 1
-    assert re.findall("^phonemi: .*", outcome.stderr, re.M) == [
-        "phonemi: enhance.accumulate is 1, but each of 2 processes needs a batch of its own in every update: "
-        "set enhance.accumulate=2 enhance.batch=2"
+    command = [sys.executable, "-m", "phonemi.cli", "train", "--run", str(tmp_path / "run"), *settings, *wrong]
+    processes = [
+        subprocess.Popen(command, env=environment | {"RANK": str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
     ]
+    try:
+        said = [process.communicate(timeout=180)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [2, 1]
+    assert [re.findall("^phonemi: .*", text, re.M) for text in said] == [
+        [
+            "phonemi: enhance.accumulate is 1, but each of 2 processes needs a batch of its own in every update: "
+            "set enhance.accumulate=2 enhance.batch=2"
+        ],
+        [],
+    ]
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_commands_refuse_to_run_several_times(
