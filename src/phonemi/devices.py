@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from phonemi.errors import ConfigError
@@ -22,6 +24,22 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not has_gpu:
         raise ConfigError("device is 'cuda', but torch finds no GPU here: choose auto or cpu")
     return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes that `torchrun` started this is."""
+
+    rank: int  # 0 <= rank < count
+    count: int
+    local_rank: int  # among those of this machine
+
+
+def launched_processes() -> Place:
+    """The place of this process, as the environment says it; alone where nothing else is said."""
+    defaults = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+    rank, count, local_rank = (int(os.environ.get(name, default)) for name, default in defaults.items())
+    return Place(rank, count, local_rank) if "RANK" in os.environ and count > 1 else Place(0, 1, 0)
 
 
 def multiplies_bf16(device: torch.device) -> bool:

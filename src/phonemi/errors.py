@@ -36,6 +36,10 @@ class MissingExtra(PhonemiError):
     """A package outside the core install is needed."""
 
 
+class ProcessEnded(PhonemiError):
+    """Another process of the same training has ended before the work was done; that one says why."""
+
+
 class PhonemiWarning(UserWarning):
     """The work is done, but something about its input makes the result worse than usual."""
 

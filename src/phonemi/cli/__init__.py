@@ -18,7 +18,8 @@ from typing import Any
 
 from phonemi.cli import recordings, research, tools  # noqa: F401  (they register their commands, in this order)
 from phonemi.cli.commands import app, explain, explain_interruption, logger
-from phonemi.errors import ConfigError, PhonemiError, PhonemiWarning, explaining_missing_packages
+from phonemi.devices import launched_processes
+from phonemi.errors import ConfigError, PhonemiError, PhonemiWarning, ProcessEnded, explaining_missing_packages
 from phonemi.interruption import Interruption
 from phonemi.memory import keep_freed_memory
 
@@ -44,6 +45,8 @@ def main() -> None:
             app(prog_name="phonemi")
     except PhonemiError as error:
         logger.debug("the error in full:", exc_info=True)
+        if launched_processes().rank > 0 and isinstance(error, ProcessEnded):
+            sys.exit(1)  # process 0 says what happened
         sys.exit(explain(str(error), 2 if isinstance(error, ConfigError) else 1))
     except OSError as error:  # disk full, permissions, a name too long
         logger.debug("the error in full:", exc_info=True)

@@ -18,6 +18,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from phonemi import __version__, progress
+from phonemi.devices import launched_processes
+from phonemi.errors import ConfigError
 from phonemi.interruption import Interrupted
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ GROUPS = {
     ),
     "Tools": ("export", "convert", "doctor", "bench"),
 }
+TRAININGS = ("pretrain", "aggregate", "train")  # which several processes can share
 
 # Of options and arguments that may be left out.
 Text = str | None
@@ -170,6 +173,7 @@ def command(name: str, example: str, help_text: str | None = None) -> Callable[[
 
         @functools.wraps(function)
         def run(*, quiet: bool, **options: Any) -> None:
+            _require_one_process(name)
             with progress.quiet() if quiet else nullcontext():
                 function(**options)
 
@@ -182,6 +186,17 @@ def command(name: str, example: str, help_text: str | None = None) -> Callable[[
     return register
 
 
+def _require_one_process(name: str) -> None:
+    """Raise a ConfigError where `torchrun` has started several and the command is no training."""
+    place = launched_processes()
+    if place.count > 1 and name not in TRAININGS:
+        if place.rank > 0:
+            sys.exit(2)  # process 0 says why
+        raise ConfigError(
+            f"phonemi {name} works in one process: start it without torchrun, which is for {', '.join(TRAININGS)}"
+        )
+
+
 @contextmanager
 def open_run(folder: Path, config: str | None, overrides: list[str] | None, save: bool = True) -> Iterator[Run]:
     """Open the run in `folder` with the given configuration, or the one saved there, and `overrides` applied to it.
@@ -190,15 +205,15 @@ def open_run(folder: Path, config: str | None, overrides: list[str] | None, save
     """
     from phonemi.config import load_config
     from phonemi.results.run_folder import removing_empty_run
-    from phonemi.stages.run import Run
+    from phonemi.stages.run import run_of_all
 
     saved, options = folder / "config.yaml", ""
     source = config or (saved if saved.exists() else None)
     if not saved.exists():  # nor will it be after a failure: the command that an error names needs them
         words = [*(["--config", config] if config else []), *(w for o in overrides or () for w in ("--set", o))]
         options = f" {shlex.join(words)}" if words else ""
-    with removing_empty_run(folder):
-        yield Run(folder, load_config(source, overrides or ()), progress.Progress(), save, options)
+    with removing_empty_run(folder) if launched_processes().rank == 0 else nullcontext():
+        yield run_of_all(folder, lambda: load_config(source, overrides or ()), progress.Progress(), save, options)
 
 
 def explain(text: str, code: int) -> int:

@@ -238,6 +238,8 @@ class Encoder(Section):
     encoder's own states"""
     batch: Count = setting(16, affects="encoder", unit="crops")
     """Crops in a batch"""
+    accumulate: Count = setting(1, affects="encoder", added=True, unit="batches")
+    """Batches of an update, whose gradients are averaged; several processes share them"""
     crop_frames: int = setting(256, affects="encoder", unit="frames of 20 ms", ge=16)
     """Length of a training crop"""
     mask_start: float = setting(0.08, affects="encoder", unit="0 to 1", gt=0, lt=1)
@@ -348,6 +350,8 @@ class Aggregate(Section):
     """Learning rate of the pre-training (AdamW, constant)"""
     batch_frames: Count = setting(4096, affects="aggregations", unit="frames of 20 ms")
     """Frames in a batch of the pre-training"""
+    accumulate: Count = setting(1, affects="aggregations", added=True, unit="batches")
+    """Batches of an update, whose gradients are averaged; several processes share them"""
 
 
 class Augment(Section):
@@ -422,6 +426,8 @@ class Enhance(Section):
     """Optimiser updates"""
     batch: Count = setting(8, affects="models", unit="mixtures", paper="8, recipe")
     """Mixtures in a batch"""
+    accumulate: Count = setting(1, affects="models", added=True, unit="batches", paper="1, recipe")
+    """Batches of an update, whose gradients are averaged; several processes share them"""
     learning_rate: float = setting(0.001, affects="models", paper="0.001, recipe", gt=0)
     """Highest learning rate (AdamW)"""
     encoder_learning_rate: float | None = setting(None, affects="models", added=True, gt=0)
@@ -490,7 +496,7 @@ class Enhance(Section):
     seeds_of: dict[str, Count] = setting({}, affects="metrics", unit="models")
     """Models of single rows, by name, where it is another number than `seeds`"""
     jobs: Count = setting(1, affects=(), unit="processes")
-    """Rows trained side by side, each with its share of the cores"""
+    """Rows trained side by side, each with its share of the cores; where several processes train each row: one"""
     augment: Augment = Augment()
 
     @model_validator(mode="after")

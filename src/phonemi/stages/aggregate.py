@@ -43,19 +43,24 @@ KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # what is pre-tra
 
 def pretrain_aggregations(run: Run) -> None:
     """Pre-train every aggregation of the configuration that is not there yet: one for each model of the systems."""
-    splits: dict[bool, dict[Split, LabelledFrames]] = {}
-    for kind in run.config.aggregate.aggregations:
+    settings, splits = run.config.aggregate, dict[bool, dict[Split, LabelledFrames]]()
+    with run.processes.first_ahead():  # an error is said once, a file hashed once
+        key = run.keys.aggregations
+    for kind in settings.aggregations:
         learners = [
             system for system in run.systems if system.is_pretrained and KINDS[system.aggregation or ""] == kind
         ]
         for model in range(1, 1 + max((system.model for system in learners), default=1)):
             name = numbered_name(kind, model)
-            if run.is_done(f"aggregate: {name}", _result(name), run.keys.aggregations):
+            if run.is_done(f"aggregate: {name}", _result(name), key):
                 continue
+            with run.processes.first_ahead():
+                run.processes.require_shares("aggregate", settings.accumulate, settings.batch_frames, "batch_frames")
             with run.folder.timed("aggregate"):
                 dynamic = kind == "dws" and run.data.has_dynamic_data
                 if dynamic not in splits:
-                    splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
+                    with run.processes.first_ahead():
+                        splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
                 _pretrain(run, kind, model, splits[dynamic])
 
 
@@ -140,7 +145,8 @@ def _pretrain(run: Run, kind: str, model_number: int, splits: Mapping[Split, Lab
         device=run.device,
     )
     model.cpu()
-    save_aggregation(aggregation, folder)
-    save_weights(model.linear, folder / PROBE_FILE)
+    if run.folder.writes:
+        save_aggregation(aggregation, folder)
+        save_weights(model.linear, folder / PROBE_FILE)
     content = {"key": run.keys.aggregations, "kind": kind, "step": result.best_step, LOSS: result.best_value}
     run.folder.write(_result(name), content)

@@ -10,6 +10,7 @@ RobustDistiller, arXiv 2302.09437). A TERA learns to undo alterations (`stages/a
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,15 @@ def pretrain_encoder(run: Run) -> None:
     if run.config.representation != "encoder":
         run.say(f"pretrain: nothing to do, the representation is {run.config.representation}")
         return
-    if run.is_done("pretrain:", ENCODER_RESULT, run.keys.encoder):
+    with run.processes.first_ahead():  # an error is said once, a file hashed once
+        key = run.keys.encoder
+    if run.is_done("pretrain:", ENCODER_RESULT, key):
         return
-    with run.folder.timed("pretrain"):
+    with run.processes.first_ahead():
+        run.processes.require_shares("encoder", settings.accumulate, settings.batch)
         teachers = _load_teachers(settings)  # first, since what can be missing should not be missed after hours
         recordings = run.data.encoder_speech
+    with run.folder.timed("pretrain"):
         torch.manual_seed(run.config.seed)
         model = _new_encoder(settings)
         stream = _load_stream(settings, model, recordings, run.progress)
@@ -67,13 +72,17 @@ def pretrain_encoder(run: Run) -> None:
         for number, round_ in enumerate(settings.rounds, start=1):
             targets = stream.features
             if round_.teacher is not None:
-                targets = _teacher_states(run, round_, teachers[round_.teacher], stream, recordings)
+                with run.processes.first_ahead():
+                    targets = _teacher_states(run, round_, teachers[round_.teacher], stream, recordings)
             elif isinstance(model, MelTransformer):
-                targets = _units(run, round_, stream, recordings, model)
+                # On another processor the sums, and so the clusters, could be others.
+                targets = run.processes.from_first(partial(_units, run, round_, stream, recordings, model))
             model = model if round_.continues else _new_encoder(settings, model)
             forecast.updates_after = sum(steps[number:])
             scores = _train(run, model, stream, targets, round_, number, forecast)
             rounds.append({"round": number, **round_.model_dump(), **scores})
+        if not run.folder.writes:
+            return
         model.save(run.folder / ENCODER_MODEL)
         taught = [find_training_record(name) for name in teachers]
         speakers = {recording.speaker for recording in recordings if recording.speaker is not None}
@@ -85,7 +94,7 @@ def pretrain_encoder(run: Run) -> None:
         ).save(run.folder / ENCODER_MODEL)
         parameters = sum(p.numel() for p in model.parameters())
         facts = {"hours": seconds / 3600, "parameters": parameters, "rounds": rounds}
-        run.folder.write(ENCODER_RESULT, {"key": run.keys.encoder, **facts})
+        run.folder.write(ENCODER_RESULT, {"key": key, **facts})
 
 
 def _method(settings: Encoder) -> str:
@@ -320,6 +329,7 @@ def _train(
         validate_every=max(1, round_.steps // 4),
         checkpoint_every=max(1, min(500, round_.steps // 4)),
         precision=settings.precision,
+        accumulate=settings.accumulate,
         seed=run.config.seed,
     )
 

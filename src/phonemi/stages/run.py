@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from phonemi.claims import claimed
 from phonemi.config import Config, save_config
-from phonemi.devices import choose_device
+from phonemi.devices import choose_device, launched_processes
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json, write_json
 from phonemi.progress import Progress
@@ -22,6 +22,7 @@ from phonemi.stages.data_splits import DataSplits
 from phonemi.stages.hidden_states import StateCache
 from phonemi.stages.keys import Keys
 from phonemi.systems import System, find_systems
+from phonemi.training.distributed import Processes, join_processes
 from phonemi.training.tracking import Tracker
 from phonemi.weights import shipped
 from phonemi.weights.training_record import find_training_record
@@ -44,10 +45,11 @@ class RunFolder:
     Args:
         path: RUN.
         options: of the command line, which another command on this folder needs too.
+        writes: whether this process writes results; of several that train together only the first does.
     """
 
-    def __init__(self, path: str | Path, options: str = "") -> None:
-        self.path, self.options = Path(path), options
+    def __init__(self, path: str | Path, options: str = "", writes: bool = True) -> None:
+        self.path, self.options, self.writes = Path(path), options, writes
 
     def __truediv__(self, name: str | Path) -> Path:
         """Path of a file in the folder."""
@@ -82,7 +84,8 @@ class RunFolder:
 
     def write(self, name: str, value: Any) -> None:
         """Write a result: all of it or, if that fails, nothing."""
-        write_json(self.path / name, value)
+        if self.writes:
+            write_json(self.path / name, value)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -94,7 +97,7 @@ class RunFolder:
             path = self.path / "timings.json"
             seconds = {row["stage"]: row["seconds"] for row in read_json(path)["stages"]} if path.exists() else {}
             seconds[stage] = round(seconds.get(stage, 0.0) + time.perf_counter() - start, 1)
-            write_json(path, {"stages": [{"stage": name, "seconds": s} for name, s in seconds.items()]})
+            self.write("timings.json", {"stages": [{"stage": name, "seconds": s} for name, s in seconds.items()]})
 
 
 class Run:
@@ -121,9 +124,13 @@ class Run:
         options: str = "",
     ) -> None:
         self.config = config
-        self.folder = RunFolder(folder, options)
-        self.progress = (progress or Progress(enabled=False)).on_board(self.folder / CLAIMS)
+        rank = launched_processes().rank
+        self.folder = RunFolder(folder, options, writes=rank == 0)
+        self.progress = progress if progress and rank == 0 else Progress(enabled=False)
+        if rank == 0:
+            self.progress = self.progress.on_board(self.folder / CLAIMS)
         self.systems: list[System] = find_systems(config.enhance.rows, config.enhance.seeds, config.enhance.seeds_of)
+        save = save and self.folder.writes
         manifests = self.folder / "manifests" if save else None
         own = config.representation == "encoder"
         heard = [round_.teacher or "" for round_ in config.encoder.rounds] if own else [config.representation]
@@ -143,14 +150,19 @@ class Run:
         return Keys(self.config, self.data.version, self.folder / "cache")
 
     @cached_property
-    def tracker(self) -> Tracker:
-        """RUN/log.jsonl, and TensorBoard where it is asked for."""
-        return Tracker(self.folder.path, self.config.tensorboard)
+    def tracker(self) -> Tracker | None:
+        """RUN/log.jsonl, and TensorBoard where it is asked for; None where this process does not write."""
+        return Tracker(self.folder.path, self.config.tensorboard) if self.folder.writes else None
 
     @cached_property
+    def processes(self) -> Processes:
+        """Those that `torchrun` started, which are met here, or this one alone."""
+        return join_processes(choose_device(self.config.device))
+
+    @property
     def device(self) -> torch.device:
-        """The configured device."""
-        return choose_device(self.config.device)
+        """The configured device; of several processes each has its own GPU."""
+        return self.processes.device
 
     @cached_property
     def states(self) -> StateCache:
@@ -189,13 +201,19 @@ class Run:
         """Short name of the encoder for tables and figures; "encoder" is the run's own."""
         return shipped.SIDE_BY_SIDE.join(Path(name).name for name in shipped.parts_of(self.config.representation))
 
-    def claimed(self, name: str) -> AbstractContextManager[bool]:
-        """Hold a piece of work of this run, such as a stage, against other processes; they are waited for."""
-        return claimed(self.folder / CLAIMS / f"{name}.lock", wait=True, say=self.say)
+    @contextmanager
+    def claimed(self, name: str, wait: bool = True) -> Iterator[bool]:
+        """Hold a piece of work of this run, such as a stage, against other launches; they are waited for.
+
+        Several processes that train together are one launch: the first one holds it for all.
+        """
+        path = self.folder / CLAIMS / f"{name}.lock"
+        with ExitStack() as stack:
+            yield self.processes.from_first(lambda: stack.enter_context(claimed(path, wait, self.say)))
 
     def try_to_claim(self, name: str) -> AbstractContextManager[bool]:
         """`claimed`, without waiting: whether it is held."""
-        return claimed(self.folder / CLAIMS / f"{name}.lock")
+        return self.claimed(name, wait=False)
 
     def say(self, text: str) -> None:
         """One line for the person watching."""
@@ -203,7 +221,20 @@ class Run:
 
     def is_done(self, work: str, result: str, key: str) -> bool:
         """Whether a result is current; says so, for instance "train: log1p done already" of the work "train: log1p"."""
-        is_current = self.folder.is_current(result, key)
+        is_current = self.processes.from_first(lambda: self.folder.is_current(result, key))
         if is_current:
             self.say(f"{work} done already")
         return is_current
+
+
+def run_of_all(
+    folder: Path, load: Callable[[], Config], progress: Progress, save: bool = True, options: str = ""
+) -> Run:
+    """A `Run` with the configuration that `load` gives: one for each of the processes that `torchrun` started.
+
+    The first one reads and writes, and says what is wrong; the others follow.
+    """
+    processes = join_processes("cpu")
+    config = processes.from_first(load)
+    with processes.first_ahead():
+        return Run(folder, config, progress, save, options)

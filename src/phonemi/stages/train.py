@@ -76,13 +76,47 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
     What another process trains is left to it, and taken over if it does not come to an end. Of n launches, shard (i, n)
     trains every n-th system.
     """
-    systems = [find_system(only)] if only else [run.systems[index] for index in share_of(len(run.systems), shard)]
-    trained = [system for system in systems if system.cascade is None]
-    to_train = [s for s in trained if not run.is_done(f"train: {s.name}", _result(s), run.keys.model(s))]
+    processes, settings = run.processes, run.config.enhance
+    with processes.first_ahead():  # an error is said once, a file hashed once
+        systems = [find_system(only)] if only else [run.systems[index] for index in share_of(len(run.systems), shard)]
+        trained = [system for system in systems if system.cascade is None]
+        keys = {system.name: run.keys.model(system) for system in trained}
+    to_train = [s for s in trained if not run.is_done(f"train: {s.name}", _result(s), keys[s.name])]
     if not to_train:
         return
+    with processes.first_ahead():
+        processes.require_shares("enhance", settings.accumulate, settings.batch)
+        _require_all_there_is(run, to_train)
+    jobs = min(settings.jobs, len(to_train))
+    if jobs > 1 and processes.count > 1:
+        run.say(f"train: one row after the other, each by all {processes.count} processes; enhance.jobs is left aside")
+        jobs = 1
+    with run.folder.timed("train: mixtures and states"):
+        with processes.first_ahead():
+            if any(stores_states(run, system) for system in to_train):
+                for split in SPLITS:
+                    stored_states(run, split)
+        mixtures = fixed_mixtures(run) if jobs == 1 else {}
+    with run.folder.timed("train: rows"):
+        if jobs > 1:
+            _train_side_by_side(run, to_train, jobs)
+            mixtures = fixed_mixtures(run) if not all(_is_trained(run, system) for system in to_train) else {}
+        else:
+            forecast = _forecast(run, run.progress, len(to_train))
+            for left, system in zip(reversed(range(len(to_train))), to_train, strict=True):
+                forecast.updates_after = left * settings.steps
+                _train_unless_claimed(run, system, mixtures, forecast)
+        for system in to_train:  # whose claim another process held, perhaps until it was killed
+            if not _is_trained(run, system):
+                with run.claimed(f"row.{system.name}"):
+                    if not _is_trained(run, system):
+                        train_system(run, system, mixtures)
+
+
+def _require_all_there_is(run: Run, to_train: list[System]) -> None:
+    """Ask now for what the training of these systems needs, and not at the first validation or after hours."""
     settings = run.config.enhance
-    if settings.select_on in PACKAGES:  # asked for now, not at the first validation
+    if settings.select_on in PACKAGES:
         try:
             require_extra(PACKAGES[settings.select_on], "eval")
         except MissingExtra as error:
@@ -92,41 +126,26 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
             raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
         if system.inverter is not None and settings.start is not None:
             raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
-    if any(system.inverter is not None for system in to_train):  # likewise
+    if any(system.inverter is not None for system in to_train):
         speaker_tracks(run)
-    if settings.phone_weight:  # likewise
+    if settings.phone_weight:
         PhoneJudge.load(settings.phone_judge)
     if settings.start is not None:
         for system in to_train:
             load_start(settings.start, system, run.encoder if system.uses_encoder else None)
-    jobs = min(settings.jobs, len(to_train))
-    with run.folder.timed("train: mixtures and states"):
-        if any(stores_states(run, system) for system in to_train):
-            for split in SPLITS:
-                stored_states(run, split)
-        mixtures = fixed_mixtures(run) if jobs == 1 else {}
-    with run.folder.timed("train: rows"):
-        if jobs > 1:
-            _train_side_by_side(run, to_train, jobs)
-            mixtures = fixed_mixtures(run) if not all(is_trained(run, system) for system in to_train) else {}
-        else:
-            forecast = _forecast(run, run.progress, len(to_train))
-            for left, system in zip(reversed(range(len(to_train))), to_train, strict=True):
-                forecast.updates_after = left * settings.steps
-                _train_unless_claimed(run, system, mixtures, forecast)
-        for system in to_train:  # whose claim another process held, perhaps until it was killed
-            if not is_trained(run, system):
-                with run.claimed(f"row.{system.name}"):
-                    if not is_trained(run, system):
-                        train_system(run, system, mixtures)
 
 
 def _train_unless_claimed(
     run: Run, system: System, mixtures: dict[Split, list[Mixture]], forecast: Forecast | None
 ) -> None:
     with run.try_to_claim(f"row.{system.name}") as is_ours:
-        if is_ours and not is_trained(run, system):
+        if is_ours and not _is_trained(run, system):
             train_system(run, system, mixtures, forecast)
+
+
+def _is_trained(run: Run, system: System) -> bool:
+    """What process 0 sees, so that all processes do the same."""
+    return run.processes.from_first(lambda: is_trained(run, system))
 
 
 def _forecast(run: Run, progress: Progress, rows: int, jobs: int = 1) -> Forecast:
@@ -173,7 +192,8 @@ def train_system(
     elif system.uses_encoder:
         representation = run.encoder
     if representation is not None and system.normalised_layers:
-        statistics = clean_statistics(run, representation)
+        with run.processes.first_ahead():
+            statistics = clean_statistics(run, representation)
         representation = FeatureNormalisation(representation, system.normalised_layers).set_statistics(statistics)
         representation.to(run.device)
     if representation is not None and system.tuned_from_block is not None:
@@ -256,14 +276,15 @@ def train_system(
     elif settings.start is None:
         probe = aggregate.linguistic_probe(run, aggregate.KINDS[system.aggregation or ""], system.model)
     facts = {"row": system.name, settings.select_on: result.best_value, "best_step": result.best_step}
-    if network is not None:
+    is_ours = run.folder.writes
+    if network is not None and is_ours:
         enhancer = Enhancer(representation, aggregation, network, system.name, probe)
         enhancer.save_pretrained(folder / "model", facts)
-    if inversion is not None and representation is not None and tracks["train"] is not None:
+    if inversion is not None and representation is not None and tracks["train"] is not None and is_ours:
         typical = tracks["train"].typical()
         inverter = Inverter(representation, inversion.aggregation, inversion.network, typical, system.name)
         inverter.save_pretrained(folder / "model" / (INVERTER if network is not None else ""), facts)
-    if system.learns_encoder:
+    if system.learns_encoder and is_ours:
         _record_of_fine_tuning(run, system).save(folder / "model" / ENCODER)
     if system.uses_encoder and not system.changes_encoder:
         run.encoder.to(run.device)  # it may be a part of the model, and the next row needs it there

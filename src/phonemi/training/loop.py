@@ -7,10 +7,11 @@ a checkpoint needs no generator state, and a run killed a hundred times ends wit
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from phonemi.errors import ConfigError
-from phonemi.interruption import Interruption
+from phonemi.interruption import Interrupted, Interruption
 from phonemi.progress import Progress
 from phonemi.training.checkpoint import load_weights
 from phonemi.training.distributed import join_processes
@@ -66,13 +67,15 @@ def fit(
     Calling it again with the same arguments continues an interrupted run exactly, and returns at once after a finished
     one. Ctrl-C or SIGTERM writes the state after the last complete update and raises KeyboardInterrupt.
 
-    Several processes (`torchrun --nproc-per-node GPUS`) train on batches of their own and average the gradients, as if
-    one accumulated so many times more batches.
+    Several processes (`torchrun --nproc-per-node GPUS`) share the batches of each update and average the gradients: the
+    training is the same, up to the rounding of sums, and each number of processes can go on with the work of another.
+    Not so where batches leave more than gradients behind: the running statistics of a BatchNorm are those of process 0.
 
     Args:
         model: trained in place and left on the device. Parts of it without any trainable parameter stay in eval mode.
-        batch_at: batch number i = (step * accumulate + k) * processes + rank. Must depend on i alone, and not
-            use torch's global generator: it runs ahead in a thread. Tensors, also nested ones, are moved to the device.
+        batch_at: batch number i = step * accumulate + k; process r of n takes those with k % n == r. Must depend on i
+            alone, and not use torch's global generator: it runs ahead in a thread. Tensors, also nested ones, are moved
+            to the device.
         loss: (model, batch) -> the loss `[]`, or the loss and numbers to log with it, under the same names every
             time. Runs under autocast when `precision` is not "no".
         settings: how to train.
@@ -86,7 +89,7 @@ def fit(
     Raises:
         ModelError: if nothing is trainable, the folder belongs to a run with other settings or parameters, more than 50
             updates in a row had a gradient that is not finite, or no validation gave a number to select on.
-        ConfigError: if `select_on` or `precision` cannot be had.
+        ConfigError: if `select_on` or `precision` cannot be had, or `accumulate` is less than the number of processes.
         PhonemiError: if the folder cannot be written.
         Interrupted: a KeyboardInterrupt, on Ctrl-C or SIGTERM.
     """
@@ -115,15 +118,19 @@ def _train(
     cuda = [state.device] if state.device.type == "cuda" else []
     with (
         torch.random.fork_rng(cuda),  # every pass sets the generators; the caller gets them back as they were
-        Interruption() as interruption,
+        Interruption(is_held=state.processes.count > 1) as interruption,
         closing(prefetched(batch_at, state.batch_indices())) as batches,
         progress.task(state.label, settings.steps, completed=state.step) as task,
     ):
         try:
             state.set_training_mode()
             while True:
+                # Several processes stop after the same update: none is left alone with the gradients of another.
+                if interruption.is_held and (number := state.processes.largest(interruption.pending or 0)):
+                    raise Interrupted(signal.Signals(number))
                 if validate is not None and state.is_due(settings.validate_every) and state.validated < state.step:
-                    values = state.validate(validate)
+                    with interruption.heeded() if state.writes else nullcontext():  # it may take long
+                        values = state.validate(validate)
                     with interruption.deferred():
                         state.record_validation(values)
                 if state.is_due(settings.checkpoint_every):
@@ -131,7 +138,7 @@ def _train(
                         state.save()
                 if state.step == settings.steps:
                     break
-                update_batches = list(islice(batches, settings.accumulate))
+                update_batches = list(islice(batches, len(state.passes)))
                 with interruption.deferred():
                     state.update(update_batches)
                     note = state.log() if state.is_due(settings.log_every) else None

@@ -32,7 +32,7 @@ class FitSettings:
     eps_before_correction: bool | None = None  # checkpoints of 0.1 lack it, which compares equal to None
     weight_decay: float = 0.0  # decoupled, times the learning rate
     gradient_clip: float | None = 1.0  # largest gradient norm, over all trainable parameters; None for no limit
-    accumulate: int = 1  # batches per update; their gradients are averaged
+    accumulate: int = 1  # batches per update, of all processes together; their gradients are averaged
     validate_every: int  # updates; also after the last one
     checkpoint_every: int  # the same
     log_every: int = 50  # updates over which the logged loss is averaged

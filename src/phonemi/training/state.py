@@ -58,6 +58,16 @@ class TrainingState:
     ) -> None:
         self.settings, self.label, self.processes, self.device = settings, label, processes, processes.device
         self.writes = processes.rank == 0
+        if settings.accumulate < processes.count:
+            raise ConfigError(
+                f"{label}: {processes.count} processes cannot share the batches of an update, of which there are "
+                f"{settings.accumulate}: set accumulate to a multiple of {processes.count}"
+            )
+        # Numbers of the batches of an update that are this process's, one for each backward pass. All processes must
+        # take part in each pass: who has one batch fewer repeats its last one, and the gradient is multiplied by 0.
+        own = range(processes.rank, settings.accumulate, processes.count)
+        passes = -(-settings.accumulate // processes.count)
+        self.passes = [(own[min(number, len(own) - 1)], number < len(own)) for number in range(passes)]
         self.tracker = tracker if self.writes else None
         self.last_path, self.best_path = folder / "last.pt", folder / "best.safetensors"
         self.scaler = gradient_scaler(settings.precision, self.device)
@@ -103,9 +113,8 @@ class TrainingState:
 
     def batch_indices(self) -> Iterator[int]:
         """Indices of the batches of this process, from the present update to the last."""
-        accumulate, processes = self.settings.accumulate, self.processes
-        numbers = range(self.step * accumulate, self.settings.steps * accumulate)
-        return (number * processes.count + processes.rank for number in numbers)
+        steps = range(self.step, self.settings.steps)
+        return (step * self.settings.accumulate + number for step in steps for number, _ in self.passes)
 
     def set_training_mode(self) -> None:
         """Train mode, except for parts whose parameters are all frozen: a frozen encoder must not drop anything out."""
@@ -116,18 +125,22 @@ class TrainingState:
                 part.eval()
 
     def update(self, batches: list[Any]) -> None:
-        """One optimiser update with the mean gradient of `batches`, clipped; left out when it is not finite."""
+        """One optimiser update with the mean gradient of the batches of all processes, clipped.
+
+        It is left out when that is not finite. `batches` are those of this process, one for each pass.
+        """
         totals: dict[str, Any] = {}
-        for position, batch in enumerate(batches):
-            index = (self.step * len(batches) + position) * self.processes.count
-            self._set_seed(index + self.processes.rank)
+        accumulate = self.settings.accumulate
+        for position, (batch, (number, counts)) in enumerate(zip(batches, self.passes, strict=True)):
+            self._set_seed(self.step * accumulate + number)
+            times = self.processes.count if counts else 0  # the mean over the processes divides by their number
             # Gradients of several processes are averaged once an update, in its last backward pass.
             is_last = position == len(batches) - 1
             with nullcontext() if is_last else self.processes.without_averaging(self.objective):
                 loss, values = self.objective(move_to_device(batch, self.device))
-                loss = loss / len(batches)
+                loss = loss * times / accumulate
                 (self.scaler.scale(loss) if self.settings.precision == "fp16" else loss).backward()
-            shares = {"loss": loss} | {name: value / len(batches) for name, value in values.items()}
+            shares = {"loss": loss} | {name: value * times / accumulate for name, value in values.items()}
             for name, share in shares.items():
                 share = share.detach() if isinstance(share, Tensor) else share
                 totals[name] = totals[name] + share if name in totals else share
@@ -212,12 +225,14 @@ class TrainingState:
     def validate(self, validate: Callable[[nn.Module], dict[str, float]]) -> dict[str, float]:
         """What `validate` returns in process 0, for which the others wait."""
         self._set_seed("validate", self.step)
-        values: dict[str, float] = {}
-        if self.writes:
+
+        def values() -> dict[str, float]:
             self.model.eval()
             with torch.no_grad():
                 values = {name: float(value) for name, value in validate(self.model).items()}
             self.set_training_mode()
+            return values
+
         return self.processes.from_first(values)
 
     def record_validation(self, values: dict[str, float]) -> None:
@@ -242,7 +257,7 @@ class TrainingState:
         settings = {k: v for k, v in asdict(self.settings).items() if k not in ("checkpoint_every", "log_every")}
         state = checkpoint.trained_state(self.model)
         shapes = {f"shape of {name}": tuple(value.shape) for name, value in state.items()}
-        return settings | {"processes": self.processes.count} | shapes
+        return settings | shapes
 
     def save(self) -> None:
         """Write last.pt: the state after the last complete update."""
@@ -268,7 +283,10 @@ class TrainingState:
             if self.writes:
                 self.best_path.unlink(missing_ok=True)
             return
-        checkpoint.check_same(contents["identity"], self.identity(), self.last_path)
+        written = contents["identity"]
+        # Until version 0.2 each of several processes took so many batches.
+        written["accumulate"] *= written.pop("processes", 1)
+        checkpoint.check_same(written, self.identity(), self.last_path)
         checkpoint.load_trained_state(self.model, contents["model"], self.last_path)
         self.optimiser.load_state_dict(contents["optimiser"])
         if contents["scaler"] is not None:
