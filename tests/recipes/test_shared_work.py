@@ -32,8 +32,6 @@ def options(corpus: Any) -> list[str]:
     small += [
         f"enhance.steps={STEPS}",
         "enhance.validate_every=10",
-        "enhance.checkpoint_every=5",
-        "enhance.log_every=10",
     ]
     small += ["aggregate.steps=20", "evaluate.recogniser=none", "evaluate.utterances=2"]
     words = ["2", "--scale", "mini", "--encoder", "mini", "--manifests", str(corpus.data)]
