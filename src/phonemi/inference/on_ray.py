@@ -79,7 +79,8 @@ def enhance_on_ray(
         except PhonemiError:
             raise
         except Exception as error:  # Ray has several, and no name for all
-            raise ModelError(f"a worker of Ray failed: {one_line(error)}") from None
+            cause = (str(error).strip() or type(error).__name__).splitlines()[-1]  # after its traceback
+            raise ModelError(f"a worker of Ray failed: {cause.strip()}") from error
     clean_up(pairs)  # after workers that were killed
 
 
@@ -98,7 +99,7 @@ class Worker:
         content = json.loads(row["task"])
         pairs = [(source, target) for source, target in content["pairs"]]
         task = Task(pairs, {(source, target): reason for source, target, reason in content["reasons"]})
-        return {"number": row["number"], "outcomes": json.dumps([asdict(outcome) for outcome in self._run(task)])}
+        return {"number": row["number"], "outcomes": json.dumps([asdict(outcome) for outcome in self._run(task)], default=str)}
 
     def _run(self, task: Task) -> list[Outcome]:
         try:
@@ -138,6 +139,7 @@ def _in_order(rows: Iterator[Row], tasks: Sequence[Task], progress: Progress) ->
 def _cluster() -> Iterator[tuple[int, int, bool]]:
     """Cores and GPUs of the cluster at RAY_ADDRESS, or of this machine, where Ray is started; and whether it is."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is for its makers
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning about a later version
     ray, data = require_extra("ray", "cluster"), require_extra("ray.data", "cluster")
     is_own = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))

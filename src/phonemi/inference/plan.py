@@ -63,9 +63,7 @@ def plan(
         if is_shard(inputs[0]):
             if suffix or not is_shard(output):
                 raise AudioError(f"{inputs[0]} is a set of recordings: name a folder, or a {SHARD} file, as output")
-        elif suffix or (format_extension(extension) if extension else output.suffix.lower()) != format_extension(
-            output.suffix
-        ):
+        elif suffix or format_extension(extension or output.suffix) != format_extension(output.suffix):
             raise AudioError(f"{output} is the full name of the output: to use --suffix or --format, name a folder")
         return _each_once([(recordings[0][0], output)])
     if names_file or output.is_file():

@@ -162,11 +162,8 @@ def _fetch(copy: Copy, origin: Origin, overwrite: bool) -> None:
 def _store(copy: Copy, outcomes: list[Outcome]) -> None:
     """Put the enhanced version where it belongs, unless there is none."""
     copy.outcomes = [copy.named(outcome) for outcome in outcomes]
-    failures = {
-        str(Path(outcome.source).relative_to(copy.noisy)): outcome.reason
-        for outcome in outcomes
-        if outcome.state == "failed"
-    }
+    failed = (outcome for outcome in copy.outcomes if outcome.state == "failed")
+    failures = {str(outcome.source).removeprefix(f"{copy.source}/"): outcome.reason for outcome in failed}
     if not copy.enhanced.exists():
         return
     try:
