@@ -110,7 +110,7 @@ def test_a_kill_between_mark_and_output_is_made_good(place, recorder, monkeypatc
 
 
 def test_plans_of_urls(place, folder):
-    url, fs, root = place
+    url, *_ = place
     everything = [(url(f"in/{name}"), url(f"out/{name}")) for name in ("a.wav", "x/b.flac", "x/c.wav")]
     assert plan_urls([url("in")], url("out/")) == everything
     assert plan_urls([url("in/x/*.wav")], url("out")) == [(url("in/x/c.wav"), url("out/c.wav"))]

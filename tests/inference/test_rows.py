@@ -49,9 +49,13 @@ def test_parquet(tmp_path):
 
 
 def test_a_table_is_whole_or_absent(tmp_path):
-    with pytest.raises(KeyboardInterrupt), writing_rows(tmp_path / "x.csv") as write_row:
-        write_row(OUTCOMES[0])
-        raise KeyboardInterrupt
+    def write_half():
+        with writing_rows(tmp_path / "x.csv") as write_row:
+            write_row(OUTCOMES[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 

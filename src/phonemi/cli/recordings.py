@@ -131,6 +131,7 @@ def enhance(
     from phonemi.inference.streams import name_streams
     from phonemi.inference.summary import Summary
     from phonemi.progress import Progress
+
     settings: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "purpose": purpose.value, "mix": mix}
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
     paths = [Path(path) for path in inputs]

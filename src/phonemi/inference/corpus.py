@@ -61,16 +61,17 @@ def enhance_corpus(
 def plan_tasks(pairs: Sequence[Pair], files: int = FILES_A_TASK) -> list[Task]:
     """Tasks of up to so many files each, or up to `URLS_A_TASK` URLs, or one shard; in the order of the pairs."""
     reasons, tasks = conflicts(pairs), []
-    for size, members in groupby(pairs, key=lambda pair: _pairs_a_task(pair, files)):
-        while some := list(islice(members, size)):
+    sizes = {"shard": 1, "url": min(files, URLS_A_TASK), "file": files}
+    for kind, members in groupby(pairs, key=_kind):
+        while some := list(islice(members, sizes[kind])):
             tasks.append(Task(some, {pair: reasons[pair] for pair in some if pair in reasons}))
     return tasks
 
 
-def _pairs_a_task(pair: Pair, files: int) -> int:
+def _kind(pair: Pair) -> str:
     if is_shard(pair[0]):
-        return 1
-    return min(files, URLS_A_TASK) if is_url(pair[0]) or is_url(pair[1]) else files
+        return "shard"
+    return "url" if is_url(pair[0]) or is_url(pair[1]) else "file"
 
 
 def run_task(

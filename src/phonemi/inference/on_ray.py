@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from phonemi.audio.silence import silent_libraries
 from phonemi.errors import ModelError, PhonemiError, one_line, require_extra
 from phonemi.inference.chunks import ChunkEnhancer
 from phonemi.inference.corpus import Task, clean_up, plan_tasks, run_task
@@ -99,7 +100,8 @@ class Worker:
         content = json.loads(row["task"])
         pairs = [(source, target) for source, target in content["pairs"]]
         task = Task(pairs, {(source, target): reason for source, target, reason in content["reasons"]})
-        return {"number": row["number"], "outcomes": json.dumps([asdict(outcome) for outcome in self._run(task)], default=str)}
+        outcomes = [asdict(outcome) for outcome in self._run(task)]
+        return {"number": row["number"], "outcomes": json.dumps(outcomes, default=str)}
 
     def _run(self, task: Task) -> list[Outcome]:
         try:
@@ -148,7 +150,8 @@ def _cluster() -> Iterator[tuple[int, int, bool]]:
     if is_own:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         # One core more than there are, which stays free.
-        ray.init("local", num_cpus=cores + 1, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+        with silent_libraries():
+            ray.init("local", num_cpus=cores + 1, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
     elif not ray.is_initialized():
         ray.init(**quiet)
     signal.signal(signal.SIGTERM, handler)  # Ray has its own, which leaves no time to clean up
