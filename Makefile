@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: quickstart test tests quick check docs matrix install wheel clean
+.PHONY: quickstart test tests quick scale check docs matrix install wheel clean
 
 quickstart: $(INSTALLED)
 	$(BIN)/phonemi quickstart --run quickstart
@@ -24,6 +24,11 @@ tests: $(INSTALLED)
 # The tests for daily work: about a minute.
 quick: $(INSTALLED)
 	$(PYTEST) -m "not slow" --hypothesis-profile=short
+
+# What takes minutes or needs Ray: kills, launches at once, and memory, at many recordings.
+scale: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[cluster]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m scale
 
 # The oldest and newest supported versions of Python, torch and transformers that install here.
 matrix: $(INSTALLED)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -460,3 +462,68 @@ def test_quiet_says_only_what_failed(phonemi: Phonemi, model: Path, tmp_path: Pa
     assert outcome.code == 1
     (line,) = outcome.stderr.splitlines()
     assert line.startswith(f"failed: {tmp_path / 'in' / 'b.wav'}")
+
+
+# Corpora ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_with_a_tar_file(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
+    (tmp_path / "in" / "bad.wav").write_text("not a recording")
+    with tarfile.open(tmp_path / "in" / "b.tar", "w") as shard:
+        for name in ("a.wav", "bad.wav"):
+            shard.add(tmp_path / "in" / name, name)
+    (tmp_path / "in" / "bad.wav").unlink()
+    arguments = ["enhance", tmp_path / "in", "-o", tmp_path / "out", "--model", model]
+    outcome = phonemi(*arguments, "--summary", tmp_path / "x.csv", "--json", tmp_path / "x.json")
+    assert outcome.error.startswith("2 enhanced (2 s in ")
+    assert outcome.error.endswith(", 1 failed")
+    rows = [row.split(",")[:3] for row in (tmp_path / "x.csv").read_text().splitlines()[1:]]
+    states = {"a.wav": "done", "b.tar/a.wav": "done", "b.tar/bad.wav": "failed"}
+    assert rows == [[str(tmp_path / where / name) for where in ("in", "out")] + [states[name]] for name in states]
+    entries = json.loads((tmp_path / "x.json").read_text())["files"]
+    assert [[entry["source"], entry["target"], entry["state"]] for entry in entries] == rows
+    with tarfile.open(tmp_path / "out" / "b.tar") as shard:
+        assert shard.extractfile("a.wav").read() == (tmp_path / "out" / "a.wav").read_bytes()  # type: ignore[union-attr]
+    again = phonemi(*arguments)
+    assert again.stderr.splitlines()[-1].startswith("phonemi: 0 enhanced, 2 skipped (already there; ")
+
+
+def test_urls(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "in" / "a.wav", tone(), RATE)
+    arguments = ["enhance", tmp_path / "in", "-o", f"file://{tmp_path}/out", "--model", model]
+    assert phonemi(*arguments).stderr.splitlines()[-1].startswith("phonemi: 1 enhanced")
+    assert phonemi(*arguments).stderr.splitlines()[-1].startswith("phonemi: 0 enhanced, 1 skipped")
+    phonemi("enhance", tmp_path / "in", "-o", tmp_path / "files", "--model", model)
+    assert (tmp_path / "out" / "a.wav").read_bytes() == (tmp_path / "files" / "a.wav").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-", "--on", "ray"], "- takes neither URLs beside it nor --on ray"),
+        (["-", "memory://in"], "- takes neither URLs beside it nor --on ray"),
+        (["a.tar", "--removed", "x.wav"], "--removed takes one file"),
+        (
+            ["a.wav", "--summary", "x.xlsx"],
+            "x.xlsx: cannot write a table of this kind; use one of .csv, .jsonl, .parquet",
+        ),
+    ],
+)
+def test_what_does_not_go_together(
+    phonemi: Phonemi, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    audio.save("a.wav", tone(), RATE)
+    tarfile.open("a.tar", "w").close()
+    outcome = phonemi("enhance", *arguments, "-o", "out/", "--model", model)
+    assert outcome.code == 2
+    assert message in " ".join(outcome.stderr.split())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="ray is installed")
+def test_without_ray(phonemi: Phonemi, model: Path, tmp_path: Path) -> None:
+    audio.save(tmp_path / "a.wav", tone(), RATE)
+    outcome = phonemi("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "--model", model, "--on", "ray")
+    assert outcome.error.startswith("ray.data is not installed (")
+    assert outcome.error.endswith("pip install 'phonemi[cluster]'")

@@ -36,8 +36,8 @@ EXTENSIONS: tuple[str, ...] = WRITABLE + _READ_BY_FFMPEG
 _SYSTEM_ERROR = 2  # libsndfile's code for an error of the operating system, whose text it does not give
 
 
-def find_recordings(folder: str | Path) -> list[Path]:
-    """All sound files in a folder and the folders below it, sorted.
+def find_recordings(folder: str | Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[Path]:
+    """All sound files, or files of other `extensions`, in a folder and the folders below it, sorted.
 
     Hidden files are skipped; files that are still being written are hidden. Links to folders are followed, under the
     names of the links. A folder that can be reached in two ways is searched once.
@@ -59,7 +59,7 @@ def find_recordings(folder: str | Path) -> list[Path]:
             visited.add(real_path)
             starts += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
             recordings += [Path(parent, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in recordings if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in recordings if path.suffix.lower() in extensions)
 
 
 def _refuse(error: OSError) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,11 +16,14 @@ from typer import Argument, Option
 from phonemi.cli.commands import File, Text, command, explain, read_shard
 
 if TYPE_CHECKING:
+    from phonemi.enhancers.enhancer import Enhancer
+    from phonemi.inference.plan import Pair, Place
     from phonemi.inference.summary import Summary
     from phonemi.progress import Progress
 
 
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
+Engine = StrEnum("Engine", ["here", "ray"])
 Purpose = StrEnum("Purpose", ["listening", "recognition"])
 UpperBand = StrEnum("UpperBand", ["attenuate", "remove", "keep"])
 
@@ -24,12 +31,18 @@ UpperBand = StrEnum("UpperBand", ["attenuate", "remove", "keep"])
 @command("enhance", "phonemi enhance noisy.wav -o clean.wav")
 def enhance(
     inputs: Annotated[
-        list[Path],
-        Argument(metavar="INPUT", help="Sound files, folders, patterns such as 'in/**/*.wav', or - (standard input)."),
+        list[str],
+        Argument(
+            metavar="INPUT",
+            help="Sound files, tar files of such, folders, patterns such as 'in/**/*.wav', URLs of all these, or - "
+            "(standard input).",
+        ),
     ],
     output: Annotated[
         str,
-        Option("--output", "-o", metavar="PATH", help="Output file (for one input), folder/, or - (standard output)."),
+        Option(
+            "--output", "-o", metavar="PATH", help="Output file (for one input), folder/, URL, or - (standard output)."
+        ),
     ],
     model: Annotated[
         str,
@@ -94,39 +107,100 @@ def enhance(
         Text,
         Option(metavar="I/N", help="One of N launches that share the recordings, such as 2/8: every one does its own."),
     ] = None,
+    engine: Annotated[
+        Engine,
+        Option(
+            "--on", metavar="WHERE", help="here, or ray: on all cores, or by the workers of the cluster at RAY_ADDRESS."
+        ),
+    ] = Engine.here,
     summary_file: Annotated[
         File, Option("--json", metavar="FILE", help="Write to FILE what became of each recording, and why.")
+    ] = None,
+    table: Annotated[
+        File,
+        Option("--summary", metavar="FILE", help="The same as a table, in little memory: .csv, .jsonl or .parquet."),
     ] = None,
 ) -> None:
     """Enhance recordings. Outputs keep sample rate, channels, length and format; folders keep their tree."""
     from phonemi.devices import choose_device
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.files import write_json
-    from phonemi.inference.plan import plan, share_of_files
-    from phonemi.inference.recordings import enhance_files
-    from phonemi.inference.streams import name_streams, standard_streams
+    from phonemi.inference.corpus import enhance_corpus
+    from phonemi.inference.plan import is_shard, is_url, share_of_files
+    from phonemi.inference.rows import check_kind, writing_rows
+    from phonemi.inference.streams import name_streams
+    from phonemi.inference.summary import Summary
     from phonemi.progress import Progress
 
     settings: dict[str, Any] = {"batch_size": batch_size, "chunk_s": chunk_s, "purpose": purpose.value, "mix": mix}
     settings |= {"attenuation_limit_db": attenuation_limit_db, "upper_band": upper_band.value}
-    with standard_streams(inputs, output, extension, suffix) as (files, target):
-        pairs = plan(files, target, suffix, extension)
+    paths = [Path(path) for path in inputs]
+    if table is not None:
+        check_kind(table)
+    if "-" in (*inputs, output) and (engine == Engine.ray or any(map(is_url, (*inputs, output)))):
+        raise typer.BadParameter("- takes neither URLs beside it nor --on ray")
+    with _planned(inputs, output, suffix, extension) as pairs:
         if (part := read_shard(shard)) is not None:
             pairs = share_of_files(pairs, part)
-        if removed is not None and len(pairs) > 1:
-            raise typer.BadParameter(f"--removed takes one recording, found {len(pairs)}")
-        enhancer = Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device.value))
+        if removed is not None:
+            if len(pairs) > 1:
+                raise typer.BadParameter(f"--removed takes one recording, found {len(pairs)}")
+            if engine == Engine.ray or any(is_shard(source) or is_url(source) for source, _ in pairs):
+                raise typer.BadParameter("--removed takes one file, and neither a tar file, a URL nor --on ray")
+        enhancer = Enhancer.from_pretrained(model, encoder=encoder)
         if purpose == Purpose.recognition:
             enhancer.require_phone_probe()
         progress = Progress()
-        summary = enhance_files(enhancer, pairs, progress, overwrite=overwrite, removed=removed, **settings)
-        summary = name_streams(summary, inputs, output)
+        options = {**settings, "extension": extension, "overwrite": overwrite}
+        if engine == Engine.ray:
+            from phonemi.inference.on_ray import enhance_on_ray
+
+            use_gpus = None if device == Device.auto else device == Device.cuda
+            load = functools.partial(_load, model, encoder, device.value)
+            outcomes = enhance_on_ray(load, pairs, progress, use_gpus, **options)
+        else:
+            enhancer.to(choose_device(device.value))
+            options["part"] = shard and shard.replace("/", "-of-")
+            options |= {"removed": removed} if removed else {}
+            outcomes = enhance_corpus(enhancer, pairs, progress, **options)
+        start_s = time.perf_counter()
+        summary = Summary(keeps_all=summary_file is not None)
+        with writing_rows(table) if table is not None else nullcontext(None) as write_row:
+            for outcome in outcomes:
+                outcome = name_streams(outcome, paths, output)
+                summary.add(outcome)
+                if write_row is not None:
+                    write_row(outcome)
+        summary.time_s = time.perf_counter() - start_s
         _report(summary, progress)
         if summary_file is not None:
             settings = {"model": model, **settings, "device": str(next(enhancer.parameters()).device)}
             write_json(summary_file, summary.to_json(enhancer.name, enhancer.version, settings))
-        if summary.of("failed"):
+        if summary.totals()["failed"]:
             raise typer.Exit(1)
+
+
+@contextmanager
+def _planned(inputs: list[str], output: str, suffix: str, extension: str | None) -> Iterator[Sequence[Pair]]:
+    """The recordings and their outputs, files or URLs, with files in place of standard input and output."""
+    from phonemi.inference.plan import is_url, plan
+    from phonemi.inference.streams import standard_streams
+
+    if any(map(is_url, (*inputs, output))):
+        from phonemi.inference.remote import plan_urls
+
+        yield plan_urls(inputs, output, suffix, extension)
+        return
+    with standard_streams([Path(path) for path in inputs], output, extension, suffix) as (files, target):
+        yield plan(files, target, suffix, extension, shards=True)
+
+
+def _load(model: str, encoder: Path | None, device: str) -> Enhancer:
+    """The model of a worker."""
+    from phonemi.devices import choose_device
+    from phonemi.enhancers.enhancer import Enhancer
+
+    return Enhancer.from_pretrained(model, encoder=encoder).to(choose_device(device))
 
 
 def _report(summary: Summary, progress: Progress) -> None:
@@ -134,7 +208,7 @@ def _report(summary: Summary, progress: Progress) -> None:
     from phonemi.inference.streams import STREAM
     from phonemi.inference.summary import LEFT_OUT
 
-    left_out: dict[str, list[Path]] = {}  # said once for all recordings
+    left_out: dict[str, list[Place]] = {}  # said once for all recordings
     for outcome in summary.outcomes:
         for note in outcome.notes:
             if note.startswith(LEFT_OUT):
@@ -150,11 +224,14 @@ def _report(summary: Summary, progress: Progress) -> None:
         else f"{outcome.source}: {reason}"
         for outcome in summary.of("failed")
     ]
-    if len(summary.outcomes) == len(failed) == 1:
+    totals = summary.totals()
+    if totals["failed"] == len(failed) == 1 and not totals["done"] and not totals["skipped"]:
         explain(failed[0], 1)
         return
     for reason in dict.fromkeys(failed):
         typer.echo(f"failed: {reason}", err=True)
+    if summary.unnamed:
+        progress.say(f"note: {summary.unnamed} more recordings failed or have notes: --summary FILE has them all")
     progress.say(f"phonemi: {summary.line()}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -25,8 +26,10 @@ from phonemi.errors import AudioError, ConfigError, ModelError, PhonemiError
 from phonemi.files import content_hash
 from phonemi.inference.chunks import CHUNK_S, EnhancedChunk, enhance_in_chunks
 from phonemi.inference.condition import Condition, examine, warn
+from phonemi.inference.corpus import enhance_corpus
 from phonemi.inference.plan import plan
-from phonemi.inference.recordings import enhance_file, enhance_files
+from phonemi.inference.recordings import enhance_file
+from phonemi.inference.summary import Summary
 from phonemi.representations.base import Representation
 from phonemi.representations.transformers_models import OPTIONS
 from phonemi.signal import FFT, HOP, SAMPLE_RATE, SSL_FIELD, valid_mask
@@ -34,7 +37,6 @@ from phonemi.tables import plural
 from phonemi.weights.hub import push
 
 if TYPE_CHECKING:
-    from phonemi.inference.summary import Summary
     from phonemi.progress import Progress
 
 # The gain above 8 kHz is the mean gain from 6 to 7.3 kHz. Bins above that are in the slope of the resampler's filters.
@@ -351,7 +353,7 @@ class Enhancer(nn.Module):
         progress: Progress | None = None,
         **options: Any,
     ) -> Summary:
-        """Enhance every recording in a folder and its subfolders; returns what became of each, and why.
+        """Enhance every recording in a folder, its subfolders and tar files; returns what became of each, and why.
 
         Outputs that this model has made already with these options, and that are no older than their source, are
         skipped. A file of the name of an output that phonemi did not make is a failure of that recording, and stays. A
@@ -369,7 +371,10 @@ class Enhancer(nn.Module):
         """
         if options.get("purpose") == "recognition":
             self.require_phone_probe()
-        return enhance_files(self, plan([Path(folder)], Path(output), suffix, extension), progress, **options)
+        start_s = time.perf_counter()
+        pairs = plan([Path(folder)], Path(output), suffix, extension, shards=True)
+        outcomes = list(enhance_corpus(self, pairs, progress, extension=extension, **options))
+        return Summary(outcomes, time.perf_counter() - start_s)
 
     def save_pretrained(
         self,

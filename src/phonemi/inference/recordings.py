@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from phonemi import audio
 from phonemi.errors import AudioError, ModelError, PhonemiError
@@ -30,7 +30,7 @@ from phonemi.inference.chunks import (
 from phonemi.inference.condition import Condition
 from phonemi.inference.plan import conflicts
 from phonemi.inference.record import Origin, Record, fingerprint
-from phonemi.inference.summary import LEFT_OUT, OTHERWISE, Outcome, Summary
+from phonemi.inference.summary import LEFT_OUT, OTHERWISE, THERE, Outcome, Summary
 from phonemi.progress import Progress
 from phonemi.tables import duration_text, plural
 
@@ -98,28 +98,45 @@ def enhance_files(
         batch_size: see `enhance_file`; above 1, the recordings are enhanced in the order of their lengths.
     """
     start_s = time.perf_counter()
-    reasons = conflicts(pairs)
-    record, origin = Record(), enhancer.origin(**options)
     remove_leftovers([*(target for _, target in pairs), *([removed] if removed else [])])
+    options |= {"chunk_s": chunk_s, "overlap_s": overlap_s, "batch_size": batch_size}
+    outcomes = enhance_group(enhancer, pairs, Record(), progress, overwrite, removed, **options)
+    return Summary(outcomes, time.perf_counter() - start_s)
+
+
+def enhance_group(
+    enhancer: ChunkEnhancer,
+    pairs: Sequence[tuple[Path, Path]],
+    record: Record,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    removed: Path | None = None,
+    chunk_s: float = CHUNK_S,
+    overlap_s: float = OVERLAP_S,
+    batch_size: int = 1,
+    **options: Any,
+) -> list[Outcome]:
+    """What `enhance_files` does, but for leftovers; the files may be some of many that share a `record`."""
+    reasons, origin = conflicts(pairs), enhancer.origin(**options)
     outcomes = [Outcome(source, target) for source, target in pairs]
     jobs: list[Job] = []
-    for outcome in outcomes:
+    for outcome, (source, target) in zip(outcomes, pairs, strict=True):
         try:
-            if (outcome.source, outcome.target) in reasons:
-                raise AudioError(reasons[outcome.source, outcome.target])
-            targets = [outcome.target] if removed is None else [outcome.target, removed]
-            for target in targets:
-                _refuse_overwriting(outcome.source, target)
-            if removed is not None and removed.resolve() == outcome.target.resolve():
+            if (source, target) in reasons:
+                raise AudioError(reasons[source, target])
+            targets = [target] if removed is None else [target, removed]
+            for path in targets:
+                _refuse_overwriting(source, path)
+            if removed is not None and removed.resolve() == target.resolve():
                 raise AudioError(f"{removed} is the output itself: name another file for what is removed")
-            reader = audio.Reader(outcome.source)
+            reader = audio.Reader(source)
             if len(pairs) > 1:
                 reader.close()  # it opens again when its turn comes: no system keeps thousands of files open
             job = Job(reader, outcome, chunk_s, overlap_s, record, removed)
-            job.origin = {"recording": fingerprint(outcome.source), **origin}
-            ages = {"new"} if overwrite else {_age(target, job) for target in targets}
+            job.origin = {"recording": fingerprint(source), **origin}
+            ages = {"new"} if overwrite else {record.age(source, path, job.origin_of(path)) for path in targets}
             if ages == {"same"}:
-                outcome.state, outcome.reason, outcome.duration_s = "skipped", "already there", None
+                outcome.state, outcome.reason, outcome.duration_s = "skipped", THERE, None
                 job.close()
             else:
                 outcome.reason = OTHERWISE if "other" in ages else None
@@ -129,26 +146,7 @@ def enhance_files(
     if batch_size > 1:
         jobs.sort(key=lambda job: (job.info.sample_rate, job.info.samples))
     run_jobs(jobs, enhancer, progress, batch_size, options)
-    return Summary(outcomes, time.perf_counter() - start_s)
-
-
-def _age(target: Path, job: Job) -> Literal["new", "same", "other"]:
-    """Whether a target is yet to be made, or there as it would be made, or of another model or other options.
-
-    Raises:
-        AudioError: if there is a file that phonemi did not make. An empty one is no loss.
-    """
-    if not target.exists() or target.stat().st_size == 0:
-        return "new"
-    before, origin = job.record.origin(target) if job.record else None, job.origin_of(target)
-    if before is None:
-        raise AudioError(
-            f"{target} is there already, and no record says that phonemi made it as it is: choose another output, or "
-            "replace it with --overwrite"
-        )
-    if before == origin:
-        return "same" if target.stat().st_mtime_ns >= job.outcome.source.stat().st_mtime_ns else "new"
-    return "other" if before["recording"] == origin["recording"] else "new"
+    return outcomes
 
 
 def _refuse_overwriting(source: Path, target: Path) -> None:
@@ -174,6 +172,7 @@ class Job:
     ) -> None:
         self.info, self.outcome, self.record, self.removed = reader.info, outcome, record, removed
         self.origin: Origin = {}
+        self.target = Path(outcome.target)
         self.outcome.duration_s = reader.info.duration_s
         self.error: PhonemiError | OSError | None = None
         self.has_ended = False
@@ -187,7 +186,7 @@ class Job:
     def chunks(self) -> Iterator[Chunk]:
         """Read the recording chunk by chunk, until the job has ended."""
         with self._failing():
-            self._writer = self._output.enter_context(self._new_writer(self.outcome.target))
+            self._writer = self._output.enter_context(self._new_writer(self.target))
             if self.removed is not None:
                 self._removed_writer = self._output.enter_context(self._new_writer(self.removed))
             for chunk in overlapping(self._reader.blocks(self._blocks), self._overlap):
@@ -207,7 +206,7 @@ class Job:
                 self._output.close()
                 self.outcome.notes = self._condition.texts()
                 if self._left_out:
-                    form = self.outcome.target.suffix.removeprefix(".")
+                    form = self.target.suffix.removeprefix(".")
                     self.outcome.notes.append(f"{LEFT_OUT} {', '.join(self._left_out)}: {form} has no place for it")
                 self.has_ended = True
 

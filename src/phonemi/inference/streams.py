@@ -13,7 +13,7 @@ from typing import BinaryIO
 from phonemi import audio
 from phonemi.errors import AudioError, PhonemiError
 from phonemi.files import temporary_folder
-from phonemi.inference.summary import Summary
+from phonemi.inference.summary import Outcome
 
 STREAM = Path("-")
 EXTENSIONS = {"WAVEX": ".wav", "RF64": ".wav"}  # of the formats that are not named like them
@@ -59,17 +59,14 @@ def standard_streams(
         to_stream(target, sys.stdout.buffer)
 
 
-def name_streams(summary: Summary, inputs: Sequence[Path], output: str | Path) -> Summary:
-    """The summary with `-` in place of the files that stood for standard input and output."""
-    outcomes = []
-    for outcome in summary.outcomes:
-        source, target, reason = outcome.source, outcome.target, outcome.reason or ""
-        if STREAM in inputs:
-            reason, source = reason.replace(str(source), "standard input"), STREAM
-        if str(output) == str(STREAM):
-            reason, target = reason.replace(str(target), "standard output"), STREAM
-        outcomes.append(replace(outcome, source=source, target=target, reason=reason or None))
-    return replace(summary, outcomes=outcomes)
+def name_streams(outcome: Outcome, inputs: Sequence[Path], output: str | Path) -> Outcome:
+    """The outcome with `-` in place of the files that stood for standard input and output."""
+    source, target, reason = outcome.source, outcome.target, outcome.reason or ""
+    if STREAM in inputs:
+        reason, source = reason.replace(str(source), "standard input"), STREAM
+    if str(output) == str(STREAM):
+        reason, target = reason.replace(str(target), "standard output"), STREAM
+    return replace(outcome, source=source, target=target, reason=reason or None)
 
 
 @contextmanager

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import phonemi
+from phonemi.inference.plan import Place
 from phonemi.tables import duration_text
 
 OTHERWISE = "another model or other options made what was there"
+THERE = "already there"
+MAX_NAMED = 1000  # recordings that are named on the terminal
 LEFT_OUT = "left out"  # how the note begins on what the format of the output cannot hold
 
 
@@ -17,8 +22,8 @@ LEFT_OUT = "left out"  # how the note begins on what the format of the output ca
 class Outcome:
     """What became of one recording."""
 
-    source: Path
-    target: Path  # its enhanced version, unless it failed
+    source: Place
+    target: Place  # its enhanced version, unless it failed
     state: Literal["done", "skipped", "failed"] = "done"
     reason: str | None = None  # why it was skipped, failed, or is done again
     duration_s: float | None = None  # of the recording, if it was to be enhanced
@@ -26,23 +31,46 @@ class Outcome:
     notes: list[str] = field(default_factory=list)  # what a listener should know of the recording
 
 
-@dataclass(frozen=True)
 class Summary:
-    """What became of all recordings, in the order in which they were named, and how long that took."""
+    """What became of all recordings, in the order in which they were named, and how long that took.
 
-    outcomes: list[Outcome]
-    time_s: float
+    Args:
+        outcomes, time_s: of the recordings; `add` adds more of them.
+        keeps_all: keep all `outcomes`, and not only the first `MAX_NAMED` with an error or a note, so that memory holds
+            the summary of any number of recordings.
+    """
+
+    def __init__(self, outcomes: Iterable[Outcome] = (), time_s: float = 0.0, keeps_all: bool = True) -> None:
+        self.outcomes: list[Outcome] = []
+        self.time_s = time_s
+        self.unnamed = 0  # outcomes with an error or a note that are not kept
+        self._keeps_all = keeps_all
+        self._counts: Counter[str] = Counter()
+        self._duration_s = 0.0
+        for outcome in outcomes:
+            self.add(outcome)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one more recording."""
+        self._counts[outcome.state] += 1
+        if outcome.state == "done":
+            self._counts["again"] += outcome.reason is not None
+            self._duration_s += outcome.duration_s or 0.0
+        has_news = outcome.state == "failed" or bool(outcome.notes)
+        if self._keeps_all or (has_news and len(self.outcomes) < MAX_NAMED):
+            self.outcomes.append(outcome)
+        else:
+            self.unnamed += has_news
 
     def of(self, state: str) -> list[Outcome]:
-        """The outcomes with this state."""
+        """The outcomes with this state, as far as they are kept."""
         return [outcome for outcome in self.outcomes if outcome.state == state]
 
     def totals(self) -> dict[str, float | None]:
         """Number of files by state, seconds of enhanced sound, seconds taken, and their ratio (None without sound)."""
-        counts = {state: len(self.of(state)) for state in ("done", "skipped", "failed")}
-        duration_s = sum(outcome.duration_s or 0.0 for outcome in self.of("done"))
-        factor = self.time_s / duration_s if duration_s else None
-        return {**counts, "duration_s": duration_s, "time_s": self.time_s, "real_time_factor": factor}
+        counts = {state: self._counts[state] for state in ("done", "skipped", "failed")}
+        factor = self.time_s / self._duration_s if self._duration_s else None
+        return {**counts, "duration_s": self._duration_s, "time_s": self.time_s, "real_time_factor": factor}
 
     def line(self) -> str:
         """One sentence for the terminal.
@@ -57,7 +85,7 @@ class Summary:
             times_s = (totals["duration_s"] or 0.0, self.time_s)
             sound, work = (f"{time_s:.3g} s" if time_s < 60 else duration_text(time_s) for time_s in times_s)
             parts[0] += f" ({sound} in {work}, {speed})"
-        if again := sum(outcome.reason is not None for outcome in self.of("done")):
+        if again := self._counts["again"]:
             parts[0] += f", {again} again, because {OTHERWISE}"
         if totals["skipped"]:
             parts.append(f"{totals['skipped']} skipped (already there; --overwrite enhances them again)")
@@ -71,14 +99,14 @@ class Summary:
         JSON is UTF-8, file names need not be: other bytes are written as escapes such as `\\xff`.
         """
         model = {"name": name, "version": version}
-        origin = {"phonemi": phonemi.__version__, "model": model, "settings": _in_utf8(settings)}
-        return {**origin, "totals": self.totals(), "files": [_in_utf8(asdict(outcome)) for outcome in self.outcomes]}
+        origin = {"phonemi": phonemi.__version__, "model": model, "settings": in_utf8(settings)}
+        return {**origin, "totals": self.totals(), "files": [in_utf8(asdict(outcome)) for outcome in self.outcomes]}
 
 
-def _in_utf8(values: dict[str, Any]) -> dict[str, Any]:
+def in_utf8(values: dict[str, Any]) -> dict[str, Any]:
     """File names, and sentences with one, as text that can be encoded in UTF-8.
 
-    >>> _in_utf8({"source": Path("caf\\udce9.wav")})
+    >>> in_utf8({"source": Path("caf\\udce9.wav")})
     {'source': 'caf\\\\xe9.wav'}
     """
     return {

@@ -32,6 +32,7 @@ EXTRAS = {
     "export": ("`phonemi export`", ("onnx",)),
     "demo": ("`phonemi demo`", ("gradio",)),
     "serve": ("`phonemi serve`", ("fastapi", "uvicorn")),
+    "cluster": ("`phonemi enhance --on ray` and summaries in Parquet", ("ray",)),
     "tensorboard": ("training curves in a browser", ("tensorboard",)),
 }
 
