@@ -11,15 +11,13 @@ import json
 import logging
 import os
 import platform
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from phonemi.audio.silence import silent_libraries
+from phonemi.cluster import ray_cluster
 from phonemi.errors import ModelError, PhonemiError, one_line, require_extra
 from phonemi.inference.chunks import ChunkEnhancer
 from phonemi.inference.corpus import Task, clean_up, plan_tasks, run_task
@@ -31,7 +29,6 @@ from phonemi.progress import Progress
 FILES_A_TASK = 16
 MIN_TASKS = 4  # for each worker, so that all end at about the same time
 MAX_TASKS = 10_000  # Ray holds some kilobytes about each
-STORE_BYTES = 1 << 28  # of shared memory, for names and outcomes; no sound passes through it
 
 Row = dict[str, Any]  # of a table of Ray
 
@@ -56,7 +53,10 @@ def enhance_on_ray(
     """
     data = require_extra("ray.data", "cluster")
     clean_up(pairs)
-    with _cluster() as (cores, gpus, is_own):
+    with ray_cluster(spare_cores=1) as (_, cores, gpus, is_own):
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        context = data.DataContext.get_current()
+        context.enable_progress_bars, context.print_on_execution_start = False, False
         if use_gpus and not gpus:
             raise ModelError("Ray has no GPU to offer: choose --device cpu")
         on_gpus = gpus > 0 and use_gpus is not False
@@ -135,32 +135,3 @@ def _in_order(rows: Iterator[Row], tasks: Sequence[Task], progress: Progress) ->
                 following += 1
     if following < len(tasks):
         raise ModelError(f"Ray ended after {following} of {len(tasks)} tasks: run the same command again to go on")
-
-
-@contextmanager
-def _cluster() -> Iterator[tuple[int, int, bool]]:
-    """Cores and GPUs of the cluster at RAY_ADDRESS, or of this machine, where Ray is started; and whether it is."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is for its makers
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a warning about a later version
-    ray, data = require_extra("ray", "cluster"), require_extra("ray.data", "cluster")
-    is_own = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    handler = signal.getsignal(signal.SIGTERM)
-    if is_own:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # One core more than there are, which stays free.
-        with silent_libraries():
-            ray.init("local", num_cpus=cores + 1, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
-    elif not ray.is_initialized():
-        ray.init(**quiet)
-    signal.signal(signal.SIGTERM, handler)  # Ray has its own, which leaves no time to clean up
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = data.DataContext.get_current()
-    context.enable_progress_bars, context.print_on_execution_start = False, False
-    try:
-        resources = ray.cluster_resources()
-        yield int(resources.get("CPU", 1)), int(resources.get("GPU", 0)), is_own
-    finally:
-        if is_own:
-            ray.shutdown()

@@ -41,8 +41,9 @@ def make_table_on_ray(
     runs = table_runs(name, out, scale, encoders, manifests, overrides)  # what is wrong with them is said now
     arguments = name, out.resolve(), scale, tuple(encoders), manifests and manifests.resolve(), tuple(overrides)
     tasks = max(len(run.systems) for run in runs)
-    with ray_cluster() as ray:
-        task = ray.remote(max_retries=-1, **_resources(ray))(_make_share)
+    with ray_cluster() as (ray, cores, gpus, _):
+        resources = {"num_gpus": 1, "num_cpus": max(1, cores // gpus)} if gpus else {"num_cpus": 1}
+        task = ray.remote(max_retries=-1, **resources)(_make_share)
         running = [task.remote(arguments, (number, tasks)) for number in range(1, tasks + 1)]
         with Interruption(), Progress().task(f"models of table {name}", tasks) as progress:
             try:
@@ -57,13 +58,6 @@ def make_table_on_ray(
     path = make_table(*arguments)  # everything is there: this joins it
     assert path is not None
     return path
-
-
-def _resources(ray: ModuleType) -> dict[str, float]:
-    """What a task reserves: a GPU and its share of the CPUs, or one CPU."""
-    there: dict[str, Any] = ray.cluster_resources()
-    gpus, cpus = int(there.get("GPU", 0)), int(there.get("CPU", 1))
-    return {"num_gpus": 1, "num_cpus": max(1, cpus // gpus)} if gpus else {"num_cpus": 1}
 
 
 def _make_share(arguments: tuple[Any, ...], shard: tuple[int, int]) -> None:
