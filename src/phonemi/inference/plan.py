@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from glob import glob
 from itertools import chain, takewhile
@@ -72,7 +72,7 @@ def plan(
         advice = nearest(output.suffix, audio.WRITABLE)
         raise AudioError(f"{output}: cannot write {output.suffix}: {advice}; for a folder, end the name with /")
     pairs = [(source, output / output_name(below, suffix, extension)) for source, below in recordings]
-    return _each_once(_without_results(pairs, {path.resolve() for path in inputs}))
+    return _each_once(_without_results(pairs, inputs))
 
 
 def is_shard(place: Place) -> bool:
@@ -127,17 +127,19 @@ def format_extension(format_name: str) -> str:
     return extension
 
 
-def _without_results(pairs: list[tuple[Path, Path]], named_inputs: set[Path]) -> list[tuple[Path, Path]]:
+def _without_results(pairs: list[tuple[Path, Path]], inputs: Iterable[Path]) -> list[tuple[Path, Path]]:
     """Leave out pairs whose source is the output of an earlier run, unless the user named it as an input."""
-    sources = {target.resolve(): source for source, target in pairs if target.resolve() != source.resolve()}
+    resolve = _resolver()
+    named_inputs = set(map(resolve, inputs))
+    sources = {resolved: source for source, target in pairs if (resolved := resolve(target)) != resolve(source)}
 
-    def is_result(path: Path) -> bool:
+    def is_result(path: str) -> bool:
         with suppress(AudioError):
             if path in sources and path not in named_inputs:
                 return _has_same_form(audio.probe(sources[path]), audio.probe(path))
         return False
 
-    return [(source, target) for source, target in pairs if not is_result(source.resolve())]
+    return [(source, target) for source, target in pairs if not is_result(resolve(source))]
 
 
 def share_of_files(pairs: Sequence[AnyPair], shard: tuple[int, int]) -> list[AnyPair]:
@@ -162,7 +164,8 @@ def _each_once(pairs: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 def conflicts(pairs: Sequence[Pair]) -> dict[Pair, str]:
     """Why some pairs cannot be enhanced: their target has two sources or is a source itself."""
-    resolved = {_resolved(source) for source, _ in pairs}
+    resolve = _resolver()
+    resolved = {resolve(source) for source, _ in pairs}
     counts = Counter(str(target) for _, target in pairs)
     sources_of: dict[Place, list[str]] = defaultdict(list)
     for source, target in pairs:
@@ -173,7 +176,7 @@ def conflicts(pairs: Sequence[Pair]) -> dict[Pair, str]:
         if target in sources_of:
             sources = " and ".join(sources_of[target])
             reasons[source, target] = f"{sources} would both be written to {target}: use two outputs"
-        elif _resolved(target) in resolved:
+        elif resolve(target) in resolved:
             reasons[source, target] = f"{target} is an input and would be overwritten: choose another output"
     return reasons
 
@@ -183,8 +186,22 @@ def is_url(place: Place) -> bool:
     return isinstance(place, str) and "://" in place
 
 
-def _resolved(place: Place) -> str:
-    return str(place) if is_url(place) else os.path.realpath(place)
+def _resolver() -> Callable[[Place], str]:
+    """Give the real paths of files; each folder is looked up once, for there may be a hundred thousand files in it."""
+    folders: dict[str, str] = {}
+
+    def resolve(place: Place) -> str:
+        if is_url(place):
+            return str(place)
+        folder, name = os.path.split(place)
+        if name in ("", ".", ".."):
+            return os.path.realpath(place)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        path = os.path.join(folders[folder], name)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+    return resolve
 
 
 def _has_same_form(source: audio.AudioInfo, output: audio.AudioInfo) -> bool:
