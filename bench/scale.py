@@ -119,7 +119,7 @@ def costs(device: torch.device) -> list[Cost]:
     optimiser = torch.optim.AdamW(network.parameters())
 
     def update() -> None:
-        lengths = [noise.shape[1]] * UTTERANCES
+        lengths = torch.full((UTTERANCES,), noise.shape[1])
         loss = network.loss(noise, noise, features, lengths)
         (loss[0] if isinstance(loss, tuple) else loss).backward()
         optimiser.step()

@@ -137,7 +137,7 @@ def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
                 _scores_of(run, name, keys[name], test_set, judges, wait=False)
     for system in own:
         if _has_information(system) and system.changes_encoder:
-            _measure_alone(run, system)
+            _measure_alone(run, system, wait=False)
     left = [name for name, scored in rows_scored(run, keys).items() if not scored]
     if left:
         run.say(f"{plural(len(keys) - len(left), 'row')} of {len(keys)} scored; the rest is done by other shards")
@@ -448,7 +448,10 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
     """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
     frozen = [system for system in systems if not system.changes_encoder]
     parts = [_measure_features(run, frozen, key)] if frozen else []
-    parts += [_measure_alone(run, system) for system in systems if system.changes_encoder]
+    others = [system for system in systems if system.changes_encoder]
+    for wait in (False, True):  # first what no other process is at
+        alone = [part for system in others if (part := _measure_alone(run, system, wait))]
+    parts += alone
     return AggregatedInformation(
         key=key,
         rows=tuple(chain.from_iterable(part.rows for part in parts)),
@@ -457,11 +460,16 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
     )
 
 
-def _measure_alone(run: Run, system: System) -> AggregatedInformation:
-    """The MI of a system with an encoder of its own, from RUN/rows/<system>/information.json where it is there."""
+def _measure_alone(run: Run, system: System, wait: bool) -> AggregatedInformation | None:
+    """The MI of a system with an encoder of its own, from RUN/rows/<system>/information.json where it is there.
+
+    None if another process is at it, unless it is waited for.
+    """
     path, key = f"rows/{system.name}/information.json", run.keys.aggregated_information([system])
-    with run.claimed(f"information.{system.name}"):
+    with run.claimed(f"information.{system.name}", wait) as is_ours:
         if not run.folder.is_current(path, key):
+            if not is_ours:
+                return None
             run.folder.write(path, _measure_features(run, [system], key).to_json())
     return read_record(run.folder / path, AggregatedInformation)
 

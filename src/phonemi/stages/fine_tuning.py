@@ -37,7 +37,8 @@ def measure_fine_tuned(run: Run) -> None:
     if run.is_done("what fine-tuning did:", RESULT, key):
         return
     with run.folder.timed("what fine-tuning did"):
-        parts = [_measure_layers(run, system) for system in changed]
+        for wait in (False, True):  # first what no other process is at
+            parts = [part for system in changed if (part := _measure_layers(run, system, wait))]
         result = replace(
             parts[0],
             key=key,
@@ -48,11 +49,16 @@ def measure_fine_tuned(run: Run) -> None:
         run.folder.write(RESULT, result.to_json())
 
 
-def _measure_layers(run: Run, system: System) -> Information:
-    """Every layer of the encoder of one model, from RUN/rows/<system>/layers.json where it is there."""
+def _measure_layers(run: Run, system: System, wait: bool) -> Information | None:
+    """Every layer of the encoder of one model, from RUN/rows/<system>/layers.json where it is there.
+
+    None if another process is at it, unless it is waited for.
+    """
     path, key = f"rows/{system.name}/layers.json", run.keys.fine_tuned_information([run.keys.model(system)])
-    with run.claimed(f"layers.{system.name}"):
+    with run.claimed(f"layers.{system.name}", wait) as is_ours:
         if not run.folder.is_current(path, key):
+            if not is_ours:
+                return None
             encoder = load_model(run.folder.model(system.name)).representation
             assert encoder is not None
             keys = run.keys.with_encoder(run.keys.model(system))
