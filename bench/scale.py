@@ -44,7 +44,7 @@ class Cost(NamedTuple):
     note: str = ""
 
 
-def seconds_of(work: Callable[[], Any], repeats: int = 3) -> float:
+def seconds_of(work: Callable[[], Any], repeats: int = 2) -> float:
     """The shortest of some times, after one that does not count; on a CPU of this process alone, whatever else runs."""
     work()
     times_s = []
