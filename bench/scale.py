@@ -125,7 +125,7 @@ def costs(device: torch.device) -> list[Cost]:
         optimiser.step()
         optimiser.zero_grad()
 
-    found.append(Cost("train the paper's BLSTM, an epoch", per_hour * seconds_of(update), per_hour * flops_of(update)))
+    found.append(Cost("train the paper's BLSTM, an epoch", per_hour * seconds_of(update)))  # torch counts no LSTMs
 
     enhancer = Enhancer.from_pretrained("default").to(device)
     recording = noise[0].cpu().numpy()
