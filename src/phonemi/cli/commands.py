@@ -188,9 +188,9 @@ def command(name: str, example: str, help_text: str | None = None) -> Callable[[
 
 def _require_one_process(name: str) -> None:
     """Raise a ConfigError where `torchrun` has started several and the command is no training."""
-    place = launched_processes()
-    if place.count > 1 and name not in TRAININGS:
-        if place.rank > 0:
+    launched = launched_processes()
+    if launched.count > 1 and name not in TRAININGS:
+        if launched.rank > 0:
             sys.exit(2)  # process 0 says why
         raise ConfigError(
             f"phonemi {name} works in one process: start it without torchrun, which is for {', '.join(TRAININGS)}"

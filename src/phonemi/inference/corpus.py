@@ -101,8 +101,8 @@ def run_task(
 
 
 def _in_order(pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    places = {str(source): place for place, (source, _) in enumerate(pairs)}
-    return sorted(outcomes, key=lambda outcome: places[str(outcome.source)])
+    positions = {str(source): position for position, (source, _) in enumerate(pairs)}
+    return sorted(outcomes, key=lambda outcome: positions[str(outcome.source)])
 
 
 def clean_up(pairs: Sequence[Pair]) -> None:
