@@ -25,13 +25,14 @@ from phonemi.representations.names import load_representation
 from phonemi.results.cn_distance import CleanNoisyDistances
 from phonemi.results.record import read_record
 from phonemi.results.run_folder import read_results
+from phonemi.results.tables import distances_table
 from phonemi.results.weights import RowWeights
 from phonemi.stages.cn_distance import RESULT, measure_distance
 from phonemi.stages.hidden_states import StateCache
 from phonemi.stages.information import measure_information
 from phonemi.stages.labelled_frames import plan_mixtures
 from phonemi.stages.run import Run
-from phonemi.systems import find_system
+from phonemi.systems import System, find_system
 
 
 @pytest.fixture
@@ -136,22 +137,26 @@ def test_what_is_stored_is_not_encoded_again(run: Callable[..., Run], encoded: l
     assert encoded[-2:] == ["information.encoder.test", "information.encoder.clean"]
 
 
-def test_an_encoder_that_a_row_has_learned_is_measured_beside_it(run: Callable[..., Run]) -> None:
-    tuned = run("enhance.rows=[ws-acoustic, ws-acoustic+tuned-2]")
-    measure_distance(tuned)
-    assert result_of(tuned).representations == ["tiny"], "it is not trained yet"
-    system = find_system("ws-acoustic+tuned-2")
-    representation = tuned.load_encoder()
+def save_tuned(run: Run, system: System, factor: float) -> None:
+    """A model of a row whose encoder is that of the run, the weights of what is trained times a factor."""
+    representation = run.load_encoder()
     assert system.tuned_from_block is not None
     representation.unfreeze(system.tuned_from_block)
     with torch.no_grad():
         for parameter in representation.parameters():
             if parameter.requires_grad:
-                parameter.mul_(1.5)
+                parameter.mul_(factor)
     network = build_network({"kind": "mask", "dim": 16, "log1p": False, "hidden": 8, "layers": 1})
-    enhancer = Enhancer(representation, WeightedSum(3), network, system.name)
-    enhancer.save_pretrained(tuned.folder.model(system.name))
-    tuned.folder.write(f"rows/{system.name}/result.json", {"key": tuned.keys.model(system)})
+    Enhancer(representation, WeightedSum(3), network, system.name).save_pretrained(run.folder.model(system.name))
+    run.folder.write(f"rows/{system.name}/result.json", {"key": run.keys.model(system)})
+
+
+def test_an_encoder_that_a_row_has_learned_is_measured_beside_it(run: Callable[..., Run]) -> None:
+    tuned = run("enhance.rows=[ws-acoustic, ws-acoustic+tuned-2]")
+    measure_distance(tuned)
+    assert result_of(tuned).representations == ["tiny"], "it is not trained yet"
+    system = find_system("ws-acoustic+tuned-2")
+    save_tuned(tuned, system, 1.5)
     measure_distance(tuned)
     result = result_of(tuned)
     assert result.representations == ["tiny", system.name]
@@ -164,7 +169,31 @@ def test_an_encoder_that_a_row_has_learned_is_measured_beside_it(run: Callable[.
     profiles = layer_profiles(read_results(tuned.folder.path))
     assert [[row.row for row in profile.weights] for profile in profiles] == [["ws-acoustic"], [system.name]]
     text = " ".join(robustness_sentences(profiles))
-    assert f"for tiny and {after.mean():.3f} for {system.name}; BSSE found more after fine-tuning." in text
+    assert f"for tiny and {after.mean():.3f} for {system.label}; BSSE found more after fine-tuning." in text
+
+
+def test_what_models_of_a_row_have_learned_is_tested_against_the_frozen_encoder(run: Callable[..., Run]) -> None:
+    tuned = run("enhance.rows=[ws-acoustic+tuned-2]", "enhance.seeds=3")
+    apart = []
+    for system, factor in zip(tuned.systems, (1.4, 1.5, 1.6), strict=True):
+        save_tuned(tuned, system, factor)
+        measure_distance(tuned)
+        apart.append(result_of(tuned))
+    first, three = apart[0], apart[2]
+    assert three.representations == ["tiny", "ws-acoustic+tuned-2"]
+    frozen, *_, top = three.average
+    assert (frozen.change_sd, top.models) == (None, 3)
+    assert top.change_sd == pytest.approx(top.distance_sd - three.average[2].distance_sd)
+    assert top.change_sd_low is not None
+    assert top.change_sd_high is not None
+    assert top.change_sd_low < top.change_sd < top.change_sd_high
+    assert top.change_p_value is not None
+    assert 0 < top.change_p_value < 1
+    assert first.average[-1].change_p_value is None, "of one model nothing is tested"
+    table = distances_table(three, "distance_sd")
+    assert table.columns[-1].title == "change"
+    assert f"{top.change_sd:+.3f} [".replace("-", "−") in table.markdown()
+    assert distances_table(three, "one_minus_cosine").columns[-1].title == "average"
 
 
 def test_it_is_in_the_results_the_page_and_the_figure(run: Callable[..., Run], tmp_path: Path) -> None:
@@ -185,7 +214,7 @@ def test_it_is_in_the_results_the_page_and_the_figure(run: Callable[..., Run], t
     page, text = build_report(folder).read_text(), write_markdown(folder).read_text()
     assert 'id="robustness"' in page
     assert f"{result.average[0].distance_sd:.3f} [" in text
-    assert "correlation with the distance over the 3 layers: ws-acoustic " in text
+    assert "correlation with the distance over the 3 layers: acoustic weights " in text
     assert "nothing is tested" in text
     # Before and after fine-tuning: two lines for each curve.
     for name in ("before", "after"):
@@ -193,7 +222,7 @@ def test_it_is_in_the_results_the_page_and_the_figure(run: Callable[..., Run], t
     png, svg = draw("cn", [tmp_path / "before", tmp_path / "after"], tmp_path / "two")
     assert png.name == "figurecn.png"
     drawing = svg.read_text()
-    for label in ("tiny (before)", "tiny (after)", "ws-acoustic, tiny (before)", "ws-linguistic, tiny (after)"):
+    for label in ("tiny (before)", "tiny (after)", "acoustic weights", "linguistic weights"):
         assert drawing.count(f">{label}<") == 1
     assert ">MI (bits)<" in drawing
     assert ">Weight<" in drawing
@@ -223,5 +252,5 @@ def test_rank_correlation_is_that_on_paper() -> None:
     (first, second) = robustness_sentences([profile])
     assert first == "Noise moves x most at layer 0 (0.50 standard deviations of a state), least at layer 3 (0.20)."
     assert second.startswith(
-        "Spearman's correlation with the distance over the 4 layers: ws-acoustic +0.80. That is few"
+        "Spearman's correlation with the distance over the 4 layers: acoustic weights +0.80. That is few"
     )

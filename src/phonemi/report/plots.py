@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phonemi.report.figure_style import NARROW_IN, THEME, WIDE_IN, axes_grid, figure_style
-from phonemi.report.robustness import LayerProfile
+from phonemi.report.robustness import COMPARED, LayerProfile, tuning_of
 from phonemi.report.row_style import SeriesStyle, encoder_styles, series_styles
 from phonemi.results.information import InformationTable
 from phonemi.results.weights import RowWeights
@@ -182,45 +182,61 @@ def _peak_interval(table: InformationTable) -> list[np.ndarray]:
 def layer_robustness(profiles: Sequence[LayerProfile], note: str = "") -> Figure:
     """How far noise moves each layer, what it tells of the phones, and the weight it gets, over one axis of layers.
 
-    Encoders, such as one before and after fine-tuning, differ by dash and filling; what was not measured has no panel.
+    One encoder has bands for intervals and a line for each of its weights. Several, such as one before and after
+    fine-tuning, have a colour each, bars for intervals beside each other, and hollow markers for weights that are
+    learned to tell phones. What was not measured has no panel.
 
     Args:
         profiles: of the encoders.
         note: what to read from it, below the panels.
     """
-    panels = [
-        ("How far noise moves each layer: lower is more robust", "CN distance (SD)"),
-        ("What each layer tells of the phones in noise: higher is more", "MI (bits)"),
-        ("Where the learned weights go, which sum to 1", "Weight"),
-    ]
-    drawn = [True, any(p.mi_bits is not None for p in profiles), any(p.weights for p in profiles)]
-    titles = [title for title, is_drawn in zip(panels, drawn, strict=True) if is_drawn]
+    panels = {
+        "distance_sd": ("How far noise moves each layer: lower is more robust", "CN distance (SD)"),
+        "mi_bits": ("What each layer tells of the phones in noise: higher is more", "MI (bits)"),
+        "weights": ("Where the learned weights go, which sum to 1", "Weight"),
+    }
+    drawn = [part for part in panels if any(len(values) for p in profiles if (values := getattr(p, part)) is not None)]
     lines = textwrap.wrap(note, 100)
-    figure, grid = axes_grid(6.6, 0.9 + 2.0 * len(titles) + 0.17 * len(lines), len(titles), sharex=True)
-    axes = dict(zip([panel for panel, is_drawn in enumerate(drawn) if is_drawn], grid[:, 0], strict=True))
+    is_one = len(profiles) == 1
+    width_in = 6.6
+    columns = _legend_columns([profile.label for profile in profiles], width_in)
+    height_in = 0.9 + 2.1 * len(drawn) + 0.17 * len(lines) + (0 if is_one else 0.2 * len(profiles) / columns)
+    figure, grid = axes_grid(width_in, height_in, len(drawn), sharex=True)
+    axes = dict(zip(drawn, grid[:, 0], strict=True))
     last = max(profile.distance_sd.shape[1] for profile in profiles) - 1
-    styles = series_styles([row.row for profile in profiles for row in profile.weights])
-    for number, profile in enumerate(profiles):
-        dash, hollow = ("-", "--", "-.", ":")[number % 4], number % 2 == 1
+    encoders = [SeriesStyle(THEME["ink"], "o", "-", ""), *encoder_styles(len(profiles) - 1)][: len(profiles)]
+    legend: list[Line2D] = []
+    rows = series_styles([row.row for profile in profiles for row in profile.weights])
+    for number, (profile, style) in enumerate(zip(profiles, encoders, strict=True)):
         layers = np.arange(profile.distance_sd.shape[1])
-        style = SeriesStyle(THEME["ink"], "o", dash, "", hollow)
-        for panel, values in ((0, profile.distance_sd), (1, profile.mi_bits)):
-            if values is not None:
-                _curve(axes[panel], layers, values[0], values[1], values[2], style).set_label(profile.name)
+        beside = layers + 0.07 * (number - (len(profiles) - 1) / 2)
+        for part in ("distance_sd", "mi_bits"):
+            if (values := getattr(profile, part)) is not None:
+                mean, low, high = values
+                line = _curve(axes[part], layers if is_one else beside, mean, low, high, style, as_bars=not is_one)
+                line.set_label(profile.label)
+                legend += [line] if part == "distance_sd" else []
         for row in profile.weights:
-            style = styles[row.row]._replace(dash=dash, hollow=hollow)
+            look = rows[row.row] if is_one else style._replace(hollow=tuning_of(row) == "linguistic")
             weights = np.array(row.weights)
-            label = row.title if len(profiles) == 1 or row.row == profile.name else f"{row.title}, {profile.name}"
-            _curve(axes[2], layers, weights, weights, weights, style).set_label(label)
-    for of_panel, (title, ylabel) in zip(grid[:, 0], titles, strict=True):
+            line = _curve(axes["weights"], layers if is_one else beside, weights, weights, weights, look)
+            line.set_label(row.title if is_one else "")
+    for part, of_panel in axes.items():
+        title, ylabel = panels[part]
         of_panel.set(title=title, ylabel=ylabel, ylim=_limits([of_panel.dataLim.intervaly]))
-    grid[-1, 0].set(xlabel="Layer", xticks=np.arange(last + 1), xlim=(-0.2, last + 0.2))
-    if len(profiles) > 1:
-        axes[0].legend(loc="best")
-    if 2 in axes:
-        axes[2].axhline(1 / (last + 1), color=THEME["muted"], linestyle=":", linewidth=1.2)
-        _label(axes[2], "equal", (last + 0.2, 1 / (last + 1)), (2, 0), va="center", fontsize=9)
-        axes[2].legend(loc="best", fontsize=9)
+    grid[-1, 0].set(xlabel="Layer", xticks=np.arange(last + 1), xlim=(-0.4, last + 0.4))
+    if "weights" in axes:
+        axes["weights"].axhline(1 / (last + 1), color=THEME["muted"], linestyle=":", linewidth=1.2)
+        _label(axes["weights"], "equal", (last + 0.4, 1 / (last + 1)), (2, 0), va="center", fontsize=9)
+    if is_one and "weights" in axes:
+        axes["weights"].legend(loc="best", fontsize=9)
+    elif not is_one:
+        for tuning in COMPARED if len({tuning_of(row) for profile in profiles for row in profile.weights}) > 1 else ():
+            mark = SeriesStyle(THEME["ink"], "o", "", "", tuning == "linguistic")
+            nothing = np.empty(0)
+            legend.append(_curve(axes["weights"], nothing, nothing, nothing, nothing, mark))
+            legend[-1].set_label(f"{tuning} weights")
+        figure.legend(handles=legend, loc="outside upper left", ncols=columns, fontsize=9)
     if lines:
         figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=9)
     return figure
@@ -327,10 +343,10 @@ def _label(axes: Axes, text: str, place: tuple[float, float], offset: tuple[floa
     axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
 
 
-def _legend_columns(labels: Collection[str]) -> int:
+def _legend_columns(labels: Collection[str], width_in: float = WIDE_IN) -> int:
     """Columns of a legend no wider than the page: three for five, six and nine, so that related rows stay together."""
     entries, column_in = len(labels), 0.6 + 0.08 * max(map(len, labels), default=0)
-    return max(1, min(3 if entries in (3, 5, 6, 9) else 4, entries, int(WIDE_IN / column_in)))
+    return max(1, min(3 if entries in (3, 5, 6, 9) else 4, entries, int(width_in / column_in)))
 
 
 def heat(axes: Axes, values: np.ndarray, extent: tuple[float, float, float, float], colours: str = _HEAT) -> Any:
@@ -360,9 +376,20 @@ def panels_over_time(heights: list[float], unit_in: float, width_in: float = WID
     return figure, list(grid[:, 0])
 
 
-def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray, style: SeriesStyle) -> Line2D:
-    """Draw a curve and its interval as a band."""
-    axes.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
+def _curve(
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    style: SeriesStyle,
+    as_bars: bool = False,
+) -> Line2D:
+    """Draw a curve, and its interval as a band or as bars."""
+    if as_bars:
+        axes.vlines(x, low, high, color=style.colour, linewidth=1.2)
+    else:
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.2, linewidth=0)
     return axes.plot(
         x, y, color=style.colour, marker=style.marker, linestyle=style.dash,
         markerfacecolor=THEME["paper"] if style.hollow else style.colour,

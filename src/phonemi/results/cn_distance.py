@@ -18,19 +18,25 @@ class LayerDistance(Record):
     """Mean distances of the noisy from the clean hidden states of a layer, with the ends of their 95 % intervals.
 
     `distance_sd` is the root mean square difference of states that are scaled to mean 0 and standard deviation 1;
-    `snr_db` is None where all SNRs are pooled.
+    `snr_db` is None where all SNRs are pooled. `change_sd` is the difference from the frozen encoder, of what a row has
+    learned, its p-value adjusted for the number of layers and rows.
     """
 
     representation: str
     layer: int
     snr_db: float | None = omitted_if_none()
     utterances: int  # that the mean is over
+    models: int = 1  # of the row, that the mean is over as well
     distance_sd: float
     distance_sd_low: float | None = None
     distance_sd_high: float | None = None
     one_minus_cosine: float
     one_minus_cosine_low: float | None = None
     one_minus_cosine_high: float | None = None
+    change_sd: float | None = omitted_if_none()
+    change_sd_low: float | None = omitted_if_none()
+    change_sd_high: float | None = omitted_if_none()
+    change_p_value: float | None = omitted_if_none()
 
     def interval(self, part: DistancePart) -> tuple[float, float | None, float | None]:
         """One of the two distances, and the ends of its interval."""

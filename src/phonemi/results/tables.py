@@ -245,8 +245,12 @@ def information_text(information: Information, columns: int) -> str:
 
 
 def distances_table(result: CleanNoisyDistances, part: DistancePart, for_terminal: bool = False) -> Table:
-    """How far noise moves every layer at every SNR and on average, with intervals; a terminal gets none of these."""
+    """How far noise moves every layer at every SNR and on average, with intervals; a terminal gets none of these.
+
+    Beside the distances in standard deviations, what rows have learned has their change from the frozen encoder.
+    """
     snrs_db = sorted(result.snrs_db)
+    has_changes = part == "distance_sd" and any(row.change_sd is not None for row in result.average)
     cells = {(row.representation, row.layer, row.snr_db): row for row in (*result.rows, *result.average)}
     rows: list[list[Cell | str]] = []
     for average in result.average:
@@ -254,14 +258,32 @@ def distances_table(result: CleanNoisyDistances, part: DistancePart, for_termina
         of_layer = [cells.get((*place, snr_db)) for snr_db in (*snrs_db, None)]
         name = f"{average.representation} layer {average.layer}"
         shown = [Cell() if row is None else _distance_cell(row, part, for_terminal) for row in of_layer]
+        if has_changes:
+            shown.append(_change_cell(average, for_terminal))
         rows.append([str(average.layer) if for_terminal and len(result.representations) == 1 else name, *shown])
     unit = "" if for_terminal else " dB"
-    return Table(["layer", *(f"{snr_text(snr_db)}{unit}" for snr_db in snrs_db), "average"], rows)
+    changes = ["change"] if has_changes else []
+    return Table(["layer", *(f"{snr_text(snr_db)}{unit}" for snr_db in snrs_db), "average", *changes], rows)
 
 
 def _distance_cell(row: LayerDistance, part: DistancePart, for_terminal: bool) -> Cell:
     value, low, high = row.interval(part)
     return Cell(value, 3, interval=None if for_terminal else (low, high))
+
+
+def _change_cell(row: LayerDistance, for_terminal: bool) -> Cell:
+    if row.change_sd is None:
+        return Cell()
+    p_value = row.change_p_value
+    details = (plural(row.models, "model") if p_value is None else p_text(p_value),)
+    return Cell(
+        row.change_sd,
+        3,
+        signed=True,
+        interval=None if for_terminal else (row.change_sd_low, row.change_sd_high),
+        details=() if for_terminal else details,
+        bold=p_value is not None and p_value < 1 - COVERAGE,
+    )
 
 
 def distances_text(result: CleanNoisyDistances, columns: int) -> str:

@@ -68,7 +68,7 @@ class Keys:
 
     def cn_distance(self, models: list[str]) -> str:
         """cn_distance.json: of the encoder, and of those that the models with these keys have learned."""
-        return content_hash("clean-noisy distance", STATISTICS, self.frames("test"), models)
+        return content_hash("clean-noisy distance of all models", STATISTICS, self.frames("test"), models)
 
     def fine_tuned_information(self, models: list[str]) -> str:
         """fine_tuned_information.json, of the encoders that the models with these keys have changed."""
