@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 import typer
 
-from phonemi.claims import claimed, share_of
+from phonemi.claims import claimed, share, share_of
 from phonemi.cli.commands import read_shard
 from phonemi.inference.plan import share_of_files
 
@@ -58,6 +60,23 @@ def test_who_waits_for_a_claim_says_so_once_and_gets_it(tmp_path: Path) -> None:
         assert is_ours
     assert time.monotonic() - start > 0.2
     assert said == [f"waiting for another process, which holds {path}"]
+
+
+def test_shared_work_begins_with_what_nobody_is_at_and_ends_with_what_others_have_left(tmp_path: Path) -> None:
+    done: list[str] = []
+    pieces = {name: partial(done.append, name) for name in "abc"}
+
+    def claim(name: str, wait: bool) -> AbstractContextManager[bool]:
+        return claimed(tmp_path / name, wait)
+
+    process = hold(tmp_path / "a")
+    try:
+        share(pieces, claim, wait=False)
+        assert done == ["b", "c"]
+    finally:
+        threading.Timer(0.3, process.kill).start()
+    share(pieces, claim)
+    assert done[2:] == ["b", "c", "a"], "each once, whether it has been done before is for the work to see"
 
 
 @pytest.mark.parametrize("shards", [1, 2, 7, 30])

@@ -7,8 +7,8 @@ process that holds it ends, however it ends: the work of a dead worker is free a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 logging.getLogger("filelock").setLevel(logging.WARNING)  # it logs every claim at --debug
@@ -45,6 +45,27 @@ def claimed(path: Path, wait: bool = False, say: Callable[[str], None] | None = 
         yield True
     finally:
         lock.release()
+
+
+def share(
+    pieces: Mapping[str, Callable[[], None]],
+    claim: Callable[[str, bool], AbstractContextManager[bool]],
+    wait: bool = True,
+) -> None:
+    """Do work that several launches share: first the pieces that nobody is at, then, waiting, the others.
+
+    Args:
+        pieces: name of a claim -> the work, which looks first whether another process has done it.
+        claim: `claimed`, of a name and of whether it waits.
+        wait: for the others to end; without it, what they are at is left to them.
+    """
+    left = dict(pieces)
+    for waits in (False, True) if wait else (False,):
+        for name, work in list(left.items()):
+            with claim(name, waits) as is_ours:
+                if is_ours:
+                    work()
+                    del left[name]
 
 
 def share_of(count: int, shard: tuple[int, int] | None) -> range:

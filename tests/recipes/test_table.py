@@ -96,7 +96,7 @@ def test_the_table_of_bsse_is_made(
 @pytest.mark.parametrize("scale", SCALES)
 def test_the_table_of_inversion_is_not_made_of_speech_without_tracks(scale: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"needs speech with tracks .* --manifests FOLDER") as error:
-        table.make_table("inversion", tmp_path / "tables", scale)
+        table.make_table(table.TableRequest("inversion", tmp_path / "tables", scale))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "tables").exists()
 
@@ -130,13 +130,13 @@ def test_any_encoder_can_be_named() -> None:
 
 def test_what_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no table 3: known are 1, 2, bsse, feature-norm"):
-        table.make_table("3", tmp_path, "mini")
+        table.make_table(table.TableRequest("3", tmp_path, "mini"))
     with pytest.raises(ConfigError, match="unknown scale 'tiny': paper or mini"):
-        table.make_table("1", tmp_path, "tiny")
+        table.make_table(table.TableRequest("1", tmp_path, "tiny"))
     with pytest.raises(DataError, match="--manifests FOLDER"):
-        table.make_table("1", tmp_path, "paper")
+        table.make_table(table.TableRequest("1", tmp_path, "paper"))
     with pytest.raises(DataError, match=r"manifest .*librispeech-dev-clean.jsonl does not exist"):
-        table.make_table("2", tmp_path, "paper", manifests=tmp_path)
+        table.make_table(table.TableRequest("2", tmp_path, "paper", manifests=tmp_path))
 
 
 @pytest.fixture

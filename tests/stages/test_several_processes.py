@@ -71,7 +71,9 @@ def test_two_processes_make_what_one_makes(
     for expected, row in zip(*logs, strict=True):
         assert (row["stage"], row["label"], row["step"]) == (expected["stage"], expected["label"], expected["step"])
         for name in expected.keys() - {"time_s", "steps_per_s", "stage", "label"}:
-            assert row[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), (row, name)
+            # PESQ aligns pieces of sound by their energy: rounding can move one.
+            tolerance = 1e-3 if name == "pesq_wb_lqo" else 1e-5
+            assert row[name] == pytest.approx(expected[name], rel=tolerance, abs=tolerance), (row, name)
     keys = [read_json(run / "rows" / "ws-hybrid" / "result.json")["key"] for run in (one, two)]
     assert keys[0] == keys[1]
     assert phonemi("train", "--run", two).stderr.count("done already") == 2

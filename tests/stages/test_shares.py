@@ -1,7 +1,9 @@
-"""Shards of one run, each by itself: rows that do not divide evenly, and a second time."""
+"""One run by several launches: shards, each by itself, and stages that are started twice at once."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from phonemi.config import load_config
 from phonemi.files import read_json
 from phonemi.stages import run_stages, train
+from phonemi.stages.aggregate import pretrain_aggregations
+from phonemi.stages.information import measure_information
 from phonemi.stages.run import Run
 
 pytestmark = pytest.mark.slow
@@ -44,3 +48,25 @@ def test_two_shards_make_a_run_each_row_once(
         assert launch(shard)
     assert len(trained) == len(rows)
     assert read_json(tmp_path / "metrics.json") == before
+
+
+def test_two_launches_of_an_analysis_and_of_the_aggregations_share_them(corpus: Any, tmp_path: Path) -> None:
+    settings = [
+        *corpus.settings,
+        "representation=mini",
+        "aggregate.steps=5",
+        "enhance.rows=[ws-linguistic, dws-linguistic]",
+    ]
+    alone = Run(tmp_path / "alone", load_config(None, settings))
+    measure_information(alone)
+    pretrain_aggregations(alone)
+    options = [word for change in settings for word in ("--set", change)]
+    for stage, said in (("information", "information: {}, train"), ("aggregate", "{} (linguistic): 5/5")):
+        words = [sys.executable, "-m", "phonemi.cli", stage, "--run", str(tmp_path / "shared"), *options]
+        launches = [subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in "12"]
+        log = "".join(launch.communicate()[1] for launch in launches)
+        assert [launch.returncode for launch in launches] == [0, 0], log
+        for name in ("mini", "log1p") if stage == "information" else ("ws", "dws"):
+            assert f"\n{log}".count(f"\n{said.format(name)}") == 1, log
+    for name in ("information.json", "aggregations/ws/result.json", "aggregations/dws/result.json"):
+        assert read_json(tmp_path / "shared" / name) == read_json(alone.folder / name)

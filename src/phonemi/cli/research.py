@@ -275,12 +275,12 @@ def table(
 ) -> None:
     """Build a table of the paper beside the printed one; run it again to go on."""
     from phonemi.recipes.on_ray import make_table_on_ray
-    from phonemi.recipes.table import make_table
+    from phonemi.recipes.table import TableRequest, make_table
 
-    arguments = number, out, scale, encoder or [], manifests, set_ or []
+    request = TableRequest(number, out, scale, tuple(encoder or ()), manifests, tuple(set_ or ()))
     if engine and shard:
         raise typer.BadParameter("--on shares the rows itself: leave out --shard")
-    path = make_table_on_ray(*arguments) if engine else make_table(*arguments, read_shard(shard))
+    path = make_table_on_ray(request) if engine else make_table(request, read_shard(shard))
     if path is not None:
         typer.echo(path.read_text(encoding="utf-8"))
 

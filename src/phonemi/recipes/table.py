@@ -40,27 +40,25 @@ class Part(NamedTuple):
     settings: tuple[str, ...] = ()  # that override the preset
 
 
-def make_table(
-    name: str,
-    out: Path,
-    scale: str,
-    encoders: Sequence[str] = (),
-    manifests: Path | None = None,
-    overrides: Sequence[str] = (),
-    shard: tuple[int, int] | None = None,
-) -> Path | None:
+class TableRequest(NamedTuple):
+    """Which table is wanted, of what, and where."""
+
+    name: str  # of `systems.TABLES`
+    out: Path  # folder of the runs and of the table
+    scale: str  # "paper" (its recipe and corpora) or "mini" (the same code on little data)
+    encoders: tuple[str, ...] = ()  # names in the paper, shipped names, folders or hub ids; (): those of the scale
+    manifests: Path | None = None  # folder of those that the preset names; None: at scale mini, speech made in `out`
+    overrides: tuple[str, ...] = ()  # KEY=VALUE, which override the preset
+
+
+def make_table(request: TableRequest, shard: tuple[int, int] | None = None) -> Path | None:
     """Make every row that is not there yet, and write the table, whose path is returned.
 
     Launches at the same time, on one machine or several with one file system, share the work: no row is made twice,
     and that of a process that died is taken over.
 
     Args:
-        name: of `systems.TABLES`.
-        out: folder of the runs and of the table.
-        scale: "paper" (its recipe and corpora) or "mini" (the same code on little data).
-        encoders: names in the paper, shipped names, folders or hub ids; () for those of the scale.
-        manifests: folder of the manifests that the preset names; None: at scale mini, synthetic speech made in `out`.
-        overrides: KEY=VALUE, which override the preset.
+        request: the table.
         shard: (i, n): make every n-th model, from i on, and the table only if that was the last; else None is returned.
 
     Raises:
@@ -68,7 +66,8 @@ def make_table(
         DataError: if a manifest is missing.
     """
     progress = Progress()
-    table, preset, parts = _plan_work(name, out, scale, encoders, manifests, overrides, progress)
+    name, out = request.name, request.out
+    table, preset, parts = _plan_work(request, progress)
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []
     tested_on, protocols, is_complete = EvaluationData(), {}, True
@@ -88,7 +87,7 @@ def make_table(
         return None
     facts: dict[str, Any] = {"number": int(name)} if name.isdecimal() else {"name": name, "note": table.note}
     facts |= {
-        "scale": scale,
+        "scale": request.scale,
         "encoders": {part.encoder: part.representation for part in parts},
     }
     # One family of tests: what this table shows, whatever else has been compared in these folders.
@@ -105,29 +104,17 @@ def make_table(
     return path
 
 
-def table_runs(
-    name: str,
-    out: Path,
-    scale: str,
-    encoders: Sequence[str] = (),
-    manifests: Path | None = None,
-    overrides: Sequence[str] = (),
-) -> list[Run]:
-    """The runs that `make_table` works on, to look at; arguments and errors are the same."""
-    table, preset, parts = _plan_work(name, out, scale, encoders, manifests, overrides, Progress())
-    return [Run(out / table.folder / part.encoder, _config(part, preset, part.rows), save=False) for part in parts]
+def table_runs(request: TableRequest) -> list[Run]:
+    """The runs that `make_table` works on, to look at; errors are the same."""
+    table, preset, parts = _plan_work(request, Progress())
+    return [
+        Run(request.out / table.folder / part.encoder, _config(part, preset, part.rows), save=False) for part in parts
+    ]
 
 
-def _plan_work(
-    name: str,
-    out: Path,
-    scale: str,
-    encoders: Sequence[str],
-    manifests: Path | None,
-    overrides: Sequence[str],
-    progress: Progress,
-) -> tuple[TablePlan, str, list[Part]]:
+def _plan_work(request: TableRequest, progress: Progress) -> tuple[TablePlan, str, list[Part]]:
     """The table, its preset, and its parts with all that differs from the preset; speech is made if none is named."""
+    name, out, scale, encoders, manifests, overrides = request
     if name not in TABLES:
         raise ConfigError(f"there is no table {name}: known are {', '.join(TABLES)}")
     if scale not in SCALES:

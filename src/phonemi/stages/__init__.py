@@ -33,13 +33,9 @@ def run_stages(run: Run, shard: tuple[int, int] | None = None) -> bool:
     from phonemi.stages.showcase import write_showcase
     from phonemi.stages.train import train_systems
 
-    for name, stage in (
-        ("pretrain", pretrain_encoder),
-        ("information", measure_information),
-        ("aggregate", pretrain_aggregations),
-    ):
-        with run.claimed(name):
-            stage(run)
+    pretrain_encoder(run)
+    measure_information(run)
+    pretrain_aggregations(run)
     train_systems(run, shard=shard)
     if not score_systems(run, shard):
         return False

@@ -7,6 +7,7 @@ which maximises the lower bound of the MI; then the aggregation is frozen. The p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -42,26 +43,33 @@ KINDS = {"weighted_sum": "ws", "dynamic_weighted_sum": "dws"}  # what is pre-tra
 
 
 def pretrain_aggregations(run: Run) -> None:
-    """Pre-train every aggregation of the configuration that is not there yet: one for each model of the systems."""
+    """Pre-train every aggregation of the configuration that is not there yet: one for each model of the systems.
+
+    Launches at once share them.
+    """
     settings, splits = run.config.aggregate, dict[bool, dict[Split, LabelledFrames]]()
     with run.processes.first_ahead():  # an error is said once, a file hashed once
         key = run.keys.aggregations
+
+    def pretrain(kind: str, model: int) -> None:
+        name = numbered_name(kind, model)
+        if run.is_done(f"aggregate: {name}", _result(name), key):
+            return
+        with run.processes.first_ahead():
+            run.processes.require_shares("aggregate", settings.accumulate, settings.batch_frames, "batch_frames")
+        with run.folder.timed("aggregate"):
+            dynamic = kind == "dws" and run.data.has_dynamic_data
+            if dynamic not in splits:
+                with run.processes.first_ahead():
+                    splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
+            _pretrain(run, kind, model, splits[dynamic])
+
+    pieces = {}
     for kind in settings.aggregations:
-        learners = [
-            system for system in run.systems if system.is_pretrained and KINDS[system.aggregation or ""] == kind
-        ]
+        learners = [s for s in run.systems if s.is_pretrained and KINDS[s.aggregation or ""] == kind]
         for model in range(1, 1 + max((system.model for system in learners), default=1)):
-            name = numbered_name(kind, model)
-            if run.is_done(f"aggregate: {name}", _result(name), key):
-                continue
-            with run.processes.first_ahead():
-                run.processes.require_shares("aggregate", settings.accumulate, settings.batch_frames, "batch_frames")
-            with run.folder.timed("aggregate"):
-                dynamic = kind == "dws" and run.data.has_dynamic_data
-                if dynamic not in splits:
-                    with run.processes.first_ahead():
-                        splits[dynamic] = labelled_frames(run, run.encoder, dynamic=dynamic)
-                _pretrain(run, kind, model, splits[dynamic])
+            pieces[f"aggregate.{numbered_name(kind, model)}"] = partial(pretrain, kind, model)
+    run.share(pieces)
 
 
 def new_aggregation(settings: Aggregate, encoder: Representation, kind: str) -> Aggregation:

@@ -135,9 +135,7 @@ def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
         with _judging(run, own) as (test_set, judges):
             for name in names:
                 _scores_of(run, name, keys[name], test_set, judges, wait=False)
-    for system in own:
-        if _has_information(system) and system.changes_encoder:
-            _measure_alone(run, system, wait=False)
+    _share_information(run, [s for s in own if _has_information(s) and s.changes_encoder], wait=False)
     left = [name for name, scored in rows_scored(run, keys).items() if not scored]
     if left:
         run.say(f"{plural(len(keys) - len(left), 'row')} of {len(keys)} scored; the rest is done by other shards")
@@ -293,12 +291,12 @@ def _scores_of(
         }
         if len(parts) == 1:
             parts = {folder: range(len(test_set))}
-        for waits in (False, True) if wait else (False,):
-            for part, indices in parts.items():
-                claim = run.claimed if waits else run.try_to_claim
-                with claim(f"scores.{name}.{indices.start}") as is_ours:
-                    if is_ours and not (is_there(part) or is_there(folder)):
-                        _score_part(run, name, key, test_set, judges, indices, part)
+
+        def score(part: str, indices: range) -> None:
+            if not (is_there(part) or is_there(folder)):
+                _score_part(run, name, key, test_set, judges, indices, part)
+
+        run.share({f"scores.{name}.{parts[part].start}": partial(score, part, parts[part]) for part in parts}, wait)
         with run.claimed(f"scores.{name}"):
             if not is_there(folder) and all(map(is_there, parts)):
                 for file in names:
@@ -449,9 +447,8 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
     frozen = [system for system in systems if not system.changes_encoder]
     parts = [_measure_features(run, frozen, key)] if frozen else []
     others = [system for system in systems if system.changes_encoder]
-    for wait in (False, True):  # first what no other process is at
-        alone = [part for system in others if (part := _measure_alone(run, system, wait))]
-    parts += alone
+    _share_information(run, others)
+    parts += [read_record(run.folder / _information_file(system), AggregatedInformation) for system in others]
     return AggregatedInformation(
         key=key,
         rows=tuple(chain.from_iterable(part.rows for part in parts)),
@@ -460,18 +457,20 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
     )
 
 
-def _measure_alone(run: Run, system: System, wait: bool) -> AggregatedInformation | None:
-    """The MI of a system with an encoder of its own, from RUN/rows/<system>/information.json where it is there.
+def _share_information(run: Run, systems: list[System], wait: bool = True) -> None:
+    """Measure with other launches the MI of systems with encoders of their own."""
+    run.share({f"information.{system.name}": partial(_measure_alone, run, system) for system in systems}, wait)
 
-    None if another process is at it, unless it is waited for.
-    """
-    path, key = f"rows/{system.name}/information.json", run.keys.aggregated_information([system])
-    with run.claimed(f"information.{system.name}", wait) as is_ours:
-        if not run.folder.is_current(path, key):
-            if not is_ours:
-                return None
-            run.folder.write(path, _measure_features(run, [system], key).to_json())
-    return read_record(run.folder / path, AggregatedInformation)
+
+def _information_file(system: System) -> str:
+    return f"rows/{system.name}/information.json"
+
+
+def _measure_alone(run: Run, system: System) -> None:
+    """Measure the MI of a system with an encoder of its own, unless it is measured."""
+    path, key = _information_file(system), run.keys.aggregated_information([system])
+    if not run.folder.is_current(path, key):
+        run.folder.write(path, _measure_features(run, [system], key).to_json())
 
 
 def _measure_features(run: Run, systems: list[System], key: str) -> AggregatedInformation:

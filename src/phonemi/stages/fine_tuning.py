@@ -5,11 +5,11 @@ that the trained rows of a run have learned or normalised, by the probes and on 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import chain
-from typing import Any
 
 from phonemi.errors import DataError
-from phonemi.results.information import Information, LayerBound
+from phonemi.results.information import Information
 from phonemi.results.record import read_record
 from phonemi.stages import information
 from phonemi.stages.labelled_frames import labelled_frames
@@ -37,8 +37,8 @@ def measure_fine_tuned(run: Run) -> None:
     if run.is_done("what fine-tuning did:", RESULT, key):
         return
     with run.folder.timed("what fine-tuning did"):
-        for wait in (False, True):  # first what no other process is at
-            parts = [part for system in changed if (part := _measure_layers(run, system, wait))]
+        run.share({f"layers.{system.name}": partial(_measure_layers, run, system) for system in changed})
+        parts = [read_record(run.folder / _layers_file(system), Information) for system in changed]
         result = replace(
             parts[0],
             key=key,
@@ -49,29 +49,21 @@ def measure_fine_tuned(run: Run) -> None:
         run.folder.write(RESULT, result.to_json())
 
 
-def _measure_layers(run: Run, system: System, wait: bool) -> Information | None:
-    """Every layer of the encoder of one model, from RUN/rows/<system>/layers.json where it is there.
+def _layers_file(system: System) -> str:
+    return f"rows/{system.name}/layers.json"
 
-    None if another process is at it, unless it is waited for.
-    """
-    path, key = f"rows/{system.name}/layers.json", run.keys.fine_tuned_information([run.keys.model(system)])
-    with run.claimed(f"layers.{system.name}", wait) as is_ours:
-        if not run.folder.is_current(path, key):
-            if not is_ours:
-                return None
-            encoder = load_model(run.folder.model(system.name)).representation
-            assert encoder is not None
-            keys = run.keys.with_encoder(run.keys.model(system))
-            splits = labelled_frames(run, encoder.to(run.device), system.name, keys)
-            features = {split: frames.states.frames for split, frames in splits.items()}
-            lists: dict[str, Any] = {
-                list_name: tuple(
-                    LayerBound(representation=system.name, layer=layer, snr_db=snr_db, **vars(bound))
-                    for layer, snr_db, bound in bounds
-                )
-                for list_name, bounds in information.measure_frames(run, features, splits, system.name).items()
-            }
-            before = read_record(run.folder / information.RESULT, Information)
-            measured = replace(before, key=key, protocol={**before.protocol, "before": run.encoder_name}, **lists)
-            run.folder.write(path, measured.to_json())
-    return read_record(run.folder / path, Information)
+
+def _measure_layers(run: Run, system: System) -> None:
+    """Measure every layer of the encoder of one model, unless it is measured."""
+    path, key = _layers_file(system), run.keys.fine_tuned_information([run.keys.model(system)])
+    if run.folder.is_current(path, key):
+        return
+    encoder = load_model(run.folder.model(system.name)).representation
+    assert encoder is not None
+    keys = run.keys.with_encoder(run.keys.model(system))
+    lists = information.measure_layers(
+        run, labelled_frames(run, encoder.to(run.device), system.name, keys), system.name
+    )
+    before = read_record(run.folder / information.RESULT, Information)
+    measured = replace(before, key=key, protocol={**before.protocol, "before": run.encoder_name}, **lists)
+    run.folder.write(path, measured.to_json())

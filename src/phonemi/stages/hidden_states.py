@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from phonemi.aggregations import Aggregation
-from phonemi.claims import claimed
+from phonemi.claims import claimed, share
 from phonemi.data.mixing import Mixture, Mixtures, generator
 from phonemi.errors import DataError
 from phonemi.files import content_hash, read_json, remove_leftovers, replacing, write_json
@@ -109,8 +110,11 @@ class StateCache:
         parts = [range(first, min(first + part_size, len(mixtures))) for first in range(0, len(mixtures), part_size)]
         files = StateFiles(self.folder, name, key, parts=len(parts))
 
-        def encode(indices: range, path: Path, task: Task) -> None:
-            starts = self._encode(representation, mixtures, indices, path, subset, padded_batch, task)
+        def encode(number: int) -> None:
+            if files.has_part(number):
+                return
+            path = files.part(number)
+            starts = self._encode(representation, mixtures, parts[number], path, subset, padded_batch, task)
             index = {"key": key, "starts": starts, "layers": representation.layers, "dim": representation.dim}
             write_json(path.with_suffix(".json"), index)  # last: without it the file beside it counts for nothing
 
@@ -119,12 +123,8 @@ class StateCache:
 
         if not files.is_whole():
             with self.progress.task(f"encoding {name}", len(mixtures)) as task:
-                # First what nobody is at; then what others were at, and have not finished.
-                for wait in (False, True) if len(parts) > 1 else (True,):
-                    for number, indices in enumerate(parts):
-                        with claim(f"{name}.{number}" if len(parts) > 1 else name, wait) as is_ours:
-                            if is_ours and not files.has_part(number):
-                                encode(indices, files.part(number), task)
+                whole = len(parts) == 1
+                share({name if whole else f"{name}.{n}": partial(encode, n) for n in range(len(parts))}, claim)
             if len(parts) > 1:
                 with claim(name):
                     files.join()

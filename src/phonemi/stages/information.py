@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Literal, NamedTuple
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from phonemi.errors import ConfigError
+from phonemi.files import content_hash
 from phonemi.information.mutual_information import EvaluationSet, MutualInformation, bits, entropy_nats, measure
 from phonemi.metrics.statistics import MIN_CLUSTERS, estimate
 from phonemi.probes.frames import Features
@@ -43,38 +45,67 @@ class SlotBound(NamedTuple):
 
 
 def measure_information(run: Run) -> None:
-    """Measure every layer of the encoder, and the log1p spectrum, at every SNR."""
+    """Measure every layer of the encoder, and the log1p spectrum, at every SNR; launches at once share the two."""
     if run.is_done("information:", RESULT, run.keys.information):
         return
-    settings = run.config.information
-    lists: dict[ListName, list[LayerBound]] = {"rows": [], "average": [], "validation": []}
     with run.folder.timed("information"):
-        for representation, name, file in ((run.encoder, run.encoder_name, "encoder"), (Log1p(), "log1p", "log1p")):
-            splits = labelled_frames(run, representation, file)
-            description = ", ".join(f"{split} {frames.describe()}" for split, frames in splits.items())
-            run.say(f"information: {name}, {description}")
-            features = {split: frames.states.frames for split, frames in splits.items()}
-            for list_name, bounds in measure_frames(run, features, splits, name).items():
-                lists[list_name] += [
-                    LayerBound(representation=name, layer=layer, snr_db=snr_db, **vars(bound))
-                    for layer, snr_db, bound in bounds
-                ]
-        # The labels are the same for both representations.
-        classes, phones = count_classes(settings), splits["train"].labels.phones
-        information = Information(
+        names = {"encoder": run.encoder_name, "log1p": "log1p"}
+        frames_of = {file: labelled_frames(run, run.encoder if file == "encoder" else Log1p(), file) for file in names}
+        pieces = {
+            f"information.{file}": partial(_measure_part, run, file, names[file], frames)
+            for file, frames in frames_of.items()
+        }
+        run.share(pieces)
+        encoder, spectrum = (read_record(run.folder / _part_file(file), Information) for file in names)
+        information = replace(
+            spectrum,
             key=run.keys.information,
-            classes=classes,
-            snrs_db=settings.snrs_db,
-            protocol={
-                **settings.model_dump(mode="json"),
-                "data": description,
-                "train_entropy_bits": bits(entropy_nats(phones, classes)),
-            },
-            rows=tuple(lists["rows"]),
-            average=tuple(lists["average"]),
-            validation=tuple(lists["validation"]),
+            rows=encoder.rows + spectrum.rows,
+            average=encoder.average + spectrum.average,
+            validation=encoder.validation + spectrum.validation,
         )
         run.folder.write(RESULT, information.to_json())
+
+
+def _part_file(file: str) -> str:
+    return f"cache/layers.{file}.json"
+
+
+def _measure_part(run: Run, file: str, name: str, splits: dict[Split, LabelledFrames]) -> None:
+    """Measure one representation, unless it is measured."""
+    settings, key = run.config.information, content_hash(run.keys.information, file)
+    if run.folder.is_current(_part_file(file), key):
+        return
+    description = ", ".join(f"{split} {frames.describe()}" for split, frames in splits.items())
+    run.say(f"information: {name}, {description}")
+    classes = count_classes(settings)
+    entropy_bits = bits(entropy_nats(splits["train"].labels.phones, classes))
+    part = Information(
+        key=key,
+        classes=classes,
+        snrs_db=settings.snrs_db,
+        protocol={**settings.model_dump(mode="json"), "data": description, "train_entropy_bits": entropy_bits},
+        **measure_layers(run, splits, name),
+    )
+    run.folder.write(_part_file(file), part.to_json())
+
+
+def measure_layers(run: Run, splits: Mapping[Split, LabelledFrames], name: str) -> dict[str, Any]:
+    """Measure every layer of the representation `name`: the lists of `Information`, each a tuple of `LayerBound`.
+
+    Args:
+        run: settings of the probes, and where they are trained.
+        splits: hidden states of the representation, and their labels.
+        name: that the bounds are of.
+    """
+    features = {split: frames.states.frames for split, frames in splits.items()}
+    return {
+        list_name: tuple(
+            LayerBound(representation=name, layer=layer, snr_db=snr_db, **vars(bound))
+            for layer, snr_db, bound in bounds
+        )
+        for list_name, bounds in measure_frames(run, features, splits, name).items()
+    }
 
 
 def measure_frames(

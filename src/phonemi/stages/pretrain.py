@@ -45,15 +45,19 @@ KMEANS_FRAMES = 60_000  # enough for some hundred clusters; scipy's assignment s
 
 
 def pretrain_encoder(run: Run) -> None:
-    """Train the encoder, one round after the other; a finished round is not repeated."""
-    settings = run.config.encoder
+    """Train the encoder, one round after the other; a finished round is not repeated, nor what another launch is at."""
     if run.config.representation != "encoder":
         run.say(f"pretrain: nothing to do, the representation is {run.config.representation}")
         return
     with run.processes.first_ahead():  # an error is said once, a file hashed once
         key = run.keys.encoder
-    if run.is_done("pretrain:", ENCODER_RESULT, key):
-        return
+    with run.claimed("pretrain"):
+        if not run.is_done("pretrain:", ENCODER_RESULT, key):
+            _pretrain(run, key)
+
+
+def _pretrain(run: Run, key: str) -> None:
+    settings = run.config.encoder
     with run.processes.first_ahead():
         run.processes.require_shares("encoder", settings.accumulate, settings.batch)
         teachers = _load_teachers(settings)  # first, since what can be missing should not be missed after hours

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from phonemi.claims import claimed
+from phonemi.claims import claimed, share
 from phonemi.config import Config, save_config
 from phonemi.devices import choose_device, launched_processes
 from phonemi.errors import ConfigError, DataError
@@ -211,9 +211,9 @@ class Run:
         with ExitStack() as stack:
             yield self.processes.from_first(lambda: stack.enter_context(claimed(path, wait, self.say)))
 
-    def try_to_claim(self, name: str) -> AbstractContextManager[bool]:
-        """`claimed`, without waiting: whether it is held."""
-        return self.claimed(name, wait=False)
+    def share(self, pieces: Mapping[str, Callable[[], None]], wait: bool = True) -> None:
+        """Do pieces of work of this run, with other launches that do the same (`phonemi.claims.share`)."""
+        share(pieces, self.claimed, wait)
 
     def say(self, text: str) -> None:
         """One line for the person watching."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,9 @@ def train_systems(run: Run, only: str | None = None, shard: tuple[int, int] | No
             forecast = _forecast(run, run.progress, len(to_train))
             for left, system in zip(reversed(range(len(to_train))), to_train, strict=True):
                 forecast.updates_after = left * settings.steps
-                _train_unless_claimed(run, system, mixtures, forecast)
-        for system in to_train:  # whose claim another process held, perhaps until it was killed
-            if not _is_trained(run, system):
-                with run.claimed(f"row.{system.name}"):
-                    if not _is_trained(run, system):
-                        train_system(run, system, mixtures)
+                _share(run, [system], mixtures, forecast, wait=False)
+        # What another process was at, perhaps until it was killed.
+        _share(run, [system for system in to_train if not _is_trained(run, system)], mixtures)
 
 
 def _require_all_there_is(run: Run, to_train: list[System]) -> None:
@@ -135,12 +133,20 @@ def _require_all_there_is(run: Run, to_train: list[System]) -> None:
             load_start(settings.start, system, run.encoder if system.uses_encoder else None)
 
 
-def _train_unless_claimed(
-    run: Run, system: System, mixtures: dict[Split, list[Mixture]], forecast: Forecast | None
+def _share(
+    run: Run,
+    systems: list[System],
+    mixtures: dict[Split, list[Mixture]],
+    forecast: Forecast | None = None,
+    wait: bool = True,
 ) -> None:
-    with run.try_to_claim(f"row.{system.name}") as is_ours:
-        if is_ours and not _is_trained(run, system):
+    """Train with other launches what is not trained yet."""
+
+    def train(system: System) -> None:
+        if not _is_trained(run, system):
             train_system(run, system, mixtures, forecast)
+
+    run.share({f"row.{system.name}": partial(train, system) for system in systems}, wait)
 
 
 def _is_trained(run: Run, system: System) -> bool:
@@ -482,4 +488,4 @@ def _train_in_process(folder: Path, config: Config, name: str, announced_rows: i
     if announced_rows:
         forecast = _forecast(run, Progress(), announced_rows, min(config.enhance.jobs, announced_rows))
         forecast.updates_after = (announced_rows - 1) * config.enhance.steps
-    _train_unless_claimed(run, find_system(name), fixed_mixtures(run), forecast)
+    _share(run, [find_system(name)], fixed_mixtures(run), forecast, wait=False)
