@@ -16,7 +16,7 @@ mkdir -p "$out"
 [ -f "$out/speech.jsonl" ] || "$phonemi" prepare librispeech "$data/librispeech/LibriSpeech" \
     --alignments "$data/librispeech/alignments/phones.ctm" -o "$out/speech.jsonl"
 [ -f "$out/noise.jsonl" ] || "$phonemi" prepare esc50 "$data/esc10" -o "$out/noise.jsonl"
-few=(data.validation_share=0.005 information.train_utterances=4 information.test_utterances=2 information.copies=1 information.epochs=1
+few=(data.validation_share=0.005 enhance.batch=2 information.train_utterances=4 information.test_utterances=2 information.copies=1 information.epochs=1
     "information.snrs_db=[0, 10]" enhance.train_mixtures=8 enhance.validation_mixtures=2 enhance.steps=2
     enhance.validate_every=2 enhance.jobs=1 enhance.recompute_blocks=true evaluate.utterances=2 "evaluate.snrs_db=[5]"
     evaluate.recogniser=none evaluate.examples=1)
