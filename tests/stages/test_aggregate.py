@@ -16,9 +16,10 @@ from phonemi.data.manifest import write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
 from phonemi.probes.aggregation_probe import AggregationProbe
-from phonemi.stages import aggregate, train
+from phonemi.stages import aggregate
 from phonemi.stages.aggregate import linguistic_aggregation, new_aggregation
 from phonemi.stages.run import Run
+from phonemi.stages.system_parts import initial_aggregation
 from phonemi.systems import find_system
 
 
@@ -46,8 +47,8 @@ def test_what_the_paper_does_not_say_of_an_aggregation_can_be_chosen(run: Run) -
     assert keys[0] != keys[1]
     free = Run(run.folder.path, load_config(run.folder / "config.yaml", ["aggregate.renormalise=false"]), save=False)
     assert free.keys.aggregations == run.keys.aggregations  # pre-training is the same
-    assert train.initial_aggregation(free, find_system("ws-hybrid")).settings()["renormalise"] is False
-    assert train.initial_aggregation(run, find_system("ws-hybrid")).settings()["renormalise"] is True
+    assert initial_aggregation(free, find_system("ws-hybrid")).settings()["renormalise"] is False
+    assert initial_aggregation(run, find_system("ws-hybrid")).settings()["renormalise"] is True
 
 
 def test_pre_training_has_moved_the_weights(run: Run) -> None:

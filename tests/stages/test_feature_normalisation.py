@@ -18,7 +18,8 @@ from phonemi.representations.names import load_representation
 from phonemi.stages.evaluate import evaluate_systems
 from phonemi.stages.information import measure_information
 from phonemi.stages.run import Run
-from phonemi.stages.train import clean_statistics, train_systems
+from phonemi.stages.system_parts import clean_statistics
+from phonemi.stages.train import train_systems
 
 ROWS = ["ws-acoustic+norm-2", "ws-acoustic+norm-0.1+tuned-entire", "ws-linguistic+log1p+norm-0+tuned-5"]
 
@@ -79,7 +80,7 @@ def test_clean_statistics_are_measured_once_and_from_whom_the_settings_say(untra
     def never(*arguments: Any) -> Statistics:
         raise AssertionError
 
-    monkeypatch.setattr("phonemi.stages.train.measure_statistics", never)
+    monkeypatch.setattr("phonemi.stages.system_parts.measure_statistics", never)
     again = clean_statistics(untrained, encoder)
     assert torch.equal(again.std, found.std)
     for change in ("enhance.reference_utterances=1", "enhance.feature_reference=pretraining"):

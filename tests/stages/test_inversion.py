@@ -33,8 +33,10 @@ from phonemi.stages.aggregate import new_aggregation
 from phonemi.stages.evaluate import evaluate_systems
 from phonemi.stages.information import measure_information
 from phonemi.stages.run import Run
+from phonemi.stages.system_parts import new_inversion_part, new_network, speaker_tracks
 from phonemi.stages.test_sets import find_test_set
-from phonemi.stages.train import is_trained, new_inversion_part, new_network, speaker_tracks, train_systems
+from phonemi.stages.train import train_systems
+from phonemi.stages.trained_models import is_trained
 from phonemi.stages.training_batches import TrainingBatches, enhancement_mixtures, stores_states
 from phonemi.stages.training_model import TrainingModel
 from phonemi.systems import find_system

@@ -35,7 +35,8 @@ from phonemi.signal import valid_mask
 from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
-from phonemi.stages.train import initial_aggregation, is_trained
+from phonemi.stages.system_parts import initial_aggregation, new_network
+from phonemi.stages.trained_models import is_trained
 from phonemi.stages.training_batches import Batch, StoredInputs, TrainingBatches, enhancement_mixtures, stored_states
 from phonemi.stages.training_model import TrainingModel
 from phonemi.systems import find_system
@@ -442,12 +443,12 @@ def test_the_phones_that_are_lost_are_in_the_loss_and_move_the_network() -> None
 
 def test_a_network_gets_the_settings_that_it_takes() -> None:
     settings = load_config(None, ["enhance.hidden=7", "enhance.layers=2"]).enhance
-    blstm, complex_mask = (train.new_network(find_system(name), settings, 0) for name in ("log1p", "log1p+complex"))
+    blstm, complex_mask = (new_network(find_system(name), settings, 0) for name in ("log1p", "log1p+complex"))
     assert blstm.architecture() == "BLSTM of 2 layers of 7"
     assert complex_mask.architecture() == "complex mask of 3 dual-path blocks of 48 channels"
     assert [network.settings()["level_db"] for network in (blstm, complex_mask)] == [None, 0.0]
     louder = load_config(None, ["enhance.level_db=-6"]).enhance
-    assert train.new_network(find_system("log1p+complex"), louder, 0).settings()["level_db"] == -6.0
+    assert new_network(find_system("log1p+complex"), louder, 0).settings()["level_db"] == -6.0
 
 
 def test_pairs_take_the_place_of_mixtures(untrained: Run, tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
 from phonemi.results.evaluation import EvaluationData, PaperComparison, PaperTable
 from phonemi.results.run_folder import removing_empty_run
-from phonemi.stages import aggregate, evaluate, run_stages, train
+from phonemi.stages import aggregate, evaluate, run_stages
 from phonemi.stages.comparison import adjust
 from phonemi.stages.protocol import describe_statistics
 from phonemi.stages.run import Run
+from phonemi.stages.trained_models import is_trained
 from phonemi.systems import TABLES, TablePlan, find_system, find_systems
 from phonemi.tables import plural
 from phonemi.weights.training_record import find_training_record
@@ -196,7 +197,7 @@ def _metrics(
     here = {path.name for path in folder.glob("rows/*") if path.name in order and path.name not in part.rows}
     with removing_empty_run(folder):
         run = Run(folder, _config(part, preset, [*part.rows, *sorted(here)]), save=False)
-        done = [system.name for system in run.systems if system.name in here and train.is_trained(run, system)]
+        done = [system.name for system in run.systems if system.name in here and is_trained(run, system)]
         run = Run(folder, _config(part, preset, sorted([*part.rows, *done], key=order.index)), progress)
         if not run_stages(run, shard):
             return None

@@ -21,7 +21,7 @@ from phonemi.results.cn_distance import CleanNoisyDistances, LayerDistance
 from phonemi.stages.keys import Keys
 from phonemi.stages.labelled_frames import encode_split
 from phonemi.stages.run import Run
-from phonemi.stages.train import is_trained, load_model
+from phonemi.stages.trained_models import is_trained, load_model
 from phonemi.tables import plural
 
 RESULT = "cn_distance.json"

@@ -56,7 +56,7 @@ from phonemi.stages.protocol import describe_protocol
 from phonemi.stages.recognisers import recogniser_of
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import TestSet
-from phonemi.stages.train import is_trained, load_model, require_trained
+from phonemi.stages.trained_models import is_trained, load_model, require_trained
 from phonemi.systems import System, find_system
 from phonemi.tables import plural
 from phonemi.workers import Workers

@@ -14,7 +14,7 @@ from phonemi.results.record import read_record
 from phonemi.stages import information
 from phonemi.stages.labelled_frames import labelled_frames
 from phonemi.stages.run import Run
-from phonemi.stages.train import is_trained, load_model
+from phonemi.stages.trained_models import is_trained, load_model
 from phonemi.systems import System
 
 RESULT = "fine_tuned_information.json"

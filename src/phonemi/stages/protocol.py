@@ -13,8 +13,8 @@ from phonemi.representations.base import Representation
 from phonemi.results.evaluation import Comparison, EvaluationData
 from phonemi.results.metrics import METRIC
 from phonemi.stages.run import Run
+from phonemi.stages.system_parts import new_network
 from phonemi.stages.test_sets import named_recordings
-from phonemi.stages.train import new_network
 from phonemi.tables import duration_text, plural, snr_text
 from phonemi.weights.training_record import TrainingRecord, find_training_record
 

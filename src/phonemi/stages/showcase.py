@@ -21,7 +21,7 @@ from phonemi.results.weights import DynamicWeights, LayerWeights, RowWeights, Ro
 from phonemi.stages import evaluate
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import enhances, find_signal, find_test_set, mix_test_speech, row_label, row_names
-from phonemi.stages.train import load_model
+from phonemi.stages.trained_models import load_model
 from phonemi.systems import System
 
 RESULT = "examples/result.json"

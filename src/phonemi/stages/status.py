@@ -11,7 +11,7 @@ from phonemi.config import load_config
 from phonemi.errors import DataError
 from phonemi.stages.evaluate import RESULT, current_key, rows_scored
 from phonemi.stages.run import CLAIMS, Run
-from phonemi.stages.train import is_trained
+from phonemi.stages.trained_models import is_trained
 from phonemi.tables import plural
 
 

@@ -21,7 +21,7 @@ from phonemi.errors import DataError
 from phonemi.signal import SAMPLE_RATE
 from phonemi.stages.data_splits import DataSplits, draw_evenly
 from phonemi.stages.run import Run
-from phonemi.stages.train import require_trained
+from phonemi.stages.trained_models import require_trained
 from phonemi.systems import find_system, known_system, numbered_name
 from phonemi.tables import plural
 from phonemi.weights import shipped
