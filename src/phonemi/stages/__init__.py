@@ -39,7 +39,7 @@ def run_stages(run: Run, shard: tuple[int, int] | None = None) -> bool:
     train_systems(run, shard=shard)
     if not score_systems(run, shard):
         return False
-    with run.claimed("evaluate"):
-        evaluate_systems(run)
+    evaluate_systems(run)
+    with run.claimed("showcase"):
         write_showcase(run)
     return True

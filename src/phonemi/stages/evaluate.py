@@ -71,6 +71,8 @@ WORD_PACKAGES = ("jiwer", "whisper-normalizer")
 def evaluate_systems(run: Run) -> None:
     """Judge every row; rows that are judged already are read from RUN/rows/<row>/scores.json.
 
+    Launches at once share what is slow, and each writes the same result.
+
     If the package of a score is missing, the score counts as failed, and is computed by the next run that finds it.
 
     Raises:
@@ -82,12 +84,13 @@ def evaluate_systems(run: Run) -> None:
     if run.is_done("evaluate:", RESULT, key):
         return
     with _judging(run, run.systems) as (test_set, judges):
-        utterances = {}
-        for name, row_key in _score_keys(run).items():
-            utterances[name] = _scores_of(run, name, row_key, test_set, judges)
+        keys = _score_keys(run)
+        for name in keys:  # first what no other launch is at
+            scored = _scores_of(run, name, keys[name], test_set, judges, wait=False)
             if name == "noisy":
-                for line in check_noisy_scores(utterances[name]):
+                for line in check_noisy_scores(scored):
                     run.say(f"evaluate: {line}")
+        utterances = {name: _scores_of(run, name, keys[name], test_set, judges) for name in keys}
     recogniser = judges.recogniser
     if articulation.inverts(run):
         run.folder.write(articulation.RESULT, articulation.summarise(run, key).to_json())
@@ -135,7 +138,7 @@ def score_systems(run: Run, shard: tuple[int, int] | None = None) -> bool:
         with _judging(run, own) as (test_set, judges):
             for name in names:
                 _scores_of(run, name, keys[name], test_set, judges, wait=False)
-    _share_information(run, [s for s in own if _has_information(s) and s.changes_encoder], wait=False)
+    _share_information(run, [[s] for s in own if _has_information(s) and s.changes_encoder], wait=False)
     left = [name for name, scored in rows_scored(run, keys).items() if not scored]
     if left:
         run.say(f"{plural(len(keys) - len(left), 'row')} of {len(keys)} scored; the rest is done by other shards")
@@ -445,10 +448,9 @@ def _has_information(system: System) -> bool:
 def _measure_aggregated(run: Run, systems: list[System], key: str) -> AggregatedInformation:
     """The content of aggregated_information.json: the systems of the frozen encoder measured together, others alone."""
     frozen = [system for system in systems if not system.changes_encoder]
-    parts = [_measure_features(run, frozen, key)] if frozen else []
-    others = [system for system in systems if system.changes_encoder]
-    _share_information(run, others)
-    parts += [read_record(run.folder / _information_file(system), AggregatedInformation) for system in others]
+    groups = ([frozen] if frozen else []) + [[system] for system in systems if system.changes_encoder]
+    _share_information(run, groups)
+    parts = [read_record(run.folder / _information_file(group), AggregatedInformation) for group in groups]
     return AggregatedInformation(
         key=key,
         rows=tuple(chain.from_iterable(part.rows for part in parts)),
@@ -457,20 +459,24 @@ def _measure_aggregated(run: Run, systems: list[System], key: str) -> Aggregated
     )
 
 
-def _share_information(run: Run, systems: list[System], wait: bool = True) -> None:
-    """Measure with other launches the MI of systems with encoders of their own."""
-    run.share({f"information.{system.name}": partial(_measure_alone, run, system) for system in systems}, wait)
+def _share_information(run: Run, groups: list[list[System]], wait: bool = True) -> None:
+    """Measure with other launches the MI of groups of systems, each with one encoder."""
+    run.share({_information_claim(group): partial(_measure_group, run, group) for group in groups}, wait)
 
 
-def _information_file(system: System) -> str:
-    return f"rows/{system.name}/information.json"
+def _information_claim(group: list[System]) -> str:
+    return f"information.{group[0].name if group[0].changes_encoder else 'aggregations'}"
 
 
-def _measure_alone(run: Run, system: System) -> None:
-    """Measure the MI of a system with an encoder of its own, unless it is measured."""
-    path, key = _information_file(system), run.keys.aggregated_information([system])
+def _information_file(group: list[System]) -> str:
+    return f"rows/{group[0].name}/information.json" if group[0].changes_encoder else "cache/aggregations.json"
+
+
+def _measure_group(run: Run, group: list[System]) -> None:
+    """Measure the MI of systems with one encoder, unless it is measured."""
+    path, key = _information_file(group), run.keys.aggregated_information(group)
     if not run.folder.is_current(path, key):
-        run.folder.write(path, _measure_features(run, [system], key).to_json())
+        run.folder.write(path, _measure_features(run, group, key).to_json())
 
 
 def _measure_features(run: Run, systems: list[System], key: str) -> AggregatedInformation:
