@@ -81,7 +81,7 @@ def make_table(request: TableRequest, shard: tuple[int, int] | None = None) -> P
         tested_on, protocols[part.encoder] = EvaluationData.from_json(metrics["data"]), metrics["protocol"]
         wanted = {"noisy", "clean", *part.rows}
         new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
-        rows += [_row(part, one) for one in metrics["rows"] if one["row"] in new]
+        rows += [_row(part, one, table.is_printed) for one in metrics["rows"] if one["row"] in new]
         compared = [one for one in metrics["comparisons"] if one["row"] in wanted and one["against"] in part.rows]
         comparisons += [PaperComparison.from_json({"encoder": part.encoder, **one}) for one in compared]
     if not is_complete:
@@ -217,11 +217,11 @@ def _config(part: Part, preset: str, rows: Sequence[str]) -> Config:
     return load_config(preset, [*part.settings, *own])
 
 
-def _row(part: Part, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Ours, and what is printed of the same encoder and row, if anything is."""
+def _row(part: Part, metrics: dict[str, Any], is_printed: bool) -> dict[str, Any]:
+    """Ours and, in a table that is printed, what stands there of the same encoder and row."""
     name = metrics["row"]
     system = find_system(name) if name in part.rows else None
     encoder = part.encoder if system is not None and system.uses_encoder else ""
-    printed = None if system is None else system.printed.get(encoder)
+    printed = system.printed.get(encoder) if system is not None and is_printed else None
     published = {} if printed is None else {"published": printed._asdict()}
     return {"encoder": encoder, **metrics, **published}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -26,12 +27,14 @@ from phonemi.results.tables import (
 )
 from phonemi.tables import Table
 
-NOTES = """\
-Ours: mean [95 % interval over {unit} and, where there are several, models]; ± is the standard deviation over the models
-of a row, or over several probes for MI. In round brackets: what the paper prints; its "SI-SDR" is read as SI-SDRi. ▲
-better, ▼ worse than the acoustic row of the same encoder, kind and inputs, tested over models and {unit} and adjusted
-for the number of tests; of fewer than {models} models nothing is tested."""
-FEW_SPEAKERS = " There are too few\nspeakers to test over: what is significant holds for these speakers."
+NOTES = (
+    "Ours: mean [95 % interval over {unit} and, where there are several, models]; ± is the standard deviation over the "
+    "models of a row, or over several probes for MI.{printed} ▲ better, ▼ worse than the row that it is compared with "
+    "under Differences, tested over models and {unit} and adjusted for the number of tests; of fewer than {models} "
+    "models nothing is tested."
+)
+PRINTED = ' In round brackets: what the paper prints; its "SI-SDR" is read as SI-SDRi.'
+FEW_SPEAKERS = " There are too few speakers to test over: what is significant holds for these speakers."
 
 
 def write_markdown(run_dir: str | Path) -> Path:
@@ -76,13 +79,15 @@ def paper_table_markdown(result: PaperTable) -> str:
     encoders = ", ".join(f"{name}: `{source}`" for name, source in result.encoders.items())
     facts = f"Scale {result.scale}. Encoders: {encoders}."
     unit = result.intervals_over
-    notes = NOTES.format(unit=unit, models=MIN_MODELS) + (FEW_SPEAKERS if unit == "utterances" else "")
+    printed = PRINTED if any(row.published for row in result.rows) else ""
+    notes = NOTES.format(unit=unit, models=MIN_MODELS, printed=printed)
+    notes += FEW_SPEAKERS if unit == "utterances" else ""
     parts = [
         f"# Table {result.number or result.name}",
         facts,
         *filter(None, (result.note,)),
         paper_table(result).markdown(),
-        notes,
+        textwrap.fill(notes, 120),
     ]
     if result.protocols:
         parts.append(f"## Protocol\n\n{_bullets(protocol_lines(result.protocols))}")

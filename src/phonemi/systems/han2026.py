@@ -164,6 +164,7 @@ PLANS = (
         encoders={"paper": tuple(ENCODERS), "mini": ("mini",)},
         presets={"paper": "paper", "mini": "mini"},
         settings=_held_out,
+        is_printed=True,
     ),
     TablePlan(
         "2",
@@ -172,6 +173,7 @@ PLANS = (
         encoders={"paper": ("wavlm",), "mini": ("mini",)},
         presets={"paper": "paper", "mini": "mini"},
         settings=_held_out,
+        is_printed=True,
     ),
 )
 """The tables that `phonemi table` makes."""

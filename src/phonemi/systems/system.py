@@ -123,6 +123,7 @@ class TablePlan:
     settings: Callable[[str], tuple[str, ...]] = lambda encoder: ()  # KEY=VALUE of an encoder at scale "paper"
     folder: str = ""  # for the runs, so that tables of other settings keep theirs
     note: str = ""  # what is printed about the table, and of no row
+    is_printed: bool = False  # whether the paper prints it: then ours stand beside the `System.printed` of its rows
 
 
 def numbered_seed(run_seed: int, number: int) -> int:
