@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Both tables with fine-tuned encoders for two updates, with encoders of Base size and random weights: that all families
-# load, train, are saved and analysed, in how much memory, without a download. The numbers mean nothing.
+# load, train, are saved and analysed, in how much memory, without a download. The numbers mean nothing, so that short
+# recordings are enough.
 #   runs/random-base.sh DATA OUT [FAMILY ...]          DATA as for `runs/tables.sh mini`; families: wavlm hubert wav2vec2
 set -euo pipefail
 usage="usage: runs/random-base.sh DATA OUT [FAMILY ...]"
@@ -13,12 +14,18 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 phonemi=${PHONEMI:-$here/.venv/bin/phonemi}
 python=${PYTHON:-$here/.venv/bin/python}
 mkdir -p "$out"
-[ -f "$out/speech.jsonl" ] || "$phonemi" prepare librispeech "$data/librispeech/LibriSpeech" \
-    --alignments "$data/librispeech/alignments/phones.ctm" -o "$out/speech.jsonl"
+[ -f "$out/all.jsonl" ] || "$phonemi" prepare librispeech "$data/librispeech/LibriSpeech" \
+    --alignments "$data/librispeech/alignments/phones.ctm" -o "$out/all.jsonl"
+[ -f "$out/speech.jsonl" ] || "$python" - "$out/all.jsonl" "$out/speech.jsonl" <<'PYTHON'
+import sys
+from phonemi.data.manifest import read_manifest, write_manifest
+
+write_manifest(sys.argv[2], [recording for recording in read_manifest(sys.argv[1]) if recording.duration_s < 5])
+PYTHON
 [ -f "$out/noise.jsonl" ] || "$phonemi" prepare esc50 "$data/esc10" -o "$out/noise.jsonl"
 few=(data.validation_share=0.005 enhance.batch=2 information.train_utterances=4 information.test_utterances=2 information.copies=1 information.epochs=1
     "information.snrs_db=[0, 10]" enhance.train_mixtures=8 enhance.validation_mixtures=2 enhance.steps=2
-    enhance.validate_every=2 enhance.jobs=1 enhance.recompute_blocks=true evaluate.utterances=2 "evaluate.snrs_db=[5]"
+    enhance.validate_every=2 enhance.jobs=1 enhance.recompute_blocks=true enhance.reference_utterances=4 evaluate.utterances=2 "evaluate.snrs_db=[5]"
     evaluate.recogniser=none evaluate.examples=1)
 measured=()
 [ ! -x /usr/bin/time ] || measured=(/usr/bin/time -f "peak %M kB, %e s")
