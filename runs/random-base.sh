@@ -2,14 +2,15 @@
 # Both tables with fine-tuned encoders for two updates, with encoders of Base size and random weights: that all families
 # load, train, are saved and analysed, in how much memory, without a download. The numbers mean nothing, so that short
 # recordings are enough.
-#   runs/random-base.sh DATA OUT [FAMILY ...]          DATA as for `runs/tables.sh mini`; families: wavlm hubert wav2vec2
+#   runs/random-base.sh DATA OUT [FAMILY ...]          DATA as for `runs/tables.sh mini`
+# Families: wavlm hubert wav2vec2 and, for the second table alone, tera mockingjay, whose frames BSSE's network does not take.
 set -euo pipefail
 usage="usage: runs/random-base.sh DATA OUT [FAMILY ...]"
 data=${1:?$usage}
 out=${2:?$usage}
 shift 2
 families=("$@")
-[ $# -gt 0 ] || families=(wavlm hubert wav2vec2)
+[ $# -gt 0 ] || families=(wavlm hubert wav2vec2 tera mockingjay)
 here=$(cd "$(dirname "$0")/.." && pwd)
 phonemi=${PHONEMI:-$here/.venv/bin/phonemi}
 python=${PYTHON:-$here/.venv/bin/python}
@@ -32,16 +33,24 @@ measured=()
 options=()
 for setting in "${few[@]}"; do options+=(--set "$setting"); done
 for family in "${families[@]}"; do
-    encoder=$out/encoders/random-$family
+    encoder=$out/encoders/$family # by whose name the tables know its depth
     [ -f "$encoder/config.json" ] || "$python" - "$family" "$encoder" <<'PYTHON'
 import sys
 import torch
 from transformers import AutoConfig, AutoModel
 
+from phonemi.representations.tera import Tera, TeraConfig
+
 torch.manual_seed(0)
-AutoModel.from_config(AutoConfig.for_model(sys.argv[1])).save_pretrained(sys.argv[2])
+family, folder = sys.argv[1:]
+if family in ("tera", "mockingjay"):
+    Tera(TeraConfig(blocks=3 if family == "tera" else 12)).save(folder)
+else:
+    AutoModel.from_config(AutoConfig.for_model(family)).save_pretrained(folder)
 PYTHON
-    for table in bsse feature-norm; do
+    tables=(bsse feature-norm)
+    [[ $family != tera && $family != mockingjay ]] || tables=(feature-norm)
+    for table in "${tables[@]}"; do
         echo "$family, table $table:"
         "${measured[@]}" "$phonemi" table $table --out "$out" --scale mini --manifests "$out" \
             --encoder "$encoder" "${options[@]}" >"$out/$table-$family.md"

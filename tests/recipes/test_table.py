@@ -249,3 +249,10 @@ def test_several_encoders_are_tested_on_speakers_that_trained_none_of_them() -> 
     record = find_training_record("mini")
     assert record is not None
     assert set(load_config("mini", [setting]).data.keep_in_training) == {"someone", *record.speakers}
+
+
+def test_an_encoder_in_a_folder_has_the_rows_of_its_name() -> None:
+    by_name, by_folder = (table.plan("feature-norm", "mini", (encoder,))[0] for encoder in ("tera", "my/tera"))
+    assert by_folder.rows == by_name.rows
+    assert (by_folder.encoder, by_folder.representation) == ("tera", "my/tera")
+    assert not any("norm-4" in row for row in by_folder.rows), "it has three blocks"

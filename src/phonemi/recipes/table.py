@@ -145,8 +145,8 @@ def plan(name: str, scale: str, encoders: Sequence[str] = ()) -> list[Part]:
         if encoder in {part.encoder for part in parts}:
             raise ConfigError(f"encoder {encoder!r} is named twice")
         shared_rows = () if parts else table.shared_rows
-        settings = table.settings(wanted) if scale == "paper" else ()
-        parts.append(Part(encoder, table.models.get(wanted, wanted), (*shared_rows, *table.rows(wanted)), settings))
+        settings = table.settings(encoder) if scale == "paper" else ()
+        parts.append(Part(encoder, table.models.get(wanted, wanted), (*shared_rows, *table.rows(encoder)), settings))
     return parts
 
 
