@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Both tables with fine-tuned encoders for two updates, with encoders of Base size and random weights: that all families
 # load, train, are saved and analysed, in how much memory, without a download. The numbers mean nothing, so that short
-# recordings are enough.
+# recordings are enough, and only the tables are kept. TABLES (default "bsse feature-norm") chooses.
 #   runs/random-base.sh DATA OUT [FAMILY ...]          DATA as for `runs/tables.sh mini`
 # Families: wavlm hubert wav2vec2 and, for the second table alone, tera mockingjay, whose frames BSSE's network does not take.
 set -euo pipefail
@@ -48,11 +48,11 @@ if family in ("tera", "mockingjay"):
 else:
     AutoModel.from_config(AutoConfig.for_model(family)).save_pretrained(folder)
 PYTHON
-    tables=(bsse feature-norm)
-    [[ $family != tera && $family != mockingjay ]] || tables=(feature-norm)
-    for table in "${tables[@]}"; do
+    for table in ${TABLES-bsse feature-norm}; do
+        [[ $table != bsse || ( $family != tera && $family != mockingjay ) ]] || continue
         echo "$family, table $table:"
         "${measured[@]}" "$phonemi" table $table --out "$out" --scale mini --manifests "$out" \
             --encoder "$encoder" "${options[@]}" >"$out/$table-$family.md"
+        rm -r "${out:?}/$table/$family" # 13 GB of models and checkpoints
     done
 done
