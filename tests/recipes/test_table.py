@@ -256,3 +256,9 @@ def test_an_encoder_in_a_folder_has_the_rows_of_its_name() -> None:
     assert by_folder.rows == by_name.rows
     assert (by_folder.encoder, by_folder.representation) == ("tera", "my/tera")
     assert not any("norm-4" in row for row in by_folder.rows), "it has three blocks"
+
+
+@pytest.mark.parametrize("name", list(table.TABLES))
+def test_every_row_of_every_encoder_is_named_once(name: str) -> None:
+    for part in table.plan(name, "paper"):
+        assert len(part.rows) == len(set(part.rows)), part.encoder

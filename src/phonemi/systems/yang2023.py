@@ -28,7 +28,8 @@ def rows(encoder: str) -> tuple[str, ...]:
     blocks = BLOCKS.get(encoder, 12)
     single = [(layer,) for layer in range(0, blocks + 1, 1 if blocks < 6 else blocks // 3)]
     several = [tuple(range(blocks // 2)), tuple(range(blocks + 1))]
-    normalised = [f"+norm-{'.'.join(map(str, layers))}" for layers in (*single, *several)]
+    # Of three blocks the lower half is the lowest one.
+    normalised = [f"+norm-{'.'.join(map(str, layers))}" for layers in dict.fromkeys((*single, *several))]
     return ("ws-acoustic", *(f"ws-acoustic{ending}+tuned-entire" for ending in ("", *normalised)))
 
 
