@@ -108,18 +108,18 @@ def robustness_sentences(profiles: Sequence[LayerProfile], snrs_db: Sequence[flo
         means = [number(float(profile.distance_sd[0].mean()), 3) for profile in profiles]
         # The same encoder in another run, or what a row has learned of it.
         are_changed = all(known_system(p.name) is not None or _encoder_of(p) == _encoder_of(first) for p in others)
-        found = "; BSSE found more after fine-tuning" if are_changed else ""
+        paper = "; BSSE found more after fine-tuning" if are_changed else ""
         for_others = f"{means[1]} for {others[0].label}"
         if len(others) > 1:
             for_others = f"{min(means[1:])} to {max(means[1:])} for the {len(others)} others"
-        sentences.append(f"Over all layers that is {means[0]} for {first.label} and {for_others}{found}.")
+        sentences.append(f"Over all layers that is {means[0]} for {first.label} and {for_others}{paper}.")
     correlations: dict[str, list[float]] = {}
     for profile in profiles:
         for row in profile.weights:
             correlations.setdefault(f"{tuning_of(row)} weights", []).append(profile.correlation(row.weights))
     correlations["MI"] = [p.correlation(p.mi_bits[0]) for p in profiles if p.mi_bits is not None]
-    known = {what: [value for value in values if np.isfinite(value)] for what, values in correlations.items()}
-    phrases = [f"{what} {_range_text(values)}" for what, values in known.items() if values]
+    finite = {what: [value for value in values if np.isfinite(value)] for what, values in correlations.items()}
+    phrases = [f"{what} {_range_text(values)}" for what, values in finite.items() if values]
     if phrases:
         layers = first.distance_sd.shape[1]
         sentences.append(

@@ -166,7 +166,7 @@ def load_start(
     kinds = None if start.aggregation is None else start.aggregation.kind, start.network.kind, spectrum
     if kinds != (system.aggregation, system.network, system.spectrum):
         usual = [find_system(row) for row in USUAL_STARTS]
-        fitting = [known.name for known in usual if (known.aggregation, known.network, known.spectrum) == kinds]
+        fitting = [row.name for row in usual if (row.aggregation, row.network, row.spectrum) == kinds]
         inputs = f"{'with' if spectrum else 'without'} the log1p spectrum"
         raise ConfigError(
             f"enhance.start: {name} ({kinds[0]}, {kinds[1]}, {inputs}) is no model of the row {system.base!r}"
@@ -237,11 +237,11 @@ def _record_of_fine_tuning(run: Run, system: System) -> TrainingRecord:
     """On whose voices the encoder of a system has been trained: those of before, and those of its mixtures."""
     own = run.config.representation == "encoder"
     before = find_training_record(str(run.folder / ENCODER_MODEL) if own else run.config.representation)
-    heard = run.data.pairs("train") or run.data.enhancer_speech
-    speakers = {recording.speaker for recording in heard if recording.speaker is not None}
+    recordings = run.data.pairs("train") or run.data.enhancer_speech
+    speakers = {recording.speaker for recording in recordings if recording.speaker is not None}
     return TrainingRecord(
         f"{before.method if before else 'its publishers'}, then fine-tuned for enhancement (row {system.name})",
-        sum(recording.duration_s for recording in heard) / 3600,
+        sum(recording.duration_s for recording in recordings) / 3600,
         tuple(sorted(speakers.union(before.speakers if before else ()))),
         before is not None and before.all_speakers_known,
     )
