@@ -141,7 +141,7 @@ articulation() { # enhancer and inverter on the `mini` that ships: speech of a m
             --set "data.speech=['$out/vocal-tract.jsonl']" --set "data.enhancer_speech=['$out/readers.jsonl']" \
             --set "data.noise=['$out/noise.jsonl']" --set data.babble_share=0.5 --set "aggregate.aggregations=[ws]" \
             --set "enhance.rows=[joint]" --set enhance.train_mixtures=3000 --set "enhance.steps=${ENHANCER_STEPS:-3000}" \
-            --set enhance.crop_s=2.0 --set enhance.jobs=1 --set evaluate.utterances=null --set evaluate.recogniser=none
+            --set enhance.crop_s=2.0 --set enhance.jobs=1 --set evaluate.utterances=null --set evaluate.endpoint=null --set evaluate.recogniser=none
     done
     "$phonemi" report "$out/articulation"
 }

@@ -7,7 +7,7 @@ import pytest
 from phonemi.errors import DataError
 from phonemi.files import write_json
 from phonemi.report.markdown import paper_table_markdown, write_markdown
-from phonemi.results.evaluation import PaperTable
+from phonemi.results.paper_table import PaperTable
 
 
 def metrics_row(name: str, wer: float, scored: int = 4) -> dict:

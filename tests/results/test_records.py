@@ -12,8 +12,9 @@ import pytest
 from phonemi.errors import DataError
 from phonemi.files import write_json
 from phonemi.metrics.score import Score
-from phonemi.results.evaluation import Evaluation, Example, PaperTable, Scores, UtteranceScore
+from phonemi.results.evaluation import Evaluation, Example, Scores, UtteranceScore
 from phonemi.results.information import AggregatedInformation, Information, information_tables
+from phonemi.results.paper_table import PaperTable
 from phonemi.results.record import Record, read_record
 from phonemi.results.run_folder import RunResults, Timings, read_results
 from phonemi.results.weights import DynamicWeights, LayerWeights

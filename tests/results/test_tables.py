@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from pages import as_html
 
-from phonemi.results.evaluation import Evaluation, PaperTable
+from phonemi.results.evaluation import Evaluation
 from phonemi.results.information import Information
+from phonemi.results.paper_table import PaperTable
 from phonemi.results.run_folder import StageTime, Timings
 from phonemi.results.tables import (
     comparisons_table,

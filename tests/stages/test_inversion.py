@@ -24,8 +24,9 @@ from phonemi.inversion.inverter import Inverter
 from phonemi.inversion.smoothing import smooth
 from phonemi.inversion.tracks import Tracks, read_tracks, write_tracks
 from phonemi.metrics.score import MAKES_NO_SIGNAL, NO_INVERTER
+from phonemi.metrics.statistics import estimate
 from phonemi.metrics.tracks import correlation, rmse
-from phonemi.results.articulation import Articulation, ArticulationScores, VariableScores
+from phonemi.results.articulation import BABBLE_LESS_OTHER, Articulation, ArticulationScores, VariableScores
 from phonemi.results.evaluation import Evaluation, ScoredUtterance, Scores, UtteranceScore
 from phonemi.results.record import read_record
 from phonemi.stages import articulation
@@ -350,6 +351,77 @@ def test_intervals_are_over_speakers_and_pairs_are_counted_one_by_one() -> None:
             assert (cell.high - cell.low) / 2 == pytest.approx(half, rel=0.1)
 
 
+def gains_of(level: float, in_babble: float, in_clean: float, seed: int) -> tuple[VariableScores, ...]:
+    """A model on ten speakers at two SNRs, a third of the noise babble; what is added to a level common to all rows."""
+    rng, common, unknown = np.random.default_rng(seed), np.random.default_rng(0), UtteranceScore(value=None)
+    scored = []
+    for speaker in range(10):
+        voice = common.normal(0, 0.1)
+        for number in range(6):
+            clean = UtteranceScore(value=voice + in_clean + 0.01 * rng.standard_normal())
+            for snr_db in (0.0, 10.0):
+                noise = "babble 1" if number % 3 == 0 else "rain"
+                value = voice + level + (in_babble if number % 3 == 0 else 0.0) + 0.01 * rng.standard_normal()
+                about: dict[str, Any] = {"id": f"s{speaker}-{number}@{snr_db}dB", "speaker": f"s{speaker}"}
+                about |= {"snr_db": snr_db, "noise": noise, "rmse_mm": {"LA": unknown}}
+                scored.append(
+                    VariableScores(**about, ppmc={"LA": UtteranceScore(value=value)}, ppmc_clean={"LA": clean})
+                )
+    return tuple(scored)
+
+
+def test_what_both_tasks_add_is_tested_over_models_in_each_noise() -> None:
+    models = {
+        "joint": [gains_of(0.1, 0.2, 0.0, seed) for seed in range(4)],
+        "inversion": [gains_of(0.0, 0.0, 0.0, seed) for seed in range(10, 13)],
+    }
+    differences = articulation.compare(models, ["joint"])
+    found = {(one.noise, one.snr_db): one for one in differences}
+    assert len(found) == len(differences)
+    expected = {
+        ("all", None): 0.1 + 0.2 / 3,
+        ("babble", None): 0.3,
+        ("other", None): 0.1,
+        (BABBLE_LESS_OTHER, None): 0.2,
+    }
+    expected |= {
+        ("babble", 0.0): 0.3,
+        ("babble", 10.0): 0.3,
+        ("other", 0.0): 0.1,
+        ("other", 10.0): 0.1,
+        ("clean", None): 0,
+    }
+    assert found.keys() == expected.keys()
+    for place, value in expected.items():
+        one = found[place]
+        assert (one.row, one.against, one.models, one.clusters) == ("joint", "inversion", 3, 10), "pairs of models"
+        assert one.difference == pytest.approx(value, abs=0.01)
+        assert one.low < value < one.high
+        assert one.is_significant == (value != 0), place
+    claims = [found["all", None], found[BABBLE_LESS_OTHER, None]]
+    assert [one.p_adjusted for one in claims] == [one.p_value for one in claims], "each is a family of one"
+    assert found["babble", 0.0].p_adjusted > found["babble", 0.0].p_value
+    assert not any(one.p_adjusted for one in articulation.compare({k: v[:2] for k, v in models.items()}, ["joint"]))
+
+
+def test_a_contrast_of_noises_is_known_as_well_as_leaving_speakers_out_says() -> None:
+    rng = np.random.default_rng(1)
+    speakers, in_babble = np.repeat(np.arange(12), 9), rng.random(108) < 0.3
+    gains = (0.1 * rng.standard_normal(12)[speakers] * (1 + in_babble) + 0.05 * rng.standard_normal(108))[None]
+    gains[0, :4] = np.nan
+
+    def contrast(chosen: np.ndarray) -> float:
+        return float(np.nanmean(gains[0, chosen & in_babble]) - np.nanmean(gains[0, chosen & ~in_babble]))
+
+    contributions = articulation._contrast(gains, in_babble)
+    known = np.isfinite(contributions)
+    interval = estimate(np.where(known, contributions, 0), known.astype(float), list(speakers))
+    assert interval.value == pytest.approx(contrast(speakers >= 0))
+    without = [contrast(speakers != speaker) for speaker in range(12)]
+    error = np.sqrt(11 / 12 * np.sum(np.square(without - np.mean(without))))
+    assert (interval.high - interval.low) / 2 == pytest.approx(2.201 * error, rel=0.1)  # t of 11 degrees of freedom
+
+
 @pytest.mark.slow
 def test_nothing_is_done_twice(inverted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = shutil.copytree(inverted, tmp_path / "run")
@@ -392,6 +464,12 @@ def test_the_report_shows_articulation(inverted: Path, tmp_path: Path, phonemi: 
         assert name in page
         assert name in text
     assert "Articulation: correlation by variable" in text
+    for title in (
+        "joint enhancer and inverter, encoder tuned (entire) against joint enhancer and inverter",
+        "difference of PPMC",
+    ):
+        assert title in page
+        assert title in text
 
 
 # Smoothing, learning, and what is refused

@@ -17,9 +17,10 @@ from phonemi.progress import Progress
 from phonemi.recipes.quickstart import as_setting, synthetic_data
 from phonemi.report.markdown import paper_table_markdown, write_markdown
 from phonemi.report.run_page import build_report
-from phonemi.results.evaluation import EvaluationData, PaperComparison, PaperTable
+from phonemi.results.evaluation import EvaluationData
+from phonemi.results.paper_table import PaperComparison, PaperTable
 from phonemi.results.run_folder import removing_empty_run
-from phonemi.stages import aggregate, evaluate, run_stages
+from phonemi.stages import aggregate, articulation, evaluate, run_stages
 from phonemi.stages.comparison import adjust
 from phonemi.stages.protocol import describe_statistics
 from phonemi.stages.run import Run
@@ -71,6 +72,7 @@ def make_table(request: TableRequest, shard: tuple[int, int] | None = None) -> P
     table, preset, parts = _plan_work(request, progress)
     rows: list[dict[str, Any]] = []
     comparisons: list[PaperComparison] = []
+    recovered: dict[str, Any] = {}
     tested_on, protocols, is_complete = EvaluationData(), {}, True
     for part in parts:
         progress.say(f"table {name}: {part.encoder}, {plural(len(part.rows), 'row')}")
@@ -79,6 +81,8 @@ def make_table(request: TableRequest, shard: tuple[int, int] | None = None) -> P
             is_complete = False
             continue
         tested_on, protocols[part.encoder] = EvaluationData.from_json(metrics["data"]), metrics["protocol"]
+        if any(find_system(row).inverts for row in part.rows):
+            recovered[part.encoder] = read_json(out / table.folder / part.encoder / articulation.RESULT)
         wanted = {"noisy", "clean", *part.rows}
         new = set(part.rows) if rows else wanted  # noisy and clean are the same for every encoder
         rows += [_row(part, one, table.is_printed) for one in metrics["rows"] if one["row"] in new]
@@ -97,6 +101,7 @@ def make_table(request: TableRequest, shard: tuple[int, int] | None = None) -> P
         protocol["statistics"] = f"{describe_statistics(tested_on, comparisons)}."
     result = {**facts, "intervals_over": tested_on.intervals_over, "rows": rows}
     result |= {"comparisons": [one.to_json() for one in comparisons]}
+    result |= {"articulation": recovered} if recovered else {}
     result |= {"protocols": protocols, "made_by": provenance()}
     file = f"table{name}" if name.isdecimal() else f"table-{name}"
     write_json(out / f"{file}.json", result)

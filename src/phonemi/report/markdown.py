@@ -9,12 +9,11 @@ from pathlib import Path
 from phonemi.files import write_text
 from phonemi.metrics.statistics import MIN_MODELS
 from phonemi.report.headlines import headlines
-from phonemi.results.evaluation import PaperTable
+from phonemi.results.paper_table import PaperTable
 from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
     DISTANCES,
-    articulation_by_noise_table,
-    articulation_by_variable_table,
+    articulation_tables,
     comparisons_table,
     distances_table,
     fine_tuning_table,
@@ -49,8 +48,9 @@ def write_markdown(run_dir: str | Path) -> Path:
         tables["Enhancement"] = metrics_table(results.evaluation)
         tables["Paired differences"] = comparisons_table(results.evaluation)
     if results.articulation is not None:
-        tables["Articulation: correlation by noise and SNR"] = articulation_by_noise_table(results.articulation)
-        tables["Articulation: correlation by variable"] = articulation_by_variable_table(results.articulation)
+        tables |= {
+            f"Articulation: {title}": table for title, table in articulation_tables(results.articulation).items()
+        }
     if results.information is not None:
         tables["Information: bits by layer and SNR"] = information_table(results.information)
         tables["Information: paired differences of the layers"] = layer_differences_table(results.information)
@@ -93,6 +93,9 @@ def paper_table_markdown(result: PaperTable) -> str:
         parts.append(f"## Protocol\n\n{_bullets(protocol_lines(result.protocols))}")
     if result.comparisons:
         parts.append(f"## Differences\n\n{comparisons_table(result).markdown()}")
+    for encoder, articulation in (result.articulation or {}).items():
+        for title, table in articulation_tables(articulation).items():
+            parts.append(f"## Articulation: {title} ({encoder})\n\n{table.markdown()}")
     return "\n\n".join(parts) + "\n"
 
 

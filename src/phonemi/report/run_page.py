@@ -23,8 +23,7 @@ from phonemi.results.metrics import METRIC, RANKING
 from phonemi.results.run_folder import read_results
 from phonemi.results.tables import (
     DISTANCES,
-    articulation_by_noise_table,
-    articulation_by_variable_table,
+    articulation_tables,
     comparisons_table,
     distances_table,
     fine_tuning_table,
@@ -93,12 +92,7 @@ def build_report(run_dir: str | Path) -> Path:
         tests=sum(comparison.p_adjusted is not None for comparison in evaluation.comparisons) if evaluation else 0,
         score_protocol=evaluation.protocol if evaluation else {},
         comparisons=comparisons_table(evaluation) if evaluation else "",
-        articulation={
-            "by noise and SNR": articulation_by_noise_table(results.articulation),
-            "by variable": articulation_by_variable_table(results.articulation),
-        }
-        if results.articulation
-        else {},
+        articulation=articulation_tables(results.articulation) if results.articulation else {},
         mouths=[_mouth(example, folder) for example in results.examples if example.tracks][:SHOWN_MOUTHS],
         examples=[example_card(example, folder) for example in results.examples],
         worst_count=WORST_COUNT,

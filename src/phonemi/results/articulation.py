@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from phonemi.results.evaluation import UtteranceScore, source_of
+from phonemi.results.evaluation import Difference, UtteranceScore, source_of
 from phonemi.results.record import Record, RowRecord, omitted_if_none
 
 
@@ -56,12 +56,28 @@ class VariableScore(RowRecord):
     scored: int = 0  # utterances of all models that have a number
 
 
+BABBLE_LESS_OTHER = "babble - other"
+"""What a difference of two rows in babble exceeds their difference in other noise by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArticulationDifference(Difference):
+    """How much higher the mean correlation of a row is than that of another, under the conditions of a `VariableScore`.
+
+    `noise` may be `BABBLE_LESS_OTHER` too.
+    """
+
+    noise: str = "all"
+    snr_db: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Articulation(Record):
     """Content of articulation.json."""
 
     key: str | None = omitted_if_none()
     rows: tuple[VariableScore, ...]
+    differences: tuple[ArticulationDifference, ...] = ()  # of what both tasks train from all else that inverts
 
     @property
     def variables(self) -> list[str]:

@@ -135,12 +135,11 @@ FEW_MODELS, FEW_CLUSTERS = 5, 10  # fewer show large differences only
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison(Record):
-    """The difference of two rows in one metric, over the utterances for which both have a score."""
+class Difference(Record):
+    """How much more one row has of something than another, and how well that is known."""
 
     row: str
     against: str
-    metric: str
     difference: float | None  # mean of `row` minus `against`
     low: float | None  # ends of its 95 % interval
     high: float | None
@@ -148,14 +147,21 @@ class Comparison(Record):
     p_adjusted: float | None = None  # what a claim is made by, see `stages.comparison`; None: not tested
     models: int | None = omitted_if_none()  # pairs of models that were trained; None: both sides exist once
     clusters: int | None = omitted_if_none()  # speakers, or utterances
-    pairs: int | None = omitted_if_none()  # utterances that were compared, of all models
-    by_model: tuple[float | None, ...] | None = omitted_if_none()  # of each pair, where several were trained
-    is_endpoint: bool = False  # the difference that the experiment was made for
 
     @property
     def is_significant(self) -> bool:
-        """Whether the data carry the claim that the two differ: at 5 % for endpoints, and at 5 % for all others."""
+        """Whether the data carry the claim that the two differ, at 5 % for all of its family of tests together."""
         return self.p_adjusted is not None and self.p_adjusted < 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Difference):
+    """The difference of two rows in one metric, over the utterances for which both have a score."""
+
+    metric: str
+    pairs: int | None = omitted_if_none()  # utterances that were compared, of all models
+    by_model: tuple[float | None, ...] | None = omitted_if_none()  # of each pair, where several were trained
+    is_endpoint: bool = False  # the difference that the experiment was made for; endpoints are a family of their own
 
     @property
     def verdict(self) -> str:
@@ -233,37 +239,3 @@ class Example(Record):
     scores: dict[str, dict[str, float | None]] = field(default_factory=dict)  # by key of a metric
     tracks: str | None = omitted_if_none()  # file of the articulation that a row recovers from the noisy recording
     tracks_by: str | None = omitted_if_none()  # which row
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperRow(EvaluatedRow):
-    """A row as it was evaluated here, and what the paper prints of it, by key of a metric.
-
-    `encoder` is empty for rows that are the same for every encoder.
-    """
-
-    encoder: str
-    published: dict[str, float | None] | None = omitted_if_none()
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperComparison(Comparison):
-    """The difference of two rows of one encoder."""
-
-    encoder: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaperTable(Record):
-    """Content of tableNUMBER.json, which `phonemi table` writes: our numbers and those that the paper prints."""
-
-    number: int | None = omitted_if_none()  # of the table in the paper
-    name: str | None = omitted_if_none()  # of a table without a number
-    scale: str  # "paper" or "mini"
-    encoders: dict[str, str]  # name -> the model that it is
-    intervals_over: str = "speakers"
-    rows: tuple[PaperRow, ...]  # in the order of the paper
-    comparisons: tuple[PaperComparison, ...] = ()  # with the acoustic row of the same encoder
-    protocols: dict[str, dict[str, str]] = field(default_factory=dict)  # encoder -> topic -> a sentence
-    note: str | None = omitted_if_none()  # what is printed about the table, and of no row
-    made_by: dict[str, Any] = field(default_factory=dict)  # version and commit of the software

@@ -11,11 +11,12 @@ import numpy as np
 
 from phonemi.metrics.score import FAULTS
 from phonemi.metrics.statistics import COVERAGE, MIN_MODELS, Interval, estimate, holm
-from phonemi.results.articulation import Articulation, VariableScore
+from phonemi.results.articulation import BABBLE_LESS_OTHER, Articulation, ArticulationDifference, VariableScore
 from phonemi.results.cn_distance import CleanNoisyDistances, DistancePart, LayerDistance
-from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation, PaperComparison, PaperTable
+from phonemi.results.evaluation import Comparison, EvaluatedRow, Evaluation
 from phonemi.results.information import Information, information_tables
 from phonemi.results.metrics import METRICS, Metric
+from phonemi.results.paper_table import PaperComparison, PaperTable
 from phonemi.results.run_folder import Timings
 from phonemi.results.weights import LayerWeights
 from phonemi.tables import Cell, Column, Row, Table, duration_text, number, plural, snr_text
@@ -296,6 +297,16 @@ def distances_text(result: CleanNoisyDistances, columns: int) -> str:
     )
 
 
+def articulation_tables(result: Articulation) -> dict[str, Table]:
+    """Title -> table, of how well articulation is recovered; what has nothing to show is left out."""
+    tables = {
+        "correlation by noise and SNR": articulation_by_noise_table(result),
+        "correlation by variable": articulation_by_variable_table(result),
+        "what training by both tasks adds": articulation_differences_table(result),
+    }
+    return {title: table for title, table in tables.items() if table.rows}
+
+
 def articulation_by_noise_table(result: Articulation) -> Table:
     """Correlation of all variables together, one row a line: in clean speech, and in each kind of noise at each SNR."""
     measured = {(row.noise, row.snr_db) for row in result.rows if row.noise != "clean" and row.snr_db is not None}
@@ -318,6 +329,38 @@ def articulation_by_variable_table(result: Articulation) -> Table:
         for row, title in _articulation_rows(result).items()
     ]
     return Table(["row", *result.variables, "mean"], rows)
+
+
+def articulation_differences_table(result: Articulation) -> Table:
+    """How much higher the mean correlation is of what both tasks train: over all SNRs, and in each noise at each.
+
+    P-values are Holm's: over all noise, in babble less in other noise, and everywhere else are families of their own.
+    """
+    titles = {"all": "all noise", BABBLE_LESS_OTHER: "babble less other noise", "clean": "clean"} | {
+        kind: NOISES[kind] for kind in ("babble", "other")
+    }
+    measured = {(one.noise, one.snr_db): one for one in result.differences}
+    order = list(titles)
+    places = sorted(measured, key=lambda place: (place[1] is not None, order.index(place[0]), place[1] or 0.0))
+    differences = {(one.row, one.against, one.noise, one.snr_db): one for one in result.differences}
+    names = _articulation_rows(result)
+    rows: list[list[Cell | str]] = [
+        [
+            f"{names.get(row, row)} against {names.get(against, against)}",
+            *(_gain_cell(differences.get((row, against, *place))) for place in places),
+        ]
+        for row, against in dict.fromkeys((one.row, one.against) for one in result.differences)
+    ]
+    columns = [titles[noise] + ("" if snr_db is None else f", {snr_text(snr_db)} dB") for noise, snr_db in places]
+    return Table(["difference of PPMC", *columns], rows)
+
+
+def _gain_cell(one: ArticulationDifference | None) -> Cell:
+    if one is None:
+        return Cell()
+    details = (plural(one.models or 1, "model") if one.p_adjusted is None else p_text(one.p_adjusted),)
+    ends = one.low, one.high
+    return Cell(one.difference, 3, signed=True, interval=ends, details=details, bold=one.is_significant)
 
 
 def _articulation_rows(result: Articulation) -> dict[str, str]:

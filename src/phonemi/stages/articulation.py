@@ -7,7 +7,7 @@ each utterance and variable; the mean over the variables is a score of the utter
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +23,17 @@ from phonemi.inversion.inverter import Inverter
 from phonemi.metrics.score import NO_INVERTER, Score
 from phonemi.metrics.statistics import estimate
 from phonemi.metrics.tracks import correlation, rmse
-from phonemi.results.articulation import Articulation, ArticulationScores, VariableScore, VariableScores
+from phonemi.results.articulation import (
+    BABBLE_LESS_OTHER,
+    Articulation,
+    ArticulationDifference,
+    ArticulationScores,
+    VariableScore,
+    VariableScores,
+)
 from phonemi.results.evaluation import UtteranceScore
 from phonemi.results.record import read_record
-from phonemi.stages.comparison import Unit, cluster_unit, clusters_of
+from phonemi.stages.comparison import Unit, adjust_family, cluster_unit, clusters_of
 from phonemi.stages.run import Run
 from phonemi.stages.test_sets import Signal, named_recordings
 from phonemi.systems import System, find_system, numbered_name
@@ -166,7 +173,104 @@ def summarise(run: Run, key: str) -> Articulation:
         for base, of_models in models.items()
         for score in _summaries(base, of_models)
     ]
-    return Articulation(key=key, rows=tuple(rows))
+    learned = {system.base for system in run.systems if system.learns_encoder}
+    both = [system.base for system in run.systems if system.inverts and system.network is not None]
+    joint = [base for base in dict.fromkeys(both) if base in learned] or list(dict.fromkeys(both))
+    return Articulation(key=key, rows=tuple(rows), differences=tuple(compare(models, joint)))
+
+
+def compare(
+    models: Mapping[str, Sequence[tuple[VariableScores, ...]]], joint: Sequence[str]
+) -> list[ArticulationDifference]:
+    """Mean correlations of joint rows less those of all others, in noise, in each kind of it at each SNR, and in clean.
+
+    Model k of one row is paired with model k of the other; of `MIN_MODELS` pairs and more the differences are tested.
+    The paper's two claims are families of tests of their own, adjusted by Holm's method: over all noise, and by how
+    much more in babble than in other noise. Everything else is the third.
+    """
+    pairs = [(row, other) for row in joint for other in models if other not in joint]
+    families: dict[str, list[ArticulationDifference]] = {}
+    for difference in (one for row, other in pairs for one in _differences(row, other, models[row], models[other])):
+        is_claim = difference.snr_db is None and difference.noise in ("all", BABBLE_LESS_OTHER)
+        families.setdefault(difference.noise if is_claim else "where", []).append(difference)
+    return [difference for family in families.values() for difference in adjust_family(family)]
+
+
+def _differences(
+    row: str, against: str, first: Sequence[tuple[VariableScores, ...]], second: Sequence[tuple[VariableScores, ...]]
+) -> Iterator[ArticulationDifference]:
+    utterances = first[0]
+    clusters = clusters_of(utterances, cluster_unit(utterances))
+    snrs_db = sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})
+    in_babble = np.array([utterance.kind == "babble" for utterance in utterances])
+    at_db = np.array([math.nan if utterance.snr_db is None else utterance.snr_db for utterance in utterances])
+    gains = _gains(first, second, "ppmc")
+
+    def tested(noise: str, snr_db: float | None, gains: NDArray[np.float64]) -> Iterator[ArticulationDifference]:
+        known = np.isfinite(gains)
+        if known.any(1).all():
+            interval = estimate(np.where(known, gains, 0), known.astype(float), clusters)
+            low, high, p_value = (
+                value if math.isfinite(value) else None for value in (interval.low, interval.high, interval.p_value)
+            )
+            yield ArticulationDifference(
+                row=row,
+                against=against,
+                noise=noise,
+                snr_db=snr_db,
+                difference=interval.value,
+                low=low,
+                high=high,
+                p_value=p_value,
+                models=interval.models,
+                clusters=interval.clusters,
+            )
+
+    yield from tested("all", None, gains)
+    for snr_db in (None, *snrs_db):
+        at_snr = in_babble | True if snr_db is None else at_db == snr_db
+        of_kinds = {"babble": in_babble & at_snr, "other": ~in_babble & at_snr}
+        if not all(of_kind.any() for of_kind in of_kinds.values()):
+            of_kinds = {"all": at_snr} if snr_db is not None else {}
+        for noise, of_kind in of_kinds.items():
+            yield from tested(noise, snr_db, np.where(of_kind, gains, math.nan))
+        if snr_db is None and of_kinds:
+            yield from tested(BABBLE_LESS_OTHER, None, _contrast(gains, in_babble))
+    _, once = np.unique([utterance.source for utterance in utterances], return_index=True)
+    in_clean = np.full(gains.shape, math.nan)  # a recording comes once for every SNR
+    in_clean[:, once] = _gains(first, second, "ppmc_clean")[:, once]
+    yield from tested("clean", None, in_clean)
+
+
+def _gains(
+    first: Sequence[tuple[VariableScores, ...]], second: Sequence[tuple[VariableScores, ...]], key: str
+) -> NDArray[np.float64]:
+    """Differences `[model, utterance]` of mean correlations, of as many models as both have."""
+    values = [
+        np.array([[_value(getattr(utterance, key), None) for utterance in of_model] for of_model in models])
+        for models in (first, second)
+    ]
+    pairs = min(map(len, values))
+    gains: NDArray[np.float64] = values[0][:pairs] - values[1][:pairs]
+    return gains
+
+
+def _contrast(gains: NDArray[np.float64], in_babble: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Contributions `[model, utterance]` whose mean is the mean gain in babble less that in other noise.
+
+    They are that contrast and each utterance's distance from the mean of its kind, by the weight of this kind: so their
+    sums over a cluster are the first term of its jackknife, which `estimate` needs.
+    """
+    contributions = np.full(gains.shape, math.nan)
+    known = np.isfinite(gains)
+    for of_model, result, is_known in zip(gains, contributions, known, strict=True):
+        kinds = is_known & in_babble, is_known & ~in_babble
+        if not all(kind.any() for kind in kinds):
+            continue
+        means = [of_model[kind].mean() for kind in kinds]
+        for kind, mean, sign in zip(kinds, means, (1, -1), strict=True):
+            result[kind] = means[0] - means[1] + sign * (of_model[kind] - mean) * is_known.sum() / kind.sum()
+    return contributions
 
 
 def _summaries(row: str, models: Sequence[tuple[VariableScores, ...]]) -> Iterator[VariableScore]:

@@ -26,7 +26,7 @@ from phonemi.metrics.score import NOT_APPLICABLE, NOT_FINITE
 from phonemi.metrics.statistics import MIN_CLUSTERS, MIN_MODELS, estimate, holm
 from phonemi.metrics.words.word_errors import is_loop
 from phonemi.results.articulation import VariableScores
-from phonemi.results.evaluation import Comparison, EvaluatedRow, ScoredUtterance
+from phonemi.results.evaluation import Comparison, Difference, EvaluatedRow, ScoredUtterance
 from phonemi.results.information import Bound, RowBound
 from phonemi.results.metrics import METRIC
 from phonemi.systems import System
@@ -55,6 +55,7 @@ Sums = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Numerators and denominators of a ratio, [model, utterance or cluster] each."""
 Unit = Literal["speakers", "utterances"]
 AnyComparison = TypeVar("AnyComparison", bound=Comparison)
+AnyDifference = TypeVar("AnyDifference", bound=Difference)
 
 
 def group_models(utterances: Mapping[str, list[ScoredUtterance]], base_names: Mapping[str, str]) -> Models:
@@ -170,21 +171,23 @@ def compare_rows(
 
 def adjust(comparisons: Sequence[AnyComparison]) -> list[AnyComparison]:
     """Give all that are tested the p-values that a claim is made by: Holm's, over endpoints and over the others."""
-    adjusted = [replace(comparison, p_adjusted=None) for comparison in comparisons]
-    tested = [
-        index
-        for index, comparison in enumerate(comparisons)
-        if (comparison.models is None or comparison.models >= MIN_MODELS) and math.isfinite(_p_value(comparison))
-    ]
-    for is_endpoint in (True, False):
-        family = [index for index in tested if comparisons[index].is_endpoint == is_endpoint]
-        for index, p_value in zip(family, holm([_p_value(comparisons[i]) for i in family]), strict=True):
-            adjusted[index] = replace(adjusted[index], p_adjusted=p_value)
-    return adjusted
+    endpoints, others = (
+        iter(adjust_family([one for one in comparisons if one.is_endpoint == is_endpoint]))
+        for is_endpoint in (True, False)
+    )
+    return [next(endpoints if comparison.is_endpoint else others) for comparison in comparisons]
 
 
-def _p_value(comparison: Comparison) -> float:
-    return math.nan if comparison.p_value is None else comparison.p_value
+def adjust_family(differences: Sequence[AnyDifference]) -> list[AnyDifference]:
+    """Give those that are tested, of `MIN_MODELS` models or of what exists once, their p-values by Holm's method."""
+    p_values = {
+        index: difference.p_value
+        for index, difference in enumerate(differences)
+        if difference.p_value is not None and math.isfinite(difference.p_value)
+        if difference.models is None or difference.models >= MIN_MODELS
+    }
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return [replace(difference, p_adjusted=adjusted.get(index)) for index, difference in enumerate(differences)]
 
 
 def split_by_snr(models: Models) -> list[EvaluatedRow]:
