@@ -173,9 +173,9 @@ def summarise(run: Run, key: str) -> Articulation:
         for base, of_models in models.items()
         for score in _summaries(base, of_models)
     ]
-    learned = {system.base for system in run.systems if system.learns_encoder}
-    both = [system.base for system in run.systems if system.inverts and system.network is not None]
-    joint = [base for base in dict.fromkeys(both) if base in learned] or list(dict.fromkeys(both))
+    both = [system for system in run.systems if system.inverts and system.network is not None]
+    most = [system for system in both if system.learns_encoder] or both
+    joint = list(dict.fromkeys(system.base for system in most))
     return Articulation(key=key, rows=tuple(rows), differences=tuple(compare(models, joint)))
 
 
@@ -201,45 +201,48 @@ def _differences(
 ) -> Iterator[ArticulationDifference]:
     utterances = first[0]
     clusters = clusters_of(utterances, cluster_unit(utterances))
-    snrs_db = sorted({utterance.snr_db for utterance in utterances if utterance.snr_db is not None})
+    for (noise, snr_db), gains in _gains_by_condition(first, second).items():
+        known = np.isfinite(gains)
+        if not known.any(1).all():
+            continue
+        interval = estimate(np.where(known, gains, 0), known.astype(float), clusters)
+        low, high, p_value = (
+            value if math.isfinite(value) else None for value in (interval.low, interval.high, interval.p_value)
+        )
+        yield ArticulationDifference(
+            row=row,
+            against=against,
+            noise=noise,
+            snr_db=snr_db,
+            difference=interval.value,
+            low=low,
+            high=high,
+            p_value=p_value,
+            models=interval.models,
+            clusters=interval.clusters,
+        )
+
+
+def _gains_by_condition(
+    first: Sequence[tuple[VariableScores, ...]], second: Sequence[tuple[VariableScores, ...]]
+) -> dict[tuple[str, float | None], NDArray[np.float64]]:
+    """(noise, SNR) -> differences `[model, utterance]`, NaN for utterances under other conditions."""
+    utterances, gains = first[0], _gains(first, second, "ppmc")
     in_babble = np.array([utterance.kind == "babble" for utterance in utterances])
     at_db = np.array([math.nan if utterance.snr_db is None else utterance.snr_db for utterance in utterances])
-    gains = _gains(first, second, "ppmc")
-
-    def tested(noise: str, snr_db: float | None, gains: NDArray[np.float64]) -> Iterator[ArticulationDifference]:
-        known = np.isfinite(gains)
-        if known.any(1).all():
-            interval = estimate(np.where(known, gains, 0), known.astype(float), clusters)
-            low, high, p_value = (
-                value if math.isfinite(value) else None for value in (interval.low, interval.high, interval.p_value)
-            )
-            yield ArticulationDifference(
-                row=row,
-                against=against,
-                noise=noise,
-                snr_db=snr_db,
-                difference=interval.value,
-                low=low,
-                high=high,
-                p_value=p_value,
-                models=interval.models,
-                clusters=interval.clusters,
-            )
-
-    yield from tested("all", None, gains)
-    for snr_db in (None, *snrs_db):
-        at_snr = in_babble | True if snr_db is None else at_db == snr_db
-        of_kinds = {"babble": in_babble & at_snr, "other": ~in_babble & at_snr}
-        if not all(of_kind.any() for of_kind in of_kinds.values()):
-            of_kinds = {"all": at_snr} if snr_db is not None else {}
-        for noise, of_kind in of_kinds.items():
-            yield from tested(noise, snr_db, np.where(of_kind, gains, math.nan))
-        if snr_db is None and of_kinds:
-            yield from tested(BABBLE_LESS_OTHER, None, _contrast(gains, in_babble))
+    at = {snr_db: at_db == snr_db for snr_db in np.unique(at_db[np.isfinite(at_db)]).tolist()}
+    result: dict[tuple[str, float | None], NDArray[np.float64]] = {("all", None): gains}
+    if in_babble.any() and not in_babble.all():
+        for noise, of_kind in {"babble": in_babble, "other": ~in_babble}.items():
+            result[noise, None] = np.where(of_kind, gains, math.nan)
+            result |= {(noise, snr_db): np.where(of_kind & at[snr_db], gains, math.nan) for snr_db in at}
+        result[BABBLE_LESS_OTHER, None] = _contrast(gains, in_babble)
+    else:
+        result |= {("all", snr_db): np.where(at[snr_db], gains, math.nan) for snr_db in at}
     _, once = np.unique([utterance.source for utterance in utterances], return_index=True)
-    in_clean = np.full(gains.shape, math.nan)  # a recording comes once for every SNR
-    in_clean[:, once] = _gains(first, second, "ppmc_clean")[:, once]
-    yield from tested("clean", None, in_clean)
+    result["clean", None] = np.full(gains.shape, math.nan)  # a recording comes once for every SNR
+    result["clean", None][:, once] = _gains(first, second, "ppmc_clean")[:, once]
+    return result
 
 
 def _gains(
