@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -60,3 +64,34 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(PhonemiError, match=r"cannot write .*weights"):
         save_weights(module(), tmp_path / "file" / "weights.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+KILLER = """
+import os, signal, sys, time
+import torch
+from pathlib import Path
+from phonemi.files import remove_leftovers
+from phonemi.weights.tensors import save_weights
+path = Path(sys.argv[1])
+save_weights({"a": torch.zeros(9)}, path)
+for delay_s in (0.05, 0.08, 0.11, 0.14, 0.17, 0.2):
+    child = os.fork()
+    if child == 0:
+        while True:
+            save_weights({"a": torch.zeros(20_000_000)}, path)
+    time.sleep(delay_s)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    remove_leftovers([path])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="forks")
+def test_what_a_killed_process_leaves_is_found_and_removed(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path / "a.safetensors")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+    assert load_file(tmp_path / "a.safetensors")["a"].sum() == 0

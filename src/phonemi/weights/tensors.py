@@ -23,7 +23,7 @@ def save_weights(
         PhonemiError: if the file cannot be written, for instance on a full disk; a file that was there is untouched.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     state: dict[str, Tensor] = weights.state_dict() if isinstance(weights, nn.Module) else weights
     halved = {name for name, _ in weights.named_parameters()} if half and isinstance(weights, nn.Module) else set()
@@ -33,7 +33,8 @@ def save_weights(
     }
     try:
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata)
+            # `save_file` writes to a temporary file of its own, which a killed process leaves and nobody knows.
+            temporary.write_bytes(save(tensors, metadata))
     except (OSError, SafetensorError) as error:
         before = "; the one before is intact" if Path(path).exists() else ""
         raise PhonemiError(f"cannot write {path} ({error}{before})") from None
