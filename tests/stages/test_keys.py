@@ -179,6 +179,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.schedule": ("cosine", TRAINING),
     "enhance.eps_before_correction": (True, TRAINING),
     "enhance.si_sdr_weight": (0.5, TRAINING),
+    "enhance.artefact_weight": (2.0, TRAINING),
     "enhance.kept_noise_db": (14.0, TRAINING),
     "enhance.phone_weight": (0.1, TRAINING),
     "enhance.phone_judge": ("mine", set()),

@@ -50,11 +50,13 @@ def test_every_kind_of_network_is_named_once(corpus: Any, tmp_path: Path) -> Non
 
 
 def test_everything_that_is_in_the_loss_is_named(corpus: Any, tmp_path: Path) -> None:
-    losses = ["enhance.si_sdr_weight=6", "enhance.phone_weight=0.1", "enhance.kept_noise_db=14"]
-    text = _enhancers(Run(tmp_path, load_config(None, [*corpus.settings, *losses]), save=False))
+    losses = ("si_sdr_weight=6", "artefact_weight=2", "phone_weight=0.1", "kept_noise_db=14")
+    settings = [*corpus.settings, *(f"enhance.{loss}" for loss in losses)]
+    text = _enhancers(Run(tmp_path, load_config(None, settings), save=False))
     assert "the noise 14 dB down" in text
     assert (
-        "loss of the network, less 6 times SI-SDR in dB, plus 0.1 times the nats of phones lost to phone-judge" in text
+        "loss of the network, less 6 times SI-SDR in dB (artefacts weighed 2 times), "
+        "plus 0.1 times the nats of phones lost to phone-judge" in text
     )
 
 

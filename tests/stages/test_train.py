@@ -38,7 +38,7 @@ from phonemi.stages.run import Run
 from phonemi.stages.system_parts import initial_aggregation, new_network
 from phonemi.stages.trained_models import is_trained
 from phonemi.stages.training_batches import Batch, StoredInputs, TrainingBatches, enhancement_mixtures, stored_states
-from phonemi.stages.training_model import TrainingModel
+from phonemi.stages.training_model import TrainingModel, si_sdr_db
 from phonemi.systems import find_system
 
 QUICK = ["enhance.steps=10", "enhance.validate_every=5"]
@@ -413,6 +413,40 @@ def test_the_si_sdr_in_the_loss_survives_silence_and_perfection() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(-30, abs=0.1)  # nothing said of the silent one, 60 dB at most for the other
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+
+
+def test_artefacts_among_the_errors_weigh_more_than_noise_that_is_left() -> None:
+    clean, noise, artefact = torch.randn(3, 1, 4000, generator=torch.Generator().manual_seed(0)).double()
+    noise -= 0.5 * clean  # what noise shares with the speech is no noise that is left
+    basis = torch.linalg.qr(torch.stack([clean[0], noise[0], artefact[0]], 1)).Q.T[:, None]  # orthonormal
+    estimate = 3 * basis[0] + 0.3 * basis[1] + 0.1 * basis[2]
+    for weight in (1.0, 4.0):
+        expected = 10 * np.log10(9 / (0.09 + (weight * 0.1) ** 2 + 9e-6))
+        assert si_sdr_db(estimate, clean, noise, weight).item() == pytest.approx(expected, abs=1e-3)
+    assert si_sdr_db(estimate, clean).item() == pytest.approx(si_sdr_db(estimate, clean, noise).item(), abs=1e-4)
+    silent = si_sdr_db(estimate, 0 * clean, noise, 4.0), si_sdr_db(estimate, clean, 0 * noise, 4.0)
+    assert silent[0].item() == 0
+    assert silent[1].isfinite().all()
+
+
+def test_the_loss_weighs_the_artefacts() -> None:
+    network, generator = MaskEnhancer(0, True, hidden=4, layers=1).eval(), torch.Generator().manual_seed(0)
+    noise, clean = torch.randn(2, 2, 4000, generator=generator)
+    batch = Batch(clean + 0.3 * noise, clean, [4000, 4000], None)
+    enhanced = network.enhance(batch.noisy, None)
+    losses = [TrainingModel(network, si_sdr_weight=2.0, artefact_weight=weight)(batch) for weight in (1.0, 3.0)]
+    ratios = [si_sdr_db(enhanced, clean, noise, weight).mean() for weight in (1.0, 3.0)]
+    assert (losses[1] - losses[0]).item() == pytest.approx(2 * (ratios[0] - ratios[1]).item(), abs=1e-3)
+    assert ratios[1] < ratios[0] - 0.1
+
+
+@pytest.mark.slow
+def test_artefacts_need_the_si_sdr_that_they_weigh_in(untrained: Run) -> None:
+    run = Run(
+        untrained.folder.path, load_config(untrained.folder / "config.yaml", ["enhance.artefact_weight=2"]), save=False
+    )
+    with pytest.raises(ConfigError, match=r"set enhance\.si_sdr_weight"):
+        train.train_systems(run, "log1p")
 
 
 def test_the_phones_that_are_lost_are_in_the_loss_and_move_the_network() -> None:

@@ -453,6 +453,9 @@ class Enhance(Section):
     less memory, a third more time"""
     si_sdr_weight: float = setting(0.0, affects="models", unit="1/dB", paper="0, recipe", ge=0)
     """Weight of a dB of SI-SDR in the loss, beside the L1 distance of the spectra; 0: the L1 distance alone"""
+    artefact_weight: float = setting(1.0, affects="models", added=True, unit="times", paper="1, recipe", ge=1)
+    """How much more than the noise that is left in it an artefact of the enhanced speech, which is neither speech nor
+    noise of the recording, weighs in the SI-SDR of the loss (artefact-boosted SDR); 1: as much"""
     phone_weight: float = setting(0.0, affects="models", added=True, unit="1/nat", paper="0, recipe", ge=0)
     """Weight in the loss of each nat per frame by which `phone_judge` hears other phones in the enhanced speech than in
     the clean; 0: the judge is not asked"""

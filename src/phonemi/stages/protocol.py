@@ -144,6 +144,8 @@ def _enhancers(run: Run) -> str:
     losses = "; loss of the network" if settings.si_sdr_weight or settings.phone_weight else ""
     if settings.si_sdr_weight:
         losses += f", less {settings.si_sdr_weight:g} times SI-SDR in dB"
+    if settings.artefact_weight > 1:
+        losses += f" (artefacts weighed {settings.artefact_weight:g} times)"
     if settings.phone_weight:
         losses += f", plus {settings.phone_weight:g} times the nats of phones lost to {Path(settings.phone_judge).name}"
     best = "lowest loss" if settings.select_on == "loss" else f"best {METRIC[settings.select_on].title}"

@@ -109,6 +109,8 @@ def _require_all_there_is(run: Run, to_train: list[System]) -> None:
         speaker_tracks(run)
     if settings.phone_weight:
         PhoneJudge.load(settings.phone_judge)
+    if settings.artefact_weight > 1 and not settings.si_sdr_weight:
+        raise ConfigError("enhance.artefact_weight weighs a part of the SI-SDR in the loss: set enhance.si_sdr_weight")
     if settings.start is not None:
         for system in to_train:
             load_start(settings.start, system, run.encoder if system.uses_encoder else None)
@@ -204,7 +206,14 @@ def _training_model(run: Run, system: System, parts: SystemParts) -> tuple[Train
         judge.encoder.to(run.device)
         judge.probe.to(run.device).requires_grad_(False)
     is_paired = settings.feature_reference == "paired"
-    losses = settings.si_sdr_weight, settings.kept_noise_db, judge, settings.phone_weight, is_paired
+    losses = (
+        settings.si_sdr_weight,
+        settings.artefact_weight,
+        settings.kept_noise_db,
+        judge,
+        settings.phone_weight,
+        is_paired,
+    )
     of_enhancer = None if parts.network is None else parts.aggregation
     if not stores_states(run, system):
         return TrainingModel(parts.network, of_enhancer, parts.representation, *losses, parts.inversion), {}

@@ -42,6 +42,7 @@ class TrainingModel(nn.Module):
         aggregation: None where the inputs are aggregated already.
         representation: an encoder that learns, or hears other mixtures in every epoch; None where states are stored.
         si_sdr_weight: subtract this times the SI-SDR in dB of the enhanced waveform from the loss of the network.
+        artefact_weight: factor of the artefacts among the errors of that SI-SDR.
         kept_noise_db: how far below the noise of the recording the target keeps it; None: the target is clean.
         phone_judge: says how many nats of the phones the enhanced speech has lost.
         phone_weight: add this times those to the loss.
@@ -55,6 +56,7 @@ class TrainingModel(nn.Module):
         aggregation: Aggregation | None = None,
         representation: Representation | None = None,
         si_sdr_weight: float = 0.0,
+        artefact_weight: float = 1.0,
         kept_noise_db: float | None = None,
         phone_judge: PhoneJudge | None = None,
         phone_weight: float = 0.0,
@@ -66,7 +68,7 @@ class TrainingModel(nn.Module):
         # In the order of the data: the norm of the gradient is summed in the order of the parameters.
         self.representation, self.aggregation, self.network = representation, aggregation, network
         self.inversion = inversion
-        self._si_sdr_weight, self._phone_weight = si_sdr_weight, phone_weight
+        self._si_sdr_weight, self._artefact_weight, self._phone_weight = si_sdr_weight, artefact_weight, phone_weight
         self._is_paired = is_paired and isinstance(representation, FeatureNormalisation)
         self._phone_judge = phone_judge  # no module: neither learned nor saved here
 
@@ -98,7 +100,9 @@ class TrainingModel(nn.Module):
         def waveform_loss(enhanced: Tensor) -> Tensor:
             loss = enhanced.new_zeros(())
             if self._si_sdr_weight:
-                loss = loss - self._si_sdr_weight * si_sdr_db(enhanced, target).mean()
+                noise = batch.noisy - batch.clean if self._artefact_weight > 1 else None
+                ratio_db = si_sdr_db(enhanced, target, noise, self._artefact_weight)
+                loss = loss - self._si_sdr_weight * ratio_db.mean()
             if self._phone_judge is not None:
                 loss = loss + self._phone_weight * self._phone_judge.phones_lost(enhanced, batch.clean, lengths)
             return loss
@@ -127,10 +131,20 @@ class TrainingModel(nn.Module):
         return None if inputs is None else inputs.float()
 
 
-def si_sdr_db(estimate: Tensor, clean: Tensor) -> Tensor:
-    """SI-SDR of waveforms, [batch, sample] -> [batch]; 0 where the clean speech is silent, at most 60 dB."""
+def si_sdr_db(estimate: Tensor, clean: Tensor, noise: Tensor | None = None, artefact_weight: float = 1.0) -> Tensor:
+    """SI-SDR of waveforms, [batch, sample] -> [batch], in dB; 0 where the clean speech is silent, at most 60.
+
+    With the `noise` of the recording, the error falls into the noise that is left, which is its projection on what the
+    noise does not share with the clean speech, and artefacts, the rest. These are multiplied by `artefact_weight`: the
+    artefact-boosted SDR of Ochiai et al. 2024 (arXiv 2404.14860), of signals that are scaled, not filtered.
+    """
     estimate, clean = estimate.float(), clean.float()
     target, error = target_and_error_energy(estimate, clean)
+    if noise is not None:
+        energy = clean.square().sum(1, keepdim=True).clip(min=1e-10)
+        noise = noise.float() - (noise.float() * clean).sum(1, keepdim=True) / energy * clean
+        left = (estimate * noise).sum(1).square() / noise.square().sum(1).clip(min=1e-10)
+        error = left + artefact_weight**2 * (error - left).clip(min=0)
     # A millionth of the target's energy is added to that of the error, which bounds the gradient of perfect items.
     ratio = (target + 1e-10) / (error + 1e-6 * target + 1e-10)
     is_speech = clean.square().sum(1) > 0
