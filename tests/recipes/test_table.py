@@ -16,7 +16,7 @@ from phonemi.data.manifest import read_manifest, write_manifest
 from phonemi.errors import ConfigError, DataError
 from phonemi.files import read_json
 from phonemi.recipes import table
-from phonemi.recipes.table import SCALES, plan
+from phonemi.recipes.table import SCALES, _row, plan
 from phonemi.systems import find_system, tabatabaee2026
 from phonemi.systems.han2026 import ENCODERS, SINGLE_LAYER, TABLES
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
@@ -108,6 +108,14 @@ def test_the_table_of_inversion_has_the_joint_model_and_its_baselines() -> None:
         settings = load_config({"paper": "inversion", "mini": "inversion-mini"}[scale])
         assert settings.enhance.select_on == "loss", "rows that make no signal have no other"
         assert settings.evaluate.per_utterance is None, "every utterance at every SNR"
+
+
+def test_only_what_hears_the_spectrum_alone_is_of_no_encoder() -> None:
+    (inversion,), (first, *_) = plan("inversion", "mini"), plan("1", "mini")
+    encoders = {row: _row(part, {"row": row}, False)["encoder"] for part in (inversion, first) for row in part.rows}
+    assert {row for row, encoder in encoders.items() if not encoder} == {"log1p"}
+    assert encoders["cascade"] == "mini", "of what it is made of"
+    assert _row(first, {"row": "noisy"}, False)["encoder"] == ""
 
 
 def test_any_encoder_can_be_named() -> None:

@@ -226,7 +226,8 @@ def _row(part: Part, metrics: dict[str, Any], is_printed: bool) -> dict[str, Any
     """Ours and, in a table that is printed, what stands there of the same encoder and row."""
     name = metrics["row"]
     system = find_system(name) if name in part.rows else None
-    encoder = part.encoder if system is not None and system.uses_encoder else ""
+    # A cascade is made of rows that use one.
+    encoder = part.encoder if system is not None and (system.uses_encoder or system.cascade) else ""
     printed = system.printed.get(encoder) if system is not None and is_printed else None
     published = {} if printed is None else {"published": printed._asdict()}
     return {"encoder": encoder, **metrics, **published}
