@@ -315,6 +315,11 @@ def tiny() -> list[str]:
 @pytest.fixture
 def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Save every figure empty: drawing is half of the work of a tiny run, and this test looks at no figure."""
+    save_figures_blank(monkeypatch)
+
+
+def save_figures_blank(patch: pytest.MonkeyPatch) -> None:
+    """What `blank_figures` does, until the patch is undone."""
 
     def save_blank(self: Figure, file: Any, **settings: Any) -> None:
         blank = '<svg xmlns="http://www.w3.org/2000/svg"/>\n'
@@ -323,7 +328,7 @@ def blank_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             Path(file).write_text(blank)
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_blank)
+    patch.setattr("matplotlib.figure.Figure.savefig", save_blank)
 
 
 @pytest.fixture(scope="session")
@@ -375,6 +380,7 @@ def run_every_stage(folder: Path, real_sh: Callable[[Path], Outcome]) -> None:
     run = folder / "run folder"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MelTransformer, "forward", note_and_encode)
+        save_figures_blank(patch)  # the second time they are drawn
         outcome = real_sh(run)
     assert outcome.code == 0, outcome.stderr
     contents, again = hash_results(run), real_sh(run)

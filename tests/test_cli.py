@@ -454,7 +454,7 @@ def test_a_report_of_a_run_whose_data_is_elsewhere(
 
 
 def test_a_command_that_fails_before_any_result_leaves_no_new_folder(
-    phonemi: Phonemi, corpus: Any, tmp_path: Path
+    phonemi: Phonemi, corpus: Any, tmp_path: Path, blank_figures: None
 ) -> None:
     folder = tmp_path / "new" / "run"
     absent = ("--set", "evaluate.systems={theirs: absent/model}", "--set", f"evaluate.recordings={corpus.speech}")
@@ -469,7 +469,9 @@ def test_a_command_that_fails_before_any_result_leaves_no_new_folder(
     assert {"notes.txt", "config.yaml"} <= {path.name for path in folder.iterdir()}
 
 
-def test_the_command_that_an_error_names_has_all_its_options(phonemi: Phonemi, corpus: Any, tmp_path: Path) -> None:
+def test_the_command_that_an_error_names_has_all_its_options(
+    phonemi: Phonemi, corpus: Any, tmp_path: Path, blank_figures: None
+) -> None:
     folder = tmp_path / "run"
     settings = settings_of(corpus, "enhance.rows=[log1p]", "representation=log1p")
     outcome = phonemi("evaluate", "--run", folder, *settings)
@@ -479,7 +481,7 @@ def test_the_command_that_an_error_names_has_all_its_options(phonemi: Phonemi, c
 
 
 def test_a_report_of_a_run_without_results_says_which_command_to_run(
-    phonemi: Phonemi, corpus: Any, tmp_path: Path
+    phonemi: Phonemi, corpus: Any, tmp_path: Path, blank_figures: None
 ) -> None:
     folder = tmp_path / "run"
     for changes, stage in {
@@ -496,7 +498,7 @@ def test_a_report_of_a_run_without_results_says_which_command_to_run(
         assert sorted(folder.rglob("*")) == before
 
 
-def test_a_report_of_no_run(phonemi: Phonemi, tmp_path: Path) -> None:
+def test_a_report_of_no_run(phonemi: Phonemi, tmp_path: Path, blank_figures: None) -> None:
     for folder in (tmp_path / "absent", tmp_path):
         expected = f"{folder} is no run folder; a page on recordings is made by phonemi report NOISY ENHANCED"
         assert phonemi("report", folder).error == expected

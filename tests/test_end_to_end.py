@@ -148,7 +148,7 @@ def test_running_the_script_again_skips_everything(finished: Any) -> None:
 
 
 def test_results_do_not_depend_on_when_a_row_was_judged(
-    finished: Any, phonemi: Callable[..., Any], tmp_path: Path
+    finished: Any, phonemi: Callable[..., Any], tmp_path: Path, blank_figures: None
 ) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     for file in ("metrics.json", "per_utterance.csv", "aggregated_information.json", "rows/noisy/scores.json"):
@@ -159,7 +159,7 @@ def test_results_do_not_depend_on_when_a_row_was_judged(
 
 
 def test_a_killed_training_ends_as_if_it_had_not_been(
-    finished: Any, phonemi: Callable[..., Any], tmp_path: Path
+    finished: Any, phonemi: Callable[..., Any], tmp_path: Path, blank_figures: None
 ) -> None:
     row = "ws-acoustic"
     folder = shutil.copytree(finished.folder, tmp_path / "run")

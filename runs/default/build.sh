@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | articulation | ship NAME | card NAME | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | losses | articulation | ship NAME | card NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 5500) scales the training of the encoders, ENHANCER_STEPS (default 5000) the enhancers': an hour and a half of one
 # core each. What was run for the weights in the package stands in their README.md.
 # The encoder `mini` learns from a Whisper and the enhancer `whisper-tiny` is guided by it: TEACHER, a hub id or a folder
 # (default openai/whisper-tiny.en).
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | articulation | ship NAME | card NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | losses | articulation | ship NAME | card NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -119,18 +119,29 @@ recordings() { # the same enhancers on real recordings of speakers in real noise
     "$phonemi" report "$out/recordings"
 }
 
-compare() { # what guides best, and which network uses it: three models of each row, trained for less time; an update costs all the
-    # same, and the loss is that of each network alone, since a weight of SI-SDR means something else in each
-    local guided="ws-linguistic+log1p log1p+complex ws-acoustic+log1p+complex ws-linguistic+log1p+complex dws-linguistic+log1p+complex"
+few() { # RUN ROWS SETTINGS...: three models of each row, trained for a short time. An update costs all rows the same where a CPU has no bf16
+    # products, a second a core; the loss is that of each network alone, since a weight of SI-SDR means something else in each
+    local run=$out/$1 rows=$2
+    shift 2
     for stage in aggregate train information evaluate; do
         # shellcheck disable=SC2046
-        "$phonemi" "$stage" --run "$out/compare" --config "$here/runs/default/enhancer.yaml" $(lists) \
-            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "aggregate.aggregations=[ws, dws]" \
-            --set "enhance.rows=[log1p, ${guided// /, }]" --set enhance.seeds=3 --set enhance.hidden=256 --set enhance.layers=2 --set enhance.si_sdr_weight=0 \
-            --set enhance.train_mixtures=3000 --set enhance.steps=900 --set enhance.validate_every=450 \
-            --set evaluate.utterances=42
+        "$phonemi" "$stage" --run "$run" --config "$here/runs/default/enhancer.yaml" $(lists) \
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "aggregate.aggregations=[ws, dws]" --set "enhance.rows=[$rows]" \
+            --set enhance.seeds=3 --set enhance.hidden=352 --set enhance.layers=2 --set enhance.si_sdr_weight=0 --set enhance.crop_s=2 \
+            --set enhance.train_mixtures=3000 --set enhance.steps=400 --set enhance.validate_every=200 --set evaluate.utterances=42 \
+            --set evaluate.phone_bits=true --set "evaluate.whisper=${WHISPER:-tiny.en}" "$@"
     done
-    "$phonemi" report "$out/compare"
+    "$phonemi" report "$run"
+}
+
+compare() { # what guides best, and which network uses it
+    few compare "ws-linguistic+log1p, log1p+complex, ws-acoustic+log1p+complex, $row, dws-linguistic+log1p+complex" \
+        --set "evaluate.endpoint={row: $row, against: log1p+complex, metric: wer}"
+}
+
+losses() { # whether a target that keeps noise, or artefacts that weigh more, keep more words
+    few kept-noise "$row" --set enhance.kept_noise_db=14
+    few artefacts "$row" --set enhance.si_sdr_weight=0.004 --set enhance.artefact_weight=3
 }
 
 articulation() { # enhancer and inverter on the `mini` that ships: speech of a model of the vocal tract, whose tongue is known, beside three readers
@@ -175,6 +186,7 @@ judge) judge ;;
 enhancer) enhancer "${4:?which enhancer?}" ;;
 recordings) recordings ;;
 compare) compare ;;
+losses) losses ;;
 ship) ship "${4:?which model?}" ;;
 card) card "${4:?which enhancer?}" ;;
 articulation) articulation ;;
@@ -186,6 +198,7 @@ all)
     judge
     ship phone-judge
     compare
+    losses
     for name in default whisper-tiny; do enhancer "$name"; done
     recordings
     articulation

@@ -191,7 +191,9 @@ def test_phones_kept_are_judged_by_a_probe_that_is_trained_once(copy: Callable[.
     assert by_itself.bits(mixture.noisy, labels) == judge.bits(mixture.noisy, labels)
 
 
-def test_composite_measures_are_in_every_table_of_a_run_that_asks_for_them(copy: Callable[..., Run]) -> None:
+def test_composite_measures_are_in_every_table_of_a_run_that_asks_for_them(
+    copy: Callable[..., Run], blank_figures: None
+) -> None:
     pytest.importorskip("pesq")
     changes = ["evaluate.recogniser=none", "enhance.rows=[log1p]"]
     before, plain = copy(*changes), ["csig", "cbak", "covl", "ssnr_db"]

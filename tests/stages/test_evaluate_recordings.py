@@ -59,7 +59,7 @@ def judged(tmp_path: Path, settings: list[str], *changes: str) -> dict[str, Any]
 @pytest.mark.slow
 @NEEDS_NETWORKS
 def test_the_command_line_needs_nothing_but_the_recordings(
-    phonemi: Callable[..., Any], tmp_path: Path, settings: list[str]
+    phonemi: Callable[..., Any], tmp_path: Path, settings: list[str], blank_figures: None
 ) -> None:
     pytest.importorskip("pocketsphinx")
     run = tmp_path / "run"

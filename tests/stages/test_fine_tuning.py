@@ -132,7 +132,9 @@ def test_what_fine_tuning_did_to_the_layers_can_be_measured(untrained: Run, tmp_
 
 
 @pytest.mark.slow
-def test_what_fine_tuning_did_is_measured_in_the_run_itself(untrained: Run, monkeypatch: Any, phonemi: Any) -> None:
+def test_what_fine_tuning_did_is_measured_in_the_run_itself(
+    untrained: Run, monkeypatch: Any, phonemi: Any, blank_figures: None
+) -> None:
     from phonemi.stages.fine_tuning import RESULT, measure_fine_tuned
     from phonemi.stages.information import measure_information
 

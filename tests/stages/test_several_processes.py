@@ -108,7 +108,7 @@ def test_what_is_wrong_is_said_once_and_ends_both(settings: list[str], tmp_path:
 
 
 def test_other_commands_refuse_to_run_several_times(
-    phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    phonemi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blank_figures: None
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")

@@ -39,7 +39,9 @@ def dummy_paper() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("dummy_paper")
-def test_a_new_system_is_trained_evaluated_and_shown(finished: Any, tmp_path: Path, phonemi: Any) -> None:
+def test_a_new_system_is_trained_evaluated_and_shown(
+    finished: Any, tmp_path: Path, phonemi: Any, blank_figures: None
+) -> None:
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     changes = ["enhance.rows=[log1p, dummy]", "enhance.steps=10", "enhance.validate_every=10"]
     run = Run(folder, load_config(folder / "config.yaml", [*changes, "evaluate.recogniser=none"]))
