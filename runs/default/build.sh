@@ -129,6 +129,7 @@ few() { # RUN ROWS SETTINGS...: three models of each row, trained for a short ti
             --set "data.enhancer_speech=['$out/clean.jsonl']" --set "aggregate.aggregations=[ws, dws]" --set "enhance.rows=[$rows]" \
             --set enhance.seeds=3 --set enhance.hidden=352 --set enhance.layers=2 --set enhance.si_sdr_weight=0 --set enhance.crop_s=2 \
             --set enhance.train_mixtures=3000 --set enhance.steps=400 --set enhance.validate_every=200 --set evaluate.utterances=42 \
+            --set information.hidden=256 --set information.epochs=2 --set information.batch_frames=1024 \
             --set evaluate.phone_bits=true --set "evaluate.whisper=${WHISPER:-tiny.en}" "$@"
     done
     "$phonemi" report "$run"
