@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | losses | articulation | ship NAME | card NAME | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | losses | choose CANDIDATES | articulation | ship NAME | card NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 5500) scales the training of the encoders, ENHANCER_STEPS (default 5000) the enhancers': an hour and a half of one
 # core each. What was run for the weights in the package stands in their README.md.
 # The encoder `mini` learns from a Whisper and the enhancer `whisper-tiny` is guided by it: TEACHER, a hub id or a folder
 # (default openai/whisper-tiny.en).
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | losses | articulation | ship NAME | card NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recordings | compare | losses | choose CANDIDATES | articulation | ship NAME | card NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -140,6 +140,12 @@ compare() { # what guides best, and which network uses it
         --set "evaluate.endpoint={row: $row, against: log1p+complex, metric: wer}"
 }
 
+choose() { # CANDIDATES, a map for evaluate.systems: by Whisper's words, on the speakers and noises of validation at every SNR
+    # shellcheck disable=SC2046
+    "$phonemi" evaluate --run "$out/choose" --config "$here/runs/default/enhancer.yaml" $(lists) --set enhance.rows=[] \
+        --set evaluate.split=validation --set evaluate.per_utterance=null --set "evaluate.systems=$1" --set "evaluate.whisper=${WHISPER:-tiny.en}"
+}
+
 losses() { # whether a target that keeps noise, or artefacts that weigh more, keep more words
     few kept-noise "$row" --set enhance.kept_noise_db=14
     few artefacts "$row" --set enhance.si_sdr_weight=0.004 --set enhance.artefact_weight=3
@@ -187,6 +193,7 @@ judge) judge ;;
 enhancer) enhancer "${4:?which enhancer?}" ;;
 recordings) recordings ;;
 compare) compare ;;
+choose) choose "${4:?which models?}" ;;
 losses) losses ;;
 ship) ship "${4:?which model?}" ;;
 card) card "${4:?which enhancer?}" ;;

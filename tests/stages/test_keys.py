@@ -205,6 +205,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "evaluate.snrs_db": ([0], {"scores noisy", *REPORT}),
     "evaluate.per_utterance": (2, {"scores noisy", *REPORT}),
     "evaluate.utterances": (3, {"scores noisy", *REPORT}),
+    "evaluate.split": ("validation", {"scores noisy", *REPORT}),
     "evaluate.pairs": ("PAIRS", {"scores noisy", *REPORT}),
     "evaluate.recordings": ("PAIRS", {"scores noisy", *REPORT}),
     "evaluate.composite": ("divided", {"scores noisy", *REPORT}),

@@ -11,7 +11,8 @@ from tiny_whisper import make_whisper
 from phonemi.config import load_config
 from phonemi.representations.log1p import Log1p
 from phonemi.representations.names import load_representation
-from phonemi.stages.protocol import _enhancers, published_training
+from phonemi.results.evaluation import EvaluationData
+from phonemi.stages.protocol import _enhancers, _test, published_training
 from phonemi.stages.run import Run
 
 
@@ -47,6 +48,13 @@ def test_every_kind_of_network_is_named_once(corpus: Any, tmp_path: Path) -> Non
     text = _enhancers(Run(tmp_path, config, save=False))
     assert text.startswith("BLSTM of 2 layers of 9 and complex mask of 3 dual-path blocks of 48 channels; ")
     assert "float32; best" in text
+
+
+def test_what_is_judged_on_validation_is_called_no_test() -> None:
+    data = EvaluationData(utterances=6, speakers=3, snrs_db=(5.0,))
+    test, validation = (_test(load_config(None, [f"evaluate.split={split}"]), data) for split in ("test", "validation"))
+    assert test == "6 mixtures of 3 speakers at 5 dB"
+    assert validation == f"{test}; of validation, on which something may have been chosen: this is no test"
 
 
 def test_everything_that_is_in_the_loss_is_named(corpus: Any, tmp_path: Path) -> None:

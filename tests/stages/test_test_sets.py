@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from phonemi.data.corpora.folder import prepare_folder
 from phonemi.data.manifest import write_manifest
 from phonemi.errors import DataError
 from phonemi.stages.run import Run
-from phonemi.stages.test_sets import check_systems_from_elsewhere, find_signal, find_test_set
+from phonemi.stages.test_sets import check_systems_from_elsewhere, find_signal, find_test_set, mix_test_speech
 
 SAMPLES = 1600
 Files = Callable[..., dict[str, float]]
@@ -88,3 +89,20 @@ def test_results_of_a_tree_and_of_its_part_are_told_apart_by_nothing(level_of: F
 def test_the_result_of_one_recording_is_not_taken_for_that_of_another(level_of: Files) -> None:
     with pytest.raises(DataError, match=r"no file named u0\.mp3"):
         level_of(["u0.wav", "u0.mp3"], {"u0.wav": 0.5})
+
+
+def test_on_validation_others_are_judged_in_other_noise(corpus: Any, tmp_path: Path) -> None:
+    judged = {}
+    for split in ("test", "validation"):
+        run = Run(tmp_path, load_config(None, [*corpus.settings, f"evaluate.split={split}"]), save=False)
+        test_set = mix_test_speech(run.config.evaluate, run.data)
+        assert {mixture.speaker for mixture in test_set} == {one.speaker for one in run.data.speech[split]}
+        assert test_set.noise is run.data.noise_store(split)
+        judged[split] = {mixture.speaker for mixture in test_set}
+    assert judged["test"]
+    assert judged["validation"]
+    assert not judged["test"] & judged["validation"]
+    alone = load_config(None, [*corpus.settings, "data.validation_share=0", "evaluate.split=validation"])
+    run = Run(tmp_path, alone, save=False)
+    with pytest.raises(DataError, match="the validation split has no recording"):
+        mix_test_speech(run.config.evaluate, run.data)

@@ -556,6 +556,9 @@ class Evaluate(Section):
     """Manifest of noisy recordings with their clean ones to score; null: mixtures of the test speakers"""
     recordings: str | None = setting(None, affects="scores", unit="manifest")
     """Manifest of noisy recordings without clean ones, scored by DNSMOS and their words; instead of `pairs`"""
+    split: Literal["test", "validation"] = setting("test", affects="scores", added=True)
+    """Whose mixtures are judged: those of the speakers and noises of the test, or of validation, among which what is
+    better may be chosen; nothing can be claimed of those"""
     systems: dict[str, str] = setting({}, affects="metrics")
     """More rows of the table, by name: an enhancer (name, folder or hub id) or a folder of enhanced files"""
     dnsmos: bool = setting(False, affects="scores")

@@ -60,7 +60,7 @@ def true_tracks(run: Run) -> SpeakerTracks:
     settings = run.config.evaluate.model_copy(update={"utterances": None})  # ranges are of all that a speaker says
     named = named_recordings(settings, run.config.seed)
     try:
-        return SpeakerTracks(run.data.speech["test"] if named is None else named)
+        return SpeakerTracks(run.data.speech[settings.split] if named is None else named)
     except DataError as error:
         raise DataError(f"test speech: {error}") from None
 

@@ -59,7 +59,8 @@ def _encoder(run: Run) -> str:
 def _heard_before(run: Run, record: TrainingRecord) -> str:
     """Whether those who are judged have trained the encoder."""
     recordings = named_recordings(run.config.evaluate, run.config.seed)
-    judged = {recording.speaker for recording in (run.data.speech["test"] if recordings is None else recordings)}
+    own = run.data.speech[run.config.evaluate.split]
+    judged = {recording.speaker for recording in (own if recordings is None else recordings)}
     if None in judged or not record.all_speakers_known:
         return "whether it has heard the test speakers is not known"
     return f"{len(judged & set(record.speakers)) or 'none'} of the test speakers among them"
@@ -181,7 +182,11 @@ def _test(config: Config, data: EvaluationData) -> str:
     kind = "utterance" if source else "mixture"
     text = plural(data.utterances or 0, kind)
     text += f" {_speakers(data.speakers or 0, data.unknown_speakers or 0)}"
-    return text + (f" at {_snrs(data.snrs_db)}" if data.snrs_db and not source else "")
+    if source:
+        return text
+    text += f" at {_snrs(data.snrs_db)}" if data.snrs_db else ""
+    is_test = config.evaluate.split == "test"
+    return text if is_test else f"{text}; of validation, on which something may have been chosen: this is no test"
 
 
 def _words(recogniser: Recogniser | None) -> str:

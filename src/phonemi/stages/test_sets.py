@@ -59,16 +59,19 @@ def _all_named_recordings(settings: Evaluate) -> list[Recording] | None:
 
 
 def mix_test_speech(settings: Evaluate, data: DataSplits) -> PlannedMixtures:
-    """Utterances of the test speakers, in noise of the test folds; where words are judged, those with a transcript."""
-    speech = [one for one in data.speech["test"] if one.text or settings.recogniser == "none"]
+    """Utterances of the judged speakers, in noise of their folds; where words are judged, those with a transcript."""
+    split = settings.split
+    if not data.speech[split]:
+        raise DataError(f"the {split} split has no recording: nothing can be judged on it")
+    speech = [one for one in data.speech[split] if one.text or settings.recogniser == "none"]
     if not speech:
         raise DataError(
-            "no recording of the test split has a transcript: the words cannot be judged; the rest can, by "
+            f"no recording of the {split} split has a transcript: the words cannot be judged; the rest can, by "
             "evaluate.recogniser=none"
         )
     return PlannedMixtures(
         AudioStore(draw_evenly(speech, settings.utterances, data.seed)),
-        data.noise_store("test"),
+        data.noise_store(split),
         snrs_db=settings.snrs_db,
         seed=data.seed,
         per_utterance=settings.per_utterance,
