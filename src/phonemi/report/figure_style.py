@@ -69,7 +69,7 @@ def save_figure(figure: Figure, folder: str | Path, name: str) -> list[Path]:
     paths = [Path(folder) / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         write_figure(figure, path)
-        figure.set_layout_engine("none")  # it is laid out: half of the work
+        figure.set_layout_engine("none")  # one layout serves both files
     return paths
 
 

@@ -134,9 +134,10 @@ class TrainingModel(nn.Module):
 def si_sdr_db(estimate: Tensor, clean: Tensor, noise: Tensor | None = None, artefact_weight: float = 1.0) -> Tensor:
     """SI-SDR of waveforms, [batch, sample] -> [batch], in dB; 0 where the clean speech is silent, at most 60.
 
-    With the `noise` of the recording, the error falls into the noise that is left, which is its projection on what the
-    noise does not share with the clean speech, and artefacts, the rest. These are multiplied by `artefact_weight`: the
-    artefact-boosted SDR of Ochiai et al. 2024 (arXiv 2404.14860), of signals that are scaled, not filtered.
+    With the `noise` of the recording, [batch, sample], the error has two parts: noise that is left, its projection on
+    the part of `noise` that is orthogonal to `clean`, and artefacts, the rest, which are multiplied by
+    `artefact_weight`. This is the artefact-boosted SDR of Ochiai et al. 2024 (arXiv 2404.14860) with a factor for
+    speech and noise where they have a filter.
     """
     estimate, clean = estimate.float(), clean.float()
     target, error = target_and_error_energy(estimate, clean)
