@@ -21,6 +21,7 @@ from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.inversion.inverter import INVERTER, Inverter
 from phonemi.representations.mel_transformer import MelTransformer
+from phonemi.weights.shipped import CONFIG_FILE
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
@@ -133,16 +134,23 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | No
         guide, _, commit = hub.partition("@")
         encoder: Any = enhancer.representation
         encoder.name, encoder.model.config._commit_hash = guide, commit  # as if it came from there
+    training = config.enhance
+    updates = {"updates": f"{training.steps} of {training.batch} crops of {training.crop_s:g} s"}
+    if training.purpose == "recognition":  # from what ships under this name
+        before = read_json(target / CONFIG_FILE)["facts"]["updates"]
+        kept = f", with a target that keeps the noise {training.kept_noise_db:g} dB down"
+        updates = {"updates": before, "updates for recognition": updates["updates"] + kept}
     facts = {
         "load": target.name,
         **LICENCE,
         "summary": f"Speech enhancement guided by the encoder `{guide}`: {enhancer.network.description()}. "
-        f"Row `{row}` of the recipe.",
+        + ("`--for recognition` has a network of its own. " if enhancer.recognition_network is not None else "")
+        + f"Row `{row}` of the recipe.",
         "data": plain_speech() + NOISE,
         "speed": {"real-time factor on one core": real_time_factor(enhancer)},
-        **quality(judged, row, target.name),
+        **quality(judged, row, target.name, f"{target.name}-recognition"),
         "weak": [*WEAK, *([SAME_EAR] if hub else [])],
-        "updates": f"{config.enhance.steps} of {config.enhance.batch} crops of {config.enhance.crop_s:g} s",
+        **updates,
         "recipe": "runs/default/build.sh",
     }
     enhancer.save_pretrained(target, facts, half=True, shipped_encoder=None if hub else guide)

@@ -232,7 +232,7 @@ def test_the_purpose_reaches_the_enhancer(phonemi: Phonemi, model: Path, tmp_pat
     np.testing.assert_allclose(left, noisy, atol=1e-6)
     outcome = phonemi("enhance", tmp_path / "a.wav", "-o", tmp_path / "b.wav", "-m", model, "--for", "recognition")
     assert outcome.code == 2
-    assert outcome.error.startswith("tiny has no phone probe")
+    assert outcome.error.startswith("tiny has neither a network for recognition")
     assert not (tmp_path / "b.wav").exists()
 
 

@@ -1,7 +1,8 @@
-"""enhancers.purpose: a recogniser gets the recording as it is where the phones can be told from it."""
+"""What a recogniser gets: the work of a network of its own, or the recording as it is where its phones can be told."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from phonemi.aggregations import WeightedSum
 from phonemi.enhancers.complex_mask import ComplexMaskEnhancer
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.options import Purpose
 from phonemi.enhancers.purpose import HIGH_ENTROPY_NATS, LOW_ENTROPY_NATS, PhoneProbe, between_frames
 from phonemi.errors import ConfigError, ModelError, PhonemiWarning
 from phonemi.representations.mel_transformer import MelTransformer, MelTransformerConfig
@@ -37,7 +39,9 @@ def enhancer(scale: float, network: str = "mask") -> Enhancer:
 
 
 def entropy_of(scale: float) -> float:
-    return float(enhancer(scale).require_phone_probe().entropy(torch.zeros(1, 1, 16)).detach())
+    probe = enhancer(scale).phone_probe
+    assert probe is not None
+    return float(probe.entropy(torch.zeros(1, 1, 16)).detach())
 
 
 def scale_for(nats: float) -> float:
@@ -106,12 +110,50 @@ def test_an_item_is_treated_alone_as_beside_a_longer_one() -> None:
         np.testing.assert_allclose(made.enhance(recording, 16_000, purpose="recognition"), result, atol=1e-5)
 
 
-def test_a_model_without_a_probe_says_so() -> None:
+def with_a_network_for_recognition() -> Enhancer:
+    heard = enhancer(9.0)
+    torch.manual_seed(1)
+    own = MaskEnhancer(16, True, hidden=4, layers=1)
+    return Enhancer(heard.representation, heard.aggregation, heard.network, recognition_network=own)
+
+
+def test_a_network_for_recognition_does_that_and_no_more(tmp_path: Path) -> None:
+    made, recording = with_a_network_for_recognition(), noise(2, 44_100).numpy()
+    assert made.recognition_network is not None
+    alone = Enhancer(made.representation, made.aggregation, made.recognition_network)
+    pairs: list[tuple[Purpose, Enhancer]] = [("listening", enhancer(9.0)), ("recognition", alone)]
+    for purpose, wanted in pairs:
+        np.testing.assert_array_equal(
+            made.enhance(recording, 44_100, purpose=purpose), wanted.enhance(recording, 44_100)
+        )
+    assert np.abs(alone.enhance(recording, 44_100) - made.enhance(recording, 44_100)).max() > 1e-3
+    made.save_pretrained(tmp_path)
+    loaded = Enhancer.from_pretrained(tmp_path)
+    assert loaded.version == made.version != enhancer(9.0).version
+    found = loaded.enhance(recording, 44_100, purpose="recognition")
+    np.testing.assert_array_equal(found, alone.enhance(recording, 44_100))
+    assert "| mask enhancer for recognition | BLSTM" in (tmp_path / "README.md").read_text()
+    assert "another for recognition; " in repr(loaded)
+
+
+def test_a_network_for_recognition_must_fit_and_mixes_nothing_back() -> None:
+    made = enhancer(0.0)
+    arguments = made.representation, made.aggregation, made.network
+    with pytest.raises(ModelError, match="the network expects features of size 8, the encoder gives 16"):
+        Enhancer(*arguments, recognition_network=MaskEnhancer(8, True, hidden=4, layers=1))
+    with pytest.raises(ModelError, match="it takes no phone probe"):
+        Enhancer(*arguments, phone_probe=made.phone_probe, recognition_network=made.network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with_a_network_for_recognition().enhance(noise(2).numpy(), 16_000, purpose="recognition")
+
+
+def test_a_model_without_either_says_so() -> None:
     made = enhancer(0.0)
     made.phone_probe = None
-    with pytest.raises(ConfigError, match=r"enhancer has no phone probe .* \(--mix 0.8\)"):
+    with pytest.raises(ConfigError, match=r"enhancer has neither a network .* nor a phone probe .* \(--mix 0.8\)"):
         made.enhance(noise(8000).numpy(), 16_000, purpose="recognition")
-    with pytest.raises(ConfigError, match="enhancer has no phone probe"):
+    with pytest.raises(ConfigError, match="enhancer has neither"):
         made.enhance_folder("recordings", "enhanced", purpose="recognition")
     with pytest.raises(ConfigError, match="purpose is 'recogniser': did you mean 'recognition'"):
         made.enhance(noise(8000).numpy(), 16_000, purpose="recogniser")  # type: ignore[arg-type]

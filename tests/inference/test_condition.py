@@ -33,9 +33,9 @@ def test_clean_is_where_nothing_was_taken_off(taken, said):
 
 def test_what_is_left_for_a_recogniser_is_not_called_clean():
     recording = noise()
-    condition = examine(recording, recording, recording, RATE, is_for_recogniser=True)
+    condition = examine(recording, recording, recording, RATE, mixes_back=True)
     assert (condition + condition).texts() == [TOLD]
-    assert examine(recording, recording, 0.5 * recording, RATE, is_for_recogniser=True).texts() == []
+    assert examine(recording, recording, 0.5 * recording, RATE, mixes_back=True).texts() == []
 
 
 def test_narrow_band_is_a_matter_of_what_the_rate_has_room_for():

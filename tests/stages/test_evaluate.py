@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from phonemi.stages.comparison import compare_rows
 from phonemi.stages.evaluate import load_recogniser
 from phonemi.stages.phone_judge import PhoneLabels, prepare_phone_judge
 from phonemi.stages.run import Run
-from phonemi.stages.test_sets import find_signal, find_test_set
+from phonemi.stages.test_sets import find_signal, find_test_set, signal_version
 
 
 @pytest.fixture
@@ -123,6 +124,20 @@ def test_another_endpoint_judges_nothing_again(copy: Callable[..., Run], monkeyp
     assert {name: row["stoi"] for name, row in before.items()} == {name: row["stoi"] for name, row in after.items()}
     monkeypatch.setattr(evaluate, "_scores_of", None)
     evaluate.evaluate_systems(run)  # all is done
+
+
+def test_an_enhancer_is_judged_for_the_purpose_behind_its_name(copy: Callable[..., Run], finished: Any) -> None:
+    model = finished.folder / "rows" / "ws-linguistic" / "model"
+    systems = {"heard": f"{model}", "recognised": f"{model} --for recognition", "typed": f"{model} --for typing"}
+    run = copy(f"evaluate.systems={json.dumps(systems)}")
+    enhancer, mixture = Enhancer.from_pretrained(model), find_set(run)[0]
+    found = {name: find_signal(run, name)(mixture) for name in ("heard", "recognised")}
+    assert np.abs(found["heard"] - found["recognised"]).max() > 1e-4
+    np.testing.assert_array_equal(found["heard"], enhancer.enhance(mixture.noisy, 16_000))
+    np.testing.assert_array_equal(found["recognised"], enhancer.enhance(mixture.noisy, 16_000, purpose="recognition"))
+    assert signal_version(run, "heard") != signal_version(run, "recognised")
+    with pytest.raises(ConfigError, match="purpose is 'typing'"):
+        find_signal(run, "typed")
 
 
 def test_no_recogniser(copy: Callable[..., Run]) -> None:

@@ -148,6 +148,7 @@ EXPECTED: dict[str, tuple[Any, set[str]]] = {
     "enhance.seeds_of": ({"log1p": 2}, REPORT),
     "enhance.jobs": (2, set()),
     "enhance.start": ("mine", TRAINING),
+    "enhance.purpose": ("recognition", TRAINING),
     "enhance.draw": (2, ONE_MIXTURES["train"]),
     "enhance.hidden": (8, TRAINING),
     "enhance.target": ("map", TRAINING),

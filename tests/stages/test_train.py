@@ -36,6 +36,7 @@ from phonemi.stages import train
 from phonemi.stages.aggregate import linguistic_aggregation
 from phonemi.stages.run import Run
 from phonemi.stages.system_parts import initial_aggregation, new_network
+from phonemi.stages.test_sets import find_signal
 from phonemi.stages.trained_models import is_trained
 from phonemi.stages.training_batches import Batch, StoredInputs, TrainingBatches, enhancement_mixtures, stored_states
 from phonemi.stages.training_model import TrainingModel, si_sdr_db
@@ -273,6 +274,46 @@ def test_a_training_goes_on_from_an_enhancer_with_what_it_has(untrained: Run, fi
     assert "phone_probe.linear.weight" in after
     for key, weights in after.items():
         torch.testing.assert_close(weights, before[key])
+
+
+def test_a_network_for_recognition_stands_beside_that_of_the_start(untrained: Run, finished: Any) -> None:
+    name = "ws-linguistic"
+    start = finished.folder / "rows" / name / "model"
+    settings = untrained.config.enhance.model_copy(update={"start": str(start), "purpose": "recognition"})
+    run = Run(untrained.folder.path, untrained.config.model_copy(update={"enhance": settings}), save=False)
+    train.train_systems(run, name)
+    before, after = weights_of(finished.folder, name), weights_of(untrained.folder, name)
+    trained = {key for key in after if key.startswith("recognition_network.")}
+    assert trained == {key.replace("mask_enhancer.", "recognition_network.") for key in before if "mask_" in key}
+    kept = {key for key in before if not key.startswith("phone_probe.")}  # which such a model does without
+    assert after.keys() == kept | trained
+    for key in kept:
+        torch.testing.assert_close(before[key], after[key], rtol=0, atol=0)
+    moved = [
+        key
+        for key in trained
+        if not torch.equal(after[key], before[key.replace("recognition_network", "mask_enhancer")])
+    ]
+    assert len(moved) > len(trained) / 2
+    enhancer = Enhancer.from_pretrained(run.folder.model(name))
+    mixture = enhancement_mixtures(settings, run.data, "validation")[0]
+    with torch.inference_mode():
+        noisy = torch.from_numpy(mixture.noisy)[None]
+        wanted = enhancer.with_gains(noisy, purpose="recognition")[0][0].numpy()
+        assert np.abs(wanted - enhancer(noisy)[0].numpy()).max() > 1e-5
+    np.testing.assert_array_equal(find_signal(run, name)(mixture), wanted, "it is judged for what it was trained")
+
+
+def test_a_network_for_recognition_needs_features_that_stay(untrained: Run, finished: Any) -> None:
+    def train_for_recognition(row: str, start: str | None) -> None:
+        settings = untrained.config.enhance.model_copy(update={"start": start, "purpose": "recognition"})
+        config = untrained.config.model_copy(update={"enhance": settings})
+        train.train_systems(Run(untrained.folder.path, config, save=False), row)
+
+    with pytest.raises(ConfigError, match=r"goes on from one for listening: set enhance\.start"):
+        train_for_recognition("ws-linguistic", None)
+    with pytest.raises(ConfigError, match="row 'ws-hybrid': its two networks share features"):
+        train_for_recognition("ws-hybrid", str(finished.folder / "rows" / "ws-hybrid" / "model"))
 
 
 def test_a_phone_probe_counts_as_certain_what_it_is_on_held_out_speech(finished: Any) -> None:

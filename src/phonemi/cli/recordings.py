@@ -58,7 +58,7 @@ def enhance(
         Option(
             "--for",
             metavar="PURPOSE",
-            help="listening, or recognition: leaves a recording as it is where its phones can be told.",
+            help="listening, or recognition: leaves some of the noise, or all where the phones can be told.",
         ),
     ] = Purpose.listening,
     encoder: Annotated[
@@ -148,8 +148,7 @@ def enhance(
             if engine == Engine.ray or any(is_shard(source) or is_url(source) for source, _ in pairs):
                 raise typer.BadParameter("--removed takes one file, and neither a tar file, a URL nor --on ray")
         enhancer = Enhancer.from_pretrained(model, encoder=encoder)
-        if purpose == Purpose.recognition:
-            enhancer.require_phone_probe()
+        enhancer.check_purpose(settings["purpose"])
         progress = Progress()
         options = {**settings, "extension": extension, "overwrite": overwrite}
         if engine == Engine.ray:

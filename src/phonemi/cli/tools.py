@@ -112,7 +112,8 @@ def judge(
         list[str],
         Argument(
             metavar="SYSTEM",
-            help="Folder of enhanced recordings, same names, or an enhancer such as default; also NAME=SYSTEM.",
+            help="Folder of enhanced recordings, same names, or an enhancer such as default or "
+            "'default --for recognition'; also NAME=SYSTEM.",
         ),
     ],
     run: Annotated[Path, Option("--run", "-r", metavar="RUN", help="Folder for the results.")] = Path("judged"),

@@ -398,6 +398,8 @@ class Enhance(Section):
     start: str | None = setting(None, affects="models", added=True, paper="null, recipe", min_length=1)
     """Enhancer to go on from, with its aggregation and its network: a name, a folder or a hub id; null: begin anew. Its
     encoder must be `representation`, and `rows` the one row that it is of"""
+    purpose: Literal["listening", "recognition"] = setting("listening", affects="models", added=True)
+    """What the network is for; recognition: it begins as that of `start`, which the model keeps for listening"""
     hidden: Count = setting(256, affects="models", paper="256, recipe")
     """Size of an LSTM in one direction; this and the next two settings are of BLSTMs, not of +complex"""
     layers: Count = setting(3, affects="models", unit="layers", paper="3, recipe")
@@ -560,7 +562,8 @@ class Evaluate(Section):
     """Whose mixtures are judged: those of the speakers and noises of the test, or of validation, among which what is
     better may be chosen; nothing can be claimed of those"""
     systems: dict[str, str] = setting({}, affects="metrics")
-    """More rows of the table, by name: an enhancer (name, folder or hub id) or a folder of enhanced files"""
+    """More rows of the table, by name: an enhancer (name, folder or hub id), with ` --for recognition` behind it where
+    it is judged so, or a folder of enhanced files"""
     dnsmos: bool = setting(False, affects="scores")
     """Compute DNSMOS where there is clean speech too; slow"""
     composite: bool | Literal["divided"] = setting(False, affects="scores", added=True)

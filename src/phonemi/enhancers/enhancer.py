@@ -59,7 +59,10 @@ class Enhancer(nn.Module):
         aggregation: turns its hidden states into one sequence; None exactly when there is no representation.
         network: turns the noisy waveform and that sequence into the enhanced waveform, usually a `MaskEnhancer`.
         name: in tables and model cards.
-        phone_probe: tells the phones from that sequence, for the purpose "recognition"; None: it cannot be asked for.
+        phone_probe: tells the phones from that sequence; for the purpose "recognition", the recording is mixed back
+            where they can be told. Only for an enhancer without `recognition_network`.
+        recognition_network: enhances for the purpose "recognition", by the same sequence. Without it and without a
+            phone probe, that purpose cannot be asked for.
 
     Attributes:
         mask_enhancer: the network, under the name that it has in state_dict and model files; `network` in the code.
@@ -79,26 +82,31 @@ class Enhancer(nn.Module):
         network: EnhancerNetwork,
         name: str = "enhancer",
         phone_probe: PhoneProbe | None = None,
+        recognition_network: EnhancerNetwork | None = None,
     ):
         super().__init__()
         if (representation is None) != (aggregation is None):
             raise ModelError("an enhancer has an encoder and an aggregation of its layers, or neither")
         dim = 0 if representation is None else representation.dim
-        if network.dim != dim:
-            raise ModelError(f"the network expects features of size {network.dim}, the encoder gives {dim}")
         if representation is not None and aggregation is not None:
             aggregation.check_fits(representation.layers, dim)
-            if network.hop != representation.hop:
+        for one in (network, recognition_network):
+            if one is not None and one.dim != dim:
+                raise ModelError(f"the network expects features of size {one.dim}, the encoder gives {dim}")
+            if one is not None and representation is not None and one.hop != representation.hop:
                 raise ModelError(
-                    f"the network expects a frame every {network.hop} samples, "
+                    f"the network expects a frame every {one.hop} samples, "
                     f"the encoder gives one every {representation.hop}"
                 )
+        if phone_probe is not None and recognition_network is not None:
+            raise ModelError("an enhancer with a network for recognition mixes nothing back: it takes no phone probe")
         if phone_probe is not None and (not dim or phone_probe.linear.in_features != dim):
             raise ModelError(f"the phone probe reads features of size {phone_probe.linear.in_features}, not {dim}")
         self.representation = representation
         self.aggregation = aggregation
         self.mask_enhancer = network
         self.phone_probe = phone_probe
+        self.recognition_network = recognition_network
         self.name = name
         self.facts: dict[str, Any] = {}
         self.observer: Callable[[Tensor, Enhancement, Tensor | None], None] | None = None
@@ -106,7 +114,7 @@ class Enhancer(nn.Module):
 
     @property
     def network(self) -> EnhancerNetwork:
-        """The network that makes the enhanced waveform."""
+        """The network that makes the enhanced waveform, for all purposes or for listening."""
         return self.mask_enhancer
 
     @property
@@ -144,9 +152,11 @@ class Enhancer(nn.Module):
         made_of = [] if self.representation is None else [self.representation.name]
         if self.aggregation is not None:
             made_of.append(f"{self.aggregation.kind} of {plural(self.aggregation.layers, 'layer')}")
+        own = [] if self.recognition_network is None else ["another for recognition"]
         size = sum(parameter.numel() for parameter in self.parameters()) / 1e6
         device = next(self.parameters()).device
-        return f"Enhancer({self.name}: {', '.join([*made_of, self.network.description()])}; {size:.3g} M, {device})"
+        parts = ", ".join([*made_of, self.network.description(), *own])
+        return f"Enhancer({self.name}: {parts}; {size:.3g} M, {device})"
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *options: Any, **named: Any) -> Self:
         """Refuses `half()` and its kin before they change anything."""
@@ -180,9 +190,12 @@ class Enhancer(nn.Module):
         """`forward`, and the gains of the STFT, [batch, frame, 257]; `limit_db` as in `EnhancerNetwork.denoise`.
 
         Raises:
-            ConfigError: for "recognition" without a `phone_probe`.
+            ConfigError: for a purpose that the model does not serve.
         """
-        probe = self.require_phone_probe() if purpose == "recognition" else None
+        self.check_purpose(purpose)
+        network, probe = self.network, None
+        if purpose == "recognition":
+            network, probe = self.recognition_network or self.network, self.phone_probe
         samples = noisy.shape[-1]
         valid = None if lengths is None else valid_mask(lengths, samples)
         if valid is not None:
@@ -192,35 +205,35 @@ class Enhancer(nn.Module):
         if lengths is not None:
             lengths = lengths.clamp_min(SSL_FIELD)
         features = self.fuse(noisy, lengths)
-        enhancement = self.network.denoise(noisy, features, lengths, limit_db)
+        enhancement = network.denoise(noisy, features, lengths, limit_db)
         if self.observer is not None:
             self.observer(noisy, enhancement, lengths)
         enhanced, diagnostics = enhancement
         gains = diagnostics.get("gains")
         if gains is None:
             # Such a network has no bins to which it could apply the limit. A share of the noisy waveform does the same.
-            min_gain = minimum_gain(self.network.attenuation_limit_db if limit_db is None else limit_db)
+            min_gain = minimum_gain(network.attenuation_limit_db if limit_db is None else limit_db)
             if min_gain > 0:
                 enhanced = min_gain * noisy + (1 - min_gain) * enhanced
             gains = _measure_gains(noisy, enhanced)
         if probe is not None and features is not None and self.representation is not None:
             counts = [noisy.shape[1]] * len(noisy) if lengths is None else lengths.tolist()
             frames = torch.tensor([self.representation.frames(count) for count in counts], device=noisy.device)
-            share = probe.enhanced_share(probe.entropy(features), frames, self.network.hop)
+            share = probe.enhanced_share(probe.entropy(features), frames, network.hop)
             at = torch.arange(noisy.shape[1], device=noisy.device)
-            enhanced = torch.lerp(noisy, enhanced, between_frames(share, at, self.network.hop))
+            enhanced = torch.lerp(noisy, enhanced, between_frames(share, at, network.hop))
             at = HOP * torch.arange(gains.shape[1], device=noisy.device)
-            gains = torch.lerp(torch.ones_like(gains), gains, between_frames(share, at, self.network.hop)[..., None])
+            gains = torch.lerp(torch.ones_like(gains), gains, between_frames(share, at, network.hop)[..., None])
         return enhanced[:, :samples] if valid is None else enhanced[:, :samples] * valid, gains
 
-    def require_phone_probe(self) -> PhoneProbe:
-        """What the purpose "recognition" needs; ConfigError if there is none."""
-        if self.phone_probe is None:
+    def check_purpose(self, purpose: Purpose) -> None:
+        """ConfigError if the model lacks what a purpose needs."""
+        if purpose == "recognition" and self.phone_probe is None and self.recognition_network is None:
             raise ConfigError(
-                f"{self.name} has no phone probe to tell where a recogniser needs the enhanced sound: models have one "
-                "that version 0.2 trains with a linguistic aggregation; mix some of the noise back (--mix 0.8)"
+                f"{self.name} has neither a network for recognition, which enhance.purpose=recognition trains, nor a "
+                "phone probe to tell where a recogniser needs the enhanced sound, which comes with a linguistic "
+                "aggregation: mix some of the noise back (--mix 0.8)"
             )
-        return self.phone_probe
 
     def enhance(
         self,
@@ -240,8 +253,9 @@ class Enhancer(nn.Module):
         Args:
             waveform: numpy or torch, [sample] or [channel, sample]; floats, full scale 1. Channels are enhanced apart.
             sample_rate: in Hz, 4000 to 768 000.
-            purpose: "listening", or "recognition": the recording stays as it is where its phones can be told, since
-                enhancement there often costs a recogniser words (`enhancers.purpose`).
+            purpose: "listening", or "recognition", which costs a recogniser fewer words: by a network that leaves some
+                of the noise or, in a model without one, by leaving the recording as it is where its phones can be told
+                (`enhancers.purpose`).
             mix: share of the enhanced signal, 0 to 1; the rest is the noisy one.
             attenuation_limit_db: the most taken off any frequency; None: as the model has it; infinite: no limit.
             upper_band: whether to scale the band above 8 kHz with the gain just below it, to remove it, or to keep it.
@@ -317,8 +331,8 @@ class Enhancer(nn.Module):
                 outputs = np.stack([row[: inputs.shape[1]] for row in outputs_of_rows])
                 frames = min(map(len, gains_of_rows))
                 top_gain = np.stack([gain[:frames] for gain in gains_of_rows])
-                is_for_recogniser = wanted.purpose == "recognition"
-                condition = examine(round_trip.audible, inputs, outputs, sample_rate, is_for_recogniser)
+                mixes_back = wanted.purpose == "recognition" and self.phone_probe is not None
+                condition = examine(round_trip.audible, inputs, outputs, sample_rate, mixes_back)
             results.append(EnhancedChunk(round_trip.restore(outputs, top_gain, wanted), condition))
         return results
 
@@ -339,8 +353,7 @@ class Enhancer(nn.Module):
         Raises:
             AudioError: naming the file and what is wrong with it. The target is then not written.
         """
-        if options.get("purpose") == "recognition":
-            self.require_phone_probe()
+        self.check_purpose(options.get("purpose", "listening"))
         return enhance_file(self, Path(source), Path(target), progress=progress, **options)
 
     def enhance_folder(
@@ -369,8 +382,7 @@ class Enhancer(nn.Module):
         Raises:
             AudioError: if there is nothing to enhance, or an input would be overwritten.
         """
-        if options.get("purpose") == "recognition":
-            self.require_phone_probe()
+        self.check_purpose(options.get("purpose", "listening"))
         start_s = time.perf_counter()
         pairs = plan([Path(folder)], Path(output), suffix, extension, shards=True)
         outcomes = list(enhance_corpus(self, pairs, progress, extension=extension, **options))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from phonemi.errors import ConfigError, nearest
 
@@ -34,3 +34,16 @@ class EnhanceOptions:
         if self.upper_band not in get_args(UpperBand):
             advice = nearest(str(self.upper_band), get_args(UpperBand))
             raise ConfigError(f"upper_band is {self.upper_band!r}: {advice}")
+
+
+def split_purpose(system: str) -> tuple[str, Purpose]:
+    """A system and what it is for, named as on the command line of `phonemi enhance`.
+
+    Raises:
+        ConfigError: for an unknown purpose.
+
+    >>> split_purpose("default --for recognition"), split_purpose("out/model")
+    (('default', 'recognition'), ('out/model', 'listening'))
+    """
+    name, purpose_follows, purpose = system.partition(" --for ")
+    return name, EnhanceOptions(purpose=cast(Purpose, purpose.strip())).purpose if purpose_follows else "listening"

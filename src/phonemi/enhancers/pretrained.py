@@ -87,7 +87,8 @@ def _load_folder(
         aggregation = build_aggregation(settings["aggregation"])
     network = build_network(settings["mask_enhancer"])
     probe = PhoneProbe(network.dim, **settings["phone_probe"]) if settings.get("phone_probe") else None
-    enhancer = kind(representation, aggregation, network, settings["name"], probe)
+    own = build_network(settings["recognition_network"]) if settings.get("recognition_network") else None
+    enhancer = kind(representation, aggregation, network, settings["name"], probe, own)
     load_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE)
     # "load" is where this copy was uploaded to, which is not true of the next one.
     enhancer.facts = {key: fact for key, fact in settings.get("facts", {}).items() if key != "load"}
@@ -97,7 +98,10 @@ def _load_folder(
 def describe(enhancer: Enhancer) -> dict[str, Any]:
     """What an enhancer is made of, JSON-able: the names of config.json."""
     network, encoder, aggregation = enhancer.network, enhancer.representation, enhancer.aggregation
-    probe = {} if enhancer.phone_probe is None else {"phone_probe": enhancer.phone_probe.settings()}
+    own = enhancer.recognition_network
+    of_recognition = {} if own is None else {"recognition_network": {"kind": own.kind, **own.settings()}}
+    if enhancer.phone_probe is not None:
+        of_recognition |= {"phone_probe": enhancer.phone_probe.settings()}
     return {
         "model_type": MODEL_TYPE,
         "name": enhancer.name,
@@ -105,7 +109,7 @@ def describe(enhancer: Enhancer) -> dict[str, Any]:
         "mask_enhancer": {"kind": network.kind, **network.settings()},
         "representation": None if encoder is None else encoder.name,
         "aggregation": None if aggregation is None else aggregation.settings(),
-        **probe,
+        **of_recognition,
     }
 
 
@@ -132,6 +136,8 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
     if enhancer.phone_probe is not None:
         parts.append(("phone probe", "linear, on the fused features", enhancer.phone_probe))
     parts.append((f"{network.kind} enhancer", network.description(), network))
+    if (own := enhancer.recognition_network) is not None:
+        parts.append((f"{own.kind} enhancer for recognition", own.description(), own))
     save_weights(_without_encoder(enhancer), folder / WEIGHTS_FILE, half, {"format": "pt"})
     settings["files"] = {file: sha256(folder / file) for file in files}
     own_facts = {
@@ -149,5 +155,9 @@ def save(enhancer: Enhancer, folder: Path, facts: dict[str, Any], half: bool, sh
 
 def _without_encoder(enhancer: Enhancer) -> nn.Module:
     """The parts whose weights are in model.safetensors, under the names that they have there."""
-    parts = {"aggregation": enhancer.aggregation, "phone_probe": enhancer.phone_probe}
+    parts = {
+        "aggregation": enhancer.aggregation,
+        "phone_probe": enhancer.phone_probe,
+        "recognition_network": enhancer.recognition_network,
+    }
     return nn.ModuleDict({"mask_enhancer": enhancer.network} | {name: part for name, part in parts.items() if part})

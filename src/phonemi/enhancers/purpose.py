@@ -1,6 +1,7 @@
-"""What an enhanced recording is for: a listener, or a recogniser.
+"""What a recogniser gets from an enhancer that was trained for listeners.
 
-A recogniser loses words to the artefacts of enhancement, and to noise. It gets the enhanced sound where noise hides the
+A recogniser loses words to the artefacts of enhancement, and to noise. A network that was trained for it leaves some of
+the noise (`recognition_network` of an `Enhancer`); without one, it gets the enhanced sound where noise hides the
 phones, and the recording as it is elsewhere. How well they can be told is what the guide itself says: the entropy of
 the phones given its features, by the linear probe that the aggregation was learned with (Han et al. 2026, section 3).
 """

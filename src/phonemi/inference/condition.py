@@ -37,7 +37,7 @@ class Condition:
     upper_power: float = 0.0  # above 4.5 kHz; 0 at sample rates below 10 kHz
     noisy_power: float = 0.0  # of the input of the network
     removed_power: float = 0.0  # of the difference between that and its output
-    samples_for_recogniser: int = 0  # those of `samples` that were enhanced for one
+    samples_mixed_back: int = 0  # those of `samples` that a phone probe may have left as they are
 
     def __add__(self, other: Condition) -> Condition:
         return Condition(*map(add, astuple(self), astuple(other)))
@@ -51,7 +51,7 @@ class Condition:
         if is_long_enough and self.upper_power < MAX_NARROW_BAND_SHARE * self.total_power:
             texts.append(NARROW)
         if is_long_enough and self.removed_power < MAX_CLEAN_SHARE * self.noisy_power:
-            texts.append(TOLD if self.samples_for_recogniser else CLEAN)
+            texts.append(TOLD if self.samples_mixed_back else CLEAN)
         return texts
 
 
@@ -66,7 +66,7 @@ def examine(
     network_input: np.ndarray,
     network_output: np.ndarray,
     sample_rate: int,
-    is_for_recogniser: bool = False,
+    mixes_back: bool = False,
 ) -> Condition:
     """Measure the condition of a recording or a chunk of one.
 
@@ -74,7 +74,7 @@ def examine(
         noisy: channels that are not silent, [channel, sample] at `sample_rate`.
         network_input, network_output: the same at 16 kHz, without constant offset, and what the network made of it.
         sample_rate: in Hz.
-        is_for_recogniser: whether the network may have left it as it is because its phones can be told.
+        mixes_back: whether the recording was mixed back where its phones can be told.
     """
     total_power = upper_power = 0.0
     if sample_rate >= MIN_WIDE_BAND_RATE:
@@ -88,7 +88,7 @@ def examine(
         upper_power,
         float(np.square(network_input).sum(dtype=np.float64)),
         float(np.square(network_input - network_output).sum(dtype=np.float64)),
-        is_for_recogniser * network_input.size,
+        mixes_back * network_input.size,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,7 @@ class SystemParts:
     aggregation: Aggregation | None  # of the network or, without one, of what recovers articulation
     network: EnhancerNetwork | None
     phone_probe: PhoneProbe | None = None  # that a model to go on from has had
+    other_network: EnhancerNetwork | None = None  # for the other purpose, of a model to go on from
     inversion: InversionPart | None = None
     tracks: dict[Split, SpeakerTracks | None] = field(default_factory=lambda: dict.fromkeys(SPLITS))
 
@@ -64,7 +66,12 @@ def new_parts(run: Run, system: System) -> SystemParts:
         network = None if system.network is None else new_network(system, settings, dim, hop)
         parts = SystemParts(representation, aggregation, network)
     else:
-        parts = SystemParts(representation, *load_start(settings.start, system, representation))
+        start = load_start(settings.start, system, representation)
+        parts = SystemParts(representation, start.aggregation, start.network, start.phone_probe)
+        if settings.purpose == "recognition":
+            parts.other_network = copy.deepcopy(start.network)
+        elif not (system.learns_aggregation or system.learns_encoder):
+            parts.other_network = start.recognition_network
     if system.inverter is not None:
         parts.tracks |= speaker_tracks(run)
         parts.inversion = new_inversion_part(run, system, parts.tracks["train"], parts.aggregation)
@@ -81,12 +88,15 @@ def save_parts(run: Run, system: System, parts: SystemParts, facts: dict[str, An
         facts: about the training, for the cards.
     """
     folder, probe = run.folder.model(system.name), parts.phone_probe
-    if system.tuning != "linguistic" or system.learns_encoder:
-        probe = None  # the features are no longer those that it was learned with
+    if system.tuning != "linguistic" or system.learns_encoder or parts.other_network is not None:
+        probe = None  # the features are no longer those that it was learned with, or there is a network for recognition
     elif run.config.enhance.start is None:
         probe = aggregate.linguistic_probe(run, aggregate.KINDS[system.aggregation or ""], system.model)
     if parts.network is not None:
-        enhancer = Enhancer(parts.representation, parts.aggregation, parts.network, system.name, probe)
+        listening, recognition = parts.network, parts.other_network
+        if run.config.enhance.purpose == "recognition" and parts.other_network is not None:
+            listening, recognition = parts.other_network, parts.network
+        enhancer = Enhancer(parts.representation, parts.aggregation, listening, system.name, probe, recognition)
         enhancer.save_pretrained(folder, facts)
     tracks = parts.tracks["train"]
     if parts.inversion is not None and parts.representation is not None and tracks is not None:
@@ -153,10 +163,8 @@ def new_network(system: System, settings: Enhance, dim: int, hop: int = SSL_HOP)
     return build_network(given | taken)
 
 
-def load_start(
-    name: str, system: System, representation: Representation | None
-) -> tuple[Aggregation | None, EnhancerNetwork, PhoneProbe | None]:
-    """Aggregation, network and phone probe of a trained enhancer, for a system to go on from.
+def load_start(name: str, system: System, representation: Representation | None) -> Enhancer:
+    """A trained enhancer for a system to go on from, in training mode.
 
     Raises:
         ConfigError: if it is of another row, or its encoder is another one.
@@ -176,8 +184,7 @@ def load_start(
         raise ConfigError(f"enhance.start: {name} has another encoder than {representation.name}: set representation")
     if start.aggregation is not None and system.tuning is not None:
         start.aggregation.tune(system.tuning)
-    start.train()
-    return start.aggregation, start.network, start.phone_probe
+    return start.train()
 
 
 def speaker_tracks(run: Run) -> dict[Split, SpeakerTracks]:

@@ -17,6 +17,7 @@ from phonemi.data.manifest import Recording, read_manifest, validate
 from phonemi.data.mixing import Mixture, NoisyRecordings, PairedRecordings, PlannedMixtures
 from phonemi.data.store import AudioStore
 from phonemi.enhancers.enhancer import Enhancer
+from phonemi.enhancers.options import split_purpose
 from phonemi.errors import DataError
 from phonemi.signal import SAMPLE_RATE
 from phonemi.stages.data_splits import DataSplits, draw_evenly
@@ -98,7 +99,9 @@ def signal_version(run: Run, name: str) -> Any:
     if name in REFERENCES:
         return None
     if name in run.config.evaluate.systems:
-        return run.keys.model_version(run.config.evaluate.systems[name])
+        source, purpose = split_purpose(run.config.evaluate.systems[name])
+        version = run.keys.model_version(source)
+        return version if purpose == "listening" else [version, purpose]
     return run.keys.model(find_system(name))
 
 
@@ -117,13 +120,14 @@ def find_signal(run: Run, name: str) -> Signal:
     if name in REFERENCES:
         return lambda mixture: getattr(mixture, name)
     if name in run.config.evaluate.systems:
-        source = run.config.evaluate.systems[name]
+        source, purpose = split_purpose(run.config.evaluate.systems[name])
         is_shipped = shipped.version_of(source) is not None  # comes before a folder, as everywhere
         if not is_shipped and Path(source).is_dir() and not (Path(source) / "config.json").exists():
             return EnhancedFiles(Path(source), _all_named_recordings(run.config.evaluate) or ())
         elsewhere = Enhancer.from_pretrained(source).to(run.device)
+        elsewhere.check_purpose(purpose)
         # As `phonemi enhance` does it, so that a model and the files that it makes score the same.
-        return lambda mixture: np.asarray(elsewhere.enhance(mixture.noisy, SAMPLE_RATE))
+        return lambda mixture: np.asarray(elsewhere.enhance(mixture.noisy, SAMPLE_RATE, purpose=purpose))
     system = find_system(name)
     require_trained(run, system)
     if system.cascade is not None:
@@ -135,8 +139,9 @@ def find_signal(run: Run, name: str) -> Signal:
     @torch.inference_mode()
     def enhance(mixture: Mixture) -> np.ndarray:
         """By the network alone, as it was validated: `Enhancer.enhance` would also take off a constant offset."""
-        enhanced: np.ndarray = enhancer(torch.from_numpy(mixture.noisy)[None].to(run.device))[0].float().cpu().numpy()
-        return enhanced
+        noisy = torch.from_numpy(mixture.noisy)[None].to(run.device)
+        enhanced, _ = enhancer.with_gains(noisy, purpose=run.config.enhance.purpose)
+        return enhanced[0].float().cpu().numpy()
 
     return enhance
 

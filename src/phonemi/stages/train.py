@@ -105,12 +105,16 @@ def _require_all_there_is(run: Run, to_train: list[System]) -> None:
             raise ConfigError(f"row {system.name!r} makes no enhanced speech to score: set enhance.select_on=loss")
         if system.inverter is not None and settings.start is not None:
             raise ConfigError(f"row {system.name!r}: what inverts begins anew: set enhance.start=null")
+        if settings.purpose == "recognition" and (system.learns_aggregation or system.learns_encoder):
+            raise ConfigError(f"row {system.name!r}: its two networks share features, so that these cannot be learned")
     if any(system.inverter is not None for system in to_train):
         speaker_tracks(run)
     if settings.phone_weight:
         PhoneJudge.load(settings.phone_judge)
     if settings.artefact_weight > 1 and not settings.si_sdr_weight:
         raise ConfigError("enhance.artefact_weight weighs a part of the SI-SDR in the loss: set enhance.si_sdr_weight")
+    if settings.purpose == "recognition" and settings.start is None:
+        raise ConfigError("a network for recognition goes on from one for listening: set enhance.start")
     if settings.start is not None:
         for system in to_train:
             load_start(settings.start, system, run.encoder if system.uses_encoder else None)

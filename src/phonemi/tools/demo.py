@@ -131,7 +131,7 @@ def build(models: Sequence[str], folder: Path) -> Any:
                 list(get_args(Purpose)),
                 value="listening",
                 label="For",
-                info="recognition: left as it is where its phones can be told.",
+                info="recognition: some of the noise stays, and more of the words.",
             )
             limit = gradio.Slider(
                 0, NO_LIMIT_DB, slider_limit_db(models[0]), step=1, label="Attenuation limit (dB)",
