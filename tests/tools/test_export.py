@@ -128,6 +128,20 @@ def test_parts(exported):
 
 
 @torch.no_grad()
+def test_the_network_for_recognition(tmp_path):
+    torch.manual_seed(0)
+    heard, recognised = (MaskEnhancer(0, True, hidden=4, layers=1) for _ in range(2))
+    enhancer, noisy = Enhancer(None, None, heard, recognition_network=recognised), noise(2, 8_000)
+    paths = export_onnx(enhancer, tmp_path, purpose="recognition")
+    assert [path.name for path in paths] == ["enhancer.onnx", "mask.onnx"]
+    expected = enhancer.with_gains(noisy, purpose="recognition")[0]
+    assert_alike(run(paths[0], noisy=noisy)[0], expected)
+    assert (expected - enhancer(noisy)).abs().max() > 10 * TOLERANCE
+    with pytest.raises(ModelError, match="enhancer has no network for recognition"):
+        export_onnx(Enhancer(None, None, heard), tmp_path, purpose="recognition")
+
+
+@torch.no_grad()
 def test_what_ships(tmp_path):
     enhancer = Enhancer.from_pretrained("default")
     paths = export_onnx(enhancer, tmp_path / "new" / "folder")

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,6 +43,7 @@ TRAININGS = ("pretrain", "aggregate", "train")  # which several processes can sh
 Text = str | None
 Texts = list[str] | None
 File = Path | None
+Purpose = StrEnum("Purpose", ["listening", "recognition"])
 
 logger = logging.getLogger("phonemi")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import File, Text, command, explain, read_shard
+from phonemi.cli.commands import File, Purpose, Text, command, explain, read_shard
 
 if TYPE_CHECKING:
     from phonemi.enhancers.enhancer import Enhancer
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Device = StrEnum("Device", ["auto", "cpu", "cuda"])
 Engine = StrEnum("Engine", ["here", "ray"])
-Purpose = StrEnum("Purpose", ["listening", "recognition"])
 UpperBand = StrEnum("UpperBand", ["attenuate", "remove", "keep"])
 
 

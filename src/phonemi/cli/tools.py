@@ -6,12 +6,12 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 from typer import Argument, Option
 
-from phonemi.cli.commands import WIDEST_HELP, Overrides, command
+from phonemi.cli.commands import WIDEST_HELP, Overrides, Purpose, command
 from phonemi.errors import PhonemiError
 
 
@@ -154,12 +154,15 @@ def judge(
 def export(
     model: Annotated[str, Argument(metavar="MODEL", help="Enhancer: name in the package, folder or hub id.")],
     output: Annotated[Path, Option("--output", "-o", metavar="FOLDER", help="Folder for the files.")],
+    purpose: Annotated[
+        Purpose, Option("--for", metavar="PURPOSE", help="listening, or recognition, if it has a network for that.")
+    ] = Purpose.listening,
 ) -> None:
     """Write an enhancer as ONNX files, which run without PyTorch."""
     from phonemi.enhancers.enhancer import Enhancer
     from phonemi.tools.export import export_onnx
 
-    for path in export_onnx(Enhancer.from_pretrained(model), output):
+    for path in export_onnx(Enhancer.from_pretrained(model), output, purpose=cast(Any, purpose.value)):
         typer.echo(path)
 
 

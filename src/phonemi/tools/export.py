@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from phonemi import __version__
 from phonemi.enhancers.enhancer import Enhancer
 from phonemi.enhancers.mask_enhancer import MaskEnhancer
+from phonemi.enhancers.options import Purpose
 from phonemi.errors import ModelError, one_line, require_extra
 from phonemi.files import replacing
 from phonemi.representations.huggingface import HuggingFaceRepresentation
@@ -39,7 +40,9 @@ DYNAMIC_AXES = {  # of every input and output, the axes that may have any size
 }
 
 
-def export_onnx(enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET) -> list[Path]:
+def export_onnx(
+    enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET, purpose: Purpose = "listening"
+) -> list[Path]:
     """Write an enhancer as ONNX, float32, for any batch and any number of samples at 16 kHz.
 
     - `enhancer.onnx`: noisy [batch, sample] -> enhanced [batch, sample], as `Enhancer.forward(noisy)`.
@@ -48,10 +51,11 @@ def export_onnx(enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET) 
     - `mask.onnx`, if the network is a mask enhancer: log1p [batch, frame, 257] and, if there is an encoder, features
       -> mask [batch, frame, 257].
 
-    The enhancer is not changed; a folder that is absent is created.
+    For recognition these are of the network that the model has for that. The enhancer is not changed; a folder that is
+    absent is created.
 
     Raises:
-        ModelError: if a part cannot be exported. Its file is then not written.
+        ModelError: if a part cannot be exported, whose file is then not written, or the model has no such network.
         MissingExtra: without the package onnx.
     """
     require_extra("onnx", "export")
@@ -60,6 +64,10 @@ def export_onnx(enhancer: Enhancer, folder: str | Path, opset: int = MIN_OPSET) 
     if enhancer.representation is not None and not isinstance(enhancer.representation, ENCODERS):
         raise ModelError(f"an encoder of type {type(enhancer.representation).__name__} cannot be exported")
     enhancer = copy.deepcopy(enhancer).cpu().float().eval()
+    if purpose == "recognition":
+        if enhancer.recognition_network is None:
+            raise ModelError(f"{enhancer.name} has no network for recognition, and nothing else of that is exported")
+        enhancer.mask_enhancer = enhancer.recognition_network
     noisy = 0.1 * torch.randn(EXAMPLE_SHAPE, generator=torch.Generator().manual_seed(0))
     parts: list[tuple[str, nn.Module, dict[str, Tensor | None], list[str]]]
     parts = [("enhancer", enhancer, {"noisy": noisy}, ["enhanced"])]
