@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # From folders of recordings to the weights in the package: encoders, phone judge, aggregation, enhancer. Resumable.
-#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recognition NAME | recordings | compare | losses | choose CANDIDATES | articulation | ship NAME | card NAME | all]
+#   runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recognition | recordings | compare | losses | choose CANDIDATES | articulation | ship NAME | card NAME | all]
 # DATA holds librispeech/, esc10/, speech.csv as runs/real.sh describes, and speech_commands_noise/.
 # STEPS (default 5500) scales the training of the encoders, ENHANCER_STEPS (default 5000) the enhancers': an hour and a half of one
 # core each. What was run for the weights in the package stands in their README.md.
 # The encoder `mini` learns from a Whisper and the enhancer `whisper-tiny` is guided by it: TEACHER, a hub id or a folder
 # (default openai/whisper-tiny.en).
 set -euo pipefail
-usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recognition NAME | recordings | compare | losses | choose CANDIDATES | articulation | ship NAME | card NAME | all]"
+usage="usage: runs/default/build.sh DATA OUT [manifests | encoder NAME | judge | enhancer NAME | recognition | recordings | compare | losses | choose CANDIDATES | articulation | ship NAME | card NAME | all]"
 data=${1:?$usage}
 out=${2:?$usage}
 what=${3:-all}
@@ -112,24 +112,34 @@ enhancer() { # NAME: default, guided by the `mini` that ships; whisper-tiny, by 
     "$phonemi" report "$out/$1"
 }
 
-recognition() { # NAME, which ships: beside its network one for recognisers, which begins there and leaves some of the noise
-    local guide=mini
-    [ "$1" != whisper-tiny ] || guide=$teacher
-    for stage in train information evaluate; do
+recognition() { # beside the network of `default` one for recognisers, which begins there and leaves some of the noise; the validation loss chooses
+    local start=$out/default/rows/$row/model part=1 drawn
+    for drawn in "6000 2 1500" "3000 4 700" "3000 4 700"; do # mixtures, seconds, updates
+        read -r mixtures seconds updates <<<"$drawn"
         # shellcheck disable=SC2046
-        "$phonemi" "$stage" --run "$out/$1-recognition" --config "$here/runs/default/enhancer.yaml" $(lists) \
-            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "representation='$guide'" --set "enhance.start=$1" \
-            --set enhance.purpose=recognition --set enhance.kept_noise_db=14 --set enhance.draw=2 --set enhance.learning_rate=0.0003 \
-            --set enhance.train_mixtures=6000 --set enhance.crop_s=2 --set "enhance.steps=${TUNING_STEPS:-1500}" \
-            --set enhance.validate_every=300 --set enhance.select_on=loss
+        "$phonemi" train --run "$out/recognition-$part" --config "$here/runs/default/enhancer.yaml" $(lists) \
+            --set "data.enhancer_speech=['$out/clean.jsonl']" --set "enhance.start='$start'" --set enhance.purpose=recognition \
+            --set enhance.kept_noise_db=14 --set enhance.draw=$((part + 1)) --set enhance.learning_rate=0.0003 \
+            --set "enhance.train_mixtures=$mixtures" --set "enhance.crop_s=$seconds" --set "enhance.steps=$updates" \
+            --set "enhance.validate_every=$((updates / 2))" --set enhance.select_on=loss
+        start=$out/recognition-$part/rows/$row/model
+        part=$((part + 1))
     done
-    "$phonemi" report "$out/$1-recognition"
 }
 
-recordings() { # the same enhancers on real recordings of speakers in real noise, of which nobody has the clean speech
+run_of() { # NAME: the run whose model ships under that name
+    [ "$1" = default ] && echo "$out/recognition-3" || echo "$out/$1"
+}
+
+recordings() { # the same enhancers on recordings of speakers in real noise, of which nobody has the clean speech
+    local models=() name model
+    for name in default whisper-tiny; do
+        model=$(run_of "$name")/rows/$row/model
+        models+=("$name: '$model'" "$name-recognition: '$model --for recognition'")
+    done
     "$phonemi" evaluate --run "$out/recordings" --set data.speech=[] --set enhance.rows=[] \
-        --set "evaluate.recordings='$out/recordings.jsonl'" \
-        --set "evaluate.systems={default: '$out/default/rows/$row/model', whisper-tiny: '$out/whisper-tiny/rows/$row/model'}"
+        --set "evaluate.recordings='$out/recordings.jsonl'" --set evaluate.recogniser=whisper --set "evaluate.whisper=${WHISPER:-tiny.en}" \
+        --set "evaluate.systems={$(IFS=, && echo "${models[*]}")}"
     "$phonemi" report "$out/recordings"
 }
 
@@ -186,13 +196,12 @@ ship() { # NAME, with the scores of `card NAME` where they are there
     fi
     [ "$1" != articulation ] || options=(--row joint)
     [ ! -f "$out/card-$1/metrics.json" ] || options+=(--metrics "$out/card-$1/metrics.json")
-    local run=$out/$1
-    [ ! -d "$run-recognition" ] || run+=-recognition # which holds both networks
-    "$python" "$here/runs/default/ship.py" "$run" "$here/src/phonemi/weights/$1" "${options[@]}"
+    "$python" "$here/runs/default/ship.py" "$(run_of "$1")" "$here/src/phonemi/weights/$1" "${options[@]}"
 }
 
 card() { # NAME: the scores for the card of an enhancer, its words by a Whisper (WHISPER, default tiny.en, which is the guide of whisper-tiny too)
-    local model=$out/$1-recognition/rows/$row/model
+    local model
+    model=$(run_of "$1")/rows/$row/model
     for stage in information evaluate; do
         "$phonemi" "$stage" --run "$out/card-$1" --config "$here/runs/default/enhancer.yaml" \
             --set "data.speech=['$out/speech.jsonl']" --set "data.noise=['$out/noise.jsonl']" \
@@ -209,7 +218,7 @@ manifests) manifests ;;
 encoder) encoder "${4:?which encoder?}" ;;
 judge) judge ;;
 enhancer) enhancer "${4:?which enhancer?}" ;;
-recognition) recognition "${4:?which enhancer?}" ;;
+recognition) recognition ;;
 recordings) recordings ;;
 compare) compare ;;
 choose) choose "${4:?which models?}" ;;
@@ -226,11 +235,8 @@ all)
     ship phone-judge
     compare
     losses
-    for name in default whisper-tiny; do
-        enhancer "$name"
-        ship "$name" # what the next one begins with
-        recognition "$name"
-    done
+    for name in default whisper-tiny; do enhancer "$name"; done
+    recognition
     recordings
     articulation
     ship articulation

@@ -21,7 +21,6 @@ from phonemi.files import read_json, write_text
 from phonemi.information.phones_kept import PhoneJudge
 from phonemi.inversion.inverter import INVERTER, Inverter
 from phonemi.representations.mel_transformer import MelTransformer
-from phonemi.weights.shipped import CONFIG_FILE
 from phonemi.weights.training_record import TRAINING_FILE, find_training_record
 
 LICENCE = {"licence": "apache-2.0", "language": ["en"]}
@@ -134,12 +133,6 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | No
         guide, _, commit = hub.partition("@")
         encoder: Any = enhancer.representation
         encoder.name, encoder.model.config._commit_hash = guide, commit  # as if it came from there
-    training = config.enhance
-    updates = {"updates": f"{training.steps} of {training.batch} crops of {training.crop_s:g} s"}
-    if training.purpose == "recognition":  # from what ships under this name
-        before = read_json(target / CONFIG_FILE)["facts"]["updates"]
-        kept = f", with a target that keeps the noise {training.kept_noise_db:g} dB down"
-        updates = {"updates": before, "updates for recognition": updates["updates"] + kept}
     facts = {
         "load": target.name,
         **LICENCE,
@@ -150,10 +143,21 @@ def ship_enhancer(run: Path, target: Path, row: str, judged: Path, hub: str | No
         "speed": {"real-time factor on one core": real_time_factor(enhancer)},
         **quality(judged, row, target.name, f"{target.name}-recognition"),
         "weak": [*WEAK, *([SAME_EAR] if hub else [])],
-        **updates,
+        **updates(run),
         "recipe": "runs/default/build.sh",
     }
     enhancer.save_pretrained(target, facts, half=True, shipped_encoder=None if hub else guide)
+
+
+def updates(run: Path) -> dict[str, str]:
+    """What the networks of a run were trained by, and those that it went on from, by what they are for."""
+    config = load_config(run / "config.yaml").enhance
+    before = {} if config.start is None else updates(Path(config.start).parents[2])
+    name = "updates" if config.purpose == "listening" else "updates for recognition"
+    own = f"{config.steps} of {config.batch} crops of {config.crop_s:g} s"
+    if config.kept_noise_db is not None:
+        own += f" (noise kept {config.kept_noise_db:g} dB down)"
+    return before | {name: f"{before[name]}, then {own}" if name in before else own}
 
 
 def ship_joint(run: Path, target: Path, row: str) -> None:

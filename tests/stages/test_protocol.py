@@ -69,5 +69,6 @@ def test_everything_that_is_in_the_loss_is_named(corpus: Any, tmp_path: Path) ->
 
 
 def test_what_a_training_goes_on_from_is_named(corpus: Any, tmp_path: Path) -> None:
-    text = _enhancers(Run(tmp_path, load_config(None, [*corpus.settings, "enhance.start=there/mine"]), save=False))
-    assert "1 model of each row, going on from mine" in text
+    settings = [*corpus.settings, "enhance.start=there/mine", "enhance.purpose=recognition"]
+    text = _enhancers(Run(tmp_path, load_config(None, settings), save=False))
+    assert "1 model of each row, going on from mine, for recognition" in text

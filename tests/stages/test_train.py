@@ -303,6 +303,15 @@ def test_a_network_for_recognition_stands_beside_that_of_the_start(untrained: Ru
         assert np.abs(wanted - enhancer(noisy)[0].numpy()).max() > 1e-5
     np.testing.assert_array_equal(find_signal(run, name)(mixture), wanted, "it is judged for what it was trained")
 
+    first = shutil.copytree(run.folder.model(name), untrained.folder / "first")
+    for purpose in ("recognition", "listening"):
+        both = settings.model_copy(update={"start": str(first), "purpose": purpose, "learning_rate": 1e-30})
+        train.train_systems(Run(run.folder.path, run.config.model_copy(update={"enhance": both}), save=False), name)
+        again = weights_of(untrained.folder, name)
+        assert again.keys() == after.keys()
+        for key, weights in again.items():
+            torch.testing.assert_close(weights, after[key])
+
 
 def test_a_network_for_recognition_needs_features_that_stay(untrained: Run, finished: Any) -> None:
     def train_for_recognition(row: str, start: str | None) -> None:

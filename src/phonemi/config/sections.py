@@ -399,7 +399,8 @@ class Enhance(Section):
     """Enhancer to go on from, with its aggregation and its network: a name, a folder or a hub id; null: begin anew. Its
     encoder must be `representation`, and `rows` the one row that it is of"""
     purpose: Literal["listening", "recognition"] = setting("listening", affects="models", added=True)
-    """What the network is for; recognition: it begins as that of `start`, which the model keeps for listening"""
+    """What the network is for; recognition: it begins as that of `start` for recognition or, if that has none, for
+    listening, which the model keeps beside it"""
     hidden: Count = setting(256, affects="models", paper="256, recipe")
     """Size of an LSTM in one direction; this and the next two settings are of BLSTMs, not of +complex"""
     layers: Count = setting(3, affects="models", unit="layers", paper="3, recipe")

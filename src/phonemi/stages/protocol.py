@@ -160,6 +160,7 @@ def _enhancers(run: Run) -> str:
         rates += f", after {plural(settings.warmup_steps, 'update')} of warm-up"
     if settings.start is not None:
         models += f", going on from {Path(settings.start).name}"
+        models += ", for recognition" if settings.purpose == "recognition" else ""
     networks = {
         new_network(system, settings, int(system.uses_encoder)).architecture(): None
         for system in run.systems

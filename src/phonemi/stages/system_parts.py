@@ -69,7 +69,8 @@ def new_parts(run: Run, system: System) -> SystemParts:
         start = load_start(settings.start, system, representation)
         parts = SystemParts(representation, start.aggregation, start.network, start.phone_probe)
         if settings.purpose == "recognition":
-            parts.other_network = copy.deepcopy(start.network)
+            parts.network = start.recognition_network or copy.deepcopy(start.network)
+            parts.other_network = start.network
         elif not (system.learns_aggregation or system.learns_encoder):
             parts.other_network = start.recognition_network
     if system.inverter is not None:
