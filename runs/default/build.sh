@@ -114,7 +114,7 @@ enhancer() { # NAME: default, guided by the `mini` that ships; whisper-tiny, by 
 
 recognition() { # beside the network of `default` one for recognisers, which begins there and leaves some of the noise; the validation loss chooses
     local start=$out/default/rows/$row/model part=1 drawn
-    for drawn in "6000 2 1500" "3000 4 700" "3000 4 700"; do # mixtures, seconds, updates
+    for drawn in "6000 2 1500" "3000 4 700"; do # mixtures, seconds, updates
         read -r mixtures seconds updates <<<"$drawn"
         # shellcheck disable=SC2046
         "$phonemi" train --run "$out/recognition-$part" --config "$here/runs/default/enhancer.yaml" $(lists) \
@@ -128,7 +128,7 @@ recognition() { # beside the network of `default` one for recognisers, which beg
 }
 
 run_of() { # NAME: the run whose model ships under that name
-    [ "$1" = default ] && echo "$out/recognition-3" || echo "$out/$1"
+    [ "$1" = default ] && echo "$out/recognition-2" || echo "$out/$1"
 }
 
 recordings() { # the same enhancers on recordings of speakers in real noise, of which nobody has the clean speech
