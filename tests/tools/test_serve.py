@@ -335,7 +335,7 @@ def test_what_is_no_recording_is_one_line(server: Server, tmp_path: Path) -> Non
         ("mix=much", "mix is 'much': "),
         ("attenuation_limit_db=-1", "an attenuation limit of -1 dB would amplify: 0 or more"),
         ("upper_band=attenuated", "upper_band is 'attenuated': did you mean 'attenuate'?"),
-        ("purpose=recognition", "enhancer has no phone probe"),
+        ("purpose=recognition", "enhancer has neither a network for recognition"),
         ("attenuation_limit=6", "there is no option 'attenuation_limit': did you mean 'attenuation_limit_db'?"),
         ("model=default", "no model 'default' is served: known: tiny"),
         ("model=/etc", "no model '/etc' is served: known: tiny"),
