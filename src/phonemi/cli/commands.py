@@ -43,7 +43,8 @@ TRAININGS = ("pretrain", "aggregate", "train")  # which several processes can sh
 Text = str | None
 Texts = list[str] | None
 File = Path | None
-Purpose = StrEnum("Purpose", ["listening", "recognition"])
+
+Purpose = StrEnum("Purpose", ["listening", "recognition"])  # as in enhancers/options.py, for typer
 
 logger = logging.getLogger("phonemi")
 
